@@ -88,7 +88,7 @@ def published(study: Study, *_: Any) -> Values:
 # ---- beside tables ----
 
 
-@of("table.samples", "method.samples")
+@of("method.samples")
 def importance_samples(study: Study, *_: Any) -> Values:
     return {
         "samples": int(number_of(study.report.setting("evaluation", "importance samples") or "0"))
@@ -129,34 +129,16 @@ def classifier(study: Study, _: str, values: Values) -> Values:
     return {"accuracy": 100 * nearest}
 
 
-@of("table.left_out", "table.left_out_complete")
-def not_in_the_table(study: Study, kind: str, values: Values) -> Values:
-    hold(kind.endswith("complete") != study.promotes)
+@of("left_out")
+def not_shown(study: Study, _: str, values: Values) -> Values:
     labels = [said["values"]["parameter"] for said in values["left"]]
-    return {
-        "left": left_out(
-            study, [name for name, own in study.parameters.items() if own.label in labels]
-        )
-    }
+    names = [name for name, own in study.parameters.items() if own.label in labels]
+    return {"left": left_out(study, names)}
 
 
-@of("table.more_failed")
+@of("table.failed")
 def more_failed(study: Study, *_: Any) -> Values:
-    own = (
-        study.trials[study.trials["state"] == "failed"].sort_values(["repeat", "number"]).iloc[50:]
-    )
-    kinds = own["failure"].fillna("unknown").str.replace("_", " ").value_counts()
-    return {"count": len(own), "kinds": kinds.to_dict()}
-
-
-@of("components.further", "components.further_alike", "components.purity")
-def components(_: Study, kind: str, values: Values) -> Values:
-    """Weights and shares are arrays of one run, which no table has."""
-    if kind == "components.purity":
-        hold(0 <= values["purity"]["value"] <= 100)
-        return {"purity": values["purity"]["value"]}
-    hold(values["count"] > 0)
-    return {"count": values["count"]}
+    return {"count": int((study.trials["state"] == "failed").sum()) - 50}
 
 
 # ---- how it was made ----
@@ -167,41 +149,29 @@ def active(study: Study, *_: Any) -> Values:
     return {"threshold": float(study.report.setting("evaluation", "active threshold") or "nan")}
 
 
-@of("method.beta", "method.beta_unknown")
-def beta_scale(study: Study, kind: str, _: Values) -> Values:
+@of("method.beta")
+def beta_scale(study: Study, *_: Any) -> Values:
     size = study.report.sub_pixels
-    hold(bool(size) == (kind == "method.beta"))
-    if not size:
-        return {}
     channels, height, width = map(int, study.report.facts("Data")["image shape"].split(" × "))
-    return {
-        "height": height,
-        "width": width,
-        "channels": channels,
-        "size": size,
-        **_weights(study, 1 / size),
-    }
+    sides = {"height": height, "width": width, "channels": channels, "size": size}
+    return {**sides, **_weights(study, 1 / size)}
 
 
-@of("method.gaussian", "method.laplace")
-def scale_of_error(study: Study, kind: str, values: Values) -> Values:
+@of("method.scale")
+def scale_of_error(study: Study, _: str, values: Values) -> Values:
     """The scale is a setting; of a Gaussian, D/2σ² times the mean squared error is the sum of the
     loss, of a Laplace D/b times the absolute one.
     """
-    scale = values["scale"]["value"]
-    name = "sigma" if kind == "method.gaussian" else "laplace scale"
-    known = [
+    scale, gaussian = values["scale"]["value"], values["error"] == "squared"
+    name, power = ("sigma", 2) if gaussian else ("laplace scale", 1)
+    given = [
         study.settings_of(title).get(name.replace(" ", "_")) for title in study.report.baselines
     ]
-    known = [float(own) for own in (*known, study.report.setting("model", name)) if own is not None]
-    if known:  # a default stands in no table
-        hold(
-            any(
-                math.isclose(scale, own**2 if name == "sigma" else own, rel_tol=1e-5)
-                for own in known
-            )
-        )
-    factor = (2 * scale if kind == "method.gaussian" else scale) / study.report.sub_pixels
+    given = [own for own in (*given, study.report.setting("model", name)) if own is not None]
+    known = [float(own) ** power for own in given]
+    # A default stands in no table.
+    hold(not known or any(math.isclose(scale, own, rel_tol=1e-5) for own in known))
+    factor = (2 * scale if gaussian else scale) / study.report.sub_pixels
     return {"scale": scale, **_weights(study, factor)}
 
 
@@ -217,13 +187,7 @@ def _weights(study: Study, factor: float) -> Values:
     }
 
 
-@of(*(f"sheet.{kind}" for kind in ("static", "dynamic", "grey", "colours")))
-def contact_sheet(study: Study, kind: str, _: Values) -> Values:
-    data = study.report.facts("Data")
-    training, channels = int(number_of(data["train"])), int(data["image shape"].split(" × ")[0])
-    binarisation = (study.report.setting("data", "binarisation") or "none").split(" ")[0]
-    hold(
-        kind
-        == f"sheet.{binarisation if binarisation != 'none' else 'grey' if channels == 1 else 'colours'}"  # noqa: E501
-    )
+@of("sheet")
+def contact_sheet(study: Study, *_: Any) -> Values:
+    training = int(number_of(study.report.facts("Data")["train"]))
     return {"shown": min(9, training), "training": training}

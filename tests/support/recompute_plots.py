@@ -4,19 +4,19 @@ import math
 
 from recompute_figures import Study
 from recompute_front import volume
-from recompute_statements import Values, hold, left_out, of
+from recompute_statements import Values, hold, of
 
 
-@of(*(f"plot.by_{kind}" for kind in ("trial", "run", "other_trial", "other_run")))
+@of("plot.by_trial", "plot.by_run")
 def drawn_by(study: Study, kind: str, values: Values) -> Values:
     run, trial = kind.endswith("run"), values["trial"]
     known = study.repeats["source_trial"].dropna() if run else study.ranked["number"]
-    hold((trial != study.best) == ("_other_" in kind) and trial in set(known.astype(int)))
+    hold(trial in set(known.astype(int)))
     return {"trial": trial}
 
 
-@of("plot.same_training", "plot.several_same_training")
-def drawn_once(study: Study, kind: str, values: Values) -> Values:
+@of("plot.same_training")
+def drawn_once(study: Study, _: str, values: Values) -> Values:
     first = values["first"]
     runs = study.best_runs if first.startswith("Trial ") else study.rows[first]
     same = [
@@ -24,7 +24,6 @@ def drawn_once(study: Study, kind: str, values: Values) -> Values:
         for title, own in study.rows.items()
         if title != first and study.same_training(runs, own)
     ]
-    hold((len(same) > 1) == ("several" in kind))
     return {"others": same}
 
 
@@ -40,7 +39,7 @@ def epoch(study: Study, *_: object) -> Values:
     return {"epoch": study.report.summary["equal_epochs"][0]["epoch"]}
 
 
-@of("plot.failed", "plot.short", "plot.failed_and_short")
+@of("plot.failed", "plot.short")
 def not_at_equal_epochs(study: Study, *_: object) -> Values:
     own = study.epochs[
         ~study.epochs["repeat"] & study.epochs["number"].isin(study.learned["number"])
@@ -53,22 +52,12 @@ def not_at_equal_epochs(study: Study, *_: object) -> Values:
     return {"failed": failed or None, "short": short or None}
 
 
-@of("plot.left_out", "plot.left_out_complete")
-def not_drawn(study: Study, kind: str, _: Values) -> Values:
-    hold(kind.endswith("complete") != study.promotes)
-    return {"left": left_out(study, list(study.parameters))}
-
-
-@of("plot.forest", "plot.forest_one_above", "plot.forest_above")
-def forest(study: Study, kind: str, values: Values) -> Values:
+@of("plot.forest")
+def forest(study: Study, _: str, values: Values) -> Values:
     """The ceiling is that of the complete trials' values; those above it are counted here."""
     states, above = study.learned["state"], None
     if values["ceiling"] is not None:
         above = int((study.learned["objective"] > values["ceiling"]["value"]).sum())
-    hold(
-        kind.removeprefix("plot.forest")
-        == ("" if above is None else "_one_above" if above == 1 else "_above")
-    )
     counts = {name: int((states == name).sum()) for name in ("complete", "pruned")}
     return {**counts, "above": above, "ceiling": values["ceiling"] and values["ceiling"]["value"]}
 

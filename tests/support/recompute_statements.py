@@ -269,7 +269,7 @@ def reached(study: Study, kind: str, _: Values) -> Values:
     again = student(runs["objective"])
     k = counts[0] if len(counts) == 1 else None
     planned = planned if planned > len(runs) else None
-    return {**made, "again": again, "samples": k, "planned": planned, "failed": _lost(study)}
+    return {**made, "again": again, "samples": k, "planned": planned}
 
 
 def _confirmed(study: Study) -> list[Seeds]:
@@ -281,16 +281,11 @@ def _confirmed(study: Study) -> list[Seeds]:
     ]
 
 
-def _lost(study: Study) -> list[tuple[str, dict[str, Any]]]:
-    """Return the statements on the new seeds of the best setting that failed."""
-    return next((each.failures for each in _confirmed(study)), [])
-
-
 @of("get.searched")
 def searched(study: Study, *_: Any) -> Values:
     rank = list(study.ranked["number"]).index(study.best) + 1
     value = study.best_trial["objective"]
-    return {"value": value, "rank": rank, "ranked": len(study.ranked), "failed": _lost(study)}
+    return {"value": value, "rank": rank, "ranked": len(study.ranked)}
 
 
 @of(*(f"get.{kind}" for kind in ("apart", "perhaps", "tie", "unclear", "too_few")))
@@ -558,7 +553,7 @@ def chance(study: Study, pairs: Pairs) -> float:
 def baseline(study: Study, kind: str, values: Values) -> Values:
     title = values["title"]
     runs, against = study.rows[title], study.against(title)
-    own = {name: on_test(study, runs, name) for name in (*BESIDE, "neg_elbo", "iw_nll")} | {
+    own = {name: on_test(study, runs, name) for name in ("fid", "neg_elbo", "iw_nll")} | {
         "n": len(runs)
     }
     if kind == "baseline.alone":
@@ -569,8 +564,6 @@ def baseline(study: Study, kind: str, values: Values) -> Values:
     if kind == "baseline.same":
         hold(study.same_training(others_runs, runs))
         return own | {"samples": counts[0] if len(counts) == 1 else None}
-    own |= {f"{name}_of_other": on_test(study, others_runs, name) for name in BESIDE}
-    own |= {"rate": None} if study.deterministic(title) or study.deterministic() else {}
     gap = study.baseline_gaps.get(title)
     if kind == "baseline.other":
         hold(gap is None)
@@ -612,9 +605,6 @@ def reasons(
             own |= {"here": here[part] or "not recorded", "there": there[part] or "not recorded"}
         made.append((kind, own))
     return made
-
-
-BESIDE = ("rate", "fid", "reconstruction_mse")
 
 
 # ---- what was searched ----
@@ -712,22 +702,8 @@ def not_covered(study: Study, _: str, values: Values) -> Values:
     own, text = named(study, values["parameter"]), values["value"]
     hold(text in study.uncovered[own.name])
     mine = study.search[own.values(study.search) == text]
-    paired = any(
-        each.parameter == own.name and text in (each.first, each.second) and len(each.table)
-        for each in study.pairs
-    )
-    others = [
-        ("elsewhere.baseline", {"title": title})
-        for title in study.rows
-        if study.file_of(title).get("at") == "best"
-        and str(study.settings_of(title).get(own.name)) == text
-    ]
-    elsewhere = [*([("elsewhere.pairs", {})] if paired else []), *others]
-    return {
-        "trials": len(mine),
-        "complete": int((mine["state"] == "complete").sum()),
-        "elsewhere": elsewhere,
-    }
+    complete = int((mine["state"] == "complete").sum())
+    return {"trials": len(mine), "complete": complete}
 
 
 # ---- doubts, next, cost ----

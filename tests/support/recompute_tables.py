@@ -206,12 +206,7 @@ def _all_counted(study: Study, own: list[Parameter], groups: list[pd.DataFrame])
     """
     counted = pd.concat(groups)["number"]
     left = pd.Series(False, index=study.search.index)
-    joint = [
-        each
-        for each in study.parameters.values()
-        if own[0].name == "prior" and each.name == "components"
-    ]
-    for each in {each.name: each for each in (*own, *(joint if len(own) > 1 else []))}.values():
+    for each in own:
         left |= each.values(study.search).isin(study.uncovered.get(each.name, []))
     if counted.duplicated().any() or set(counted) != set(study.search.loc[~left, "number"]):
         raise ValueError("the rows are not all trials, each once")
@@ -232,7 +227,7 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
     for trial in [*study.confirmed, *lost]:
         runs = study.confirmed.get(trial, study.repeats.head(0))
         found = study.search.loc[study.search["number"] == trial, "objective"]
-        margin, size = study.margins.get(trial), study.report.sub_pixels
+        margin = study.margins.get(trial)
         cells = {
             "trial": str(trial),
             "seeds": recompute_seeds.count(study, f"Trial {trial}, confirmed", len(runs)),
@@ -247,9 +242,6 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
             "test IW-NLL": interval(study.test(runs, "iw_nll")),
             "test rate": interval(study.test(runs, "rate")),
             "test distortion": interval(study.test(runs, "distortion")),
-            "nats per sub-pixel": number(
-                study.test(runs, "neg_elbo").mean / size if size else math.nan, 4
-            ),
             "bits per dimension": interval(study.test(runs, "bits_per_dimension"), 3),
             "configuration": study.configuration(
                 (runs if len(runs) else study.search[study.search["number"] == trial]).iloc[0]
@@ -264,20 +256,6 @@ def _above(margin: Mean) -> str:
 
 
 # ---- matched pairs ----
-
-
-@shows(has("configuration of trial", "seed index"))
-def pairs(state: State, rows: Rows) -> list[list[Expected]]:
-    first, second = (title.removesuffix(" val −ELBO") for title in rows[0][2:4])
-    each = next(each for each in state.study.pairs if (each.first, each.second) == (first, second))
-    return [
-        [
-            str(row["source"]),
-            str(row["seed_index"]),
-            *(number(row[name]) for name in ("first", "second", "difference")),
-        ]
-        for row in each.table.head(50).to_dict("records")
-    ]
 
 
 @shows(has("configuration of trial", "found with"))
@@ -303,7 +281,7 @@ def paired_configurations(state: State, rows: Rows) -> list[list[Expected]]:
         else best.dropna(subset=["seed_index"]).set_index("seed_index")["objective"]
     )
     made = []
-    for source in order[:50]:
+    for source in order:
         trial = study.search[study.search["number"] == source].iloc[0]
         gaps = (better[source] - winner).dropna()
         made.append(
@@ -324,22 +302,6 @@ def _better(own: pd.DataFrame) -> pd.Series:
     """Return the values of the level with the lower mean by seed index."""
     lower = "first" if own["first"].mean() <= own["second"].mean() else "second"
     return own.set_index("seed_index")[lower]
-
-
-# ---- paused trials ----
-
-
-@shows(lambda block: has("trial", "rank when paused")(block))
-def late(state: State, rows: Rows) -> list[list[Expected]]:
-    study = state.study
-    trials, shown = study.search.set_index("number", drop=False), []
-    for one in study.late.itertuples():
-        ends = f" ({number(one.ahead - one.margin)} to {number(one.ahead + one.margin)})"
-        ahead = number(one.ahead) + (ends if math.isfinite(one.ahead + one.margin) else "")
-        values = number(one.at_rung), number(one.value), ahead
-        place = f"{one.rank:,} of {one.reached:,} at epoch {one.rung}"
-        shown.append([str(one.number), place, *values, study.configuration(trials.loc[one.number])])
-    return shown
 
 
 # ---- rows by protocol ----
@@ -368,7 +330,6 @@ def _cell(study: Study, title: str, column: str) -> Expected:
     runs = study.runs_of(title)
     if runs is None:
         raise KeyError(title)
-    size, plain = study.report.sub_pixels, study.deterministic(title)
     if column in ON_TEST:
         metric, digits = ON_TEST[column]
         return interval(study.test(runs, metric), digits)
@@ -387,8 +348,6 @@ def _cell(study: Study, title: str, column: str) -> Expected:
         }.get(column, "loss")
         last = curves.sort_values("epoch").groupby("number")[f"train/{metric}"].last().dropna()
         return interval(student(last))
-    if column == "nats per sub-pixel":
-        return number(study.test(runs, "distortion" if plain else "neg_elbo").mean / size, 4)
     if column == "configuration":
         return study.configuration(runs.iloc[0]) if title not in study.rows else None
     return {

@@ -86,12 +86,9 @@ class Plot:
 def _drawn_by(view: StudyView, row: pd.Series) -> Statement:
     """Say which trial drew, or a run of which."""
     source = int(row["source_trial"] if row["repeat"] else row["number"])
-    kind = (
-        f"by_{'' if source == view.best_number else 'other_'}{'run' if row['repeat'] else 'trial'}"
-    )
-    return Statement(
-        id=f"plot.{kind}", values={"trial": source}, rows=tuple(row_names(row.to_frame().T))
-    )
+    kind = "run" if row["repeat"] else "trial"
+    names = tuple(row_names(row.to_frame().T))
+    return Statement(id=f"plot.by_{kind}", values={"trial": source}, rows=names)
 
 
 def _by_name(chapters: Mapping[str, Sequence[Plot]]) -> dict[str, dict[str, Plot]]:

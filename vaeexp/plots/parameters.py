@@ -189,16 +189,14 @@ def equal_epochs_caption(view: StudyView) -> Caption:
         "the end. The other parameters differ between the points, so a trend is not the effect "
         "of one parameter alone."
     )
-    values = {name: count for name, count in {"failed": failed, "short": short}.items() if count}
+    counts = {"failed": failed, "short": short}
     not_drawn = [
-        Statement(
-            id=f"plot.{'_and_'.join(values)}", values={"failed": None, "short": None} | values
-        )
+        Statement(f"plot.{name}", {name: count}) for name, count in counts.items() if count
     ]
     return [
         Statement(id="plot.epoch", values={"epoch": epoch}),
         text,
-        *(not_drawn if values else []),
+        *not_drawn,
         *untold(view),
     ]
 
@@ -320,8 +318,7 @@ def untold(view: StudyView) -> list[Statement]:
     tried only with bad values of others.
     """
     left = left_out(view.left_out, view.parameters)
-    kind = "" if promotes(view.study) else "_complete"
-    said = Statement(id=f"plot.left_out{kind}", values={"left": left})
+    said = Statement(id="left_out", values={"left": left})
     return [*([said] if left else []), *map(hole_statement, view.holes.numbers.values())]
 
 
@@ -340,7 +337,6 @@ def dependence_caption(view: StudyView) -> Caption:
     forest = view.forest
     if forest is None:
         return parts
-    kind = {0: "", 1: "_one_above"}.get(forest.capped, "_above")
     values: dict[str, Any] = {
         "complete": forest.complete,
         "pruned": forest.pruned,
@@ -349,7 +345,7 @@ def dependence_caption(view: StudyView) -> Caption:
     values["ceiling"] = (
         StatedFigure(value=forest.ceiling, unit=NATS_PER_IMAGE, digits=0) if forest.capped else None
     )
-    parts.append(Statement(id=f"plot.forest{kind}", values=values))
+    parts.append(Statement(id="plot.forest", values=values))
     if forest.r2 < LOW_R2:
         parts.append(
             Statement(id="plot.forest_explains", values={"r2": StatedFigure(value=forest.r2)})

@@ -29,7 +29,7 @@ from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, interval_on_test, own_metrics, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_protocol
-from vaeexp.words import format_interval, format_number
+from vaeexp.words import format_interval
 
 INTRODUCTION = (
     "Mean ± 95 % interval over seeds, in nats per image, sorted by validation −ELBO within a "
@@ -64,12 +64,6 @@ def protocol_tables(view: StudyView) -> list[Block]:
         inside = [_protocol_words(group), _likelihood_table(view, group), *_quality(view, group)]
         blocks += folded(title, inside)
     return blocks
-
-
-def sub_pixels(view: StudyView) -> int:
-    """Return D = H·W·C of the study's images; 0 where it is not recorded."""
-    shape = view.recorded("data").get("image_shape")
-    return math.prod(shape) if shape else 0
 
 
 def _title(view: StudyView, row: TestedSetting) -> str:
@@ -113,7 +107,7 @@ def _protocol_words(group: Sequence[TestedSetting]) -> Block:
 
 
 def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
-    plain, size = group[0].deterministic, sub_pixels(view)
+    plain = group[0].deterministic
     total = "distortion" if plain else "neg_elbo"
     name = METRICS[total].label
     columns: list[Column] = [
@@ -132,10 +126,6 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
         columns += RATE_AND_DISTORTION
     columns.append((METRICS["active_units"].label, partial(_units, metric="active_units")))
     columns.append(("dimensions in use", partial(_units, metric="used_dimensions")))
-    if size:
-        columns.append(
-            ("nats per sub-pixel", lambda row: format_number(row.test(total).mean / size, 4))
-        )
     bits = METRICS["bits_per_dimension"].label
     columns += [
         (bits, mean_on_test("bits_per_dimension")),

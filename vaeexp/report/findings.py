@@ -12,7 +12,6 @@ import pandas as pd
 from sweeps.results import Interval, mean_interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS, REACHED
 from vaeexp.report.headline import against, incomparable, samples_of
-from vaeexp.results.coverage import Coverage
 from vaeexp.results.divergence import Divergence
 from vaeexp.results.effects import best_of
 from vaeexp.results.equal_epochs import EqualEpochEffect
@@ -20,7 +19,6 @@ from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.holes import hole_statement
 from vaeexp.results.interactions import LEVEL, Interaction
-from vaeexp.results.new_seeds import failed_seeds
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
@@ -30,8 +28,6 @@ from vaeexp.results.tested_settings import (
     PairComparison,
     TestedSetting,
     WinnerMargin,
-    measures_one_thing,
-    same_images,
     same_training,
 )
 from vaeexp.results.verdict import came_further
@@ -122,19 +118,16 @@ def get(view: StudyView) -> list[Statement]:
 def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
     best = view.best
     assert best is not None
-    more = {
-        "planned": best.planned if best.planned > len(runs) else None,
-        "failed": _failures(view),
-    }
+    planned = best.planned if best.planned > len(runs) else None
     total, kind = (
         ("distortion", "get.distortion") if best.deterministic else ("neg_elbo", "get.confirmed")
     )
     # What one gets stands first.
     figures = {name: figure_on_test(best, name) for name in (total, *REACHED)}
     if figures[total]:
-        return say(kind, row_names(runs), **figures, **more, samples=_samples(best))
+        return say(kind, row_names(runs), **figures, planned=planned, samples=_samples(best))
     again = Figure.of(mean_interval(finite(runs["objective"]).tolist()))
-    return say("get.validation", row_names(runs), again=again, **more)
+    return say("get.validation", row_names(runs), again=again, planned=planned)
 
 
 def figure_on_test(setting: TestedSetting, name: str) -> Figure | None:
@@ -158,8 +151,7 @@ def _searched(view: StudyView) -> Statement:
     ranked, best = view.ranked, view.best_number
     rank = ranked["number"].tolist().index(best) + 1
     value = Figure(value=float(ranked["objective"].iloc[rank - 1]), unit=NATS, n=1)
-    counts = {"rank": rank, "ranked": len(ranked)}
-    return say("get.searched", [best], value=value, **counts, failed=_failures(view))
+    return say("get.searched", [best], value=value, rank=rank, ranked=len(ranked))
 
 
 def _margin(margin: WinnerMargin, level: float) -> Statement:
@@ -188,16 +180,6 @@ def evidence(gap: Figure, *, settled: bool, level: float) -> Evidence:
     if gap.sure:
         return "perhaps"
     return "tie" if max(-gap.low, gap.high) <= EQUAL * abs(level) else "unclear"
-
-
-def _failures(view: StudyView) -> tuple[Statement, ...]:
-    """Return the new seeds of the best setting that failed."""
-    own = [
-        each
-        for each in view.new_seeds
-        if each.purpose == "confirm" and each.source_trial == view.best_number
-    ]
-    return next((failed_seeds(each.failures, each.planned) for each in own if each.failed), ())
 
 
 def _failed(divergence: Divergence) -> Statement:
@@ -262,22 +244,34 @@ def _largest_first(statements: Iterable[Statement], name: str) -> list[Statement
 
 def _pair(comparison: PairComparison, level: float) -> Statement:
     """Set two values against each other at the first of the settings, the winner where it was
-    compared; then over all of them.
+    compared, and give the mean over all settings beside it.
 
-    Where that one has too few seeds for an interval and all of them together have one, over all
-    alone.
+    The mean alone is given where the first setting has too few seeds for an interval and all
+    settings together have enough.
     """
-    first, over = comparison.by_configuration[0], comparison.configurations
-    alone = math.isnan(first.interval.low) and math.isfinite(comparison.interval.low)
-    chosen = comparison if alone else first
-    sign = 1 if chosen.interval.mean > 0 else -1
-    better, worse = (comparison.first, comparison.second)[::sign]
-    gap = _signed(Figure.of(chosen.interval), sign)
-    others = {
-        name: None if alone else _figure(first.others.get(name), name)
-        for name in BESIDE
-        if METRICS[name].better
-    }
+    first, settings = comparison.by_configuration[0], comparison.configurations
+    mean_alone = math.isnan(first.interval.low) and math.isfinite(comparison.interval.low)
+    chosen = comparison if mean_alone else first
+    turned = chosen.interval.mean <= 0
+    better, worse = comparison.first, comparison.second
+    if turned:
+        better, worse = worse, better
+
+    def worse_minus_better(figure: Figure) -> Figure:
+        return figure.turned if turned else figure
+
+    gap = worse_minus_better(Figure.of(chosen.interval))
+    values: dict[str, Any] = {"trial": None, "over": None, "mean": None}
+    if mean_alone:
+        values["over"] = settings
+    else:
+        values["trial"] = first.source_trial
+        if settings > 1:
+            values["mean"] = worse_minus_better(Figure.of(comparison.interval))
+        for name in BESIDE:
+            figure = _figure(first.others.get(name), name)
+            if figure and METRICS[name].better:
+                values[name] = worse_minus_better(figure)
     kind = evidence(gap, settled=chosen.p_holm <= ERROR_RATE, level=level)
     return say(
         f"compare.{kind}",
@@ -285,21 +279,13 @@ def _pair(comparison: PairComparison, level: float) -> Statement:
         parameter=parameter_label(comparison.parameter),
         better=format_value(better),
         worse=format_value(worse),
-        trial=None if alone else first.source_trial,
-        over=over if alone else None,
+        gap=gap,
         rank=first.rank,
         ranked=first.ranked,
-        gap=gap,
-        mean=_signed(Figure.of(comparison.interval), sign) if over > 1 and not alone else None,
-        settings=over,
+        settings=settings,
         pairs=len(comparison.pairs),
-        **{name: figure and _signed(figure, sign) for name, figure in others.items()},
+        **values,
     )
-
-
-def _signed(figure: Figure, sign: int) -> Figure:
-    """Return the figure, or with −1 that of the opposite difference."""
-    return figure if sign > 0 else figure.turned
 
 
 def _named(interactions: Sequence[Interaction]) -> list[Interaction]:
@@ -398,7 +384,6 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     if same_training(other, setting):
         values |= {"iw_nll": figure_on_test(setting, "iw_nll"), "samples": _samples(setting)}
         return say("baseline.same", names, **values)
-    values |= _beside(other, setting)
     if margin is None or not math.isfinite(margin.interval.mean):
         why = tuple(incomparable(other, setting)) or (say("differs.no_figure"),)
         return say("baseline.other", names, **values, why=why)
@@ -409,18 +394,6 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     )
     neg_elbo = figure_on_test(setting, "neg_elbo")
     return say(f"baseline.{kind}", names, **values, gap=gap, neg_elbo=neg_elbo, weighted=weighted)
-
-
-def _beside(other: TestedSetting, setting: TestedSetting) -> dict[str, Figure | None]:
-    """Return the figures of samples and reconstructions of a baseline and of the other, where both
-    measure one thing.
-    """
-    values: dict[str, Figure | None] = {}
-    for name in BESIDE if same_images(other, setting) else ():
-        both = measures_one_thing(other, setting, name)
-        values[name] = figure_on_test(setting, name) if both else None
-        values[f"{name}_of_other"] = figure_on_test(other, name)
-    return values
 
 
 # ---- what was searched ----
@@ -443,30 +416,23 @@ def parameters(view: StudyView) -> list[Statement]:
 
 
 def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> Statement:
+    """Say which values of a parameter were tried, which the best settings have, and what the worst
+    costs; `end` is the end at which the winner lies.
+    """
     parameter = view.parameters[effect.parameter]
-    label, tried = parameter_label(parameter.name), parameter.of(view.search).dropna()
+    tried = parameter.of(view.search).dropna()
     names = row_names(best_of(view.found[parameter.places(view.found).notna()]))
-    values: dict[str, Any] = {"parameter": label, "end": end, "failed": effect.failed or None}
-    behind = Figure.of(effect.behind)
-    if math.isfinite(behind.low):
-        costs = {
-            "epoch": effect.epoch,
-            "at": format_value(effect.at),
-            "behind" if behind.sure else "unsure": behind,
-        }
-    else:
-        costs = {}
-    values |= dict.fromkeys(("epoch", "at", "behind", "unsure")) | costs
+    values: dict[str, Any] = {
+        "parameter": parameter_label(parameter.name),
+        "end": end,
+        "failed": effect.failed or None,
+        **_cost_at(effect),
+    }
     if parameter.is_choice:
         texts = {format_value(value) for value in tried}
-        listed = tuple(text for text in parameter.texts if text in texts)
-        return say(
-            "parameter.choice",
-            names,
-            **values,
-            tried=listed,
-            best=tuple(map(format_value, effect.best)),
-        )
+        values["tried"] = tuple(text for text in parameter.texts if text in texts)
+        values["best"] = tuple(map(format_value, effect.best))
+        return say("parameter.choice", names, **values)
     numbers = {"low": tried.astype(float).min(), "high": tried.astype(float).max()}
     if effect.best:
         numbers["best_low"] = effect.best[0]
@@ -474,6 +440,18 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
             numbers["best_high"] = effect.best[-1]
     shown = {name: Figure(value=float(number), digits=None) for name, number in numbers.items()}
     return say("parameter.tried", names, **values, **shown)
+
+
+def _cost_at(effect: EqualEpochEffect) -> dict[str, Any]:
+    """Return how far the worst value is behind at equal epochs; None for each where it is not
+    known.
+    """
+    costs: dict[str, Any] = dict.fromkeys(("epoch", "at", "behind", "unsure"))
+    behind = Figure.of(effect.behind)
+    if math.isfinite(behind.low):
+        costs |= {"epoch": effect.epoch, "at": format_value(effect.at)}
+        costs["behind" if behind.sure else "unsure"] = behind
+    return costs
 
 
 def uncovered(view: StudyView) -> list[Statement]:
@@ -491,24 +469,10 @@ def uncovered(view: StudyView) -> list[Statement]:
             value=coverage.text,
             trials=coverage.trials,
             complete=coverage.complete,
-            elsewhere=_elsewhere(view, coverage),
         )
         for coverage in chain.from_iterable(view.coverage.values())
         if not coverage.covered and (coverage.parameter, coverage.text) not in known
     ]
-
-
-def _elsewhere(view: StudyView, coverage: Coverage) -> tuple[Statement, ...]:
-    """Name what tried a value at good settings: matched pairs and baselines."""
-    own = [pair for pair in view.pairs if pair.parameter == coverage.parameter and len(pair.pairs)]
-    compared_values = {format_value(value) for pair in own for value in (pair.first, pair.second)}
-    found = [say("elsewhere.pairs")] if coverage.text in compared_values else []
-    for setting in view.baselines:
-        spec = view.baseline_specs[str(setting.baseline)]
-        value = (spec.get("settings") or {}).get(coverage.parameter)
-        if value is not None and format_value(value) == coverage.text and spec.get("at") == "best":
-            found.append(say("elsewhere.baseline", title=setting.title))
-    return tuple(found)
 
 
 # ---- cost ----

@@ -26,11 +26,6 @@ A statement within another one stands in its own words.
 from vaeexp.evaluation.metrics import BESIDE, METRICS, OF_PICTURES
 
 _OTHERS = {name: METRICS[name].label for name in BESIDE}
-_BESIDE = "".join(
-    f"[; {label} {{{name}}} against {{{name}_of_other}}]" for name, label in _OTHERS.items()
-)
-"""Figures of a baseline and of the setting that it is set against, where both measure one thing."""
-
 _DISAGREES = "[; IW-NLL disagrees: {weighted:±} nats]"
 """The difference in the tighter estimate, where it does not say the same of a baseline as −ELBO
 does.
@@ -50,19 +45,11 @@ _COSTS = (
 )
 """What a parameter costs elsewhere, at equal epochs."""
 
-_SCALE = "β = 1 here is {weight:short} in a loss of mean"
-_OF_BEST = "[, and β = {best} is {best_weight:short}]"
-_SHEET = "{shown} of the {training} training images as the models are given them:"
 _PUBLISHED = "Published: {model} ({source}); one figure, no interval"
-_FOREST = (
-    "The model is a forest of randomised trees on {complete} complete and {pruned} pruned trials, "
-    "these with what they had reached"
-)
 _HOLE = "have {shared:or}, so they say nothing of {parameter}"
 _RACE = "The race of {configurations:configuration} over {seeds} seeds"
 _TOOK = "It took {runs} of {planned:run}"
 _COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
-_LOWER = "{second} is lower in {lower} of {pairs:pair}"
 _KINDS = {False: "Reconstructions of test images", True: "samples of the prior"}
 PICTURES = " and ".join(
     f"{words} "
@@ -90,13 +77,13 @@ TEMPLATES: dict[str, str] = {
     "use.unclear": "{trials:trial} cannot be told apart: they lie within {within} nats, and two "
     "seeds of one setting differ by up to {limit}",
     # ---- what one gets ----
-    "get.confirmed": "[{failed}; ]test −ELBO {neg_elbo:±} nats per image[, IW-NLL {iw_nll:±}[ (k "
+    "get.confirmed": "test −ELBO {neg_elbo:±} nats per image[, IW-NLL {iw_nll:±}[ (k "
     "= {samples})]][, FID {fid:±}]; {neg_elbo:new seed}[ of {planned}]",
-    "get.distortion": "[{failed}; ]test distortion {distortion:±} nats per image[, FID {fid:±}]; "
+    "get.distortion": "test distortion {distortion:±} nats per image[, FID {fid:±}]; "
     "{distortion:new seed}[ of {planned}]",
-    "get.validation": "[{failed}; ]validation −ELBO {again:±} nats per image; {again:new seed}[ "
+    "get.validation": "validation −ELBO {again:±} nats per image; {again:new seed}[ "
     "of {planned}], no test figure",
-    "get.searched": "[{failed}; ]validation −ELBO {value} nats per image in the search (n = 1, "
+    "get.searched": "validation −ELBO {value} nats per image in the search (n = 1, "
     "number {rank} of {ranked}, and optimistic); not confirmed",
     "get.apart": "Trial {trial} is {gap:size ±} nats {gap:worse|better} on test ({gap:shared "
     "seed})",
@@ -132,17 +119,16 @@ TEMPLATES: dict[str, str] = {
     "would name one in more than {level:share} of studies without any",
     # ---- baselines ----
     "baseline.apart": f"**{{title}}**: {{gap:size ±}} nats {{gap:worse|better}} than {{against}} "
-    f"on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
+    f"on test ({{gap:seed}}){_DISAGREES}",
     "baseline.perhaps": f"**{{title}}**: perhaps {{gap:size ±}} nats {{gap:worse|better}} than "
-    f"{{against}} on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
+    f"{{against}} on test ({{gap:seed}}){_DISAGREES}",
     "baseline.tie": f"**{{title}}**: just as good as {{against}}, {{gap:±}} nats on test "
-    f"({{gap:seed}}){_DISAGREES}{_BESIDE}",
+    f"({{gap:seed}}){_DISAGREES}",
     "baseline.unclear": f"**{{title}}**: may be as good as {{against}}, {{gap:±}} nats on test "
-    f"({{gap:seed}}){_DISAGREES}{_BESIDE}",
-    "baseline.too_few": f"**{{title}}**: {{gap:size}} nats {{gap:worse|better}} than {{against}} "
-    f"on test, too few seeds to tell more{_BESIDE}",
-    "baseline.other": f"**{{title}}**: its −ELBO cannot be compared with {{against}} "
-    f"({{why}}){_BESIDE}",
+    f"({{gap:seed}}){_DISAGREES}",
+    "baseline.too_few": "**{title}**: {gap:size} nats {gap:worse|better} than {against} "
+    "on test, too few seeds to tell more",
+    "baseline.other": "**{title}**: its −ELBO cannot be compared with {against} ({why})",
     "baseline.same": "**{title}** has the same training as {against}[; IW-NLL {iw_nll:±}[ (k = "
     "{samples})]]",
     "baseline.alone": "**{title}**[: test −ELBO {neg_elbo:±} ({neg_elbo:seed})][, FID {fid:±}]; "
@@ -150,8 +136,6 @@ TEMPLATES: dict[str, str] = {
     "against.best": "the best",
     "against.trial": "trial {trial}",
     # ---- searched parameters ----
-    "elsewhere.pairs": "matched pairs",
-    "elsewhere.baseline": "the baseline “{title}”",
     "parameter.tried": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}}"
     f"[ to {{best_high}}]{_COSTS}",
     "parameter.choice": f"**{{parameter}}**: tried {{tried}}; best with {{best}}{_COSTS}",
@@ -163,8 +147,8 @@ TEMPLATES: dict[str, str] = {
     "search.failed_at": "**{parameter} = {threshold}**: {inside} of {beyond:trial} {kind:verb}[; "
     "the winner has {winner}]",
     "parameter.few": "Which parameters matter cannot be said from {judged:trial}; it takes {least}",
-    "parameter.not_covered": "**{parameter} = {value}** was never tried where the others are "
-    "good ({trials:trial})[; {elsewhere:and} tried it there]",
+    "parameter.not_covered": "**{parameter} = {value}** was never tried where the others are good "
+    "({trials:trial})",
     # ---- the block ----
     "more": "And {count} more: all findings below",
     "doubt.warning": "✗ {check:question} {found}",
@@ -182,14 +166,9 @@ TEMPLATES: dict[str, str] = {
     "cost.learned": "The sampler also learned from {trials:trial} of {study}",
     # ---- tables ----
     "race.goes_on": f"{_RACE} goes on with {{left}} of them after {{looked:seed}}. {_TOOK}",
-    "race.begun": f"{_RACE} has only begun. {_TOOK}",
-    "race.failed": f"{_RACE} ended after {{looked:seed}}, because each had a run that failed. "
-    f"{_TOOK}",
-    "race.alone": f"{_RACE} ended after {{looked:seed}} with one left. {_TOOK}",
-    "race.close": f"{_RACE} ended after {{looked:seed}} with {{left}} left, because none can "
-    f"still be expected to be better than the first by more than seeds vary ({{spread}} nats). "
-    f"{_TOOK}",
-    "race.seeds": f"{_RACE} ended with the last seed and {{left}} left. {_TOOK}",
+    "race.ended": f"{_RACE} ended after {{looked:seed}} with {{left}} left[, because none can "
+    f"still be expected "
+    f"to be better than the first by more than seeds vary ({{spread}} nats)]. {_TOOK}",
     "race.rule": "The table has the order of the race: those in it by their mean, then those "
     "that were dropped, the latest first. A configuration is dropped where it can hardly win "
     "over all seeds on validation: its p is corrected for {pairs:pair} and {looks:look}, so that "
@@ -209,37 +188,23 @@ TEMPLATES: dict[str, str] = {
     "reported",
     "left.worthless": "{count:complete trial} without a finite value: in no ranking, mean, "
     "importance or plot of values",
-    "left.epochs": "{count:epoch} with a value that is not finite: in no curve, and never a "
-    "trial's best",
-    "left.unplaced": "{count:trial} of the search without a finite rate and distortion at the "
-    "last epoch: not in the plane of the two",
     "left.runs_failed": "{count:run} to confirm, to compare or of a baseline failed: one seed "
     "fewer in its mean",
     "left.runs_going": "{count:run} to confirm, to compare or of a baseline not ended yet: in no "
     "mean",
     "left.late": "{count:paused trial} not trained to the end, as was asked for: set against no "
     "winner",
-    "left.idle": "{count:run} of an earlier plan that this one has no use for: in trials.csv alone",
     "left.untested": "{count:confirming run} without a finite test −ELBO: in no mean of test "
     "figures",
     "left.pairs": "{count:matched pair} without both runs complete: in no difference",
-    "left.pictureless": "{count:trained model} without pictures in the runs folder: not among "
-    "the pictures",
-    "left.pictureless_all": "{count:trained model} without pictures in the runs folder (all of "
-    "them): not among the pictures",
     "front.volume": "Hypervolume: {volume} {unit}, the area between the front and the reference "
     "point ({first} {first_worst}, {second} {second_worst}), which has the largest values of the "
     "complete trials. Another study has another reference point, so no two such areas can be "
     "compared",
-    "pairs.over_seeds": f"Mean difference {{mean:±}} nats per image over {{mean:seed}}. "
-    f"{_LOWER}. {{test:procedure}}: {_P}",
-    "pairs.over_settings": f"Mean difference {{mean:±}} nats per image over "
-    f"{{mean:configuration}}, the seeds of each averaged first. {_LOWER}. {{test:procedure}}: "
-    f"{_P}",
-    "pairs.few": f"Mean difference {{mean}} nats per image. {_LOWER}. It takes 3 for an interval "
-    "and a test",
     "pairs.incomplete": "{count:pair} without both runs complete, left out",
-    "pairs.not_listed": "{count:more pair} not listed here",
+    "pairs.mean": f"Mean difference {{mean:±}} nats per image over [{{seeds:seed}}]"
+    f"[{{settings:configuration}}, the seeds of each averaged first]. {{second}} is lower in "
+    f"{{lower}} of {{pairs:pair}}[. {{test:procedure}}: {_P}]",
     # ---- values of parameters ----
     "value.below": "{parameter} < {below}",
     "value.above": "{parameter} > {above}",
@@ -270,7 +235,6 @@ TEMPLATES: dict[str, str] = {
     "differs.samples": "its IW-NLL has k = {here} samples, not {there}; a larger k alone lowers it",
     "differs.no_figure": "no run of it has one",
     # ---- tables ----
-    "table.samples": "importance-weighted NLL with k = {samples}",
     "table.estimator": "importance-weighted NLL (IW-NLL) with k = {samples} samples per image",
     "table.confirmed_pairs": "p (Holm): of the same t, [times the {looks} numbers of seeds that "
     "the race could end with, ]after Holm's correction for {pairs:pair} of confirmed "
@@ -278,41 +242,24 @@ TEMPLATES: dict[str, str] = {
     "at most {rate}",
     "table.classifier": f"{PICTURES}, by a classifier of these targets that is right on "
     f"{{accuracy}} % of the test images",
-    "table.left_out": "Left out, because no trial has it where the others are good: {left}",
-    "table.left_out_complete": "Left out, because no complete trial has it where the others are "
-    "good: {left}",
-    "table.more_failed": "{count} more failed ({kinds:counts})",
-    "components.further": "{count:further component}, all lighter, not shown",
-    "components.further_alike": "{count:further component}, all of equal weight, not shown",
-    "components.purity": "If each component stood for the class that it serves most, {purity} % "
-    "of the images would be put into their class (all classes weighted alike)",
+    "left_out": "Left out, because no trial that counts has it where the others are good: {left}",
+    "table.failed": "{count} more failed",
     # ---- below plots ----
     "plot.missing": "{count:plot} not drawn, and why",
     "plot.by_trial": "Drawn by trial {trial}",
     "plot.by_run": "Drawn by a confirmation run of trial {trial}",
-    "plot.by_other_trial": "Drawn by trial {trial}, the best that left such pictures",
-    "plot.by_other_run": "Drawn by a confirmation run of trial {trial}, the best that left such "
-    "pictures",
-    "plot.same_training": "{others:quoted} has the same training as “{first}”, so it is not "
-    "drawn a second time",
-    "plot.several_same_training": "{others:quoted} have the same training as “{first}”, so they "
-    "are not drawn a second time",
+    "plot.same_training": "{others:quoted}: the same training as “{first}”, not drawn a second "
+    "time",
     "plot.importance": "How far the values of a parameter among the best {best} differ from "
     "those among all {trials} complete and pruned trials (PED-ANOVA, Watanabe et al. 2023), as "
     "shares of the sum",
     "plot.epoch": "Every trial at epoch {epoch}, the last that all of them reached, so that "
     "stopped and complete trials are compared alike",
     "plot.failed": "Not drawn: {failed:failed trial}",
-    "plot.short": "Not drawn: {short:trial} stopped before that epoch",
-    "plot.failed_and_short": "Not drawn: {failed:failed trial} and {short:trial} stopped before "
-    "that epoch",
-    "plot.left_out": "Left out: {left}, never tried where the other parameters are good, so "
-    "nothing can be said",
-    "plot.left_out_complete": "Left out: {left}, never tried to the end where the other "
-    "parameters are good, so nothing can be said",
-    "plot.forest": _FOREST,
-    "plot.forest_one_above": f"{_FOREST}; the value above {{ceiling}} counts as that",
-    "plot.forest_above": f"{_FOREST}; the {{above}} values above {{ceiling}} count as that",
+    "plot.short": "Not drawn: {short:trial} that stopped before that epoch",
+    "plot.forest": "The model is a forest of randomised trees on {complete} complete and {pruned} "
+    "pruned "
+    "trials, these with what they had reached[; {above:value} above {ceiling} counted as that]",
     "plot.forest_explains": "It explains little of trials that its trees have not seen "
     "(out-of-bag R² {r2}): read tendencies from it, not numbers",
     "plot.given": "The study file gave the first {trials}; what the line gains there is no work "
@@ -331,17 +278,11 @@ TEMPLATES: dict[str, str] = {
     "all D = {height} × {width} × {channels} = {size} sub-pixels of an image. In a loss that "
     "averages −log p(x|z) over sub-pixels the same model has the weight β/D: β = 1 here is "
     "{weight:short} there[, and the β = {best} of the best configuration is {best_weight:short}]",
-    "method.beta_unknown": "**β** weighs the rate in nats per image against the distortion "
-    "summed over all D = H·W·C sub-pixels; in a loss that averages over sub-pixels the same "
-    "model has the weight β/D",
-    "method.gaussian": f"With σ² = {{scale}}, {_SCALE} squared error per sub-pixel + β·KL "
-    f"(2σ²β/D){_OF_BEST}",
-    "method.laplace": f"With b = {{scale}}, {_SCALE} absolute error per sub-pixel + β·KL "
-    f"(bβ/D){_OF_BEST}",
-    "sheet.static": f"{_SHEET} each pixel drawn once, black or white",
-    "sheet.dynamic": f"{_SHEET} each pixel drawn black or white, as in one epoch",
-    "sheet.grey": f"{_SHEET} grey levels",
-    "sheet.colours": f"{_SHEET} colours",
+    "method.scale": "With {name} = {scale}, β = 1 here is {weight:short} in a loss of mean {error} "
+    "error per "
+    "sub-pixel + β·KL[, and β = {best} is {best_weight:short}]",
+    "sheet": "{shown} of the {training} training images as the models are given them (binarisation "
+    "{binarisation})",
     # ---- checks ----
     "check.planned": "{warning}",
     "check.no_range": "no range and no list of numbers was searched",

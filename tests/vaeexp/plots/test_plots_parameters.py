@@ -195,7 +195,7 @@ def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made
     axes = panel(partial_dependence(other), "prior")
     assert list(axes.lines[0].get_xdata()) == [0, 1]
     assert any(text.endswith("nats, some values left out") for text in texts(axes.figure))
-    assert "Left out: prior = vampprior, never tried to the end" in reading(
+    assert "where the others are good: prior = vampprior" in reading(
         PLOTS["partial_dependence"], other
     )
     assert "Left out" not in reading(PLOTS["partial_dependence"], view)

@@ -353,7 +353,7 @@ def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, ch
         ("race of the different", "race.dropped", "behind"),
         ("race", "race.rule", "pairs"),
         ("two objectives", "front.volume", "volume"),
-        ("finished", "pairs.over_settings", "p_holm"),
+        ("finished", "pairs.mean", "p_holm"),
         ("finished", "left.pruned", "count"),
         ("interim", "left.going", "count"),
         ("interim", "notice.interim", "ended"),
@@ -364,7 +364,7 @@ def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, ch
         ("finished", "plot.by_run", "trial"),
         ("finished", "table.confirmed_pairs", "pairs"),
         ("finished", "method.beta", "weight"),
-        ("strip", "method.gaussian", "best_weight"),
+        ("strip", "method.scale", "best_weight"),
         ("two objectives", "plot.volume", "first_worst"),
     ],
 )

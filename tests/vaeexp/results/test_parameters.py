@@ -136,7 +136,7 @@ def test_diverged_trials_count_as_the_ceiling(made):
     assert forest.capped == 2
     assert forest.values.max() == forest.ceiling < 400
     words = in_words(dependence_caption(diverged))
-    assert f"the 2 values above {forest.ceiling:.0f} count as that" in words
+    assert f"2 values above {forest.ceiling:.0f} counted as that" in words
 
 
 def test_the_forest_learns_from_2000_trials_at_most():
