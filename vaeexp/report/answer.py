@@ -11,9 +11,9 @@ from typing import Any
 
 from vaeexp.report.findings import ENDED, findings, get, use
 from vaeexp.report.markup import escape, heading, table
-from vaeexp.report.sentences import markdown, sentence, with_interval, words
+from vaeexp.report.sentences import markdown, sentence, words
 from vaeexp.report.templates import QUESTIONS
-from vaeexp.results.statements import Figure, Statement, plain, say
+from vaeexp.results.statements import Statement, plain, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import Check, CheckVerdict, check_study
 
@@ -66,14 +66,6 @@ def answer(view: StudyView) -> str:
 def answer_lines(view: StudyView) -> list[str]:
     """Return the same lines as plain text, for a terminal."""
     return _block(answer_of(view), None, "{}: {}")
-
-
-def reached(view: StudyView) -> str:
-    """Return the value that the study reached as the answer writes it: the first figure of what one
-    gets; empty without one.
-    """
-    values = [value for said in answer_of(view).get[:1] for value in said.values.values()]
-    return next((with_interval(value) for value in values if isinstance(value, Figure)), "")
 
 
 def all_findings(view: StudyView) -> str:
