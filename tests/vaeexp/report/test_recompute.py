@@ -193,20 +193,16 @@ STATES = {
     **{name: (lambda name=name: thin_studies()[name]) for name in THIN},
 }
 ALIKE = (
-    *(
-        "came further",
-        "the last of a list",
-        "a change of two trials",
-        "two objectives, one trial",
-        "paused, trained late",
-    ),
-    *(
-        "race of equals",
-        "race of the different",
-        "race to the last seed",
-        "race goes on",
-        "race is won and not done",
-    ),
+    "came further",
+    "the last of a list",
+    "a change of two trials",
+    "two objectives, one trial",
+    "paused, trained late",
+    "race of equals",
+    "race of the different",
+    "race to the last seed",
+    "race goes on",
+    "race is won and not done",
 )
 """States of which another one has nearly all sentences: slow."""
 
@@ -317,16 +313,22 @@ def test_a_range_that_grew_otherwise_is_found(folders, right, wrong):
             lambda own: own["statements"][-1]["values"]["end"].update(value=0.0017),
         ),
         ("ranges that grew", "bounds", lambda own: own["statements"].pop()),
-        ("the last of a list", "bounds", lambda own: own["statements"][0]["values"].update(near=3)),
+        pytest.param(
+            "the last of a list",
+            "bounds",
+            lambda own: own["statements"][0]["values"].update(near=3),
+            marks=pytest.mark.slow,
+        ),
         (
             "paused",
             "pruner",
             lambda own: own["statements"][0]["values"]["correlation"].update(high=0.99),
         ),
-        (
+        pytest.param(
             "paused, trained late",
             "pruner",
             lambda own: own["statements"][1]["values"].update(rank=2),
+            marks=pytest.mark.slow,
         ),
         ("finished", "on_test", lambda own: own["statements"][-1]["values"]["test"].reverse()),
         ("finished", "seeds", lambda own: own.update(verdict="warning")),

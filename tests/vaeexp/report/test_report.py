@@ -224,10 +224,8 @@ def test_the_figures_of_each_test_image_lie_beside_the_report(whole, report):
         assert values.mean(dtype=float) == pytest.approx(run["result.test/neg_elbo"], abs=1e-4)
 
 
-SOME = ("rate_distortion", "learning_curves", "baseline_strip", "best_samples", "latent_map")
-"""Plots of trials, epochs, pictures and arrays; the tests of plots draw those of the parameters
-twice.
-"""
+SOME = ("rate_distortion", "baseline_strip", "latent_map")
+"""Plots of trials, pictures and arrays."""
 
 
 @pytest.mark.parametrize(
