@@ -124,7 +124,6 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "size ±": lambda figure: with_interval(figure.turned if figure.value < 0 else figure),
     "short": lambda figure: format(Decimal(f"{figure.value:.3g}"), ",f"),
     "share": format_share,
-    "n": lambda figure: f"{figure.n:,}",
 }
 """What may stand after the colon of a field → how it writes a value in which nothing needs
 escaping.
@@ -151,15 +150,13 @@ class _Writer(string.Formatter):
             case "":
                 return self._text(value)
             case "<":
-                return self._text(
-                    " < ".join(map(str, value[:5])) + (" < …" if len(value) > 5 else "")
-                )
+                first = " < ".join(map(str, value[:5]))
+                return self._text(f"{first} < …" if len(value) > 5 else first)
             case "p" | "least":
-                return f"{'= ' if form == 'p' and value >= 1e-4 else ''}{self._text(format_least(value))}"  # noqa: E501
+                sign = "= " if form == "p" and value >= 1e-4 else ""
+                return f"{sign}{self._text(format_least(value))}"
             case "quoted":
                 return join_and([f"“{self._text(part)}”" for part in value])
-            case "and":
-                return join_and([*map(self._text, value)])
             case "or":
                 return " or ".join(map(self._text, value))
             case "code":
@@ -188,12 +185,13 @@ def with_interval(figure: Figure) -> str:
     """Return `98.12 ± 0.31`; an interval that is not symmetric by its ends; the mean alone where
     there is none.
     """
-    mean, digits = format_number(figure.value, figure.digits or 2), figure.digits or 2
-    if figure.low != figure.low:
+    digits = figure.digits or 2
+    mean, low, high = (
+        format_number(value, digits) for value in (figure.value, figure.low, figure.high)
+    )
+    if is_missing(figure.low):
         return mean
     below, above = figure.value - figure.low, figure.high - figure.value
     if abs(below - above) > 1e-6 * (above + below):
-        return (
-            f"{mean} ({format_number(figure.low, digits)} to {format_number(figure.high, digits)})"
-        )
+        return f"{mean} ({low} to {high})"
     return f"{mean} ± {format_number((below + above) / 2, digits)}"

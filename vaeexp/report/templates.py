@@ -1,26 +1,31 @@
 """The words of statements: a template for each.
 
-In a template `{name}` stands for a value and `[…]` for words that are left out where a value in
-them is missing. After a colon:
+In a template, `{name}` stands for a value. Words in `[…]` are left out where a value in them is
+missing. `**` marks what a statement is about. A statement that is a value stands in its own words.
 
-- `±` — a mean with half the width of its 95 % interval, `96.32 ± 0.38`, or with the ends of one
-  that is not symmetric
-- `+±` — the same of a difference, with its sign, `+96.32 ± 0.38`
-- `size` and `size ±` — the same without its sign; `to` — the ends of the interval alone
-- `n` — how many values the mean is of; `code` — a command; `share` — a share in per cent
-- `p` — a p, `= 0.012` or `< 0.0001`; `least` — without the sign; `<` — trials in order; `counts` —
-  how many of each kind; `question` — the question of a check
-- `worse|better` — the first word where the number is 0 or more, the second below
-- `verb` — what a run of a class of failures did; `procedure` — the name of a test; `duration` — of
-  seconds
-- `short` — three significant digits, never with an exponent; `quoted` — texts in quotation marks;
-  `and`, `or` — how statements are joined
-- `all …` — a noun that the number counts: `{failed:all trial}` is `the one trial` or `all 6 trials`
-- any other words — a noun, too: `{seeds:new seed}` is `1 new seed` or `3 new seeds`
+A form may follow the name, after a colon:
 
-A statement within another one stands in its own words.
-
-`**` marks what a statement is about.
+| form | writes |
+| --- | --- |
+| `±` | a mean with its 95 % interval: `96.32 ± 0.38`, by its ends where it is not symmetric |
+| `+±` | a difference with its sign and interval: `+96.32 ± 0.38` |
+| `size`, `size ±` | a difference without its sign |
+| `to` | the ends of an interval alone |
+| `worse|better` | the first word where the number is 0 or more, the second below |
+| `share` | a share in per cent |
+| `short` | three significant digits, never with an exponent |
+| `p`, `least` | a p: `= 0.012` or `< 0.0001`; `least` without the `=` |
+| `duration` | seconds |
+| `counts` | how many there are of each kind |
+| `<` | trials in order |
+| `or` | values or statements, joined |
+| `quoted` | texts in quotation marks |
+| `code` | a command |
+| `question` | the question of a check |
+| `verb` | what a run of a class of failures did |
+| `procedure` | the name of a test |
+| `all …` | a noun with its number: `{failed:all trial}` is `the one trial` or `all 6 trials` |
+| other words | a noun with its number: `{seeds:new seed}` is `1 new seed` or `3 new seeds` |
 """
 
 from vaeexp.evaluation.metrics import BESIDE, METRICS, OF_PICTURES
