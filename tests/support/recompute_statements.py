@@ -122,8 +122,9 @@ def hold(condition: object) -> None:
 # ---- use ----
 
 
-@of("use.trial", "use.only_trial")
+@of("use.trial", "use.so_far", "use.only_trial")
 def chosen(study: Study, kind: str, values: Values) -> Values:
+    hold(study.report.interim == (kind == "use.so_far") or not study.parameters)
     row = study.best_trial
     own = {
         name: parameter.values(row.to_frame().T).iloc[0]
@@ -269,7 +270,7 @@ def reached(study: Study, kind: str, _: Values) -> Values:
     again = student(runs["objective"])
     k = counts[0] if len(counts) == 1 else None
     planned = planned if planned > len(runs) else None
-    return {**made, "again": again, "samples": k, "planned": planned}
+    return {**made, "again": again, "samples": k, "planned": planned, "failed": _lost(study)}
 
 
 def _confirmed(study: Study) -> list[Seeds]:
@@ -281,17 +282,23 @@ def _confirmed(study: Study) -> list[Seeds]:
     ]
 
 
+def _lost(study: Study) -> list[tuple[str, dict[str, Any]]]:
+    """Return the statements on the new seeds of the best setting that failed."""
+    return next((each.failures for each in _confirmed(study)), [])
+
+
 @of("get.searched")
 def searched(study: Study, *_: Any) -> Values:
     rank = list(study.ranked["number"]).index(study.best) + 1
     value = study.best_trial["objective"]
-    return {"value": value, "rank": rank, "ranked": len(study.ranked)}
+    return {"value": value, "rank": rank, "ranked": len(study.ranked), "failed": _lost(study)}
 
 
-@of(*(f"get.{kind}" for kind in ("apart", "perhaps", "tie", "unclear", "too_few")))
+@of(*(f"get.{kind}" for kind in ("apart", "turned", "perhaps", "tie", "unclear", "too_few")))
 def margin(study: Study, kind: str, _: Values) -> Values:
     trial, gap = next(iter(study.margins.items()))
-    hold(kind == f"get.{evidence(gap, study)}")
+    expected = evidence(gap, study)
+    hold(kind == f"get.{'turned' if expected == 'apart' and gap.mean.mean < 0 else expected}")
     return {"trial": trial, "gap": gap.mean}
 
 
@@ -553,7 +560,7 @@ def chance(study: Study, pairs: Pairs) -> float:
 def baseline(study: Study, kind: str, values: Values) -> Values:
     title = values["title"]
     runs, against = study.rows[title], study.against(title)
-    own = {name: on_test(study, runs, name) for name in ("fid", "neg_elbo", "iw_nll")} | {
+    own = {name: on_test(study, runs, name) for name in (*BESIDE, "neg_elbo", "iw_nll")} | {
         "n": len(runs)
     }
     if kind == "baseline.alone":
@@ -564,6 +571,8 @@ def baseline(study: Study, kind: str, values: Values) -> Values:
     if kind == "baseline.same":
         hold(study.same_training(others_runs, runs))
         return own | {"samples": counts[0] if len(counts) == 1 else None}
+    own |= {f"{name}_of_other": on_test(study, others_runs, name) for name in BESIDE}
+    own |= {"rate": None} if study.deterministic(title) or study.deterministic() else {}
     gap = study.baseline_gaps.get(title)
     if kind == "baseline.other":
         hold(gap is None)
@@ -605,6 +614,9 @@ def reasons(
             own |= {"here": here[part] or "not recorded", "there": there[part] or "not recorded"}
         made.append((kind, own))
     return made
+
+
+BESIDE = ("rate", "fid", "reconstruction_mse")
 
 
 # ---- what was searched ----

@@ -19,6 +19,7 @@ from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.holes import hole_statement
 from vaeexp.results.interactions import LEVEL, Interaction
+from vaeexp.results.new_seeds import failed_seeds, seeds_of
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
@@ -28,6 +29,7 @@ from vaeexp.results.tested_settings import (
     PairComparison,
     TestedSetting,
     WinnerMargin,
+    measures_one_thing,
     same_training,
 )
 from vaeexp.results.verdict import came_further
@@ -52,8 +54,9 @@ def use(view: StudyView) -> list[Statement]:
     if trial is None:
         return [_nothing_yet(view)]
     configuration, number = view.params(trial), int(trial["number"])
+    kind = "use.trial" if view.study.finished else "use.so_far"
     chosen = say(
-        "use.trial" if configuration else "use.only_trial",
+        kind if configuration else "use.only_trial",
         [number],
         trial=number,
         configuration=configuration,
@@ -118,16 +121,19 @@ def get(view: StudyView) -> list[Statement]:
 def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
     best = view.best
     assert best is not None
-    planned = best.planned if best.planned > len(runs) else None
+    more = {
+        "planned": best.planned if best.planned > len(runs) else None,
+        "failed": _failures(view),
+    }
     total, kind = (
         ("distortion", "get.distortion") if best.deterministic else ("neg_elbo", "get.confirmed")
     )
     # What one gets stands first.
     figures = {name: figure_on_test(best, name) for name in (total, *REACHED)}
     if figures[total]:
-        return say(kind, row_names(runs), **figures, planned=planned, samples=_samples(best))
+        return say(kind, row_names(runs), **figures, **more, samples=_samples(best))
     again = Figure.of(mean_interval(finite(runs["objective"]).tolist()))
-    return say("get.validation", row_names(runs), again=again, planned=planned)
+    return say("get.validation", row_names(runs), again=again, **more)
 
 
 def figure_on_test(setting: TestedSetting, name: str) -> Figure | None:
@@ -151,7 +157,15 @@ def _searched(view: StudyView) -> Statement:
     ranked, best = view.ranked, view.best_number
     rank = ranked["number"].tolist().index(best) + 1
     value = Figure(value=float(ranked["objective"].iloc[rank - 1]), unit=NATS, n=1)
-    return say("get.searched", [best], value=value, rank=rank, ranked=len(ranked))
+    return say(
+        "get.searched", [best], value=value, rank=rank, ranked=len(ranked), failed=_failures(view)
+    )
+
+
+def _failures(view: StudyView) -> tuple[Statement, ...]:
+    """Return the new seeds of the best setting that failed."""
+    own = seeds_of(view.new_seeds, view.best_number, None)
+    return failed_seeds(**own) if own else ()
 
 
 def _margin(margin: WinnerMargin, level: float) -> Statement:
@@ -160,7 +174,8 @@ def _margin(margin: WinnerMargin, level: float) -> Statement:
     """
     gap, trial = Figure.of(margin.interval), margin.source_trial
     kind = evidence(gap, settled=margin.settled, level=level)
-    return say(f"get.{kind}", [trial], trial=trial, gap=gap)
+    turned = kind == "apart" and gap.value < 0
+    return say("get.turned" if turned else f"get.{kind}", [trial], trial=trial, gap=gap)
 
 
 Evidence = Literal["apart", "perhaps", "tie", "unclear", "too_few"]
@@ -384,6 +399,13 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     if same_training(other, setting):
         values |= {"iw_nll": figure_on_test(setting, "iw_nll"), "samples": _samples(setting)}
         return say("baseline.same", names, **values)
+    # Samples and reconstructions, where both measure one thing.
+    values |= {
+        f"{name}{ending}": figure_on_test(row, name)
+        for name in BESIDE
+        if measures_one_thing(other, setting, name)
+        for ending, row in {"": setting, "_of_other": other}.items()
+    }
     if margin is None or not math.isfinite(margin.interval.mean):
         why = tuple(incomparable(other, setting)) or (say("differs.no_figure"),)
         return say("baseline.other", names, **values, why=why)

@@ -31,6 +31,11 @@ A form may follow the name, after a colon:
 from vaeexp.evaluation.metrics import BESIDE, METRICS, OF_PICTURES
 
 _OTHERS = {name: METRICS[name].label for name in BESIDE}
+_BESIDE = "".join(
+    f"[; {label} {{{name}}} against {{{name}_of_other}}]" for name, label in _OTHERS.items()
+)
+"""Figures of a baseline and of the setting that it is set against, where both measure one thing."""
+
 _DISAGREES = "[; IW-NLL disagrees: {weighted:±} nats]"
 """The difference in the tighter estimate, where it does not say the same of a baseline as −ELBO
 does.
@@ -67,6 +72,7 @@ _P = "p {p:p}, and {p_holm:least} after Holm's correction for all comparisons of
 TEMPLATES: dict[str, str] = {
     # ---- what to use ----
     "use.trial": "{configuration} (trial {trial})",
+    "use.so_far": "so far {configuration} (trial {trial})",
     "use.only_trial": "trial {trial}, which has the settings of the study file",
     "use.front": "choose from the front of {first} and {second}: {count} of "
     "{complete:complete trial}, from trial {low_trial} ({first} {low_first}, {second} "
@@ -82,16 +88,17 @@ TEMPLATES: dict[str, str] = {
     "use.unclear": "{trials:trial} cannot be told apart: they lie within {within} nats, and two "
     "seeds of one setting differ by up to {limit}",
     # ---- what one gets ----
-    "get.confirmed": "test −ELBO {neg_elbo:±} nats per image[, IW-NLL {iw_nll:±}[ (k "
+    "get.confirmed": "[{failed}; ]test −ELBO {neg_elbo:±} nats per image[, IW-NLL {iw_nll:±}[ (k "
     "= {samples})]][, FID {fid:±}]; {neg_elbo:new seed}[ of {planned}]",
-    "get.distortion": "test distortion {distortion:±} nats per image[, FID {fid:±}]; "
+    "get.distortion": "[{failed}; ]test distortion {distortion:±} nats per image[, FID {fid:±}]; "
     "{distortion:new seed}[ of {planned}]",
-    "get.validation": "validation −ELBO {again:±} nats per image; {again:new seed}[ "
+    "get.validation": "[{failed}; ]validation −ELBO {again:±} nats per image; {again:new seed}[ "
     "of {planned}], no test figure",
-    "get.searched": "validation −ELBO {value} nats per image in the search (n = 1, "
+    "get.searched": "[{failed}; ]validation −ELBO {value} nats per image in the search (n = 1, "
     "number {rank} of {ranked}, and optimistic); not confirmed",
-    "get.apart": "Trial {trial} is {gap:size ±} nats {gap:worse|better} on test ({gap:shared "
-    "seed})",
+    "get.apart": "Trial {trial} is {gap:size ±} nats worse on test ({gap:shared seed})",
+    "get.turned": "Trial {trial} is {gap:size ±} nats better on test ({gap:shared seed}); the "
+    "choice rests on validation",
     "get.tie": "Trial {trial} is just as good: {gap:±} nats on test ({gap:shared seed})",
     "get.perhaps": "Trial {trial} is perhaps {gap:size ±} nats {gap:worse|better} on test "
     "({gap:shared seed})",
@@ -124,16 +131,17 @@ TEMPLATES: dict[str, str] = {
     "would name one in more than {level:share} of studies without any",
     # ---- baselines ----
     "baseline.apart": f"**{{title}}**: {{gap:size ±}} nats {{gap:worse|better}} than {{against}} "
-    f"on test ({{gap:seed}}){_DISAGREES}",
+    f"on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
     "baseline.perhaps": f"**{{title}}**: perhaps {{gap:size ±}} nats {{gap:worse|better}} than "
-    f"{{against}} on test ({{gap:seed}}){_DISAGREES}",
+    f"{{against}} on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
     "baseline.tie": f"**{{title}}**: just as good as {{against}}, {{gap:±}} nats on test "
-    f"({{gap:seed}}){_DISAGREES}",
+    f"({{gap:seed}}){_DISAGREES}{_BESIDE}",
     "baseline.unclear": f"**{{title}}**: may be as good as {{against}}, {{gap:±}} nats on test "
-    f"({{gap:seed}}){_DISAGREES}",
-    "baseline.too_few": "**{title}**: {gap:size} nats {gap:worse|better} than {against} "
-    "on test, too few seeds to tell more",
-    "baseline.other": "**{title}**: its −ELBO cannot be compared with {against} ({why})",
+    f"({{gap:seed}}){_DISAGREES}{_BESIDE}",
+    "baseline.too_few": f"**{{title}}**: {{gap:size}} nats {{gap:worse|better}} than {{against}} "
+    f"on test, too few seeds to tell more{_BESIDE}",
+    "baseline.other": f"**{{title}}**: its −ELBO cannot be compared with {{against}} "
+    f"({{why}}){_BESIDE}",
     "baseline.same": "**{title}** has the same training as {against}[; IW-NLL {iw_nll:±}[ (k = "
     "{samples})]]",
     "baseline.alone": "**{title}**[: test −ELBO {neg_elbo:±} ({neg_elbo:seed})][, FID {fid:±}]; "

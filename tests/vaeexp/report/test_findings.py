@@ -155,7 +155,7 @@ BEST = (98.0, 98.2, 98.4)
     ("figures", "kind", "gap"),
     [
         ([BEST, (99.0, 99.3, 99.3)], "get.apart", 1.0),
-        ([BEST, (97.0, 97.3, 97.3)], "get.apart", -1.0),
+        ([BEST, (97.0, 97.3, 97.3)], "get.turned", -1.0),
         ([BEST, (98.05, 98.2, 98.3)], "get.tie", -0.0167),
         ([BEST, (88.0, 108.0, 98.4)], "get.unclear", -0.0667),
         ([BEST, (98.1, 98.5)], "get.too_few", 0.2),
@@ -172,7 +172,7 @@ def test_states_without_a_best_setting_say_why():
     assert ids(use(studies["no trial"])) == ["use.nothing"]
     assert one(use(studies["all pruned"]), "nothing.complete").values["states"] == {"pruned": 22}
     assert ids(get(studies["one complete"])) == ["get.searched"]
-    assert ids(use(studies["one complete"])) == ["use.trial"]
+    assert ids(use(studies["one complete"])) == ["use.so_far"]
     full = make_results()
     assert ids(use(replace(full, trials=full.trials.assign(objective=math.nan)))) == ["use.nothing"]
     untested = replace(

@@ -48,6 +48,13 @@ SIDES |= {
     "rest": (),
     "other": "learning rate",
 }
+BESIDE = {
+    "against": BEST,
+    "rate": mean(24.5),
+    "rate_of_other": mean(27.1),
+    "fid": mean(65.8),
+    "fid_of_other": mean(14.9),
+}
 FRONT = {
     "first": "rate",
     "second": "distortion",
@@ -113,6 +120,10 @@ FAILED |= {"beyond": 10, "inside": 9, "exceptions": 1, "winner": "0.00587"}
 FEW = Statement(id="check.few_together", values={"least": 10})
 CHECK = {"check": "levelled_off", "found": (FEW, Statement(id="check.spread_unknown"))}
 LOST = {"failed": 9, "planned": 12, "kind": "diverged"}
+DIVERGED = (
+    Statement(id="seeds.failed", values=LOST | {"epoch": 5}),
+    Statement(id="seeds.failed", values=LOST | {"failed": 1, "kind": "crashed", "epoch": 3}),
+)
 SPREADS = {"spread": ONE, "among": Figure(value=7.0), "among_best": Figure(value=2.0), "trials": 48}
 RUNG = {
     "epoch": 3,
@@ -158,6 +169,10 @@ SAID: dict[str, tuple[dict, str]] = {
     "use.trial": (
         {"trial": 45, "configuration": {"beta": 0.535, "optimizer": "adam"}},
         "β = 0.535, optimizer = adam (trial 45)",
+    ),
+    "use.so_far": (
+        {"trial": 1, "configuration": {"latent_size": 18}},
+        "so far latent size = 18 (trial 1)",
     ),
     "use.front": (
         FRONT,
@@ -214,8 +229,9 @@ SAID: dict[str, tuple[dict, str]] = {
         "1.63; 3 new seeds of 4",
     ),
     "get.distortion": (
-        {"distortion": mean(71.0), "fid": None, "planned": 4},
-        "test distortion 71.00 ± 0.50 nats per image; 3 new seeds of 4",
+        {"distortion": mean(71.0), "fid": None, "planned": 4, "failed": DIVERGED[:1]},
+        "9 of 12 new seeds diverged at epoch 5; test distortion 71.00 ± 0.50 nats per image; 3 "
+        "new seeds of 4",
     ),
     "search.failed": (FAILED, "9 of 48 trials diverged"),
     "search.failed_above": (
@@ -231,12 +247,23 @@ SAID: dict[str, tuple[dict, str]] = {
         "**optimizer = sgd**: 9 of 10 trials diverged",
     ),
     "get.validation": (
-        {"again": SINGLE, "planned": 3},
-        "validation −ELBO −1.25 nats per image; 1 new seed of 3, no test figure",
+        {"again": SINGLE, "planned": 3, "failed": DIVERGED},
+        "9 of 12 new seeds diverged at epoch 5; 1 of 12 new seeds crashed at epoch 3; validation "
+        "−ELBO −1.25 nats per image; 1 new seed of 3, no test figure",
+    ),
+    "get.searched": (
+        {"value": ONE, "rank": 2, "ranked": 15, "failed": DIVERGED[:1]},
+        "9 of 12 new seeds diverged at epoch 5; validation −ELBO 97.50 nats per image in the "
+        "search (n = 1, number 2 of 15, and optimistic); not confirmed",
     ),
     "get.apart": (
+        {"trial": 6, "gap": mean(2.0)},
+        "Trial 6 is 2.00 ± 0.50 nats worse on test (3 shared seeds)",
+    ),
+    "get.turned": (
         {"trial": 6, "gap": mean(-2.0)},
-        "Trial 6 is 2.00 ± 0.50 nats better on test (3 shared seeds)",
+        "Trial 6 is 2.00 ± 0.50 nats better on test (3 shared seeds); the choice rests on "
+        "validation",
     ),
     "get.tie": (
         {"trial": 39, "gap": mean(-0.05, 0.62)},
@@ -309,8 +336,9 @@ SAID: dict[str, tuple[dict, str]] = {
     ),
     "against.trial": ({"trial": 39}, "trial 39"),
     "baseline.apart": (
-        {"title": "β = 10", "gap": mean(2.18), "against": BEST},
-        "**β = 10**: 2.18 ± 0.50 nats worse than the best on test (3 seeds)",
+        {"title": "β = 10", "gap": mean(2.18), **BESIDE},
+        "**β = 10**: 2.18 ± 0.50 nats worse than the best on test (3 seeds); rate 24.50 against "
+        "27.10; FID 65.80 against 14.90",
     ),
     "baseline.perhaps": (
         {"title": "again", "gap": mean(5.3, 4), "against": BEST},
@@ -328,6 +356,11 @@ SAID: dict[str, tuple[dict, str]] = {
     "baseline.too_few": (
         {"title": "again", "gap": SINGLE, "against": BEST},
         "**again**: 1.25 nats better than the best on test, too few seeds to tell more",
+    ),
+    "baseline.other": (
+        BESIDE | {"title": "grey", "why": "binarisation none, not static", "rate": None},
+        "**grey**: its −ELBO cannot be compared with the best (binarisation none, not static); "
+        "FID 65.80 against 14.90",
     ),
     "baseline.same": (
         {"title": "k", "against": OTHER, "iw_nll": mean(87.58, 0.07), "samples": 5000},
@@ -635,7 +668,7 @@ def test_a_title_of_the_user_breaks_neither_template_nor_markdown(title):
 def test_an_interval_that_is_not_symmetric_is_given_by_its_ends():
     gap = Figure(value=-1.0, low=-3.0, high=-0.5, n=25)
     assert "2 shared" not in (
-        said := words(Statement(id="get.apart", values={"trial": 1, "gap": gap}))
+        said := words(Statement(id="get.turned", values={"trial": 1, "gap": gap}))
     )
     assert "1.00 (0.50 to 3.00) nats better" in said
 
