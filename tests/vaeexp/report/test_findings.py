@@ -3,6 +3,7 @@ whatever the study.
 """
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +18,10 @@ from synthetic_study import make_results, part, study_attributes, thin_studies, 
 from sweeps.results import matched_pairs, ranked
 from vaeexp.report import answer as block
 from vaeexp.report import findings
-from vaeexp.report.sentences import words
+from vaeexp.report.page.document import page
+from vaeexp.report.sentences import with_interval, words
 from vaeexp.results.equally_good import equally_good
+from vaeexp.results.statements import Figure
 from vaeexp.results.study_view import StudyView
 
 answer, answer_lines, answer_of = map(on_view, (block.answer, block.answer_lines, block.answer_of))
@@ -165,6 +168,24 @@ BEST = (98.0, 98.2, 98.4)
 def test_the_next_best_is_set_beside_with_what_the_seeds_allow(results, figures, kind, gap):
     said = one(get(with_test_figures(results, *figures)), kind).values
     assert said["gap"].value == pytest.approx(gap, abs=1e-3)
+
+
+def test_the_value_in_large_type_is_the_first_of_what_one_gets(results):
+    spec = study_attributes().spec
+    codes = study_attributes(spec=spec | {"model": spec["model"] | {"posterior": "deterministic"}})
+    for study in (results, replace(results, study=codes), make_results(confirm=False)):
+        said = get(study)[0]
+        value = next(own for own in said.values.values() if isinstance(own, Figure))
+        assert f" {with_interval(value)} nats per image" in words(said)
+        assert large_in(study) == [with_interval(value)]
+    assert large_in(two_objectives()) == []
+
+
+def large_in(study):
+    """Return what the page of the answer shows in large type."""
+    shown = page(f"# A\n\n## Answer\n\n{answer(study)}\n", {})
+    found = re.findall(r'<span class="large">([^<]*)</span>', shown)
+    return [each.replace("\N{NO-BREAK SPACE}", " ") for each in found]
 
 
 def test_states_without_a_best_setting_say_why():

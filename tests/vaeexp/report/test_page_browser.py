@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, needs_browser]
 SIZES = [(width, dark) for width in (360, 600, 1280) for dark in (False, True)]
 FIRST_SCREEN = """
 const box = selector => document.querySelector(selector).getBoundingClientRect();
-return [".answer", ".first table", ".first .plot svg"].map(each => [box(each).top, box(each).bottom]);
+return [".answer", ".large", ".first table", ".first .plot svg"].map(each => [box(each).top, box(each).bottom]);
 """  # noqa: E501
 SCROLLING = (
     "const box = document.querySelector('.first .table'); return box.scrollWidth - box.clientWidth"
@@ -94,15 +94,15 @@ def test_axe_finds_no_serious_fault_in_a_small_page(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_first_screen_has_the_answer_a_table_and_a_picture(browser, report):
+def test_the_first_screen_has_the_answer_a_large_figure_a_table_and_a_picture(browser, report):
     page_facts(browser, report.with_name("report.html"), width=1280)
     browser.execute_script(
         "scrollTo(0, 0); document.querySelectorAll('details').forEach(each => "
         "{ each.open = false; });"
     )
-    answer, table, picture = browser.execute_script(FIRST_SCREEN)
+    answer, figure, table, picture = browser.execute_script(FIRST_SCREEN)
     assert answer[0] < 200
-    assert table[1] < picture[0]
+    assert figure[1] < table[1] < picture[0]
     assert picture[1] < 900
     assert browser.execute_script(SCROLLING) <= 0
 

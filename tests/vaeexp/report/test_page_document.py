@@ -127,6 +127,31 @@ def test_verdicts_have_their_colour_beside_their_sign():
     assert "the best ✗ of all" in text
 
 
+@pytest.mark.parametrize(
+    ("line", "figure"),
+    [
+        ("test −ELBO 96.32 ± 0.38 nats per image, IW-NLL 92.2 ± 0.6; 3 new seeds", "96.32 ± 0.38"),
+        (
+            "1 of 4 new seeds diverged at epoch 5; test distortion 1,096.3 ± 2 nats per image",
+            "1,096.3 ± 2",
+        ),
+        ("validation −ELBO −3.5 nats per image in the search (n = 1)", "−3.5"),
+        ("validation −ELBO 97.50 nats per image, 2 ± 1 of 3", "97.50"),
+        ("the front has 3 trials", ""),
+    ],
+)
+def test_the_figure_that_one_gets_is_large(line, figure):
+    answer = f"- **Use** β = {figure}.\n- **Get** {line}\n- **Next** {figure}"
+    text = page(f"# A\n\n## Answer\n\n{answer}\n\n## Contents\n", {})
+    found = re.findall(r'<span class="large">([^<]*)</span>', text)
+    assert [each.replace("\N{NO-BREAK SPACE}", " ") for each in found] == (
+        [figure] if figure else []
+    )
+    get = text.split("Get</strong>")[1].split("</li>")[0]
+    assert 'class="large"' in get or not figure
+    assert words(get) == line.split()
+
+
 def test_no_line_ends_inside_an_interval():
     text = page("# A\n\nFID 9 ± 2: x\n\n| a |\n| --- |\n| 9 ± 2 |\n", {})
     space = "\N{NO-BREAK SPACE}"

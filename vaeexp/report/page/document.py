@@ -15,7 +15,7 @@ from markdown_it.token import Token
 
 from vaeexp.report import PAGE
 from vaeexp.report.markup import OWN_LINES
-from vaeexp.report.page.opening import colour_signs, keep_intervals, lay_out
+from vaeexp.report.page.opening import colour_signs, enlarge, keep_intervals, lay_out
 from vaeexp.report.page.room import MOST_BYTES, OF_WORDS, Room, as_text
 from vaeexp.words import join_and
 
@@ -68,6 +68,7 @@ def page(
     }
     left_out = [*_put_pictures(tokens, inside, drawings or {}), *_lead_links(tokens, inside, files)]
     keep_intervals(tokens)
+    enlarge(tokens)
     colour_signs(tokens)
     tokens = lay_out(tokens, "" if data is None else LOOK)
     title = next((name_shown for tag, _, name_shown in headings if tag == "h1"), "Report")

@@ -12,6 +12,8 @@ from markdown_it.token import Token
 NO_BREAK = "\N{NO-BREAK SPACE}"
 SIGNS = {"✓": "good", "✗": "warning", "?": "unknown"}
 """Sign of a verdict → the class that gives it its colour. The sign says the same without any."""
+_REACHED = re.compile(r"\S+(?:\s±\s\S+)?(?= nats per image)")
+"""What one gets: a mean, with its interval where it has one."""
 _VERDICT = re.compile(r"[✓✗?] (?:good|warning|cannot be said)")
 
 
@@ -55,6 +57,17 @@ def keep_intervals(tokens: Sequence[Token]) -> None:
         for child in token.children or []:
             if child.type == "text":
                 child.content = child.content.replace(" ± ", kept)
+
+
+def enlarge(tokens: Sequence[Token]) -> None:
+    """Show the value that one gets in large type."""
+    answer = heading_at(tokens, "Answer")
+    for token in [] if answer is None else tokens[answer : _after_list(tokens, answer)]:
+        words = [child for child in token.children or [] if child.content]
+        if len(words) > 1 and words[0].content == "Get":
+            shown = html.escape(words[1].content, quote=False)
+            words[1].type = "html_inline"
+            words[1].content = _REACHED.sub(r'<span class="large">\g<0></span>', shown, count=1)
 
 
 def _colour(text: Token) -> None:
