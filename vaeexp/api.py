@@ -28,6 +28,7 @@ from sweeps import (
     run_name,
     shown_path,
 )
+from sweeps.results import best_run
 from vaeexp.console import open_console
 from vaeexp.import_paths import check_not_importing, import_path
 from vaeexp.launch.options import SweepOptions
@@ -168,7 +169,7 @@ class Study:
 
     @property
     def name(self) -> str:
-        return self.view.name
+        return self.view.results.name
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -192,7 +193,7 @@ class Study:
         It is chosen on validation. None where no trial is complete, and with two objectives
         (`view.front`).
         """
-        run = self.view.best_run
+        run = best_run(self.view.results)
         return None if run is None else self._row(run["name"])
 
     @property

@@ -74,11 +74,11 @@ def value_at(truth: Truth, params: Mapping[str, Any], epoch: int) -> float:
 
 
 def _params(view: StudyView, number: int) -> dict[str, Any]:
-    return view.params(view.search[view.search["number"] == number].iloc[0])
+    return view.plan.params(view.search[view.search["number"] == number].iloc[0])
 
 
 def _end(view: StudyView, truth: Truth, params: Mapping[str, Any]) -> float:
-    return value_at(truth, params, int(view.fixed("epochs")))
+    return value_at(truth, params, int(view.plan.fixed("epochs")))
 
 
 def _holds(interval: Interval, planted: float) -> bool:
@@ -98,7 +98,7 @@ def _wrong(gap: float, planted: float) -> bool:
 def _costs(view: StudyView, truth: Truth) -> list[tuple[str, Interval, float]]:
     """Return parameter, interval and planted difference of each cost at equal epochs."""
     found = []
-    for effect in view.equal_epochs:
+    for effect in view.influence.equal_epochs:
         if effect.trial is not None:
             best = _params(view, effect.trial)
             changed = best | {effect.parameter: effect.at}
@@ -123,7 +123,7 @@ def _costs_found(view: StudyView, truth: Truth) -> tuple[int, int]:
 
 
 def _told(view: StudyView) -> set[tuple[str, str]]:
-    return {(hit.parameter, hit.bound) for hit in view.hits if hit.told}
+    return {(hit.parameter, hit.bound) for hit in view.influence.hits if hit.told}
 
 
 def _false_bound(view: StudyView, truth: Truth) -> tuple[int, int]:
@@ -135,7 +135,7 @@ def _bound_found(view: StudyView, truth: Truth) -> tuple[int, int]:
 
 
 def _bound_named(view: StudyView, truth: Truth) -> tuple[int, int]:
-    hits = {(hit.parameter, hit.bound) for hit in view.hits}
+    hits = {(hit.parameter, hit.bound) for hit in view.influence.hits}
     return truth.facts["bound"] in hits and at_bounds(view).verdict in ("warning", "unknown"), 1
 
 
@@ -145,14 +145,14 @@ def _margins(view: StudyView, truth: Truth) -> list[tuple[bool, Interval, float]
     """
     if view.best_trial is None:
         return []
-    best = _end(view, truth, view.params(view.best_trial))
+    best = _end(view, truth, view.plan.params(view.best_trial))
     return [
         (
             margin.settled,
             margin.interval,
             _end(view, truth, _params(view, margin.source_trial)) - best,
         )
-        for margin in view.margins
+        for margin in view.retrained.margins
     ]
 
 
@@ -175,7 +175,7 @@ def _mean_held(view: StudyView, truth: Truth) -> tuple[int, int]:
     if best is None or best.planned == 0 or not math.isfinite(best.test("neg_elbo").low):
         return NOT
     return _holds(
-        best.test("neg_elbo"), SHIFT + _end(view, truth, view.params(best.runs.iloc[0]))
+        best.test("neg_elbo"), SHIFT + _end(view, truth, view.plan.params(best.runs.iloc[0]))
     ), 1
 
 
@@ -184,9 +184,9 @@ def _baselines(view: StudyView, truth: Truth) -> list[tuple[bool, Interval, floa
     the planted difference, and its name.
     """
     found = []
-    for margin in view.baseline_margins:
+    for margin in view.retrained.baseline_margins:
         against = _params(view, int(margin.against)) if margin.against is not None else {}
-        changed = against | dict(view.baseline_specs[margin.baseline]["settings"])
+        changed = against | dict(view.plan.baseline_specs[margin.baseline]["settings"])
         planted = _end(view, truth, changed) - _end(view, truth, against)
         found.append((margin.settled, margin.interval, planted, margin.baseline))
     return found
@@ -196,7 +196,7 @@ def _false_baseline(view: StudyView, truth: Truth) -> tuple[int, int]:
     margins = _baselines(view, truth)
     other = any(
         figure.settled
-        for margin in view.baseline_margins
+        for margin in view.retrained.baseline_margins
         for figure in margin.others.values()
         if margin.source_trial is not None
     )
@@ -245,14 +245,17 @@ def _false_interaction(view: StudyView, truth: Truth) -> tuple[int, int]:
 
 
 def _false_hole(view: StudyView, truth: Truth) -> tuple[int, int]:
-    return bool(view.holes.numbers), 1
+    return bool(view.influence.holes.numbers), 1
 
 
 def left_of_the_hole(view: StudyView) -> int:
     """Return how many trials lie beyond the outermost ones with the good optimizer: the search
     fills the hole that the file leaves.
     """
-    beta, fair = np.log10(view.learned["params.beta"]), view.learned["params.optimizer"] == "adam"
+    beta, fair = (
+        np.log10(view.influence.learned["params.beta"]),
+        view.influence.learned["params.optimizer"] == "adam",
+    )
     low, high, reach = beta[fair].min(), beta[fair].max(), 3 * LEAST_REACH
     below = (beta < low) & (low - beta.min() >= reach)
     above = (beta > high) & (beta.max() - high >= reach)
@@ -260,7 +263,7 @@ def left_of_the_hole(view: StudyView) -> int:
 
 
 def _hole_found(view: StudyView, truth: Truth) -> tuple[int, int]:
-    return "beta" in view.holes.numbers, left_of_the_hole(view) >= LEAST_BEYOND
+    return "beta" in view.influence.holes.numbers, left_of_the_hole(view) >= LEAST_BEYOND
 
 
 def _pruner_warns(view: StudyView, truth: Truth) -> tuple[int, int]:
@@ -268,7 +271,7 @@ def _pruner_warns(view: StudyView, truth: Truth) -> tuple[int, int]:
 
 
 def _failures(view: StudyView) -> list[str | None]:
-    return [each.parameter for each in view.divergences if each.failed >= 4]
+    return [each.parameter for each in view.influence.divergences if each.failed >= 4]
 
 
 def _cause_found(view: StudyView, truth: Truth) -> tuple[int, int]:
@@ -277,7 +280,7 @@ def _cause_found(view: StudyView, truth: Truth) -> tuple[int, int]:
 
 
 def _false_cause(view: StudyView, truth: Truth) -> tuple[int, int]:
-    named = [each.parameter for each in view.divergences]
+    named = [each.parameter for each in view.influence.divergences]
     return any(parameter not in (None, *truth.facts["above"]) for parameter in named), bool(named)
 
 

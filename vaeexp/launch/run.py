@@ -545,10 +545,10 @@ def _say_unused_address(job: Job) -> None:
 def _conclude(job: Job, view: StudyView, report: Path) -> bool:
     """Say what the study has come to, and where its report is."""
     for line in pages.answer_lines(view):
-        job.log.say(line, style="yellow" if view.nothing_learned else "")
+        job.log.say(line, style="yellow" if view.verdict.nothing_learned else "")
     job.log.say(f"Report: {report.with_name(pages.PAGE) if job.options.html else report}")
     job.log.say(f"Browse the runs: {job.places.command('ui')}")
-    return view.all_failed
+    return view.verdict.all_failed
 
 
 def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:

@@ -18,7 +18,7 @@ from vaeexp.plots.latent import interpolation_figure
 from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows
 from vaeexp.results.study_summary import StudySummary
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import Arrays, finite, read_arrays, row_names
+from vaeexp.results.tables import Arrays, curve_of, finite, read_arrays, row_names
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
 from vaeexp.words import format_interval, format_number, format_value, is_missing, parameter_label
 
@@ -38,7 +38,11 @@ def best_and_baselines(view: StudyView) -> list[list[TestedSetting]]:
     were trained alike are one group.
     """
     best = filter(None, [view.best])
-    return by_training([*best, *view.changed, *view.baselines]) if view.baselines else []
+    return (
+        by_training([*best, *view.retrained.changed, *view.retrained.baselines])
+        if view.retrained.baselines
+        else []
+    )
 
 
 def _with_pictures(
@@ -98,7 +102,8 @@ def baseline_curves(view: StudyView) -> Figure | None:
     an epoch.
     """
     every = (
-        (setting, view.curve(setting.runs.iloc[0])) for setting, *_ in best_and_baselines(view)
+        (setting, curve_of(view.epochs, setting.runs.iloc[0]))
+        for setting, *_ in best_and_baselines(view)
     )
     curves = [(setting, curve) for setting, curve in every if len(curve)]
     if all(setting.baseline is None for setting, _ in curves):
@@ -186,7 +191,7 @@ def baseline_interpolations(view: StudyView) -> Figure | None:
     """Draw three interpolations between pairs of images: the plain autoencoder above the best VAE.
     None without a plain one.
     """
-    plain = [setting for setting in view.baselines if setting.deterministic][:1]
+    plain = [setting for setting in view.retrained.baselines if setting.deterministic][:1]
     shown = _with_pictures(
         [*plain, *filter(None, [view.best])], frozenset({"latent_interpolations"})
     )

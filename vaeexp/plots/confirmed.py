@@ -16,7 +16,7 @@ from sweeps.results import Interval, mean_interval
 from vaeexp.plots import style
 from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, read_arrays, row_names
+from vaeexp.results.tables import column, curve_of, read_arrays, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_training
 from vaeexp.words import NATS, format_interval, format_number
 
@@ -40,7 +40,7 @@ def comparable(view: StudyView) -> list[list[TestedSetting]]:
     confirmed = view.confirmed
     same = [
         setting
-        for setting in view.baselines
+        for setting in view.retrained.baselines
         if confirmed and setting.same_protocol == confirmed[0].same_protocol
     ]
     return by_training([*confirmed, *same]) if confirmed else []
@@ -223,7 +223,9 @@ def _by_seed(view: StudyView, setting: TestedSetting, metric: str) -> pd.DataFra
     """Return a metric of each run of a configuration, [epochs, runs], as far as all of its runs
     went.
     """
-    curves = [view.curve(run).set_index("epoch")[metric] for _, run in setting.runs.iterrows()]
+    curves = [
+        curve_of(view.epochs, run).set_index("epoch")[metric] for _, run in setting.runs.iterrows()
+    ]
     return (
         pd.concat(curves, axis=1, keys=row_names(setting.runs)).dropna().sort_index().astype(float)
     )

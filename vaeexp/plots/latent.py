@@ -208,7 +208,7 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
 def rate_caption(view: StudyView) -> Caption:
     """Say what a bar is, and from which rate on a dimension counts as used."""
     best = view.best_with("rate_per_dimension")
-    recorded = best[1].get("rate_threshold", USED) if best else view.fixed("rate_threshold")
+    recorded = best[1].get("rate_threshold", USED) if best else view.plan.fixed("rate_threshold")
     threshold = StatedFigure(
         value=float(USED if recorded is None else recorded), unit="nats", digits=None
     )

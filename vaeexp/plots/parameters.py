@@ -61,7 +61,7 @@ def importance(view: StudyView) -> Figure | None:
     positions = range(len(table))
     axes.barh(positions, share, color=style.STATE_COLOURS["complete"], height=0.62)
     axes.set_yticks(
-        positions, [style.wrapped(view.parameters[name].label, 34) for name in table.index]
+        positions, [style.wrapped(view.plan.parameters[name].label, 34) for name in table.index]
     )
     whiskers = [share - low, high - share]
     axes.errorbar(
@@ -84,7 +84,7 @@ def importance(view: StudyView) -> Figure | None:
 
 def importance_caption(view: StudyView) -> Caption:
     """Say how the importance is estimated, from how many trials."""
-    count = len(view.learned)
+    count = len(view.influence.learned)
     few = " With so few trials it is a rough guide." if count < 100 else ""
     return [
         Statement(
@@ -115,9 +115,11 @@ def equal_epochs(view: StudyView) -> Figure | None:
     Under promotion this is the first rung. Choices have the median of their trials. None without
     two such trials.
     """
-    epoch, trials = view.at_equal_epochs
+    epoch, trials = view.influence.at_equal_epochs
     parameters = [
-        parameter for parameter in view.parameters.values() if parameter.of(trials).notna().any()
+        parameter
+        for parameter in view.plan.parameters.values()
+        if parameter.of(trials).notna().any()
     ]
     if len(trials) < 2 or not parameters:
         return None
@@ -128,8 +130,8 @@ def equal_epochs(view: StudyView) -> Figure | None:
     low, high = style.robust_limits(trials.loc[complete, "value"], trials["value"])
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
-        _draw_at_epoch(panel, view, view.covered(trials, parameter.name), parameter)
-        if view.uncovered(parameter.name):
+        _draw_at_epoch(panel, view, view.influence.covered(trials, parameter.name), parameter)
+        if view.influence.uncovered(parameter.name):
             style.note(panel, "“left out”: not covered by the search", y=1.03)
     panels[0].scatter([], [], s=40, **_RING, label=f"best: trial {view.best_number}")
     style.figure_legend(figure, panels[0])
@@ -154,7 +156,7 @@ def _draw_at_epoch(
     """
     active = trials[parameter.places(trials).notna()]
     places, values, names = parameter.places(active), active["value"], row_names(active)
-    left_out, counts = view.uncovered(parameter.name), Counter(places)
+    left_out, counts = view.influence.uncovered(parameter.name), Counter(places)
     remarks = {text: plural(counts[place], "trial") for place, text in enumerate(parameter.texts)}
     below = ["left out" if text in left_out else remark for text, remark in remarks.items()]
     style.style_parameter_axis(axes, parameter, below)
@@ -181,8 +183,11 @@ def equal_epochs_caption(view: StudyView) -> Caption:
     """Say at which epoch the trials are compared, which are left out, and what the plot does not
     show.
     """
-    epoch, trials = view.at_equal_epochs
-    failed, short = int((view.search["state"] == "failed").sum()), len(view.learned) - len(trials)
+    epoch, trials = view.influence.at_equal_epochs
+    failed, short = (
+        int((view.search["state"] == "failed").sum()),
+        len(view.influence.learned) - len(trials),
+    )
     text = (
         "A black bar is the median of two trials or more, where it lies on the scale. The plot "
         "shows which trials lead early: one that learns slowly stands high here and may win at "
@@ -227,7 +232,7 @@ def partial_dependence(view: StudyView) -> Figure | None:
     Values of a choice that the search did not cover are left out. None without a forest, or when
     they have one value.
     """
-    forest = view.forest
+    forest = view.influence.forest
     if forest is None:
         return None
     names = [
@@ -245,7 +250,7 @@ def _covered_places(view: StudyView, forest: Forest, name: str) -> pd.Series:
     """Return the places of the complete trials along a parameter, without those of values that are
     not covered, by trial.
     """
-    return _places(forest.parameters[name], view.covered(view.ranked, name))
+    return _places(forest.parameters[name], view.influence.covered(view.ranked, name))
 
 
 def _places(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
@@ -277,7 +282,7 @@ def _draw_dependence(
         _draw_edge(axes, parameter, places, 0.02, style.TEXT_COLOUR)
         _draw_edge(axes, parameter, pruned, 0.06, style.STATE_COLOURS["pruned"])
     low, high = int(mean.argmin()), int(mean.argmax())
-    left_out = ", some values left out" if view.uncovered(parameter.name) else ""
+    left_out = ", some values left out" if view.influence.uncovered(parameter.name) else ""
     style.note(axes, f"spans {format_number(mean[high] - mean[low], 1)} nats{left_out}")
     differences = bags[:, high] - bags[:, low]
     near = 0.5 if parameter.is_choice else NEAR
@@ -317,9 +322,9 @@ def untold(view: StudyView) -> list[Statement]:
     """Say which values are left out because the search did not cover them, and which numbers were
     tried only with bad values of others.
     """
-    left = left_out(view.left_out, view.parameters)
+    left = left_out(view.influence.left_out, view.plan.parameters)
     said = Statement(id="left_out", values={"left": left})
-    return [*([said] if left else []), *map(hole_statement, view.holes.numbers.values())]
+    return [*([said] if left else []), *map(hole_statement, view.influence.holes.numbers.values())]
 
 
 def dependence_caption(view: StudyView) -> Caption:
@@ -334,7 +339,7 @@ def dependence_caption(view: StudyView) -> Caption:
         "from the highest and where at least two trials, and more than were pruned, are complete."
     )
     parts: list[str | Statement] = [text, *untold(view)]
-    forest = view.forest
+    forest = view.influence.forest
     if forest is None:
         return parts
     values: dict[str, Any] = {
@@ -361,19 +366,23 @@ def active_units(view: StudyView) -> Figure | None:
     stand beside them for tested runs. None where neither was searched, no trial has such a figure,
     or all units of all complete trials and tested runs are in use.
     """
-    at_best = column(view.confirm_runs, "result.test/used_dimensions")
-    by_rate = column(view.confirm_runs, "result.test_last/used_dimensions").fillna(at_best)
+    at_best = column(view.retrained.confirm_runs, "result.test/used_dimensions")
+    by_rate = column(view.retrained.confirm_runs, "result.test_last/used_dimensions").fillna(
+        at_best
+    )
     trials = _with_units(view, view.last_epochs, column(view.last_epochs, "val/active_units"))
-    tested = _with_units(view, view.confirm_runs, by_rate)
+    tested = _with_units(view, view.retrained.confirm_runs, by_rate)
     searched = [
-        view.parameters[name] for name in ("beta", "latent_size") if name in view.parameters
+        view.plan.parameters[name]
+        for name in ("beta", "latent_size")
+        if name in view.plan.parameters
     ]
     shown = [parameter for parameter in searched if parameter.of(trials).notna().any()]
     if not shown:
         return None
-    latent, y = view.fixed("latent_size"), "active units"
+    latent, y = view.plan.fixed("latent_size"), "active units"
     full = float(latent) if isinstance(latent, int) else math.nan
-    if "latent_size" in view.parameters:
+    if "latent_size" in view.plan.parameters:
         full, y = 100.0, "active units (% of the latent size)"
     complete = trials[trials["state"] == "complete"]
     settled = np.concatenate([complete["units"], tested["units"]])
@@ -417,7 +426,7 @@ def _with_units(view: StudyView, trials: pd.DataFrame, units: pd.Series) -> pd.D
     size where that was searched.
     """
     units = units.astype(float)
-    if "latent_size" in view.parameters:
+    if "latent_size" in view.plan.parameters:
         units = (
             100
             * units

@@ -15,7 +15,7 @@ from vaeexp.plots.style import MUTED, annotate, new_figure, shortened, write
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import Arrays, column, left_pictures, read_arrays
+from vaeexp.results.tables import Arrays, column, curve_of, left_pictures, read_arrays
 from vaeexp.words import (
     SHORT,
     format_briefly,
@@ -138,7 +138,7 @@ def epoch_words(view: StudyView, run: pd.Series, *, last: bool, deterministic: b
     """Return `−ELBO 98.1 at epoch 30 (last)`, of the epoch whose pictures are drawn; of an
     autoencoder the distortion.
     """
-    curve, which = view.curve(run), "last" if last else "best"
+    curve, which = curve_of(view.epochs, run), "last" if last else "best"
     drawn = curve.tail(1) if last else curve[curve["epoch"] == run["best_epoch"]]
     if drawn.empty:
         return f"{which} epoch"
@@ -229,7 +229,7 @@ def strip_trials(view: StudyView) -> pd.DataFrame:
     less than `LEAST_SPAN` times the smallest.
     """
     trials = view.search
-    if "beta" not in view.parameters:
+    if "beta" not in view.plan.parameters:
         return trials.iloc[:0]
     alike = _one_configuration(view)
     usable = trials[trials["objective"].notna()] if alike is None else alike
@@ -266,7 +266,7 @@ def _one_configuration(view: StudyView) -> pd.DataFrame | None:
     """
     unlike = {
         name
-        for name, spec in view.baseline_specs.items()
+        for name, spec in view.plan.baseline_specs.items()
         if set(spec.get("settings") or {}) - {"beta"}
     }
     runs = view.trials[(view.trials["state"] == "complete") & view.trials["objective"].notna()]
@@ -274,7 +274,7 @@ def _one_configuration(view: StudyView) -> pd.DataFrame | None:
     runs = runs[like & (_betas(runs) >= 0) & left_pictures(runs)]
     if runs.empty:
         return None
-    others = [name for name in view.parameters if name != "beta"]
+    others = [name for name in view.plan.parameters if name != "beta"]
     keys = runs.apply(
         lambda run: tuple(format_value(run.get(f"params.{name}")) for name in others), axis=1
     )
@@ -291,7 +291,7 @@ def beta_strip(view: StudyView) -> Figure | None:
     rows, differing = _strip_rows(view)
     labelled = []
     for trial, files, last in rows:
-        values = view.params(trial)
+        values = view.plan.params(trial)
         apart = format_briefly({name: values[name] for name in differing if name in values})
         title = f"{parameter_label('beta')} = {format_value(trial['params.beta'])}"
         labelled.append((title, f"{epoch_words(view, trial, last=last)}\n{apart}".strip(), files))
@@ -306,10 +306,10 @@ def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays, bool]], 
         (trial, read_arrays(trial["folder"])) for _, trial in strip_trials(view).iterrows()
     )
     rows = [(trial, *at_last_epoch(files)) for trial, files in candidates if files.keys() >= STRIP]
-    configurations = [view.params(trial) for trial, *_ in rows]
+    configurations = [view.plan.params(trial) for trial, *_ in rows]
     values = {
         name: {format_value(params.get(name)) for params in configurations}
-        for name in view.parameters
+        for name in view.plan.parameters
     }
     return rows, [
         name for name, different in values.items() if name != "beta" and len(different) > 1
@@ -415,7 +415,7 @@ def _three(view: StudyView) -> list[tuple[str, pd.Series, Arrays]]:
 
 def _main_setting(view: StudyView, trial: pd.Series) -> str:
     """Return the searched parameters that come first in the study file, as many as fit."""
-    parts = [format_configuration({name: value}) for name, value in view.params(trial).items()]
+    parts = [format_configuration({name: value}) for name, value in view.plan.params(trial).items()]
     while len(parts) > 1 and len(", ".join(parts)) > LONGEST:
         parts.pop()
     return shortened(", ".join(parts), LONGEST)

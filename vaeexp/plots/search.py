@@ -222,10 +222,10 @@ def _name_of(view: StudyView, trial: pd.Series) -> str:
     """Return what a curve is called: the value of the parameter that was searched alone, else the
     trial.
     """
-    values = view.params(trial)
+    values = view.plan.params(trial)
     return (
         format_configuration(values)
-        if len(view.parameters) == 1 and values
+        if len(view.plan.parameters) == 1 and values
         else f"trial {trial['number']}"
     )
 

@@ -21,7 +21,7 @@ from vaeexp.plots.confirmed import comparable
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, row_names
+from vaeexp.results.tables import column, finite_points, row_names
 from vaeexp.words import format_number, format_value, is_missing, parameter_label, plural
 
 PLANE = ["val/rate", "val/distortion"]
@@ -56,7 +56,7 @@ def rate_distortion(view: StudyView) -> Figure | None:
 
     None when no trial has finished an epoch.
     """
-    trials = view.points
+    trials = finite_points(view.last_epochs)
     if trials.empty:
         return None
     figure, axes = style.one_plot(
@@ -138,16 +138,16 @@ def rate_distortion_caption(view: StudyView) -> str:
         "marks trained fewer epochs, so their places do not compare with those of complete "
         "trials."
     )
-    return f"{text} {SCORED_AT_ONE}" if "beta" in view.parameters else text
+    return f"{text} {SCORED_AT_ONE}" if "beta" in view.plan.parameters else text
 
 
 def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
     """Draw complete trials as large points, all others as small open ones; the colour is β where
     the study searched it.
     """
-    trials, beta = view.points, view.parameters.get("beta")
+    trials, beta = finite_points(view.last_epochs), view.plan.parameters.get("beta")
     betas = pd.to_numeric(column(trials, "params.beta"), errors="coerce").fillna(
-        view.fixed("beta") or math.nan
+        view.plan.fixed("beta") or math.nan
     )
     scale = None
     if beta is not None and (betas > 0).all() and betas.nunique() > 1:
@@ -368,7 +368,7 @@ def _name_members(axes: Axes, view: StudyView, members: pd.DataFrame, values: np
 
 def _named(view: StudyView, row: pd.Series) -> str:
     """Return `3: β = 0.52`, the number alone where the study does not search β."""
-    beta = row.get("params.beta") if "beta" in view.parameters else None
+    beta = row.get("params.beta") if "beta" in view.plan.parameters else None
     return (
         f"{row['number']}"
         if is_missing(beta)

@@ -43,7 +43,7 @@ def answer_of(view: StudyView) -> Answer:
     checks = [] if view.trials.empty else check_study(view)
     doubted = (
         [check for check in checks if check.verdict == "warning"]
-        if view.nothing_learned
+        if view.verdict.nothing_learned
         else checks
     )
     return Answer(
@@ -135,8 +135,8 @@ def _gravest(checks: Sequence[Check]) -> list[Check]:
 
 def _next(view: StudyView, checks: Sequence[Check]) -> list[Statement]:
     """Return the command that the gravest doubt asks for."""
-    if view.nothing_learned:
-        return [view.nothing_learned[1]]
+    if view.verdict.nothing_learned:
+        return [view.verdict.nothing_learned[1]]
     commands = [check.command for check in _gravest(checks) if check.command]
     if commands:
         return [say("next.command", command=commands[0])]
@@ -150,7 +150,7 @@ def notices(view: StudyView) -> list[str]:
 
 def notice_statements(view: StudyView) -> list[Statement]:
     """Return the warnings, the gravest first; empty for a finished study on a whole data set."""
-    data, study, said = view.recorded("data"), view.study, []
+    data, study, said = view.plan.recorded("data"), view.study, []
     if data.get("subset"):
         said.append(say("notice.subset", title=data.get("title", "a subset of the data")))
     if study.stopped and not study.finished:
@@ -159,9 +159,9 @@ def notice_statements(view: StudyView) -> list[Statement]:
         ended = int((~view.trials["repeat"] & view.trials["state"].isin(ENDED)).sum())
         planned = study.budget.get("trials") or None
         said.append(say("notice.interim", ended=ended, planned=planned))
-    if view.fixed("binarisation") == "none" and view.fixed("likelihood") == "bernoulli":
+    if view.plan.fixed("binarisation") == "none" and view.plan.fixed("likelihood") == "bernoulli":
         said.append(say("notice.grey"))
-    if view.fixed("posterior") == "deterministic":
+    if view.plan.fixed("posterior") == "deterministic":
         said.append(say("notice.deterministic"))
     return said
 

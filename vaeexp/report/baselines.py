@@ -50,7 +50,7 @@ def protocol_tables(view: StudyView) -> list[Block]:
     """Return the chapter, block by block; empty without a confirmed configuration and without a
     baseline.
     """
-    settings = [*view.confirmed, *view.baselines]
+    settings = [*view.confirmed, *view.retrained.baselines]
     if not settings:
         return []
     drawn = f" {CLASSIFIER}" if any(row.test("fid").n for row in settings) else ""
@@ -70,7 +70,7 @@ def _title(view: StudyView, row: TestedSetting) -> str:
     """Return the heading of a protocol: `Static binarisation, bernoulli likelihood, gaussian
     posterior`.
     """
-    shape = view.recorded("data").get("image_shape") or [1]
+    shape = view.plan.recorded("data").get("image_shape") or [1]
     names = ("binarisation", "likelihood", "posterior")
     # Where the study's settings are not recorded, its protocol has them.
     recorded = [

@@ -49,7 +49,7 @@ def parameter_tables(view: StudyView) -> list[Block]:
     Empty with two objectives, whose trials have no one value.
     """
     blocks: list[Block] = []
-    for name in view.parameters if view.front is None else ():
+    for name in view.plan.parameters if view.front is None else ():
         made: list[Block] = [by_parameter(view, name), *untold(view, name)]
         label = escape(parameter_label(name))
         blocks += [heading(f"By {label}", 4), *made] if any(made) else []
@@ -60,7 +60,7 @@ def untold(view: StudyView, name: str) -> list[Statement]:
     """Name the values that are not in the table because nothing shows them where the others are
     good, and those of which the trials say nothing.
     """
-    left, numbers = left_out(view.left_out, [name]), view.holes.numbers
+    left, numbers = left_out(view.influence.left_out, [name]), view.influence.holes.numbers
     holes = [hole_statement(numbers[name])] if name in numbers else []
     return [say("left_out", left=left), *holes] if left else holes
 
@@ -69,11 +69,11 @@ def by_parameter(view: StudyView, name: str) -> str:
     """Return the trials of the search for each value of a choice, or each range of a whole number
     in powers of two. Empty for other numbers, and without a trial.
     """
-    parameter = view.parameters[name]
+    parameter = view.plan.parameters[name]
     if parameter.kind == "float":
         return ""
-    groups = _split(parameter, view.covered(view.search, name))
-    shown = [(text, own) for text, own in groups if text not in view.uncovered(name)]
+    groups = _split(parameter, view.influence.covered(view.search, name))
+    shown = [(text, own) for text, own in groups if text not in view.influence.uncovered(name)]
     return _group_table(view, parameter_label(name), shown)
 
 
@@ -130,7 +130,7 @@ def _group_table(view: StudyView, title: str, groups: Sequence[Group]) -> str:
         states, median = trials["state"], format_number(summary.median)
         failed, best = (states == "failed").sum(), format_number(summary.best)
         if paused:
-            promoted = trials["number"].isin(view.judged).sum()
+            promoted = trials["number"].isin(view.influence.judged).sum()
             counts, ends = [len(trials), promoted, (states == "complete").sum(), failed], [best]
         else:
             counts = [summary.complete, summary.pruned, failed]

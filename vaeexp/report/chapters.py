@@ -50,10 +50,10 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     files["summary.json"] = summary_json(view, told).encode()
     files |= {"per_image.npz": images} if (images := per_image_npz(view)) else {}
     if not html:
-        return write_folder(reports / view.name, text, files, None)
+        return write_folder(reports / view.results.name, text, files, None)
     drawings = page_drawings(view, figures)
     made = partial(page, drawings=drawings, data=partial(study_data, view))
-    return write_folder(reports / view.name, text, files, made)
+    return write_folder(reports / view.results.name, text, files, made)
 
 
 def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Statement]]]:
@@ -66,7 +66,7 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Sta
     question = view.study.question
     opening = [
         *(
-            heading(escape(view.name), 1),
+            heading(escape(view.results.name), 1),
             f"*Question:* {escape(question)}" if question else "",
             *notices(view),
         ),

@@ -12,14 +12,16 @@ import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from sweeps import masked
+from sweeps.results import best_run
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots.contact_sheet import draw, unpack
 from vaeexp.report.findings import STATES, cost
 from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
 from vaeexp.report.sentences import Block, Words, bullets, joined, markdown
 from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.plan import SECTIONS
 from vaeexp.results.statements import Figure, Statement, say
-from vaeexp.results.study_view import SECTIONS, StudyView
+from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, for_baseline_alone, row_names
 from vaeexp.words import (
     format_configuration,
@@ -74,7 +76,7 @@ def left_out(view: StudyView) -> list[Statement]:
         "runs_failed": (failed & ~idle & ~late).sum(),
         "runs_going": (going & ~idle & ~late).sum(),
         "late": ((failed | going) & late).sum(),
-        "untested": _not_finite(column(view.confirm_runs, "result.test/neg_elbo")).sum(),
+        "untested": _not_finite(column(view.retrained.confirm_runs, "result.test/neg_elbo")).sum(),
         "pairs": sum(comparison.incomplete for comparison in view.pairs),
     }
     return [say(f"left.{kind}", count=int(count)) for kind, count in counts.items() if count]
@@ -152,7 +154,7 @@ def failed_trials(view: StudyView) -> list[Block]:
             ),
             str(row["epochs"]),
             escape(one_line(row["message"], LONGEST) if isinstance(row["message"], str) else "–"),
-            escape(format_configuration(view.params(row))),
+            escape(format_configuration(view.plan.params(row))),
         ]
         for name, (_, row) in zip(row_names(shown), shown.iterrows(), strict=True)
     ]
@@ -167,16 +169,16 @@ def failed_trials(view: StudyView) -> list[Block]:
 
 def contact_sheet(view: StudyView) -> Drawing | None:
     """Draw the training images that were kept with the study; None where it kept none."""
-    packed = view.recorded("contact_sheet")
+    packed = view.plan.recorded("contact_sheet")
     return draw(unpack(packed)) if packed else None
 
 
 def sheet_statements(view: StudyView) -> list[Statement]:
     """Return what the contact sheet shows; empty where the study kept none."""
-    packed, data = view.recorded("contact_sheet"), view.recorded("data")
+    packed, data = view.plan.recorded("contact_sheet"), view.plan.recorded("data")
     if not packed:
         return []
-    binarisation = data.get("binarisation", view.fixed("binarisation"))
+    binarisation = data.get("binarisation", view.plan.fixed("binarisation"))
     return [sheet_statement(packed["images"], data["train"], binarisation)]
 
 
@@ -205,10 +207,12 @@ def provenance(view: StudyView, sheet: Drawing | None = None) -> list[Block]:
         "Protocol": record.get("protocol"),
         "Data": _without(data, ("name", "binarisation", "fingerprint")),
         "Fixed settings": {
-            name: _without(section, view.parameters) for name, section in sections.items()
+            name: _without(section, view.plan.parameters) for name, section in sections.items()
         },
         "Search": {name: spec[name] for name in SEARCH if spec.get(name)},
-        "Search space": {name: _range(parameter) for name, parameter in view.parameters.items()},
+        "Search space": {
+            name: _range(parameter) for name, parameter in view.plan.parameters.items()
+        },
         "Execution": view.study.execution,
         "Versions": record.get("versions"),
         "Hardware": record.get("hardware"),
@@ -235,7 +239,7 @@ def _numbers_explained(view: StudyView) -> Block:
     has.
     """
     elbo = METRICS["neg_elbo"]
-    samples, threshold = view.fixed("importance_samples"), view.fixed("active_threshold")
+    samples, threshold = view.plan.fixed("importance_samples"), view.plan.fixed("active_threshold")
     weighted: Block = (", ", Words(say("method.samples", samples=samples))) if samples else ""
     shown = Figure(value=threshold, digits=None)
     active: Block = (" ", say("method.active", threshold=shown)) if threshold else ""
@@ -279,11 +283,11 @@ def beta_scale(view: StudyView) -> list[Statement]:
     μ)²/2σ² + β·KL is D/2σ² times MSE + (2σ²β/D)·KL; for a Laplace of scale b, Σ |x − μ|/b + β·KL is
     D/b times MAE + (bβ/D)·KL.
     """
-    shape = view.recorded("data").get("image_shape")
+    shape = view.plan.recorded("data").get("image_shape")
     if not shape:
         return []
     size = math.prod(shape)
-    beta = view.params(view.best_trial).get("beta") if view.best_trial is not None else None
+    beta = view.plan.params(view.best_trial).get("beta") if view.best_trial is not None else None
     # The scale of β adds nothing for β = 0 and β = 1.
     best = None if beta in (None, 0, 1) else float(beta)
     channels, height, width = shape
@@ -316,12 +320,12 @@ def _scales(view: StudyView) -> list[tuple[str, float]]:
     scales = []
     for changed in (
         {},
-        *((section.get("settings") or {}) for section in view.baseline_specs.values()),
+        *((section.get("settings") or {}) for section in view.plan.baseline_specs.values()),
     ):
-        likelihood = changed.get("likelihood", view.fixed("likelihood"))
+        likelihood = changed.get("likelihood", view.plan.fixed("likelihood"))
         name = {"gaussian": "sigma", "laplace": "laplace_scale"}.get(likelihood, "")
-        scale = changed.get(name, view.fixed(name))
-        if scale is not None and name not in view.parameters:
+        scale = changed.get(name, view.plan.fixed(name))
+        if scale is not None and name not in view.plan.parameters:
             scales.append((likelihood, float(scale)))
     return list(dict.fromkeys(scales))
 
@@ -333,13 +337,13 @@ def commands(view: StudyView) -> list[str]:
     A remark stands above its command: on one line the two are wider than a page.
     """
     command = view.study.provenance.get("command")
-    name = shlex.quote(view.name)
+    name = shlex.quote(view.results.name)
     ran = masked(" ".join(str(command).split())) if command else f"vaeexp sweep {name}"
     lines = [
         (ran, "goes on where the study stopped; starts it where there is none"),
         (f"vaeexp report {name}", "writes this report again"),
     ]
-    best, run = view.best_number, view.best_run
+    best, run = view.best_number, best_run(view.results)
     if best is not None:
         lines.append(
             (f"vaeexp reproduce {name}/{best}", "trains the best trial of the search again")
@@ -357,7 +361,7 @@ def commands(view: StudyView) -> list[str]:
 
 def code_words(view: StudyView) -> str:
     """Say the commit and the state of the code that ran."""
-    git = view.recorded("git")
+    git = view.plan.recorded("git")
     if not git.get("commit"):
         return "No commit is recorded: the code did not run from a git checkout."
     states = {
@@ -371,10 +375,10 @@ def code_words(view: StudyView) -> str:
 
 def seeds(view: StudyView) -> list[str]:
     """Return the seed of each part as a table; empty where no seed is recorded."""
-    seed, split = view.study.spec.get("seed", view.study.seed), view.fixed("split_seed")
+    seed, split = view.study.spec.get("seed", view.study.seed), view.plan.fixed("split_seed")
     if seed is None:
         return []
-    best, trial, runs = view.best_number, view.best_trial, view.confirm_runs
+    best, trial, runs = view.best_number, view.best_trial, view.retrained.confirm_runs
     rule = (
         f"the first 63 bits of the SHA-256 of {code(f'{seed}:trial:N')}, N being the number of "
         "the trial"

@@ -49,11 +49,11 @@ def use(view: StudyView) -> list[Statement]:
     if view.front is not None and len(view.front.members):
         return [_front(view.front)]
     trial = view.best_trial
-    if view.nothing_learned:
-        return [view.nothing_learned[0]]
+    if view.verdict.nothing_learned:
+        return [view.verdict.nothing_learned[0]]
     if trial is None:
         return [_nothing_yet(view)]
-    configuration, number = view.params(trial), int(trial["number"])
+    configuration, number = view.plan.params(trial), int(trial["number"])
     kind = "use.trial" if view.study.finished else "use.so_far"
     chosen = say(
         kind if configuration else "use.only_trial",
@@ -109,13 +109,19 @@ def get(view: StudyView) -> list[Statement]:
     """Return what the best setting reaches, how far the next one is behind, and which unfinished
     trial had come further.
     """
-    if view.best_trial is None or view.front is not None or view.nothing_learned:
+    if view.best_trial is None or view.front is not None or view.verdict.nothing_learned:
         return []
-    runs = view.confirm_runs[view.confirm_runs["source_trial"] == view.best_number]
+    runs = view.retrained.confirm_runs[
+        view.retrained.confirm_runs["source_trial"] == view.best_number
+    ]
     reached = _tested(view, runs) if len(runs) else _searched(view)
     level = view.best.value if view.best else math.nan
-    margins = [_margin(margin, level) for margin in view.margins[:1]]
-    return [reached, *margins, *([came_further(view.further)] if view.further else [])]
+    margins = [_margin(margin, level) for margin in view.retrained.margins[:1]]
+    return [
+        reached,
+        *margins,
+        *([came_further(view.verdict.further)] if view.verdict.further else []),
+    ]
 
 
 def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
@@ -164,7 +170,7 @@ def _searched(view: StudyView) -> Statement:
 
 def _failures(view: StudyView) -> tuple[Statement, ...]:
     """Return the new seeds of the best setting that failed."""
-    own = seeds_of(view.new_seeds, view.best_number, None)
+    own = seeds_of(view.retrained.new_seeds, view.best_number, None)
     return failed_seeds(**own) if own else ()
 
 
@@ -224,12 +230,12 @@ def findings(view: StudyView) -> list[Statement]:
     """Return what was compared, the baselines and the searched parameters, each kind with its
     largest effect first.
     """
-    if view.ranked.empty or view.nothing_learned:
+    if view.ranked.empty or view.verdict.nothing_learned:
         return []
     return [
         *compared(view),
         *baselines(view),
-        *map(_failed, view.divergences),
+        *map(_failed, view.influence.divergences),
         *parameters(view),
         *uncovered(view),
     ]
@@ -385,12 +391,16 @@ def _how_sure(interactions: Sequence[Interaction]) -> list[Statement]:
 
 def baselines(view: StudyView) -> list[Statement]:
     """Return a statement for each baseline, the one furthest from the best first."""
-    return _largest_first((_baseline(view, setting) for setting in view.baselines), "gap")
+    return _largest_first((_baseline(view, setting) for setting in view.retrained.baselines), "gap")
 
 
 def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     """Set a baseline against the confirmed setting that it changes, or against the best."""
-    other, margin, names = view.opposed(setting), view.margin_of(setting), row_names(setting.runs)
+    other, margin, names = (
+        view.retrained.opposed(setting),
+        view.retrained.margin_of(setting),
+        row_names(setting.runs),
+    )
     values: dict[str, Any] = {"title": setting.title, "n": len(setting.runs)}
     if other is None or not other.test("distortion").n:
         values |= {name: figure_on_test(setting, name) for name in ("neg_elbo", "fid")}
@@ -425,15 +435,15 @@ def parameters(view: StudyView) -> list[Statement]:
     """Return a statement for each searched parameter, the largest effect first: what was tried,
     where the best have it, what it costs elsewhere.
     """
-    if len(view.judged) < LEAST_TRIALS and len(view.parameters) > 1:
-        return [say("parameter.few", judged=len(view.judged), least=LEAST_TRIALS)]
-    ends = {effect.parameter: effect.winner_at for effect in view.effects}
+    if len(view.influence.judged) < LEAST_TRIALS and len(view.plan.parameters) > 1:
+        return [say("parameter.few", judged=len(view.influence.judged), least=LEAST_TRIALS)]
+    ends = {effect.parameter: effect.winner_at for effect in view.influence.effects}
     statements = [
         _parameter(view, effect, ends[effect.parameter])
-        for effect in view.equal_epochs
-        if view.parameters[effect.parameter].of(view.search).nunique() > 1
+        for effect in view.influence.equal_epochs
+        if view.plan.parameters[effect.parameter].of(view.search).nunique() > 1
     ]
-    holes = map(hole_statement, view.holes.numbers.values())
+    holes = map(hole_statement, view.influence.holes.numbers.values())
     return [*_largest_first(statements, "behind"), *holes]
 
 
@@ -441,7 +451,7 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
     """Say which values of a parameter were tried, which the best settings have, and what the worst
     costs; `end` is the end at which the winner lies.
     """
-    parameter = view.parameters[effect.parameter]
+    parameter = view.plan.parameters[effect.parameter]
     tried = parameter.of(view.search).dropna()
     names = row_names(best_of(view.found[parameter.places(view.found).notna()]))
     values: dict[str, Any] = {
@@ -482,7 +492,7 @@ def uncovered(view: StudyView) -> list[Statement]:
     """
     if len(view.ranked) < 2:
         return []
-    effects = [effect for effect in view.equal_epochs if math.isfinite(effect.behind.low)]
+    effects = [effect for effect in view.influence.equal_epochs if math.isfinite(effect.behind.low)]
     known = {(effect.parameter, format_value(effect.at)) for effect in effects}
     return [
         say(
@@ -492,7 +502,7 @@ def uncovered(view: StudyView) -> list[Statement]:
             trials=coverage.trials,
             complete=coverage.complete,
         )
-        for coverage in chain.from_iterable(view.coverage.values())
+        for coverage in chain.from_iterable(view.influence.coverage.values())
         if not coverage.covered and (coverage.parameter, coverage.text) not in known
     ]
 
@@ -518,7 +528,7 @@ def _pruned(view: StudyView) -> list[Statement]:
     pruned, ended = int((states == "pruned").sum()), int(states.isin(ENDED).sum())
     if not pruned:
         return []
-    saved, spent = view.epochs_saved, int(view.search["epochs"].sum())
+    saved, spent = view.plan.epochs_saved(view.search), int(view.search["epochs"].sum())
     return [
         say(
             "cost.pruned",

@@ -82,13 +82,15 @@ def _notes(lines: Sequence[Line]) -> dict[str, Statement]:
 def _lines(view: StudyView) -> list[Line]:
     """Return the rows; empty where nothing was tested."""
     best = view.best if view.best is not None and _seeds(view.best, "test") else None
-    settings = [*([best] if best else []), *view.changed, *view.baselines]
+    settings = [*([best] if best else []), *view.retrained.changed, *view.retrained.baselines]
     if not settings:
         return []
     lines = [
-        line for setting in settings for line in _of_setting(best, setting, view.opposed(setting))
+        line
+        for setting in settings
+        for line in _of_setting(best, setting, view.retrained.opposed(setting))
     ]
-    lost = [setting for setting in view.untrained if setting.baseline]
+    lost = [setting for setting in view.retrained.untrained if setting.baseline]
     lines += [Line(_cells(setting), "no", _note("failed", setting)) for setting in lost]
     return [*lines, *_published(view, best)]
 
@@ -228,7 +230,7 @@ def _published(view: StudyView, best: TestedSetting | None) -> list[Line]:
     """Return the published figure of the binarisation of the best; none on other data than the
     whole of MNIST, and for other likelihoods.
     """
-    data = view.recorded("data")
+    data = view.plan.recorded("data")
     whole = data.get("title") == "MNIST" and not data.get("subset")
     if best is None or best.deterministic or not whole or data.get("test") != TEST_IMAGES:
         return []

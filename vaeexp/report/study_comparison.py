@@ -14,8 +14,8 @@ from vaeexp.report.folder import README, png, write_folder
 from vaeexp.report.markup import code, escape, fenced, heading, narrow_tables, picture, table
 from vaeexp.report.page.document import page
 from vaeexp.report.page.inline import inline_drawings
+from vaeexp.results.plan import PROTOCOL
 from vaeexp.results.study_summary import StudySummary, by_protocol
-from vaeexp.results.study_view import PROTOCOL
 from vaeexp.words import format_duration, format_interval, format_number, join_and, one_line, plural
 
 LONGEST = 120

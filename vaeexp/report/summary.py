@@ -22,9 +22,17 @@ from vaeexp.own_code import code_version
 from vaeexp.report.answer import answer_of, notice_statements, plain_checks, plain_statement
 from vaeexp.report.findings import STATES, cost, pair_caveats
 from vaeexp.report.sentences import sentence
+from vaeexp.results.plan import PROTOCOL
 from vaeexp.results.statements import Statement
-from vaeexp.results.study_view import PROTOCOL, StudyView
-from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test, own_metrics
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import (
+    column,
+    finite,
+    for_baseline_alone,
+    interval_on_test,
+    own_metrics,
+    with_best_epoch,
+)
 from vaeexp.results.tested_settings import BaselineMargin, PairComparison, TestedSetting
 
 VERSION = 3
@@ -36,7 +44,7 @@ def trials_csv(view: StudyView) -> str:
     """Return all trials of search and repeats with the metrics of their best epoch as CSV, without
     folders and passwords.
     """
-    table = view.with_best_epoch(view.trials.drop(columns=["folder"]), "train", "val")
+    table = with_best_epoch(view.epochs, view.trials.drop(columns=["folder"]), "train", "val")
     for name in ("purposes", "pair_ids"):
         table[name] = table[name].map("+".join)
     table["message"] = table["message"].map(masked, na_action="ignore")
@@ -66,13 +74,13 @@ def per_image_npz(view: StudyView) -> bytes:
     """Return −ELBO and importance-weighted NLL of each test image, of the runs in the headline
     table, as a compressed npz file.
 
-    Its arrays are those of `StudyView.per_image`. The same study gives the same bytes. Empty where
+    Its arrays are those of `Retrained.per_image`. The same study gives the same bytes. Empty where
     no run has left such figures.
     """
-    if not view.per_image:
+    if not view.retrained.per_image:
         return b""
     file = BytesIO()
-    np.savez_compressed(file, **view.per_image)  # type: ignore[arg-type]  # its other argument is a flag
+    np.savez_compressed(file, **view.retrained.per_image)  # type: ignore[arg-type]  # its other argument is a flag
     return file.getvalue()
 
 
@@ -108,18 +116,18 @@ def _plain(value: Any) -> Any:
 
 
 def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[str, Any]:
-    settings = [*view.confirmed, *view.baselines]
-    protocols = [view.protocol()]
+    settings = [*view.confirmed, *view.retrained.baselines]
+    protocols = [view.plan.protocol()]
     for setting in settings:
         protocols += [] if setting.protocol in protocols else [dict(setting.protocol)]
     tested = [
         _tested(view, setting, protocols.index(dict(setting.protocol))) for setting in settings
     ]
     study, repeat = view.study, view.trials["repeat"]
-    data, git = view.recorded("data"), view.recorded("git")
+    data, git = view.plan.recorded("data"), view.plan.recorded("git")
     return {
         "schema_version": VERSION,
-        "study": view.name,
+        "study": view.results.name,
         "question": study.question or None,
         "state": "finished" if study.finished else "interim",
         "stopped": masked(study.stopped) if study.stopped else None,
@@ -129,7 +137,8 @@ def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[s
         "best": _best(view, tested),
         "front": _front(view),
         "confirmed": [entry for entry in tested if entry["baseline"] is None],
-        "race": view.race and {**asdict(view.race), "ended": view.race.ended or None},
+        "race": view.retrained.race
+        and {**asdict(view.retrained.race), "ended": view.retrained.race.ended or None},
         "baselines": [entry for entry in tested if entry["baseline"] is not None],
         "counts": {
             "search": _states(view.trials[~repeat]),
@@ -140,18 +149,22 @@ def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[s
         "importances": [
             {"parameter": name, "share": share} for name, share in view.importances["share"].items()
         ],
-        "effects": view.effects,
-        "equal_epochs": view.equal_epochs,
-        "holes": [*view.holes.numbers.values()],
-        "uncovered": {name: texts for name, texts in view.left_out.items() if texts},
+        "effects": view.influence.effects,
+        "equal_epochs": view.influence.equal_epochs,
+        "holes": [*view.influence.holes.numbers.values()],
+        "uncovered": {name: texts for name, texts in view.influence.left_out.items() if texts},
         "statements": _statements(view, told),
         "trust": plain_checks(answer_of(view).checks),
         "comparisons": [_difference(comparison) for comparison in view.pairs],
-        "new_seeds": [{"title": seeds.title, **asdict(seeds)} for seeds in view.new_seeds],
-        "divergences": view.divergences,
+        "new_seeds": [
+            {"title": seeds.title, **asdict(seeds)} for seeds in view.retrained.new_seeds
+        ],
+        "divergences": view.influence.divergences,
         "interactions": view.interactions,
         "code": {name: git.get(name) for name in ("commit", "dirty")},
-        "versions": {name: str(version) for name, version in view.recorded("versions").items()},
+        "versions": {
+            name: str(version) for name, version in view.plan.recorded("versions").items()
+        },
     }
 
 
@@ -183,7 +196,7 @@ def _best(view: StudyView, tested: list[dict[str, Any]]) -> dict[str, Any] | Non
     )
     return {
         "trial": number,
-        "configuration": view.params(trial),
+        "configuration": view.plan.params(trial),
         "search": trial["objective"],
         "confirmed": next(confirmed, None),
     }
@@ -197,7 +210,7 @@ def _front(view: StudyView) -> dict[str, Any] | None:
         {
             "trial": row["number"],
             "values": row[[*found.metrics]].tolist(),
-            "configuration": view.params(row),
+            "configuration": view.plan.params(row),
         }
         for _, row in found.members.iterrows()
     ]
@@ -219,11 +232,11 @@ def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str,
     """Return a configuration that was trained with fresh seeds; `protocol` is its place in
     `protocols`.
     """
-    configuration: Mapping[str, Any] = view.params(setting.runs.iloc[0])
+    configuration: Mapping[str, Any] = view.plan.params(setting.runs.iloc[0])
     margin = None
     if setting.baseline:
-        configuration = view.baseline_specs[setting.baseline].get("settings") or {}
-        margin = view.margin_of(setting)
+        configuration = view.plan.baseline_specs[setting.baseline].get("settings") or {}
+        margin = view.retrained.margin_of(setting)
     images, samples = (_same(setting.runs, name) for name in ("images", "importance_samples"))
     test = _means(view, setting, "test")
     if samples is None:
@@ -286,7 +299,7 @@ def _cost(view: StudyView) -> dict[str, Any]:
         "search_epochs": int(epochs[~repeat].sum()),
         "confirm_epochs": int(epochs[repeat & ~baseline].sum()),
         "baseline_epochs": int(epochs[repeat & baseline].sum()),
-        "saved_epochs": view.epochs_saved,
+        "saved_epochs": view.plan.epochs_saved(view.search),
     }
 
 

@@ -15,6 +15,7 @@ from vaeexp.report.sentences import Block, bullets, joined, markdown
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import with_best_epoch
 from vaeexp.results.tested_settings import ERROR_RATE, PairComparison, TestedSetting, WinnerMargin
 from vaeexp.words import (
     format_configuration,
@@ -36,7 +37,7 @@ Column = tuple[str, Callable[[TestedSetting], str]]
 
 def ranked_table(view: StudyView) -> str:
     """Return the ten best complete trials of the search."""
-    best = view.with_best_epoch(view.ranked.head(TOP), "val")
+    best = with_best_epoch(view.epochs, view.ranked.head(TOP), "val")
     total, *parts = SUM
     names = [*parts, "active_units"]
     header = [
@@ -60,7 +61,7 @@ def ranked_table(view: StudyView) -> str:
 
 
 def _configuration(view: StudyView, trial: pd.Series) -> str:
-    return escape(format_configuration(view.params(trial)))
+    return escape(format_configuration(view.plan.params(trial)))
 
 
 def active_share(units: Any, latent_size: Any) -> str:
@@ -102,8 +103,8 @@ def confirmed_table(view: StudyView) -> str:
     The best on validation stands first.
     """
     search = view.trials[~view.trials["repeat"]].set_index("number")["objective"]
-    margins = {margin.source_trial: margin for margin in view.margins}
-    race = view.race
+    margins = {margin.source_trial: margin for margin in view.retrained.margins}
+    race = view.retrained.race
     columns: list[Column] = [
         ("trial", lambda setting: str(setting.source_trial)),
         ("seeds", lambda setting: setting.seeds),
@@ -125,7 +126,7 @@ def confirmed_table(view: StudyView) -> str:
     columns += [on_test("iw_nll"), *RATE_AND_DISTORTION]
     if any(setting.test("bits_per_dimension").n for setting in view.confirmed):
         columns.append((METRICS["bits_per_dimension"].label, mean_on_test("bits_per_dimension")))
-    lost = [setting for setting in view.untrained if setting.baseline is None]
+    lost = [setting for setting in view.retrained.untrained if setting.baseline is None]
     return table_of([*columns, CONFIGURATION], [*view.confirmed, *lost])
 
 
@@ -209,7 +210,7 @@ def table_chapter(view: StudyView) -> list[Block]:
     blocks: list[Block] = [
         heading("Tables"),
         "All trials with all their figures: [trials.csv](trials.csv); every epoch of them: "
-        f"[curves.csv](curves.csv){images if view.per_image else ''}. This report for programs: "
+        f"[curves.csv](curves.csv){images if view.retrained.per_image else ''}. This report for programs: "
         "[summary.json](summary.json).",
     ]
     for section in SECTIONS:
@@ -228,10 +229,10 @@ def table_chapter(view: StudyView) -> list[Block]:
 
 
 def _confirmed_pairs(view: StudyView) -> list[Statement]:
-    if not view.margins:
+    if not view.retrained.margins:
         return []
-    looks = view.race.looks if view.race else None
-    pairs = max(margin.tests for margin in view.margins)
+    looks = view.retrained.race.looks if view.retrained.race else None
+    pairs = max(margin.tests for margin in view.retrained.margins)
     return [say("table.confirmed_pairs", looks=looks, pairs=pairs, rate=ERROR_RATE)]
 
 
@@ -299,7 +300,7 @@ def race(view: StudyView) -> list[Statement]:
     """Return how the race ended and, where configurations were dropped, the rule and when each was
     dropped.
     """
-    race = view.race
+    race = view.retrained.race
     if race is None or not race.order:
         return []
     confirming = view.trials["purposes"].map(lambda purposes: "confirm" in purposes)

@@ -79,7 +79,7 @@ def compared_course(view: StudyView) -> ComparedCourse | None:
     if len(at_end) >= LEAST_COMPARED and not promotes(view.study):
         spread, _ = spread_over_seeds(view)
         return ComparedCourse(epoch=None, values=tuple(at_end.sort_index()), spread=spread)
-    counted = view.epochs[view.epochs["epoch"] > view.warmup]
+    counted = view.epochs[view.epochs["epoch"] > view.plan.warmup]
     own = counted[~counted["repeat"] & counted["number"].isin(ended["number"])]
     if own.empty:
         return None

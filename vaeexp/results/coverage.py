@@ -121,7 +121,7 @@ def _quarter(count: int) -> int:
 
 def left_out(missing: Mapping[str, Sequence[str]], names: Iterable[str]) -> Statements:
     """Return for each of these parameters that has them the values that are not covered. `missing`:
-    as `StudyView.left_out`.
+    as `Influence.left_out`.
     """
     return tuple(
         Statement(

@@ -97,7 +97,7 @@ def equal_epoch_effects(
 
     Args:
         ranked: trials of the search that are complete, paused or pruned, the best first
-            (`StudyView.learned`).
+            (`Influence.learned`).
         found: those that were trained to the end, or as far as any, the best first
             (`StudyView.found`).
         values: number, epoch and objective of each epoch of the trials of the search.

@@ -46,12 +46,14 @@ def equally_good(view: StudyView) -> EquallyGood | None:
         trials=tuple(int(number) for number in near["number"]),
         within=float(np.ptp(near["objective"])),
         limit=limit,
-        ranges={name: found for name in view.parameters if (found := _values(view, name, near))},
+        ranges={
+            name: found for name in view.plan.parameters if (found := _values(view, name, near))
+        },
     )
 
 
 def _values(view: StudyView, name: str, near: Any) -> tuple[Any, ...]:
-    parameter = view.parameters[name]
+    parameter = view.plan.parameters[name]
     values = parameter.of(near).dropna()
     if parameter.is_choice:
         return tuple(dict.fromkeys(map(format_value, values)))

@@ -120,7 +120,7 @@ def find_holes(parameters: Parameters, learned: pd.DataFrame) -> Holes:
     """Return the holes of each searched parameter, in the order of the study file.
 
     Args:
-        learned: as `StudyView.learned`, the best first.
+        learned: as `Influence.learned`, the best first.
     """
     numbers: dict[str, NumberHole] = {}
     choices: dict[str, tuple[str, ...]] = {}

@@ -92,9 +92,9 @@ def rung_ranks(view: StudyView) -> RungRanks | None:
     """Return how the first rung ranks; None where the study does not pause trials, or no trial has
     reached the rung.
     """
-    if not view.rungs:
+    if not view.plan.rungs:
         return None
-    epoch, counted = view.rungs[0], epochs_of(view.search, view.epochs)
+    epoch, counted = view.plan.rungs[0], epochs_of(view.search, view.epochs)
     lengths = counted.groupby("number")["epoch"].max()
     reached = lengths[lengths >= epoch]
     if reached.empty:
@@ -116,7 +116,7 @@ def _pairs(view: StudyView, counted: pd.DataFrame, epoch: int) -> pd.DataFrame:
     finite values.
     """
     after = counted[
-        (counted["epoch"] > view.warmup) & counted["number"].isin(view.ranked["number"])
+        (counted["epoch"] > view.plan.warmup) & counted["number"].isin(view.ranked["number"])
     ]
     at_rung = after[after["epoch"] <= epoch].groupby("number")["objective"].min()
     table = pd.DataFrame({"rung": at_rung, "end": after.groupby("number")["objective"].min()})
@@ -185,7 +185,7 @@ def _late(view: StudyView, run: pd.Series, winner: pd.Series, margin: float) -> 
     counted = epochs_of(view.search, view.epochs)
     came = counted.groupby("number")["epoch"].max() >= rung
     before = (
-        counted[(counted["epoch"] <= rung) & (counted["epoch"] > view.warmup)]
+        counted[(counted["epoch"] <= rung) & (counted["epoch"] > view.plan.warmup)]
         .groupby("number")["objective"]
         .min()
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sweeps.results import Interval, mean_interval
-from vaeexp.results.study_view import PROTOCOL, StudyView
+from vaeexp.results.plan import PROTOCOL
+from vaeexp.results.study_view import StudyView
 from vaeexp.results.tested_settings import TestedSetting
 
 
@@ -77,11 +78,11 @@ def summarise_study(view: StudyView) -> StudySummary:
     """Summarise a study in any state."""
     trials, repeat = view.search, view.trials["repeat"]
     return StudySummary(
-        name=view.name,
+        name=view.results.name,
         question=view.study.question,
         finished=view.study.finished,
-        subset=bool(view.recorded("data").get("subset")),
-        protocol=view.protocol(),
+        subset=bool(view.plan.recorded("data").get("subset")),
+        protocol=view.plan.protocol(),
         best=view.best,
         search_value=float(view.ranked["objective"].iloc[0]) if len(view.ranked) else None,
         trials=int((trials["state"] != "waiting").sum()),

@@ -122,17 +122,17 @@ def at_bounds(view: StudyView) -> Check:
     Where the search has settled at an end, or the winner alone lies there, it cannot be told
     whether beyond is better.
     """
-    with_ends = [parameter for parameter in view.parameters.values() if has_ends(parameter)]
+    with_ends = [parameter for parameter in view.plan.parameters.values() if has_ends(parameter)]
     if not with_ends:
         return Check("bounds", "nothing", _one("check.no_range"))
     steps = tuple(grown(growth, parameter_label(growth.parameter)) for growth in view.study.grown)
-    hits = [hit for hit in view.hits if hit.told] or view.hits
+    hits = [hit for hit in view.influence.hits if hit.told] or view.influence.hits
     told = any(hit.told for hit in hits)
-    winners = {} if told else view.winner_ends
+    winners = {} if told else view.influence.winner_ends
     if hits or winners:
         ends = {**winners, **{hit.parameter: hit.bound for hit in hits}}
         piles = [
-            piled_up(hit, view.parameters[hit.parameter], parameter_label(hit.parameter))
+            piled_up(hit, view.plan.parameters[hit.parameter], parameter_label(hit.parameter))
             for hit in hits
         ]
         found = (*piles, *(_winner_at(view, name, bound) for name, bound in winners.items()))
@@ -152,8 +152,8 @@ def at_bounds(view: StudyView) -> Check:
 
 def _winner_at(view: StudyView, name: str, bound: Bound) -> Statement:
     """Say which value the winner has, and the end that it lies at, where this is another number."""
-    value = None if view.best_trial is None else view.params(view.best_trial)[name]
-    shown, end = format_value(value), format_value(end_of(view.parameters[name], bound))
+    value = None if view.best_trial is None else view.plan.params(view.best_trial)[name]
+    shown, end = format_value(value), format_value(end_of(view.plan.parameters[name], bound))
     values = {
         "parameter": parameter_label(name),
         "value": shown,
@@ -170,13 +170,13 @@ def _widen(view: StudyView, ends: Mapping[str, Bound]) -> Statement:
     options = [
         option
         for name, bound in ends.items()
-        if (option := widening_option(view.parameters[name], bound))
+        if (option := widening_option(view.plan.parameters[name], bound))
     ]
     if not options:
         return Statement("advice.no_wider")
-    if any(view.parameters[name].is_choice for name in ends):
+    if any(view.plan.parameters[name].is_choice for name in ends):
         wider = (
-            f"{_sweep(view, '--name')} --name {shlex.quote(f'{view.name}_wider')} "
+            f"{_sweep(view, '--name')} --name {shlex.quote(f'{view.results.name}_wider')} "
             f"{' '.join(options)}"
         )
         return _do("widen_anew", wider)
@@ -250,7 +250,7 @@ def pruner_kept_winners(view: StudyView) -> Check:
     """
     if (ranks := rung_ranks(view)) is not None:
         return _paused_winners(view, ranks)
-    replay, course = view.replay, _early_ranks(rank_correlations(view.curves, view.warmup))
+    replay, course = view.replay, _early_ranks(rank_correlations(view.curves, view.plan.warmup))
     if replay is None:
         rule = (view.study.spec.get("pruner") or {}).get("name") or "none"
         why = {"none": _one("check.no_pruner"), "promotion": _one("check.no_rung")}
@@ -286,7 +286,7 @@ def _paused_winners(view: StudyView, ranks: RungRanks) -> Check:
         complete=ranks.correlation.n,
         correlation=None if unknown else Figure.of(ranks.correlation, unit=""),
     )
-    later = later_rungs(view.rungs, int(view.fixed("epochs") or 0))
+    later = later_rungs(view.plan.rungs, int(view.plan.fixed("epochs") or 0))
     option = f"pruner.rungs={later}" if later else "pruner.name=none"
     if ended := [one for one in late_trials(view) if math.isfinite(one.value)]:
         further = tuple(map(_late_trial, ended))
@@ -350,11 +350,12 @@ def seeds_trained(view: StudyView) -> Check:
     """Check that every run with a fresh seed trained to its end. A seed that failed is missing from
     each mean, which is then too good.
     """
-    failed = [seeds for seeds in view.new_seeds if seeds.failed]
+    failed = [seeds for seeds in view.retrained.new_seeds if seeds.failed]
     runs = with_purpose(view.trials, *PURPOSES)
     if not failed:
         planned, complete = (
-            sum(getattr(each, n) for each in view.new_seeds) for n in ("planned", "complete")
+            sum(getattr(each, n) for each in view.retrained.new_seeds)
+            for n in ("planned", "complete")
         )
         if not planned:
             return Check("new_seeds", "nothing", _one("check.no_seeds"))
@@ -400,7 +401,7 @@ def validation_holds_on_test(view: StudyView) -> Check:
 
 def _order_on_test(view: StudyView) -> tuple[CheckVerdict, Statements, Statement | None]:
     """Return the verdict on two or more tested configurations, why, and what to do."""
-    on_test = {margin.source_trial: margin for margin in view.margins}
+    on_test = {margin.source_trial: margin for margin in view.retrained.margins}
     more_seeds = _confirm(view, top=2, seeds=5, more=True)
     ahead = [
         source for source, margin in on_test.items() if margin.settled and margin.interval.mean < 0
@@ -432,7 +433,7 @@ def learned_out(view: StudyView) -> Check:
     gain, spread = float(np.mean(gains)), spread_over_seeds(view)[0]
     little = max(0.001 * abs(view.confirmed[0].value), spread if math.isfinite(spread) else 0.0)
     found = _one("check.late_gain", gain=_nats(gain), runs=len(gains))
-    epochs = 2 * int(view.confirm_runs["epochs"].max())
+    epochs = 2 * int(view.retrained.confirm_runs["epochs"].max())
     row = shlex.quote(f"baselines.longer={{at: best, settings: {{epochs: {epochs}}}}}")
     train_longer = _do("train_beside", f"{_sweep(view)} --set {row} --extend")
     further: Statements = ()
@@ -441,7 +442,7 @@ def learned_out(view: StudyView) -> Check:
         further = _one("check.longer", gap=Figure.of(longer.interval), p_holm=longer.p_holm)
         if math.isfinite(longer.interval.low):
             ok = not (longer.settled and longer.interval.mean < 0)
-            name = shlex.quote(f"{view.name}_longer")
+            name = shlex.quote(f"{view.results.name}_longer")
             new = _do(
                 "train_longer",
                 f"{_sweep(view, '--name')} --name {name} --set train.epochs={epochs}",
@@ -449,9 +450,10 @@ def learned_out(view: StudyView) -> Check:
             return _judged("learned_out", ok, found, new, further)
     if gain > little:
         return Check("learned_out", "warning", found, further, train_longer)
-    configurations = [view.params(run) for _, run in view.confirm_runs.iterrows()]
+    configurations = [view.plan.params(run) for _, run in view.retrained.confirm_runs.iterrows()]
     schedules = {
-        params.get("schedule", view.fixed("schedule") or "constant") for params in configurations
+        params.get("schedule", view.plan.fixed("schedule") or "constant")
+        for params in configurations
     }
     if any(SCHEDULES[schedule].to_zero for schedule in schedules):
         further += _one("check.rate_falls")
@@ -463,9 +465,9 @@ def _longer(view: StudyView) -> BaselineMargin | None:
     """Return the margin of a baseline that is the best configuration with more epochs; None without
     one.
     """
-    usual = view.confirm_runs["epochs"].max()
-    for margin in view.baseline_margins:
-        settings = view.baseline_specs[margin.baseline].get("settings") or {}
+    usual = view.retrained.confirm_runs["epochs"].max()
+    for margin in view.retrained.baseline_margins:
+        settings = view.plan.baseline_specs[margin.baseline].get("settings") or {}
         if (
             {*settings} == {"epochs"}
             and settings["epochs"] > usual
@@ -480,7 +482,7 @@ def late_gains(view: StudyView, runs: pd.DataFrame) -> list[float]:
     without runs of under ten epochs.
     """
     gains = []
-    epochs = view.epochs[view.epochs["repeat"] & (view.epochs["epoch"] > view.warmup)]
+    epochs = view.epochs[view.epochs["repeat"] & (view.epochs["epoch"] > view.plan.warmup)]
     for number in runs["number"]:
         curve = (
             epochs.loc[epochs["number"] == number].sort_values("epoch")["objective"].to_numpy(float)
@@ -499,7 +501,7 @@ def _sweep(view: StudyView, *without: str) -> str:
     these options.
     """
     command = masked(str(view.study.provenance.get("command") or ""))
-    words = shlex.split(command or f"vaeexp sweep {shlex.quote(view.name)}")
+    words = shlex.split(command or f"vaeexp sweep {shlex.quote(view.results.name)}")
     arguments: list[str] = []
     for index, word in enumerate(words):
         dropped = (*_BUDGET, *without)
@@ -527,7 +529,9 @@ def _do(kind: str, command: str, **values: Any) -> Statement:
 
 def _more_trials(view: StudyView) -> Statement:
     return (
-        Statement("advice.cannot_train") if view.all_failed else _do("search_on", _search_on(view))
+        Statement("advice.cannot_train")
+        if view.verdict.all_failed
+        else _do("search_on", _search_on(view))
     )
 
 
@@ -535,7 +539,7 @@ def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> St
     """Return the advice to confirm this many configurations with this many seeds, or twice the
     seeds where the study has them.
     """
-    if view.nothing_learned:
+    if view.verdict.nothing_learned:
         return Statement("advice.nothing_to_confirm")
     plan = view.study.spec.get("confirm") or {}
     top, wanted = max(top, int(plan.get("top") or 0)), max(seeds, int(plan.get("seeds") or 0))
@@ -544,7 +548,7 @@ def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> St
     if {"top": top, "seeds": wanted} == {name: plan.get(name) for name in ("top", "seeds")}:
         if not view.study.finished:
             return _do("finish_confirming", _sweep(view))
-        if any(seeds.failed for seeds in view.new_seeds):
+        if any(seeds.failed for seeds in view.retrained.new_seeds):
             return Statement("advice.mend_seeds")
         return _more_trials(view)
     command = f"{_sweep(view)} --set confirm.top={top} --set confirm.seeds={wanted} --extend"

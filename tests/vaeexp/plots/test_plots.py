@@ -145,7 +145,7 @@ def test_equal_epochs_have_a_panel_per_parameter_on_the_scale_of_its_space(resul
         "linear",
         "log",
     ]
-    epoch, trials = view.at_equal_epochs
+    epoch, trials = view.influence.at_equal_epochs
     assert points(panels[0]) == len(trials) + 1, "each trial once, and a ring around the best"
     assert figure.get_supylabel() == f"validation −ELBO (nats per image), epoch {epoch}"
 
@@ -158,7 +158,7 @@ def test_panels_show_values_outside_the_range_that_is_searched_now(results):
     }
     later = part(results, results.trials, study=study_attributes(spec=spec | {"search": narrow}))
     axes = equal_epochs(StudyView(later)).axes[0]
-    betas = StudyView(later).at_equal_epochs[1]["params.beta"]
+    betas = StudyView(later).influence.at_equal_epochs[1]["params.beta"]
     assert axes.get_xlim()[0] < betas.min()
     assert axes.get_xlim()[1] > betas.max()
     labels = equal_epochs(StudyView(later)).axes[1].get_xticklabels()
@@ -306,7 +306,7 @@ def test_captions_name_the_run_that_drew(results):
     assert reading(PLOTS["best_samples"], StudyView(results)).endswith(
         f"Drawn by a confirmation run of trial {best}."
     )
-    assert f"all {len(StudyView(results).learned)} complete and pruned trials" in reading(
+    assert f"all {len(StudyView(results).influence.learned)} complete and pruned trials" in reading(
         PLOTS["importance"], StudyView(results)
     )
 

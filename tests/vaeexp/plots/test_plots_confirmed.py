@@ -15,7 +15,7 @@ from vaeexp.plots.confirmed import confirmed_curves, confirmed_seeds, train_vali
 from vaeexp.plots.latent import aggregate_posterior
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import read_arrays
+from vaeexp.results.tables import curve_of, read_arrays
 from vaeexp.training.checkpoint import save_arrays
 from vaeexp.words import format_number
 
@@ -82,7 +82,7 @@ def test_the_band_is_from_the_least_to_the_largest_seed(results):
     assert len(axes.lines) == len(bands) == len(view.confirmed)
     curves = np.stack(
         [
-            view.curve(run)["objective"].to_numpy(float)
+            curve_of(view.epochs, run)["objective"].to_numpy(float)
             for _, run in view.confirmed[0].runs.iterrows()
         ]
     )

@@ -106,7 +106,9 @@ class Tables:
     def on_axis(self, row, label):
         """Where the parameter of an axis has this row; a choice stands within a quarter of it."""
         parameter = next(
-            each for each in self.view.parameters.values() if style.wrapped(each.label, 36) == label
+            each
+            for each in self.view.plan.parameters.values()
+            if style.wrapped(each.label, 36) == label
         )
         value = self.trials.loc[row, f"params.{parameter.name}"]
         if parameter.is_choice:
@@ -202,7 +204,7 @@ def at_its_end(tables, axes, row, place):
 def at_equal_epoch(tables, axes, row, place):
     epoch = float(axes.figure.get_supylabel().split("epoch ")[1])
     assert epoch == min(
-        tables.value(str(number), "epochs") for number in tables.view.learned["number"]
+        tables.value(str(number), "epochs") for number in tables.view.influence.learned["number"]
     )
     (value,) = (value for at, value in tables.curve(row) if at == epoch)
     return along_parameter(tables, axes, row, place, value)

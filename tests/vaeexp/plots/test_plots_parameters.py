@@ -191,7 +191,7 @@ def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made
     alternate = np.where(np.arange(len(trials)) % 2 == 0, "normal", "mixture")
     trials["params.prior"] = np.where(bad, "vampprior", alternate)
     other = StudyView(Results("x", made.study, trials, made.epochs))
-    assert other.uncovered("prior") == ["vampprior"]
+    assert other.influence.uncovered("prior") == ["vampprior"]
     axes = panel(partial_dependence(other), "prior")
     assert list(axes.lines[0].get_xdata()) == [0, 1]
     assert any(text.endswith("nats, some values left out") for text in texts(axes.figure))
@@ -228,7 +228,7 @@ def test_medians_at_equal_epochs_are_those_of_the_trials_of_a_choice():
     )
     panel = next(axes for axes in equal_epochs(view).axes if axes.get_xlabel() == "optimizer")
     (bars,) = (found for found in panel.collections if isinstance(found, LineCollection))
-    _, trials = view.at_equal_epochs
+    _, trials = view.influence.at_equal_epochs
     medians = trials.groupby("params.optimizer")["value"].median()
     assert [bar[0, 1] for bar in bars.get_segments()] == pytest.approx(
         [medians["adam"], medians["adamax"]]

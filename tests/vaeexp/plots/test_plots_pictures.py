@@ -20,7 +20,7 @@ from vaeexp.plots.comparisons import pair_pictures, runs_of_pairs
 from vaeexp.plots.pictures import best_median_worst, beta_strip, picture_rows, strip_trials
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import read_arrays
+from vaeexp.results.tables import curve_of, read_arrays
 from vaeexp.training.checkpoint import save_arrays
 from vaeexp.words import format_number, format_value
 
@@ -33,7 +33,7 @@ def test_strip_goes_from_low_to_high_beta_and_names_all_that_differs(results):
     assert betas == sorted(betas)
     best = ranked(results).iloc[0]
     place = words.index(f"β = {format_value(best['params.beta'])}")
-    last = view.curve(best).iloc[-1]
+    last = curve_of(view.epochs, best).iloc[-1]
     lines = [
         f"−ELBO {format_number(last['val/rate'] + last['val/distortion'], 1)} at epoch "
         f"{last['epoch']} (last)",
@@ -277,7 +277,9 @@ def test_pictures_of_a_pair_are_of_the_winner_or_the_next_configuration_that_lef
         run = repeats.loc[runs.loc[[source], side].iloc[0]]
         assert run["params.optimizer"] == value
         below = words[words.index(f"optimizer = {value}") + 1]
-        last = view.curve(run.rename(None).to_frame().T.assign(number=run.name).iloc[0]).iloc[-1]
+        last = curve_of(
+            view.epochs, run.rename(None).to_frame().T.assign(number=run.name).iloc[0]
+        ).iloc[-1]
         assert (
             f"−ELBO {last['val/rate'] + last['val/distortion']:.1f} at epoch {last['epoch']} (last)"
             in below

@@ -16,6 +16,7 @@ from vaeexp.plots.style import MUTED, TEXT_COLOUR, framed
 from vaeexp.plots.tradeoff import SCORED_AT_ONE, fid_against_elbo, rate_distortion
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import at_last_epoch, finite_points
 
 
 def test_rate_distortion_places_and_colours_every_trial(results):
@@ -85,7 +86,7 @@ def test_a_trial_with_a_small_beta_stands_where_its_training_ended(made):
 def test_the_best_trial_is_named_with_both_values_where_its_last_epoch_is_not_its_best(made):
     view = StudyView(made)
     best = view.ranked.iloc[0]
-    last = view.at_last_epoch(view.ranked.head(1)).iloc[0]
+    last = at_last_epoch(view.epochs, view.ranked.head(1)).iloc[0]
     here = f"{last['val/rate'] + last['val/distortion']:.2f}"
     words = (
         f"lowest: trial {best['number']}, {here} ({best['objective']:.2f} at epoch "
@@ -99,7 +100,7 @@ def test_the_best_trial_is_named_with_both_values_where_its_last_epoch_is_not_it
 def test_the_name_of_the_best_trial_stays_within_the_axes(made, share, height):
     """Wherever the best trial lies: its name is more than half as wide as the axes."""
     view = StudyView(made)
-    points = view.points.copy()
+    points = finite_points(view.last_epochs).copy()
     complete = points[points["state"] == "complete"]
     best = complete["objective"].idxmin()
     for name, at in (("val/rate", share), ("val/distortion", height)):
@@ -212,7 +213,7 @@ def test_active_units_stand_against_beta_and_latent_size(made):
     shares = (
         100 * trials["val/active_units"].astype(float) / trials["params.latent_size"].astype(float)
     )
-    tested = StudyView(made).confirm_runs
+    tested = StudyView(made).retrained.confirm_runs
     by_rate = 100 * 2 / tested["params.latent_size"].astype(float)
     assert (beta.get_xlabel(), latent.get_xlabel()) == ("β", "latent size")
     for axes, name in ((beta, "beta"), (latent, "latent_size")):
@@ -285,6 +286,8 @@ def test_fid_stands_beside_fid_of_as_many_samples_and_images_alone(other):
         for points in fid_against_elbo(view).axes[0].collections
         for row in points.get_gid()[7:].split(",")
     }
-    wanted = view.confirm_runs[~view.confirm_runs["number"].isin(worst)]["number"]
+    wanted = view.retrained.confirm_runs[~view.retrained.confirm_runs["number"].isin(worst)][
+        "number"
+    ]
     assert drawn == {f"r{number}" for number in wanted}
     assert fid_against_elbo(StudyView(make_results())) is None

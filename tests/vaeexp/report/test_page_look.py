@@ -18,7 +18,7 @@ from vaeexp.report.page.document import PAGE, page
 from vaeexp.report.page.trial_rows import study_data
 from vaeexp.report.summary import trials_csv
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import read_arrays
+from vaeexp.results.tables import finite_points, read_arrays
 
 pytestmark = [needs_browser, pytest.mark.browser, pytest.mark.slow]
 TEXT = """# A study
@@ -575,7 +575,9 @@ def test_the_plots_of_a_report_know_the_trials_of_the_table(browser, pictured, t
     )
     rows = {row["row"] for row in study_data(view)["rows"]}
     assert set(browser.execute_script(drawn)) <= rows
-    assert {str(number) for number in view.points["number"]} <= set(browser.execute_script(drawn))
+    assert {str(number) for number in finite_points(view.last_epochs)["number"]} <= set(
+        browser.execute_script(drawn)
+    )
     trial = str(view.ranked["number"].iloc[2])
     click(browser, f'.look-table [data-row="{trial}"]')
     marked = browser.execute_script(

@@ -212,7 +212,7 @@ def test_the_figures_of_each_test_image_lie_beside_the_report(whole, report):
     with np.load(report.parent / "per_image.npz") as file:
         arrays = {name: file[name] for name in file.files}
     view = StudyView(whole)
-    rows = pd.concat([setting.runs for setting in (view.best, *view.baselines)])
+    rows = pd.concat([setting.runs for setting in (view.best, *view.retrained.baselines)])
     tested = rows.dropna(subset=["result.test/neg_elbo", "result.test/iw_nll"])
     assert {name for name in arrays if name.endswith("/iw_nll")} == {
         f"r{number}/iw_nll" for number in tested["number"]

@@ -65,7 +65,7 @@ def drawn(tmp_path_factory):
 
 def settings_of(results):
     view = StudyView(results)
-    return [*view.confirmed, *view.baselines]
+    return [*view.confirmed, *view.retrained.baselines]
 
 
 def tables(blocks):
@@ -179,7 +179,7 @@ def test_a_baseline_with_a_prior_of_its_own_makes_no_category_of_the_search(plai
         plain,
         {"vamp": {"title": "V", "at": "fixed", "seeds": 1, "settings": {"prior": "vampprior"}}},
     )
-    assert StudyView(other).parameters["prior"].texts == ("normal", "mixture")
+    assert StudyView(other).plan.parameters["prior"].texts == ("normal", "mixture")
 
 
 def test_the_pictures_of_the_best_model_are_not_those_of_a_baseline(drawn):
@@ -190,7 +190,7 @@ def test_the_pictures_of_the_best_model_are_not_those_of_a_baseline(drawn):
 
 def test_a_run_that_confirms_and_is_a_baseline_stands_in_both_rows(plain):
     trials = plain.trials.copy()
-    own = StudyView(plain).confirm_runs
+    own = StudyView(plain).retrained.confirm_runs
     index = own.index[0]
     trials.at[index, "purposes"] = ("confirm", "baseline")
     trials.loc[index, "baseline"] = "same"
@@ -216,7 +216,7 @@ def test_baselines_that_share_their_runs_have_a_row_each(plain):
         "baselines": {name: {"title": name.capitalize(), **given} for name in ("one", "two")}
     }
     both = replace(made, trials=trials, study=replace(made.study, spec=spec))
-    found = {row.title: list(row.runs["name"]) for row in StudyView(both).baselines}
+    found = {row.title: list(row.runs["name"]) for row in StudyView(both).retrained.baselines}
     assert list(found) == ["One", "Two"]
     assert found["One"] == found["Two"]
     assert len(found["One"]) == 3
@@ -235,7 +235,7 @@ def test_without_anything_confirmed_there_is_no_chapter(plain):
     bare = replace(plain, trials=search)
     assert protocol_tables(bare) == []
     assert StudyView(bare).best.title == f"Trial {best_run(bare)['number']}, best of the search"
-    assert StudyView(bare).baselines == []
+    assert StudyView(bare).retrained.baselines == []
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ TITLE = "The best configuration, its bound by five thousand samples"
 
 def test_a_baseline_that_was_trained_as_the_best_is_drawn_once_and_the_caption_says_so(twice):
     view = StudyView(twice)
-    assert [setting.title for setting in view.baselines][2] == TITLE
+    assert [setting.title for setting in view.retrained.baselines][2] == TITLE
     said = f"“{TITLE}”: the same training as “{view.best.title}”, not drawn a second time."
     for name in ("confirmed_seeds", "baseline_strip", "baseline_curves", "nll_by_samples"):
         figure = PLOTS[name].draw(view)
@@ -489,8 +489,8 @@ def apart(results, nats):
     trials.loc[own, "seed"] = best["seed"].to_numpy()
     trials.loc[own, "result.test/neg_elbo"] = best["result.test/neg_elbo"].to_numpy() + nats
     view = StudyView(replace(results, trials=trials))
-    return view, view.margin_of(
-        next(each for each in view.baselines if each.baseline == "many_samples")
+    return view, view.retrained.margin_of(
+        next(each for each in view.retrained.baselines if each.baseline == "many_samples")
     )
 
 

@@ -98,7 +98,7 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results):
         == int(trials.loc[trials["purposes"] == ("baseline",), "epochs"].sum())
         > 0
     )
-    assert cost["saved_epochs"] == StudyView(results).epochs_saved
+    assert cost["saved_epochs"] == StudyView(results).plan.epochs_saved(StudyView(results).search)
     assert cost["search_seconds"] == 312.4
     (comparison,) = summary["comparisons"]
     assert (comparison["first"], comparison["second"], comparison["pairs"]) == ("adam", "adamax", 8)

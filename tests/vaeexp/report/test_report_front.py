@@ -11,6 +11,7 @@ from drawn_studies import OBJECTIVES, two_objectives
 from report_text import draw_only, headings, tables_of
 from synthetic_study import make_results
 
+from sweeps.results import best_run
 from sweeps.results.front import hypervolume, pareto_front
 from vaeexp.plots import PLOTS
 from vaeexp.plots.tradeoff import front as draw_front
@@ -93,9 +94,9 @@ def test_no_chapter_ranks_trials_by_one_value(view, text):
     assert [statement.id for statement in use(view)] == ["use.front"]
     assert "ranks nothing here" in text
     assert view.best is None
-    assert view.best_run is None
+    assert best_run(view.results) is None
     assert view.ranked.empty
-    assert view.learned.empty
+    assert view.influence.learned.empty
     assert view.importances.empty
     assert check_study(view) == []
 
@@ -150,7 +151,7 @@ def test_a_name_ends_nearest_its_own_trial(view):
         (*places,),
         view.epochs,
     )
-    figure = draw_front(SimpleNamespace(front=found, parameters=view.parameters))
+    figure = draw_front(SimpleNamespace(front=found, parameters=view.plan.parameters))
     figure.draw_without_rendering()
     axes, named = figure.axes[0], []
     points = axes.transData.transform(found.members[[*places]].to_numpy(float))

@@ -40,13 +40,13 @@ def test_one_confirmed_configuration_has_no_margin(results):
     first = StudyView(results).confirmed[0].source_trial
     trials = results.trials
     alone = part(results, trials[~trials["repeat"] | (trials["source_trial"] == first)])
-    assert StudyView(alone).margins == []
+    assert StudyView(alone).retrained.margins == []
     assert "above the first" not in confirmed_table(alone)
 
 
 def test_a_value_that_was_never_tried_where_others_are_good_is_left_out(results):
     study = uncovered_prior(results)
-    assert StudyView(study).uncovered("prior") == ["normal"]
+    assert StudyView(study).influence.uncovered("prior") == ["normal"]
     blocks = parameter_tables(study)
     tables = tables_of("\n\n".join(blocks))
     assert list(tables["By prior"]["prior"]) == ["mixture"]
@@ -57,7 +57,7 @@ def test_a_value_that_was_never_tried_where_others_are_good_is_left_out(results)
 def test_of_many_comparisons_the_corrected_test_decides_not_each_interval(results):
     """The interval of one of three configurations excludes 0, but three were confirmed."""
     study = with_test_figures(results, BEST, (98.6, 99.3, 99.3), (98.3, 98.1, 98.0))
-    margin = StudyView(study).margins[0]
+    margin = StudyView(study).retrained.margins[0]
     assert margin.interval.low * margin.interval.high > 0
     assert margin.tests == 3
     assert margin.p_holm == pytest.approx(3 * stats.ttest_rel((98.6, 99.3, 99.3), BEST).pvalue)

@@ -12,6 +12,7 @@ from pages import page_facts, slow_in_browser
 from report_text import bad_english, on_view, tables_of
 from stored_studies import renamed
 from synthetic_study import part, study_attributes, texts, thin_studies
+from vaeexp.results.plan import PROTOCOL
 
 from sweeps.errors import UserError
 from sweeps.results import best_so_far, ranked
@@ -27,7 +28,7 @@ from vaeexp.report.study_comparison import (
     write_index,
 )
 from vaeexp.results.study_summary import by_protocol, summarise_study
-from vaeexp.results.study_view import PROTOCOL, StudyView
+from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import search_trials
 
 summarise = on_view(summarise_study)
@@ -77,7 +78,7 @@ def table_of(block):
 def test_a_summary_has_the_figures_of_its_study():
     results = renamed("base")
     each = summarise(results)
-    runs = StudyView(results).confirm_runs
+    runs = StudyView(results).retrained.confirm_runs
     best = runs.groupby("source_trial")["objective"].mean().idxmin()
     interval = mean_interval(runs.loc[runs["source_trial"] == best, "result.test/neg_elbo"])
     assert each.confirmed
@@ -234,7 +235,7 @@ def test_plain_autoencoders_are_compared_by_distortion(tmp_path):
     )
     table = table_of(text)
     assert "test −ELBO" not in table
-    runs = StudyView(studies[0]).confirm_runs
+    runs = StudyView(studies[0]).retrained.confirm_runs
     best = runs.groupby("source_trial")["objective"].mean().idxmin()
     mean = runs.loc[runs["source_trial"] == best, "result.test/distortion"].mean()
     assert table["test distortion"][0].startswith(f"{mean:.2f} ± ")

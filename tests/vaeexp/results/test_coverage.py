@@ -47,7 +47,7 @@ def hole(normal_beta=(0.01, 0.1), states=None, count=40):
 
 def test_a_value_that_was_never_tried_near_the_best_is_not_covered():
     view = StudyView(hole())
-    normal, mixture = view.coverage["prior"]
+    normal, mixture = view.influence.coverage["prior"]
     assert (normal.value, normal.trials, normal.complete, normal.inside, normal.covered) == (
         "normal",
         10,
@@ -57,37 +57,42 @@ def test_a_value_that_was_never_tried_near_the_best_is_not_covered():
     )
     assert (normal.is_good, mixture.is_good) == (False, True)
     assert mixture.covered
-    assert view.uncovered("prior") == ["normal"]
-    assert set(view.covered(view.search, "prior")["params.prior"]) == {"mixture"}
-    assert len(view.covered(view.search, "beta")) == 40
+    assert view.influence.uncovered("prior") == ["normal"]
+    assert set(view.influence.covered(view.search, "prior")["params.prior"]) == {"mixture"}
+    assert len(view.influence.covered(view.search, "beta")) == 40
 
 
 def test_marginal_statistics_leave_such_a_value_out():
     """Without that, the prior that does nothing spans many nats: its trials lie where β is bad."""
     view = StudyView(hole())
     assert "prior" not in view.importances.index
-    assert "prior" not in view.dependences
-    assert {"beta", "rate"} <= set(view.dependences)
-    prior = next(effect for effect in view.effects if effect.parameter == "prior")
+    assert "prior" not in view.influence.dependences
+    assert {"beta", "rate"} <= set(view.influence.dependences)
+    prior = next(effect for effect in view.influence.effects if effect.parameter == "prior")
     assert math.isnan(prior.span)
     even = StudyView(hole(normal_beta=(0.05, 10)))
-    assert even.uncovered("prior") == []
+    assert even.influence.uncovered("prior") == []
     assert "prior" in even.importances.index
 
 
 def test_pruned_trials_inside_are_counted_but_do_not_cover():
     states = ["pruned" if number % 4 == 0 else "complete" for number in range(40)]
     view = StudyView(hole(normal_beta=(0.5, 2), states=states))
-    normal = view.coverage["prior"][0]
+    normal = view.influence.coverage["prior"][0]
     assert (normal.complete, normal.pruned, normal.inside) == (0, 10, 0)
     # Were they to count.
-    assert measure_coverage(view.parameters, view.search, view.learned)["prior"][0].inside > 0
+    assert (
+        measure_coverage(view.plan.parameters, view.search, view.influence.learned)["prior"][
+            0
+        ].inside
+        > 0
+    )
     assert not normal.covered
 
 
 def test_a_parameter_that_is_not_active_in_either_is_ignored():
     """No normal prior has components; that alone leaves none outside the region of the mixtures."""
-    normal = StudyView(hole(normal_beta=(0.5, 2))).coverage["prior"][0]
+    normal = StudyView(hole(normal_beta=(0.5, 2))).influence.coverage["prior"][0]
     assert normal.inside > 0
 
 
@@ -108,13 +113,13 @@ def test_a_value_that_is_good_elsewhere_is_covered(value, covered):
             space=SPACE,
         )
     )
-    normal = view.coverage["prior"][0]
+    normal = view.influence.coverage["prior"][0]
     assert (normal.inside, normal.is_good, normal.covered) == (0, covered, covered)
 
 
 def test_too_few_others_span_no_region():
     view = StudyView(hole(count=5))
-    assert view.uncovered("prior") == []
+    assert view.influence.uncovered("prior") == []
 
 
 def trials(complete, pruned):

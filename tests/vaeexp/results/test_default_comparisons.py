@@ -25,10 +25,12 @@ def test_a_baseline_stands_against_the_trial_that_it_changes():
     turned = rows = 0
     for view in views("baseline", 4, **SMALL):
         first = int(view.found["number"].iloc[0])
-        own = [each for each in view.baselines if each.baseline == "normal_prior"]
+        own = [each for each in view.retrained.baselines if each.baseline == "normal_prior"]
         assert {each.source_trial for each in own} == {first, view.best_number}
         turned += view.best_number != first
-        margins = [each for each in view.baseline_margins if each.baseline == "normal_prior"]
+        margins = [
+            each for each in view.retrained.baseline_margins if each.baseline == "normal_prior"
+        ]
         for margin in margins:
             assert margin.against == margin.source_trial
             confirmed = next(each for each in view.confirmed if each.source_trial == margin.against)
@@ -36,7 +38,7 @@ def test_a_baseline_stands_against_the_trial_that_it_changes():
             two = [each.runs.set_index("seed")["result.test/neg_elbo"] for each in (row, confirmed)]
             assert margin.interval.mean == pytest.approx((two[0] - two[1]).mean())
             assert margin.interval.n == 3
-        usual = next(each for each in view.baseline_margins if each.baseline == "usual")
+        usual = next(each for each in view.retrained.baseline_margins if each.baseline == "usual")
         assert (usual.source_trial, usual.against) == (None, view.best_number)
         rows += len(margins)
     assert turned
@@ -89,7 +91,7 @@ def test_pairs_have_the_other_figures_that_both_runs_have():
     tested = 0
     for view in views("baseline", 4, **SMALL):
         (comparison,) = view.pairs
-        changed = {row.source_trial for row in view.baselines}
+        changed = {row.source_trial for row in view.retrained.baselines}
         for own in comparison.by_configuration:
             if own.source_trial in changed and own.found_with != "normal":
                 assert (own.others["rate"].n, own.others["rate"].mean) == (3, 0)
@@ -110,8 +112,10 @@ def test_what_became_of_each_new_seed():
         results = default_study("diverging_repeats", seed, **SMALL)
         view = StudyView(results)
         runs = results.trials[results.trials["repeat"]]
-        assert {each.source_trial for each in view.new_seeds} == set(view.found["number"].head(3))
-        for own in view.new_seeds:
+        assert {each.source_trial for each in view.retrained.new_seeds} == set(
+            view.found["number"].head(3)
+        )
+        for own in view.retrained.new_seeds:
             theirs = runs[runs["source_trial"] == own.source_trial]
             assert (own.purpose, own.planned) == ("confirm", 3)
             assert own.complete == (theirs["state"] == "complete").sum() == 3 - own.failed
@@ -119,9 +123,14 @@ def test_what_became_of_each_new_seed():
                 ("diverged", (5,) * own.failed)
             ] * bool(own.failed)
             failed += own.failed
-        told = {setting.source_trial: setting for setting in (*view.confirmed, *view.untrained)}
-        assert set(told) == {each.source_trial for each in view.new_seeds}, "none vanishes"
-        for own in view.new_seeds:
+        told = {
+            setting.source_trial: setting
+            for setting in (*view.confirmed, *view.retrained.untrained)
+        }
+        assert set(told) == {each.source_trial for each in view.retrained.new_seeds}, (
+            "none vanishes"
+        )
+        for own in view.retrained.new_seeds:
             setting = told[own.source_trial]
             assert (setting.planned, len(setting.runs), setting.failures) == (
                 3,
@@ -130,7 +139,9 @@ def test_what_became_of_each_new_seed():
             )
             assert setting.seeds == (f"{own.complete} of 3" if own.failed else "3")
         check = next(check for check in check_study(view) if check.id == "new_seeds")
-        assert check.verdict == ("warning" if any(own.failed for own in view.new_seeds) else "good")
+        assert check.verdict == (
+            "warning" if any(own.failed for own in view.retrained.new_seeds) else "good"
+        )
         advised = [own.advice.id for own in check_study(view) if own.advice]
         assert (check.advice is not None and check.advice.id == "remedy.diverged") == (
             check.verdict == "warning"
@@ -143,7 +154,7 @@ def test_the_parameter_that_makes_trials_diverge_is_named():
     named = 0
     for view in views("divergence", 4, trials=24):
         failed = view.search[view.search["state"] == "failed"]
-        found = view.divergences
+        found = view.influence.divergences
         assert [(each.kind, each.failed) for each in found] == [("diverged", len(failed))] * bool(
             len(failed)
         )
@@ -173,7 +184,7 @@ def anywhere(random):
 def test_failures_that_have_no_cause_name_no_parameter(count, monkeypatch):
     monkeypatch.setitem(KINDS, "diverging_anywhere", anywhere)
     drawn = views("diverging_anywhere", count, confirm=0, **SMALL)
-    named = [any(each.parameter for each in view.divergences) for view in drawn]
+    named = [any(each.parameter for each in view.influence.divergences) for view in drawn]
     assert at_most(sum(named), 0.05, count), named
 
 
@@ -182,8 +193,11 @@ def test_a_study_of_which_every_trial_diverged_is_not_advised_to_search_on(monke
         KINDS, "diverging_everywhere", lambda random: Truth(diverges=lambda params, own, repeat: 2)
     )
     view = StudyView(default_study("diverging_everywhere", 0, **SMALL))
-    (divergence,) = view.divergences
+    (divergence,) = view.influence.divergences
     assert (divergence.failed, divergence.trials, divergence.parameter) == (24, 24, None)
-    assert [said.id for said in view.nothing_learned] == ["nothing.failed", "remedy.diverged"]
+    assert [said.id for said in view.verdict.nothing_learned] == [
+        "nothing.failed",
+        "remedy.diverged",
+    ]
     advice = [check.command for check in check_study(view) if check.command]
     assert not any("--trials" in text or "budget" in text for text in advice), advice

@@ -39,7 +39,7 @@ def with_curves(
 
 
 def effects(results: Results) -> dict[str, EqualEpochEffect]:
-    return {effect.parameter: effect for effect in StudyView(results).equal_epochs}
+    return {effect.parameter: effect for effect in StudyView(results).influence.equal_epochs}
 
 
 def covers(effect: EqualEpochEffect, nats: float) -> bool:
@@ -52,7 +52,7 @@ def covers(effect: EqualEpochEffect, nats: float) -> bool:
 def test_costs_are_those_of_the_formula_at_the_best_settings():
     results = with_curves(bowl(60))
     found, view = effects(results), StudyView(results)
-    best = view.params(view.best_trial)
+    best = view.plan.params(view.best_trial)
     rate, optimizer = found["learning_rate"], found["optimizer"]
     cost = [20 * math.log10(value / 0.002) ** 2 for value in (rate.at, best["learning_rate"])]
     assert covers(rate, cost[0] - cost[1])
@@ -144,7 +144,7 @@ def test_of_many_trials_those_near_the_settings_are_taken():
 def test_the_summary_has_each_effect_and_the_same_study_gives_the_same():
     results = make_results()
     entries = json.loads(summary_json(StudyView(results)))["equal_epochs"]
-    for entry, effect in zip(entries, StudyView(results).equal_epochs, strict=True):
+    for entry, effect in zip(entries, StudyView(results).influence.equal_epochs, strict=True):
         assert (entry["parameter"], entry["at"], entry["why"]) == (
             effect.parameter,
             effect.at,

@@ -19,6 +19,6 @@ def test_a_bag_predicts_what_the_forest_does_to_the_bit(trees):
 
 
 def test_the_same_study_gives_the_same_dependences():
-    one, other = (StudyView(bowl(40)).forest for _ in range(2))
+    one, other = (StudyView(bowl(40)).influence.forest for _ in range(2))
     for name in one.parameters:
         assert np.array_equal(dependence(one, name).bags, dependence(other, name).bags)

@@ -62,7 +62,7 @@ def with_hole(change, count: int = 60) -> Results:
 def test_a_region_that_was_tried_with_bad_values_alone_is_found(change, shared):
     results = with_hole(change)
     view = StudyView(results)
-    holes = view.holes.numbers
+    holes = view.influence.holes.numbers
     hole, beta = holes["beta"], results.trials["params.beta"]
     assert EDGES[0] <= hole.low <= hole.high <= EDGES[1]
     assert hole.trials == int(((beta < hole.low) | (beta > hole.high)).sum()) >= 20
@@ -91,7 +91,7 @@ def test_where_that_does_not_hold_there_is_no_hole(spoiler):
     if spoiler == "a little beyond":
         for row in settings:
             row["beta"] = min(max(row["beta"], 0.09), 1.1)
-    assert "beta" not in StudyView(study(settings, values)).holes.numbers
+    assert "beta" not in StudyView(study(settings, values)).influence.holes.numbers
 
 
 def test_a_value_of_a_choice_that_was_tried_with_bad_values_alone_is_named():
@@ -103,8 +103,8 @@ def test_a_value_of_a_choice_that_was_tried_with_bad_values_alone_is_named():
         100 + 20 * (row["beta"] > 1) + 0.1 * (number % 7) for number, row in enumerate(settings)
     ]
     view = StudyView(study(settings, values))
-    assert view.holes.choices == {"optimizer": ("adamax",)}
-    assert view.holes.has(view.parameters["optimizer"], view.search).sum() == 6
+    assert view.influence.holes.choices == {"optimizer": ("adamax",)}
+    assert view.influence.holes.has(view.plan.parameters["optimizer"], view.search).sum() == 6
 
 
 def test_numbers_in_a_hole_are_those_beyond_its_ends():
@@ -144,4 +144,4 @@ def test_in_random_searches_of_parameters_that_do_nothing_there_is_no_hole(count
 
 
 def test_few_trials_have_no_hole():
-    assert not StudyView(study(drawn(9, space=SPACE), np.arange(9.0))).holes.numbers
+    assert not StudyView(study(drawn(9, space=SPACE), np.arange(9.0))).influence.holes.numbers

@@ -192,7 +192,7 @@ def check_hole(study: Planted) -> None:
     """The findings name the values that the view leaves out, and no other."""
     view = StudyView(results_of(study))
     said = [statement.values["value"] for statement in uncovered(view)]
-    assert said == [text for texts in view.left_out.values() for text in texts]
+    assert said == [text for texts in view.influence.left_out.values() for text in texts]
 
 
 @few_or_all
@@ -368,7 +368,7 @@ def test_of_configurations_that_are_equally_good_none_is_told_apart(configuratio
 def check_margins(study: Planted) -> None:
     view = StudyView(results_of(study))
     said = get(view)[1]
-    assert (said.id in ("get.apart", "get.turned")) == view.margins[0].settled
+    assert (said.id in ("get.apart", "get.turned")) == view.retrained.margins[0].settled
 
 
 @few_or_all
@@ -432,28 +432,31 @@ def check_named(view: StudyView, name: str) -> Check:
 def test_the_check_of_ends_says_what_the_facts_of_the_study_say(kind: str) -> None:
     for seed in SEEDS:
         view = view_of(kind, seed, **FEW_TRIALS)
-        check, told = at_bounds(view), {(hit.parameter, hit.bound) for hit in view.hits if hit.told}
+        check, told = (
+            at_bounds(view),
+            {(hit.parameter, hit.bound) for hit in view.influence.hits if hit.told},
+        )
         assert (check.verdict == "warning") == bool(told)
         assert {name for name, _ in told} == {
-            effect.parameter for effect in view.effects if effect.at_bound
+            effect.parameter for effect in view.influence.effects if effect.at_bound
         }
         for name, end in told:
-            option = widening_option(view.parameters[name], end)
+            option = widening_option(view.plan.parameters[name], end)
             assert option in check.command
             overrides = shlex.split(option)[1:]
             wider = open_study_file(
-                view.name, text=view.study.provenance["study_file"], overrides=overrides
+                view.results.name, text=view.study.provenance["study_file"], overrides=overrides
             )
-            assert end_of(wider.space[name], end) > end_of(view.parameters[name], end)
+            assert end_of(wider.space[name], end) > end_of(view.plan.parameters[name], end)
         assert not told or kind.startswith("bound")
         check_winner(view, check)
 
 
 def check_winner(view: StudyView, check: Check) -> None:
     """The end that the winner is stands in the facts and in the check."""
-    winner = view.params(view.best_trial)
-    for effect in view.effects:
-        own = view.parameters[effect.parameter]
+    winner = view.plan.params(view.best_trial)
+    for effect in view.influence.effects:
+        own = view.plan.parameters[effect.parameter]
         value, end = winner[effect.parameter], effect.winner_at
         if own.kind == "int":
             assert end == {2: "lower", 64: "upper"}.get(value)
@@ -461,13 +464,15 @@ def check_winner(view: StudyView, check: Check) -> None:
             assert end == ("upper" if value == 16 else None)
         elif not own.is_choice:
             assert end == ("upper" if value > 0.95 * own.high else end)
-    ends = [effect for effect in view.effects if effect.winner_at]
+    ends = [effect for effect in view.influence.effects if effect.winner_at]
     assert check.verdict != "good" or not ends
     if check.verdict == "unknown":
         named = {
             said.values["parameter"] for said in check.found if said.id == "check.winner_at_end"
         }
-        assert named >= {view.parameters[effect.parameter].label.split(" (")[0] for effect in ends}
+        assert named >= {
+            view.plan.parameters[effect.parameter].label.split(" (")[0] for effect in ends
+        }
 
 
 def test_no_study_is_told_to_double_its_budget_for_its_few_complete_trials() -> None:

@@ -64,7 +64,7 @@ def test_importances_are_those_of_optuna(count, digits):
     trials = results.trials.assign(objective=results.trials["objective"].round(digits))
     rounded = Results(results.name, results.study, trials, results.epochs)
     view = StudyView(rounded)
-    everything = importance_table(view.parameters, view.learned, view.seed)
+    everything = importance_table(view.plan.parameters, view.influence.learned, view.plan.seed)
     assert everything["share"].to_dict() == pytest.approx(by_optuna(rounded), abs=1e-12)
 
 
@@ -95,7 +95,7 @@ def test_the_interval_depends_on_the_seed_of_the_study(made, view):
 def test_places_on_an_axis_go_both_ways(view):
     trials = view.search
     for name, given in SPACE.items():
-        axis = view.parameters[name]
+        axis = view.plan.parameters[name]
         places = axis.places(trials)
         known = trials[f"params.{name}"].notna()
         assert places.notna().equals(known)
@@ -103,26 +103,26 @@ def test_places_on_an_axis_go_both_ways(view):
             back = axis.numbers(places[known])
             assert back == pytest.approx(trials.loc[known, f"params.{name}"].to_numpy(float))
             assert places.dropna().between(0, 1).all()
-    prior = view.parameters["prior"]
+    prior = view.plan.parameters["prior"]
     assert [prior.texts[int(place)] for place in prior.places(trials)] == list(
         trials["params.prior"]
     )
-    layers = view.parameters["layers"]
+    layers = view.plan.parameters["layers"]
     assert layers.numbers(layers.grid(layers.places(trials), 25)).tolist() == [1, 2, 3, 4, 5]
 
 
 def test_an_axis_reaches_to_values_that_are_no_longer_searched(made):
     narrow = {name: dict(given) for name, given in SPACE.items()}
     narrow["beta"] |= {"low": 0.5, "high": 2.0}
-    axis = StudyView(study(drawn(40), range(40), space=narrow)).parameters["beta"]
+    axis = StudyView(study(drawn(40), range(40), space=narrow)).plan.parameters["beta"]
     given = [row["beta"] for row in drawn(40)]
     assert (axis.first, axis.last) == (min(given), max(given))
 
 
 def test_the_forest_explains_what_can_be_explained(view):
-    assert view.forest.r2 > 0.9
+    assert view.influence.forest.r2 > 0.9
     noise = StudyView(study(drawn(120), np.random.default_rng(2).normal(100, 1, 120)))
-    assert noise.forest.r2 < 0.2
+    assert noise.influence.forest.r2 < 0.2
     assert "out-of-bag R²" in in_words(dependence_caption(noise))
     assert "out-of-bag R²" not in in_words(dependence_caption(view))
     assert "120 complete and 0 pruned trials" in in_words(dependence_caption(view))
@@ -132,7 +132,7 @@ def test_diverged_trials_count_as_the_ceiling(made):
     trials = made.trials.copy()
     trials.loc[[3, 4], "objective"] = [1e9, math.inf]
     diverged = StudyView(Results(made.name, made.study, trials, made.epochs))
-    forest = diverged.forest
+    forest = diverged.influence.forest
     assert forest.capped == 2
     assert forest.values.max() == forest.ceiling < 400
     words = in_words(dependence_caption(diverged))
@@ -141,7 +141,7 @@ def test_diverged_trials_count_as_the_ceiling(made):
 
 def test_the_forest_learns_from_2000_trials_at_most():
     view = StudyView(bowl(2100))
-    forest = view.forest
+    forest = view.influence.forest
     assert len(forest.values) == len(forest.places) == 2000
     assert sorted(forest.values) == list(forest.values)
     assert "2,000 complete and 0 pruned trials" in in_words(dependence_caption(view))
@@ -156,7 +156,7 @@ def test_what_is_expected_of_a_parent_leaves_its_children_out_of_use():
     ]
     forest = StudyView(
         study(settings, np.array(values) + np.random.default_rng(1).normal(0, 0.1, 400))
-    ).forest
+    ).influence.forest
     assert forest.conditions == {"components": {"prior": [1.0, 2.0]}}
     normal, mixture, vamp = expected(forest, "prior", np.arange(3.0)).mean(axis=0)
     assert normal == pytest.approx(100, abs=1)

@@ -56,12 +56,12 @@ def study():
 
 def test_trials_stand_in_the_order_in_which_they_were_promoted(study):
     view = view_of(study)
-    rows = view.learned
+    rows = view.influence.learned
     assert list(rows["epochs"]) == sorted(study.columns["epochs"], reverse=True)
     for _, equals in rows.groupby("epochs"):
         assert equals["objective"].is_monotonic_increasing
     assert list(rows["standing"]) == list(range(60))
-    assert (len(view.judged), len(view.ranked)) == (20, 2)
+    assert (len(view.influence.judged), len(view.ranked)) == (20, 2)
 
 
 def test_whoever_was_promoted_is_better_than_a_trial_that_was_not_whatever_they_had_reached():
@@ -79,14 +79,14 @@ def test_whoever_was_promoted_is_better_than_a_trial_that_was_not_whatever_they_
 def test_two_complete_trials_of_sixty_say_which_parameter_mattered(study):
     view = view_of(study)
     assert view.importances.index[0] == "beta"
-    assert all(np.isnan(effect.span) for effect in view.effects)
+    assert all(np.isnan(effect.span) for effect in view.influence.effects)
     assert "all 60 complete and pruned trials" in in_words(importance_caption(view))
     assert "learns slowly at first counts as bad" in in_words(importance_caption(view))
 
 
 def test_values_of_different_epochs_are_not_averaged(study):
     view = view_of(study)
-    assert view.forest is None
+    assert view.influence.forest is None
     assert partial_dependence(view) is None
     assert "forest" not in in_words(dependence_caption(view))
     assert view_of(study, "median").importances.empty  # two complete trials
@@ -104,7 +104,7 @@ def test_a_value_is_covered_where_paused_trials_tried_it(study):
     """No complete trial need have it: the rungs have compared it with the others."""
     view = view_of(study)
     assert view.ranked["params.prior"].nunique() < 3
-    assert not any(view.uncovered(name) for name in view.coverage)
+    assert not any(view.influence.uncovered(name) for name in view.influence.coverage)
 
 
 def test_a_value_that_was_tried_elsewhere_alone_is_not_covered():
@@ -112,7 +112,7 @@ def test_a_value_that_was_tried_elsewhere_alone_is_not_covered():
     view = view_of(
         promoted(planted("hole", random, trials=(60,), compared=(2, 3)), random, "normal")
     )
-    assert view.uncovered("prior") == ["normal"]
+    assert view.influence.uncovered("prior") == ["normal"]
 
 
 def test_the_table_counts_who_was_promoted_and_has_no_median(study):

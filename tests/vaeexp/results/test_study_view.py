@@ -22,18 +22,20 @@ def view():
 
 
 def test_confirmed_configurations_are_in_the_order_of_their_means(view):
-    means = view.confirm_runs.groupby("source_trial")["objective"].mean().sort_values()
+    means = view.retrained.confirm_runs.groupby("source_trial")["objective"].mean().sort_values()
     assert [setting.source_trial for setting in view.confirmed] == list(means.index)
     assert [setting.value for setting in view.confirmed] == pytest.approx(list(means))
     assert view.best is view.confirmed[0]
     assert view.best_number == best_run(view.results)["source_trial"]
     assert view.best_trial["number"] == view.best_number
-    assert len(view.margins) == len(view.confirmed) - 1
+    assert len(view.retrained.margins) == len(view.confirmed) - 1
 
 
 def test_baselines_have_their_own_protocol(view):
-    assert [setting.baseline for setting in view.baselines] == list(view.baseline_specs)
-    by_name = {setting.baseline: setting for setting in view.baselines}
+    assert [setting.baseline for setting in view.retrained.baselines] == list(
+        view.plan.baseline_specs
+    )
+    by_name = {setting.baseline: setting for setting in view.retrained.baselines}
     assert by_name["autoencoder"].deterministic
     assert by_name["grey"].same_distortion != view.best.same_distortion
     assert by_name["strong"].same_protocol == view.best.same_protocol
@@ -41,15 +43,22 @@ def test_baselines_have_their_own_protocol(view):
 
 def test_pruned_trials_save_the_epochs_up_to_the_most_that_they_could_train(view):
     pruned = view.search[view.search["state"] == "pruned"]
-    assert view.epochs_saved == sum(30 - pruned["epochs"]) > 0
+    assert view.plan.epochs_saved(view.search) == sum(30 - pruned["epochs"]) > 0
     spec = view.study.spec | {
         "search": view.study.spec["search"] | {"epochs": {"kind": "int", "low": 10, "high": 20}}
     }
     trials = view.trials.assign(**{"params.epochs": 10})
     searched = StudyView(replace(view.results, trials=trials, study=replace(view.study, spec=spec)))
-    assert searched.epochs_saved == sum(10 - pruned["epochs"][pruned["epochs"] < 10])
+    assert searched.plan.epochs_saved(searched.search) == sum(
+        10 - pruned["epochs"][pruned["epochs"] < 10]
+    )
     duplicates = view.trials.assign(duplicate_of=1)
-    assert StudyView(replace(view.results, trials=duplicates)).epochs_saved == 0
+    assert (
+        StudyView(replace(view.results, trials=duplicates)).plan.epochs_saved(
+            StudyView(replace(view.results, trials=duplicates)).search
+        )
+        == 0
+    )
 
 
 def paired_study(effects, *, seeds=2):

@@ -55,9 +55,9 @@ def test_a_best_at_a_bound_is_named_with_the_command_that_widens_the_range():
         == "vaeexp sweep --study beta_mnist --trials 80 --set search.beta.high=40 --extend"
     )
     view = StudyView(towards("beta"))
-    assert {effect.parameter: effect.at_bound for effect in view.effects if effect.at_bound} == {
-        "beta": "upper"
-    }
+    assert {
+        effect.parameter: effect.at_bound for effect in view.influence.effects if effect.at_bound
+    } == {"beta": "upper"}
 
 
 def test_a_range_that_the_search_widened_is_named_and_its_new_end_counts():
@@ -69,7 +69,7 @@ def test_a_range_that_the_search_widened_is_named_and_its_new_end_counts():
     assert "check.pile" not in [said.id for said in found.found]
     assert found.further[-1].id == "check.grown"
     assert figure(found).endswith("; the search widened β up to 1,000 from trial 31 on")
-    assert StudyView(results).parameters["beta"].high == 1000.0
+    assert StudyView(results).plan.parameters["beta"].high == 1000.0
 
 
 def test_status_names_the_ends_at_which_the_best_pile_up_and_the_option_that_widens_them(tmp_path):
@@ -88,8 +88,8 @@ def test_status_names_the_ends_at_which_the_best_pile_up_and_the_option_that_wid
 def test_natural_ends_are_no_bounds():
     settings = drawn(60)
     view = StudyView(study(settings, [100 + row["dropout"] + row["layers"] for row in settings]))
-    assert not {hit.parameter for hit in view.hits} & {"dropout", "layers"}
-    assert not view.winner_ends.keys() & {"dropout", "layers"}
+    assert not {hit.parameter for hit in view.influence.hits} & {"dropout", "layers"}
+    assert not view.influence.winner_ends.keys() & {"dropout", "layers"}
 
 
 def test_the_pruner_is_replayed_and_a_late_winner_needs_a_longer_warm_up():

@@ -14,7 +14,8 @@ import pandas as pd
 from PIL import Image
 
 from vaeexp.report.page.room import MOST_BYTES, Room, size_of
-from vaeexp.results.study_view import PROTOCOL, StudyView
+from vaeexp.results.plan import PROTOCOL
+from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import load_arrays, read_arrays
 from vaeexp.run_files import PICTURES, SHEET
 from vaeexp.words import join_and, plural
@@ -76,11 +77,11 @@ def picture_data(view: StudyView, trials: pd.DataFrame, room: int = MOST_BYTES) 
 
 def _other_images(view: StudyView) -> set[str]:
     """Return the baselines whose pictures are of other images than those of the study."""
-    own = view.protocol()
+    own = view.plan.protocol()
     return {
         name
-        for name in view.baseline_specs
-        if any(view.protocol(name).get(part) != own.get(part) for part in IMAGES)
+        for name in view.plan.baseline_specs
+        if any(view.plan.protocol(name).get(part) != own.get(part) for part in IMAGES)
     }
 
 

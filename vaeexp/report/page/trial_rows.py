@@ -16,7 +16,7 @@ from vaeexp.report.page.picture_data import picture_data
 from vaeexp.report.page.room import MOST_BYTES, OF_WORDS, size_of, that_fit
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import own_metrics, row_names
+from vaeexp.results.tables import own_metrics, row_names, with_best_epoch
 from vaeexp.words import format_value, is_missing, parameter_label
 
 CURVE_POINTS = 60
@@ -48,7 +48,7 @@ def ordered_trials(view: StudyView) -> pd.DataFrame:
     of the report, then those without a value. `row` names a trial as the plots do, and `run` says
     why it was trained.
     """
-    trials, found = view.with_best_epoch(view.trials, "val"), view.found
+    trials, found = with_best_epoch(view.epochs, view.trials, "val"), view.found
     if view.front is not None:
         keys, last = ["repeat", "number"], {name: _at_last(name) for name in view.front.metrics}
         trials = trials.merge(
@@ -82,12 +82,14 @@ def trial_columns(view: StudyView, trials: pd.DataFrame) -> list[dict[str, Any]]
     """
     columns = _objectives(view)
     columns += [_column(name, label, "run", kind) for name, (label, kind) in RUN_COLUMNS.items()]
-    searched = [f"params.{name}" for name in view.parameters]
+    searched = [f"params.{name}" for name in view.plan.parameters]
     others = [
         name for name in trials.columns if name.startswith("params.") and name not in searched
     ]
     for name in (*searched, *others):
-        columns.append(_setting(view.parameters.get(name.removeprefix("params.")), name, trials))
+        columns.append(
+            _setting(view.plan.parameters.get(name.removeprefix("params.")), name, trials)
+        )
     for name in ("best_epoch", *(f"val/{name}" for name in measured_at("val", "figure"))):
         columns.append(_figure(name, METRICS[name.removeprefix("val/")], "validation"))
     own = own_metrics(view.study.spec)
@@ -109,7 +111,7 @@ def _objectives(view: StudyView) -> list[dict[str, Any]]:
     chosen.
     """
     if view.front is None:
-        metric = "distortion" if view.fixed("posterior") == "deterministic" else "neg_elbo"
+        metric = "distortion" if view.plan.fixed("posterior") == "deterministic" else "neg_elbo"
         return [_figure("objective", METRICS[metric], "objective") | {"unit": "nats", "axis": {}}]
     return [
         _figure(
@@ -218,7 +220,7 @@ def study_data(view: StudyView, room: int = MOST_BYTES) -> dict[str, Any]:
     front = [] if view.front is None else view.front.members["number"].tolist()
     best = front if view.best_number is None else [view.best_number]
     data: dict[str, Any] = {
-        "study": view.name,
+        "study": view.results.name,
         "columns": columns,
         "best": [str(number) for number in best],
     }
