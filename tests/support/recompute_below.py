@@ -11,10 +11,10 @@ from recompute_front import volume
 from recompute_statements import ENDED, Values, hold, of
 
 
-@of(*(f"race.{kind}" for kind in ("goes_on", "begun", "failed", "alone", "close", "seeds")))
+@of("race.goes_on", "race.ended")
 def race(study: Study, kind: str, _: Values) -> Values:
     own, trials = study.race, study.trials
-    hold(kind == f"race.{own.ended or ('goes_on' if own.looked else 'begun')}")
+    hold((kind == "race.ended") == bool(own.ended))
     confirming = (
         trials["purposes"].map(lambda text: "confirm" in str(text).split("+")) & trials["repeat"]
     )
@@ -51,8 +51,8 @@ def hypervolume(study: Study, *_: Any) -> Values:
     return {"volume": area, "first_worst": first, "second_worst": second}
 
 
-@of("pairs.over_seeds", "pairs.over_settings", "pairs.few")
-def mean_difference(study: Study, kind: str, values: Values) -> Values:
+@of("pairs.mean")
+def mean_difference(study: Study, _: str, values: Values) -> Values:
     """The bootstrap of another program draws other resamples; its ends may differ by a tenth of the
     interval.
     """
@@ -64,53 +64,33 @@ def mean_difference(study: Study, kind: str, values: Values) -> Values:
     )
     several, mean, given = each.table["source"].nunique() > 1, each.mean, values["mean"]
     few = len(each.differences) < 3
-    hold(kind == ("pairs.few" if few else "pairs.over_settings" if several else "pairs.over_seeds"))
+    counts = {"seeds": None if several else mean.n, "settings": mean.n if several else None}
     if mean.n >= 20:
         most = 0.1 * (mean.high - mean.low)
         hold(abs(given["low"] - mean.low) <= most and abs(given["high"] - mean.high) <= most)
         mean = mean._replace(low=given["low"], high=given["high"])
     lower = int((each.table["difference"] < 0).sum())
     ps = {"p": None if few else each.p, "p_holm": None if few else p}
-    return {"mean": mean, "lower": lower, "pairs": len(each.table), **ps}
+    return {"mean": mean, "lower": lower, "pairs": len(each.table), **counts, **ps}
 
 
-@of("pairs.incomplete", "pairs.not_listed")
-def other_pairs(study: Study, kind: str, values: Values) -> Values:
-    counts = [
-        each.incomplete if kind == "pairs.incomplete" else len(each.table) - 50
-        for each in study.pairs
-    ]
-    hold(values["count"] > 0 and values["count"] in counts)
+@of("pairs.incomplete")
+def other_pairs(study: Study, _: str, values: Values) -> Values:
+    hold(values["count"] in [each.incomplete for each in study.pairs])
     return {"count": values["count"]}
 
 
-LEFT = (
-    "repeated",
-    "failed",
-    "pruned",
-    "going",
-    "worthless",
-    "epochs",
-    "unplaced",
-    "runs_failed",
-    "runs_going",
-)
-LEFT += ("late", "idle", "untested", "pairs", "pictureless", "pictureless_all")
+LEFT = ("repeated", "failed", "pruned", "going", "worthless")
+LEFT += ("runs_failed", "runs_going", "late", "untested", "pairs")
 
 
 @of(*(f"left.{kind}" for kind in LEFT))
-def left_out(study: Study, kind: str, values: Values) -> Values:
+def left_out(study: Study, kind: str, _: Values) -> Values:
     trials, search = study.trials, study.search
     runs = trials[trials["repeat"]]
     late = runs["purposes"].map(str) == "late"
     planned = runs["purposes"].notna() & ~late
     confirming = pd.concat([*study.confirmed.values(), runs.head(0)])
-    last = (
-        study.epochs[~study.epochs["repeat"]]
-        .sort_values("epoch")
-        .drop_duplicates("number", keep="last")
-    )
-    placed = last[np.isfinite((last["val/rate"] + last["val/distortion"]).astype(float))]["number"]
     finite = np.isfinite(search["objective"].astype(float))
     counts = {
         "repeated": (~trials["repeat"]).sum() - len(search),
@@ -118,16 +98,12 @@ def left_out(study: Study, kind: str, values: Values) -> Values:
         "pruned": (search["state"] == "pruned").sum(),
         "going": (~search["state"].isin(ENDED)).sum(),
         "worthless": ((search["state"] == "complete") & ~finite).sum(),
-        "epochs": (~np.isfinite(study.epochs["objective"].astype(float))).sum(),
-        "unplaced": search["best_epoch"].notna().sum() - search["number"].isin(placed).sum(),
         "runs_failed": (runs["state"].isin(["failed", "pruned"]) & planned).sum(),
         "runs_going": (runs["state"].isin(["running", "waiting"]) & planned).sum(),
         "late": (late & (runs["state"] != "complete")).sum(),
-        "idle": runs["purposes"].isna().sum(),
         "untested": (~np.isfinite(confirming["result.test/neg_elbo"].astype(float))).sum()
         if len(confirming)
         else 0,
         "pairs": sum(each.incomplete for each in study.pairs),
     }
-    pictures = values["count"]  # no table has the pictures that lie beside the runs
-    return {"count": int(counts.get(kind.removeprefix("left."), pictures))}
+    return {"count": int(counts[kind.removeprefix("left.")])}

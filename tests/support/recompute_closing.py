@@ -2,17 +2,12 @@
 and the list of constants.
 """
 
-import math
 import re
 
 import pandas as pd
-from recompute_files import number_of
-from recompute_rules import Expected, State, assert_that, shows
-from recompute_statistics import number, plural
+from recompute_rules import Expected, State, shows
+from recompute_statistics import plural
 from recompute_tables import Rows, has
-
-# ---- captions ----
-
 
 # ---- how the trials ended ----
 
@@ -64,38 +59,7 @@ def failed(state: State, rows: Rows) -> list[list[Expected]]:
     ]
 
 
-@shows(has("trial", "stopped after epoch"))
-def pruned(state: State, rows: Rows) -> list[list[Expected]]:
-    own = state.study.search[state.study.search["state"] == "pruned"]
-    return [
-        [str(row["number"]), str(row["epochs"]), number(row["objective"])]
-        for _, row in own.iterrows()
-    ]
-
-
-@shows(has("stopped after epoch", "trials"))
-def pruned_by_epoch(state: State, rows: Rows) -> list[list[Expected]]:
-    every, made = state.study.search[state.study.search["state"] == "pruned"], []
-    for row in rows[1:]:
-        low, _, high = row[0].partition("–")
-        own = every[every["epochs"].between(number_of(low), number_of(high or low))]
-        more = f" and {len(own) - 12:,} more" if len(own) > 12 else ""
-        ends = [number(own["objective"].min()), number(own["objective"].max())]
-        made.append(
-            [None, f"{len(own):,}", *ends, ", ".join(map(str, own["number"].head(12))) + more]
-        )
-    return made
-
-
 # ---- how this was made ----
-
-
-def _short(value: float) -> str:
-    return (
-        f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}".rstrip("0")
-        if value < 1
-        else f"{value:.3g}"
-    )
 
 
 @shows(lambda block: block.heading == "Seeds")
@@ -112,14 +76,6 @@ def seeds(state: State, rows: Rows) -> list[list[Expected]]:
                 f"the first 63 bits of the SHA-256 of `{seed}:trial:N`, N being the number of the "
                 "trial"
             )
-            numbers = study.trials.loc[~study.trials["repeat"], "number"]
-            if len(numbers) and set(range(int(numbers.max()) + 1)) - set(
-                numbers
-            ):  # a trial that was revived has no row
-                expected += (
-                    ", without those that go on from a paused one of an earlier sweep and have "
-                    "its seed"
-                )
             if study.best is not None and not pd.isna(study.best_trial["seed"]):
                 expected += f"; trial {study.best}: {int(study.best_trial['seed'])}"
         elif name == "fresh seeds":
@@ -145,13 +101,3 @@ def seeds(state: State, rows: Rows) -> list[list[Expected]]:
 def facts(state: State, rows: Rows) -> list[list[Expected]]:
     """Constants: settings, sizes of the data, versions, hardware. The rules take them as given."""
     return [[None, None]] * (len(rows) - 1)
-
-
-@shows(has("component", "weight"))
-def components(state: State, rows: Rows) -> list[list[Expected]]:
-    """Weights and shares are arrays of one run's evaluation.npz: weights fall from row to row, and
-    none is above 100 %.
-    """
-    weights = [number_of(row[1].removesuffix(" %")) for row in rows[1:]]
-    assert_that(weights == sorted(weights, reverse=True) and sum(weights) <= 100.05 * 1.01)
-    return [[str(place), None, None, None] for place in range(1, len(rows))]

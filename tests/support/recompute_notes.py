@@ -22,7 +22,7 @@ def subset(study: Study, *_: Any) -> Values:
     return {"title": study.report.summary["data"]["title"] or "a subset of the data"}
 
 
-@of("notice.confirming", "notice.one_ended", "notice.ended")
+@of("notice.confirming", "notice.interim")
 def interim(study: Study, kind: str, _: Values) -> Values:
     hold(
         study.report.interim
@@ -54,13 +54,12 @@ GREY = ("none", "bernoulli")
 # ---- beside the headline table ----
 
 
-@of("note.best_itself", "note.trial_itself")
-def itself(study: Study, kind: str, values: Values) -> Values:
-    runs = study.rows[values["title"]]
-    source = study.best if kind == "note.best_itself" else study.source_of_row(values["title"])
+@of("note.itself")
+def itself(study: Study, _: str, values: Values) -> Values:
+    runs, source = study.rows[values["title"]], values["of"]["values"]["trial"]
     others = study.confirmed.get(source or -1, study.best_runs)
     hold(set(runs["number"]) <= set(others["number"]))
-    return {"trial": source}
+    return {"of": (f"against.{'best' if source == study.best else 'trial'}", {"trial": source})}
 
 
 @of("note.differs")
@@ -80,47 +79,16 @@ def all_failed(study: Study, _: str, values: Values) -> Values:
     return {}
 
 
-@of("note.published", "note.published_apart")
-def published(study: Study, kind: str, values: Values) -> Values:
+@of("note.published")
+def published(study: Study, *_: Any) -> Values:
     binarisation = (study.report.setting("data", "binarisation") or "").split(" ")[0]
-    made: dict[str, Any] = {"nll": PUBLISHED[binarisation]}
-    if kind == "note.published_apart":
-        made["why"] = unpublished(study, values["why"])
-    else:
-        rows = {title: study.rows[title] for title in values.get("titles") or ()}
-        hold(all(samples(runs) == [5000] for runs in (rows or {"best": study.best_runs}).values()))
-    return made
-
-
-def unpublished(study: Study, why: dict) -> tuple[str, Values]:
-    """Return why no published figure stands beside rows: of the same protocol, with the samples
-    that any of them have.
-    """
-    own = dict(why["values"])
-    every = [study.best_runs, *study.confirmed.values(), *study.rows.values()]
-    known = {count for runs in every for count in samples(runs)}
-    if why["id"] == "unpublished.samples":
-        hold(set(own["samples"]) <= known and 5000 not in own["samples"])
-        own["published"] = 5000
-    return why["id"], own
-
-
-@of("published.other_data")
-def other_data(study: Study, *_: Any) -> Values:
-    data = study.report.summary["data"]
-    hold(data["title"] != "MNIST" or data["subset"] or data["test"] != 10_000)
-    return {"images": 10_000}
-
-
-@of("published.none")
-def no_published(study: Study, _: str, values: Values) -> Values:
-    return {"why": unpublished(study, values["why"])}
+    return {"nll": PUBLISHED[binarisation]}
 
 
 # ---- beside tables ----
 
 
-@of("table.samples", "method.samples")
+@of("method.samples")
 def importance_samples(study: Study, *_: Any) -> Values:
     return {
         "samples": int(number_of(study.report.setting("evaluation", "importance samples") or "0"))
@@ -161,42 +129,16 @@ def classifier(study: Study, _: str, values: Values) -> Values:
     return {"accuracy": 100 * nearest}
 
 
-@of("table.no_fid")
-def no_fid(study: Study, _: str, values: Values) -> Values:
-    runs = pd.concat([study.best_runs, *study.confirmed.values(), *study.rows.values()])
-    drawn = runs["result.test/generated"].dropna()
-    hold(values["images"] in set(drawn.astype(int)))
-    return {"least": 129, "images": values["images"]}
-
-
-@of("table.left_out", "table.left_out_complete")
-def not_in_the_table(study: Study, kind: str, values: Values) -> Values:
-    hold(kind.endswith("complete") != study.promotes)
+@of("left_out")
+def not_shown(study: Study, _: str, values: Values) -> Values:
     labels = [said["values"]["parameter"] for said in values["left"]]
-    return {
-        "left": left_out(
-            study, [name for name, own in study.parameters.items() if own.label in labels]
-        )
-    }
+    names = [name for name, own in study.parameters.items() if own.label in labels]
+    return {"left": left_out(study, names)}
 
 
-@of("table.more_failed")
+@of("table.failed")
 def more_failed(study: Study, *_: Any) -> Values:
-    own = (
-        study.trials[study.trials["state"] == "failed"].sort_values(["repeat", "number"]).iloc[50:]
-    )
-    kinds = own["failure"].fillna("unknown").str.replace("_", " ").value_counts()
-    return {"count": len(own), "kinds": kinds.to_dict()}
-
-
-@of("components.further", "components.further_alike", "components.purity")
-def components(_: Study, kind: str, values: Values) -> Values:
-    """Weights and shares are arrays of one run, which no table has."""
-    if kind == "components.purity":
-        hold(0 <= values["purity"]["value"] <= 100)
-        return {"purity": values["purity"]["value"]}
-    hold(values["count"] > 0)
-    return {"count": values["count"]}
+    return {"count": int((study.trials["state"] == "failed").sum()) - 50}
 
 
 # ---- how it was made ----
@@ -207,41 +149,29 @@ def active(study: Study, *_: Any) -> Values:
     return {"threshold": float(study.report.setting("evaluation", "active threshold") or "nan")}
 
 
-@of("method.beta", "method.beta_unknown")
-def beta_scale(study: Study, kind: str, _: Values) -> Values:
+@of("method.beta")
+def beta_scale(study: Study, *_: Any) -> Values:
     size = study.report.sub_pixels
-    hold(bool(size) == (kind == "method.beta"))
-    if not size:
-        return {}
     channels, height, width = map(int, study.report.facts("Data")["image shape"].split(" × "))
-    return {
-        "height": height,
-        "width": width,
-        "channels": channels,
-        "size": size,
-        **_weights(study, 1 / size),
-    }
+    sides = {"height": height, "width": width, "channels": channels, "size": size}
+    return {**sides, **_weights(study, 1 / size)}
 
 
-@of("method.gaussian", "method.laplace")
-def scale_of_error(study: Study, kind: str, values: Values) -> Values:
+@of("method.scale")
+def scale_of_error(study: Study, _: str, values: Values) -> Values:
     """The scale is a setting; of a Gaussian, D/2σ² times the mean squared error is the sum of the
     loss, of a Laplace D/b times the absolute one.
     """
-    scale = values["scale"]["value"]
-    name = "sigma" if kind == "method.gaussian" else "laplace scale"
-    known = [
+    scale, gaussian = values["scale"]["value"], values["error"] == "squared"
+    name, power = ("sigma", 2) if gaussian else ("laplace scale", 1)
+    given = [
         study.settings_of(title).get(name.replace(" ", "_")) for title in study.report.baselines
     ]
-    known = [float(own) for own in (*known, study.report.setting("model", name)) if own is not None]
-    if known:  # a default stands in no table
-        hold(
-            any(
-                math.isclose(scale, own**2 if name == "sigma" else own, rel_tol=1e-5)
-                for own in known
-            )
-        )
-    factor = (2 * scale if kind == "method.gaussian" else scale) / study.report.sub_pixels
+    given = [own for own in (*given, study.report.setting("model", name)) if own is not None]
+    known = [float(own) ** power for own in given]
+    # A default stands in no table.
+    hold(not known or any(math.isclose(scale, own, rel_tol=1e-5) for own in known))
+    factor = (2 * scale if gaussian else scale) / study.report.sub_pixels
     return {"scale": scale, **_weights(study, factor)}
 
 
@@ -257,13 +187,7 @@ def _weights(study: Study, factor: float) -> Values:
     }
 
 
-@of(*(f"sheet.{kind}" for kind in ("static", "dynamic", "grey", "colours")))
-def contact_sheet(study: Study, kind: str, _: Values) -> Values:
-    data = study.report.facts("Data")
-    training, channels = int(number_of(data["train"])), int(data["image shape"].split(" × ")[0])
-    binarisation = (study.report.setting("data", "binarisation") or "none").split(" ")[0]
-    hold(
-        kind
-        == f"sheet.{binarisation if binarisation != 'none' else 'grey' if channels == 1 else 'colours'}"  # noqa: E501
-    )
+@of("sheet")
+def contact_sheet(study: Study, *_: Any) -> Values:
+    training = int(number_of(study.report.facts("Data")["train"]))
     return {"shown": min(9, training), "training": training}

@@ -4,7 +4,7 @@ import math
 
 from recompute_figures import Study
 from recompute_front import volume
-from recompute_statements import Values, hold, left_out, named, of, shared
+from recompute_statements import Values, hold, of
 
 
 @of("plot.by_trial", "plot.by_run")
@@ -15,8 +15,8 @@ def drawn_by(study: Study, kind: str, values: Values) -> Values:
     return {"trial": trial}
 
 
-@of("plot.same_training", "plot.several_same_training")
-def drawn_once(study: Study, kind: str, values: Values) -> Values:
+@of("plot.same_training")
+def drawn_once(study: Study, _: str, values: Values) -> Values:
     first = values["first"]
     runs = study.best_runs if first.startswith("Trial ") else study.rows[first]
     same = [
@@ -24,7 +24,6 @@ def drawn_once(study: Study, kind: str, values: Values) -> Values:
         for title, own in study.rows.items()
         if title != first and study.same_training(runs, own)
     ]
-    hold((len(same) > 1) == ("several" in kind))
     return {"others": same}
 
 
@@ -40,7 +39,7 @@ def epoch(study: Study, *_: object) -> Values:
     return {"epoch": study.report.summary["equal_epochs"][0]["epoch"]}
 
 
-@of("plot.failed", "plot.short", "plot.failed_and_short")
+@of("plot.failed", "plot.short")
 def not_at_equal_epochs(study: Study, *_: object) -> Values:
     own = study.epochs[
         ~study.epochs["repeat"] & study.epochs["number"].isin(study.learned["number"])
@@ -51,23 +50,6 @@ def not_at_equal_epochs(study: Study, *_: object) -> Values:
     failed = int((study.search["state"] == "failed").sum())
     short = len(study.learned) - int(reached.sum())
     return {"failed": failed or None, "short": short or None}
-
-
-@of("plot.left_out", "plot.left_out_complete")
-def not_drawn(study: Study, kind: str, _: Values) -> Values:
-    hold(kind.endswith("complete") != study.promotes)
-    return {"left": left_out(study, list(study.parameters))}
-
-
-@of("hole.below", "hole.above", "hole.both")
-def hole(study: Study, kind: str, values: Values) -> Values:
-    """The hole itself is recomputed by `recompute_equal_epochs`."""
-    own = named(study, values["parameter"])
-    entry = next(entry for entry in study.report.summary["holes"] if entry["parameter"] == own.name)
-    ends = {"below": entry["low"], "above": entry["high"]}
-    known = [name for name, end in ends.items() if end is not None]
-    hold(kind == f"hole.{known[0] if len(known) == 1 else 'both'}")
-    return {**ends, "trials": entry["trials"], "shared": shared(study, entry["shared"])}
 
 
 @of("plot.volume")

@@ -166,7 +166,7 @@ def as_good(study: Study, kind: str, values: Values) -> Values:
     return {"ranges": ranges, "trials": len(near), "within": within, "limit": limit}
 
 
-@of("use.front", "use.front_of_one")
+@of("use.front")
 def front(study: Study, _: str, values: Values) -> Values:
     found = members(study)
     names = {column: name for name, column in OBJECTIVES.items()}
@@ -180,7 +180,7 @@ def front(study: Study, _: str, values: Values) -> Values:
     for end, place in {"low": 0, "high": -1}.items():
         row = found.iloc[place]
         made |= {f"{end}_trial": row.name, f"{end}_first": row[first], f"{end}_second": row[second]}
-    return made | {"trial": found.index[0]}
+    return made
 
 
 @of("nothing.failed", "nothing.complete", "nothing.collapsed")
@@ -237,18 +237,12 @@ def nothing_learned(study: Study) -> bool:
     )
 
 
-@of("use.no_trial")
-def no_trial(study: Study, *_: Any) -> Values:
-    hold(study.search.empty)
-    return {}
-
-
-@of("use.no_complete", "use.no_value")
-def no_complete(study: Study, kind: str, _: Values) -> Values:
+@of("use.nothing")
+def nothing_yet(study: Study, *_: Any) -> Values:
     counts = study.search["state"].value_counts()
     order = ("complete", "pruned", "failed", "running", "paused", "waiting")
-    hold((kind == "use.no_value") == ("complete" in counts))
-    return {"states": {state: int(counts[state]) for state in order if state in counts}}
+    hold(study.ranked.empty)
+    return {"states": {state: int(counts[state]) for state in order if state in counts} or None}
 
 
 # ---- get ----
@@ -293,13 +287,9 @@ def _lost(study: Study) -> list[tuple[str, dict[str, Any]]]:
     return next((each.failures for each in _confirmed(study)), [])
 
 
-@of("get.searched", "get.searched_only", "get.searched_later")
-def searched(study: Study, kind: str, _: Values) -> Values:
+@of("get.searched")
+def searched(study: Study, *_: Any) -> Values:
     rank = list(study.ranked["number"]).index(study.best) + 1
-    hold(
-        (rank > 1) == (kind == "get.searched_later")
-        and (len(study.ranked) == 1) == (kind == "get.searched_only")
-    )
     value = study.best_trial["objective"]
     return {"value": value, "rank": rank, "ranked": len(study.ranked), "failed": _lost(study)}
 
@@ -459,17 +449,6 @@ def _on_test(
     return made
 
 
-@of("compare.none")
-def not_compared(study: Study, _: str, values: Values) -> Values:
-    own = [
-        each
-        for each in study.pairs
-        if study.parameters[each.parameter].label == values["parameter"]
-    ]
-    hold(not any(len(each.table) for each in own))
-    return {}
-
-
 @of("compare.interaction", "compare.interaction_of_value")
 def interaction(study: Study, _: str, values: Values) -> Values:
     own = next(own for own in study.parameters.values() if own.label == values["by"])
@@ -575,7 +554,7 @@ def chance(study: Study, pairs: Pairs) -> float:
 
 @of(
     *(f"baseline.{kind}" for kind in ("apart", "perhaps", "tie", "unclear", "too_few", "other")),
-    *(f"baseline.{kind}" for kind in ("same_runs", "same_training", "alone")),
+    *(f"baseline.{kind}" for kind in ("same", "alone")),
 )
 def baseline(study: Study, kind: str, values: Values) -> Values:
     title = values["title"]
@@ -588,8 +567,7 @@ def baseline(study: Study, kind: str, values: Values) -> Values:
     others_runs = study.confirmed.get(against, study.best_runs)
     own["against"] = (f"against.{'best' if against == study.best else 'trial'}", {"trial": against})
     counts = samples(runs)
-    hold((kind == "baseline.same_runs") == (set(runs["number"]) <= set(others_runs["number"])))
-    if kind in ("baseline.same_runs", "baseline.same_training"):
+    if kind == "baseline.same":
         hold(study.same_training(others_runs, runs))
         return own | {"samples": counts[0] if len(counts) == 1 else None}
     own |= {f"{name}_of_other": on_test(study, others_runs, name) for name in BESIDE}
@@ -632,7 +610,7 @@ def reasons(
         else:
             part = own["part"]
             hold(here[part] != there[part])
-            own |= {"here": here[part], "there": there[part]}
+            own |= {"here": here[part] or "not recorded", "there": there[part] or "not recorded"}
         made.append((kind, own))
     return made
 
@@ -664,19 +642,7 @@ def named(study: Study, label: str):
     return next(own for own in study.parameters.values() if own.label == label)
 
 
-@of("parameter.one_value")
-def one_value(study: Study, _: str, values: Values) -> Values:
-    tried = named(study, values["parameter"]).values(study.search).dropna()
-    return {"value": value_text(tried.iloc[0])}
-
-
-@of("parameter.unused")
-def unused(study: Study, _: str, values: Values) -> Values:
-    hold(named(study, values["parameter"]).values(study.search).dropna().empty)
-    return {}
-
-
-@of("parameter.tried", "parameter.tried_same", "parameter.choice")
+@of("parameter.tried", "parameter.choice")
 def tried(study: Study, kind: str, values: Values) -> Values:
     """What the model of equal epochs adds is that of `equal_epochs` in summary.json, whose planted
     truths have tests of their own.
@@ -709,34 +675,37 @@ def tried(study: Study, kind: str, values: Values) -> Values:
         shown = [one if isinstance(one, str) else value_text(one) for one in entry["best"]]
         return made | {"best": shown, "tried": [text for text in own.texts if text in set(every)]}
     best = own.values(study.top(own.name))
+    several = best.min() < best.max()
     return made | {
         "low": every.min(),
         "high": every.max(),
         "best_low": best.min(),
-        "best_high": best.max(),
+        "best_high": best.max() if several else None,
     }
 
 
-@of("parameter.hole_below", "parameter.hole_above", "parameter.hole_both")
-def hole(study: Study, kind: str, values: Values) -> Values:
+@of("hole")
+def hole(study: Study, _: str, values: Values) -> Values:
     """The hole itself is recomputed by `recompute_equal_epochs`."""
     own = named(study, values["parameter"])
     entry = next(entry for entry in study.report.summary["holes"] if entry["parameter"] == own.name)
-    hold(kind.endswith("both") == (entry["low"] is not None and entry["high"] is not None))
-    made = {"below": entry["low"], "above": entry["high"], "trials": entry["trials"]}
-    return {**made, "shared": shared(study, entry["shared"])}
+    ends = {"below": entry["low"], "above": entry["high"]}
+    beyond = [
+        (f"value.{name}", {"parameter": own.label, name: end})
+        for name, end in ends.items()
+        if end is not None
+    ]
+    shared = [_bad(study, bad) for bad in entry["shared"]]
+    return {"beyond": beyond, "trials": entry["trials"], "shared": shared}
 
 
-def shared(study: Study, entries: list[dict]) -> list[tuple[str, Values]]:
-    """Return the statements on bad values of a hole."""
-    made = []
-    for bad in entries:
-        name = next(name for name in ("value", "below", "above") if bad[name] is not None)
-        kind = "value.is" if name == "value" else f"value.{name}"
-        made.append(
-            (kind, {"parameter": study.parameters[bad["parameter"]].label, name: bad[name]})
-        )
-    return made
+def _bad(study: Study, bad: dict) -> tuple[str, Values]:
+    """Return the statement on a bad value of a hole."""
+    label = study.parameters[bad["parameter"]].label
+    if bad["value"] is not None:
+        return "value.among", {"parameter": label, "values": [bad["value"]]}
+    name = "below" if bad["below"] is not None else "above"
+    return f"value.{name}", {"parameter": label, name: bad[name]}
 
 
 @of("parameter.not_covered")
@@ -744,22 +713,8 @@ def not_covered(study: Study, _: str, values: Values) -> Values:
     own, text = named(study, values["parameter"]), values["value"]
     hold(text in study.uncovered[own.name])
     mine = study.search[own.values(study.search) == text]
-    paired = any(
-        each.parameter == own.name and text in (each.first, each.second) and len(each.table)
-        for each in study.pairs
-    )
-    others = [
-        ("elsewhere.baseline", {"title": title})
-        for title in study.rows
-        if study.file_of(title).get("at") == "best"
-        and str(study.settings_of(title).get(own.name)) == text
-    ]
-    elsewhere = [*([("elsewhere.pairs", {})] if paired else []), *others]
-    return {
-        "trials": len(mine),
-        "complete": int((mine["state"] == "complete").sum()),
-        "elsewhere": elsewhere,
-    }
+    complete = int((mine["state"] == "complete").sum())
+    return {"trials": len(mine), "complete": complete}
 
 
 # ---- doubts, next, cost ----
@@ -795,14 +750,13 @@ def more(study: Study, *_: Any) -> Values:
     return {"count": sum(check["verdict"] in doubts for check in study.report.summary["trust"]) - 2}
 
 
-@of("cost.pruned", "cost.pruned_up_to", "cost.pruned_none")
-def pruned(study: Study, kind: str, _: Values) -> Values:
+@of("cost.pruned")
+def pruned(study: Study, *_: Any) -> Values:
     search = study.search
     own = search[search["state"] == "pruned"]
     fixed = study.report.count("train", "epochs")
     most = own["params.epochs"].astype(float) if "epochs" in study.parameters else fixed
     saved, spent = int((most - own["epochs"]).clip(lower=0).sum()), int(search["epochs"].sum())
-    hold((kind == "cost.pruned_none") == own.empty)
     ended = int(search["state"].isin(ENDED).sum())
     return {
         "pruned": len(own),

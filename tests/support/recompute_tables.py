@@ -84,12 +84,6 @@ def _headline_row(study: Study, title: str) -> list[Expected]:
     ]
 
 
-@shows(has("published", "test NLL"))
-def published(state: State, rows: Rows) -> list[list[Expected]]:
-    binarisation = (state.study.report.setting("data", "binarisation") or "").split(" ")[0]
-    return [[None, {"dynamic": "86.76", "static": "88.71"}[binarisation], "5,000", None]]
-
-
 # ---- the search ----
 
 
@@ -212,12 +206,7 @@ def _all_counted(study: Study, own: list[Parameter], groups: list[pd.DataFrame])
     """
     counted = pd.concat(groups)["number"]
     left = pd.Series(False, index=study.search.index)
-    joint = [
-        each
-        for each in study.parameters.values()
-        if own[0].name == "prior" and each.name == "components"
-    ]
-    for each in {each.name: each for each in (*own, *(joint if len(own) > 1 else []))}.values():
+    for each in own:
         left |= each.values(study.search).isin(study.uncovered.get(each.name, []))
     if counted.duplicated().any() or set(counted) != set(study.search.loc[~left, "number"]):
         raise ValueError("the rows are not all trials, each once")
@@ -238,7 +227,7 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
     for trial in [*study.confirmed, *lost]:
         runs = study.confirmed.get(trial, study.repeats.head(0))
         found = study.search.loc[study.search["number"] == trial, "objective"]
-        margin, size = study.margins.get(trial), study.report.sub_pixels
+        margin = study.margins.get(trial)
         cells = {
             "trial": str(trial),
             "seeds": recompute_seeds.count(study, f"Trial {trial}, confirmed", len(runs)),
@@ -253,9 +242,6 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
             "test IW-NLL": interval(study.test(runs, "iw_nll")),
             "test rate": interval(study.test(runs, "rate")),
             "test distortion": interval(study.test(runs, "distortion")),
-            "nats per sub-pixel": number(
-                study.test(runs, "neg_elbo").mean / size if size else math.nan, 4
-            ),
             "bits per dimension": interval(study.test(runs, "bits_per_dimension"), 3),
             "configuration": study.configuration(
                 (runs if len(runs) else study.search[study.search["number"] == trial]).iloc[0]
@@ -270,20 +256,6 @@ def _above(margin: Mean) -> str:
 
 
 # ---- matched pairs ----
-
-
-@shows(has("configuration of trial", "seed index"))
-def pairs(state: State, rows: Rows) -> list[list[Expected]]:
-    first, second = (title.removesuffix(" val −ELBO") for title in rows[0][2:4])
-    each = next(each for each in state.study.pairs if (each.first, each.second) == (first, second))
-    return [
-        [
-            str(row["source"]),
-            str(row["seed_index"]),
-            *(number(row[name]) for name in ("first", "second", "difference")),
-        ]
-        for row in each.table.head(50).to_dict("records")
-    ]
 
 
 @shows(has("configuration of trial", "found with"))
@@ -309,7 +281,7 @@ def paired_configurations(state: State, rows: Rows) -> list[list[Expected]]:
         else best.dropna(subset=["seed_index"]).set_index("seed_index")["objective"]
     )
     made = []
-    for source in order[:50]:
+    for source in order:
         trial = study.search[study.search["number"] == source].iloc[0]
         gaps = (better[source] - winner).dropna()
         made.append(
@@ -332,22 +304,6 @@ def _better(own: pd.DataFrame) -> pd.Series:
     return own.set_index("seed_index")[lower]
 
 
-# ---- paused trials ----
-
-
-@shows(lambda block: has("trial", "rank when paused")(block))
-def late(state: State, rows: Rows) -> list[list[Expected]]:
-    study = state.study
-    trials, shown = study.search.set_index("number", drop=False), []
-    for one in study.late.itertuples():
-        ends = f" ({number(one.ahead - one.margin)} to {number(one.ahead + one.margin)})"
-        ahead = number(one.ahead) + (ends if math.isfinite(one.ahead + one.margin) else "")
-        values = number(one.at_rung), number(one.value), ahead
-        place = f"{one.rank:,} of {one.reached:,} at epoch {one.rung}"
-        shown.append([str(one.number), place, *values, study.configuration(trials.loc[one.number])])
-    return shown
-
-
 # ---- rows by protocol ----
 
 QUALITY = {
@@ -361,7 +317,6 @@ ON_TEST = {
     "test rate": ("rate", 2),
     "test −ELBO": ("neg_elbo", 2),
     "bits per dimension": ("bits_per_dimension", 3),
-    "rate": ("rate", 2),
     **QUALITY,
 }
 
@@ -375,13 +330,9 @@ def _cell(study: Study, title: str, column: str) -> Expected:
     runs = study.runs_of(title)
     if runs is None:
         raise KeyError(title)
-    size, plain = study.report.sub_pixels, study.deterministic(title)
     if column in ON_TEST:
         metric, digits = ON_TEST[column]
-        return interval(
-            study.test(runs, metric, "test_last" if title.endswith(", last epoch") else "test"),
-            digits,
-        )
+        return interval(study.test(runs, metric), digits)
     if found := re.fullmatch(rf"test IW-NLL, k = ({NUM})", column):
         chosen = runs[runs["result.test/importance_samples"] == number_of(found[1])]
         return interval(study.test(chosen, "iw_nll"))
@@ -390,27 +341,13 @@ def _cell(study: Study, title: str, column: str) -> Expected:
         latent = runs["params.latent_size"].iloc[0] if "params.latent_size" in runs else math.nan
         return active(study.test(runs, metric).mean, float(latent))
     if column.startswith("train "):
-        constant = 0.5 * size * math.log(math.pi) if "squared error" in column else 0.0
         curves = study.epochs[study.epochs["repeat"] & study.epochs["number"].isin(runs["number"])]
         metric = {
             "train −ELBO, last epoch": "neg_elbo",
             "train distortion, last epoch": "distortion",
         }.get(column, "loss")
-        last = (
-            curves.sort_values("epoch").groupby("number")[f"train/{metric}"].last().dropna()
-            - constant
-        )
+        last = curves.sort_values("epoch").groupby("number")[f"train/{metric}"].last().dropna()
         return interval(student(last))
-    if column == "nats per sub-pixel":
-        return number(study.test(runs, "distortion" if plain else "neg_elbo").mean / size, 4)
-    if column == "test distortion + β·rate per sub-pixel":
-        given = study.settings_of(title).get("beta", get(runs.iloc[0], "params.beta"))
-        beta = (
-            number_of(study.report.setting("train", "beta") or "1") if math.isnan(given) else given
-        )
-        return number(
-            (study.test(runs, "distortion").mean + beta * study.test(runs, "rate").mean) / size, 4
-        )
     if column == "configuration":
         return study.configuration(runs.iloc[0]) if title not in study.rows else None
     return {

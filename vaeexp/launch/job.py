@@ -243,8 +243,8 @@ def contact_sheet(job: Job) -> ContactSheet:
 
 def sheet_caption(job: Job, sheet: ContactSheet) -> str:
     """Say what a contact sheet shows."""
-    dataset, (shown, *_, channels) = job.dataset, sheet.images.shape
-    return sentence(sheet_statement(shown, dataset.sizes[0], dataset.binarisation, channels))
+    dataset = job.dataset
+    return sentence(sheet_statement(len(sheet.images), dataset.sizes[0], dataset.binarisation))
 
 
 def _intent(job: Job) -> Iterator[str]:

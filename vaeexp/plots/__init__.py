@@ -94,9 +94,8 @@ def _drawn_by(row: pd.Series) -> Statement:
     """Say which trial drew, or a run of which."""
     source = int(row["source_trial"] if row["repeat"] else row["number"])
     kind = "run" if row["repeat"] else "trial"
-    return Statement(
-        id=f"plot.by_{kind}", values={"trial": source}, rows=tuple(row_names(row.to_frame().T))
-    )
+    names = tuple(row_names(row.to_frame().T))
+    return Statement(id=f"plot.by_{kind}", values={"trial": source}, rows=names)
 
 
 def _by_name(chapters: Mapping[str, Sequence[Plot]]) -> dict[str, dict[str, Plot]]:

@@ -48,7 +48,7 @@ def drawn_once(groups: Sequence[Sequence[TestedSetting]]) -> list[Statement]:
     """
     return [
         Statement(
-            id=f"plot.{'several_' if len(others) > 1 else ''}same_training",
+            id="plot.same_training",
             values={"others": tuple(setting.title for setting in others), "first": first.title},
         )
         for first, *others in groups

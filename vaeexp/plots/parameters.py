@@ -160,16 +160,14 @@ def equal_epochs_caption(view: StudyView) -> Caption:
         "the end. The other parameters differ between the points, so a trend is not the effect "
         "of one parameter alone."
     )
-    values = {name: count for name, count in {"failed": failed, "short": short}.items() if count}
+    counts = {"failed": failed, "short": short}
     not_drawn = [
-        Statement(
-            id=f"plot.{'_and_'.join(values)}", values={"failed": None, "short": None} | values
-        )
+        Statement(f"plot.{name}", {name: count}) for name, count in counts.items() if count
     ]
     return [
         Statement(id="plot.epoch", values={"epoch": epoch}),
         text,
-        *(not_drawn if values else []),
+        *not_drawn,
         *untold(view),
     ]
 
@@ -198,8 +196,7 @@ def untold(view: StudyView) -> list[Statement]:
     tried only with bad values of others.
     """
     left = left_out(view.influence.left_out, view.plan.parameters)
-    kind = "" if promotes(view.study) else "_complete"
-    said = Statement(id=f"plot.left_out{kind}", values={"left": left})
+    said = Statement(id="left_out", values={"left": left})
     return [*([said] if left else []), *map(hole_statement, view.influence.holes.numbers.values())]
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from vaeexp.report.findings import ENDED, findings, get, use
 from vaeexp.report.markup import escape, heading, table
-from vaeexp.report.sentences import QUESTIONS, markdown, sentence, with_interval, words
-from vaeexp.results.statements import Figure, Statement, plain, say
+from vaeexp.report.sentences import markdown, sentence, words
+from vaeexp.report.templates import QUESTIONS
+from vaeexp.results.statements import Statement, plain, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import Check, CheckVerdict, check_study
 
@@ -65,14 +66,6 @@ def answer(view: StudyView) -> str:
 def answer_lines(view: StudyView) -> list[str]:
     """Return the same lines as plain text, for a terminal."""
     return _block(answer_of(view), None, "{}: {}")
-
-
-def reached(view: StudyView) -> str:
-    """Return the value that the study reached as the answer writes it: the first figure of what one
-    gets; empty without one.
-    """
-    values = [value for said in answer_of(view).get[:1] for value in said.values.values()]
-    return next((with_interval(value) for value in values if isinstance(value, Figure)), "")
 
 
 def all_findings(view: StudyView) -> str:
@@ -164,8 +157,8 @@ def notice_statements(view: StudyView) -> list[Statement]:
         said.append(say("notice.confirming"))
     elif not study.finished:
         ended = int((~view.trials["repeat"] & view.trials["state"].isin(ENDED)).sum())
-        kind = "notice.one_ended" if ended == 1 else "notice.ended"
-        said.append(say(kind, ended=ended, planned=study.budget.get("trials") or None))
+        planned = study.budget.get("trials") or None
+        said.append(say("notice.interim", ended=ended, planned=planned))
     if view.plan.fixed("binarisation") == "none" and view.plan.fixed("likelihood") == "bernoulli":
         said.append(say("notice.grey"))
     if view.plan.fixed("posterior") == "deterministic":

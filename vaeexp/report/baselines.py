@@ -9,19 +9,12 @@ from functools import partial
 import pandas as pd
 
 from sweeps.results import Interval, mean_interval
-from vaeexp.evaluation import FID_IMAGES
 from vaeexp.evaluation.metrics import METRICS, OF_PICTURES, own_name, with_own
 from vaeexp.report.headline import (
-    PUBLISHED,
-    PUBLISHED_MODEL,
-    PUBLISHED_SAMPLES,
-    moved,
-    other_data,
     samples_of,
-    unpublished,
 )
-from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
-from vaeexp.report.sentences import PICTURES, Block, Words, bullets, joined
+from vaeexp.report.markup import escape, folded, heading, narrow_tables
+from vaeexp.report.sentences import Block, Words
 from vaeexp.report.tables import (
     CONFIGURATION,
     RATE_AND_DISTORTION,
@@ -31,31 +24,12 @@ from vaeexp.report.tables import (
     on_test,
     table_of,
 )
+from vaeexp.report.templates import PICTURES
 from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, interval_on_test, own_metrics, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_protocol
-from vaeexp.words import format_interval, format_number
-
-
-def published(view: StudyView, group: Sequence[TestedSetting]) -> Block:
-    """Return the published figure of the protocol of these rows as a table, or a sentence why there
-    is none.
-
-    Empty where `other_data` says why, and for plain autoencoders, which have no likelihood.
-    """
-    if other_data(view) or group[0].deterministic:
-        return ""
-    if why := unpublished(group):
-        return say("published.none", why=why)
-    nll, source = PUBLISHED[group[0].settings["binarisation"]]
-    line = [escape(PUBLISHED_MODEL), format_number(nll), f"{PUBLISHED_SAMPLES:,}", escape(source)]
-    words = (
-        "Published figures of the same protocol, to set beside the importance-weighted NLL with "
-        "the same k:"
-    )
-    return f"{words}\n\n{table(['published', 'test NLL', 'k', 'source'], [line], right=(1, 2))}"
-
+from vaeexp.words import format_interval
 
 INTRODUCTION = (
     "Mean ± 95 % interval over seeds, in nats per image, sorted by validation −ELBO within a "
@@ -66,8 +40,7 @@ CLASSIFIER = (
     "FID and IS take their features from a classifier that was trained on the labelled training "
     "images, in the place of Inception; they are not to be set against figures of Inception."
 )
-LOSS = "train loss (distortion + β·rate), last epoch"
-OWN_LOSS = "train loss (as `loss` says), last epoch"
+LOSS = "train loss, last epoch"
 """Column of what training minimised, which is another quantity than the −ELBO of the columns on
 validation and test.
 """
@@ -80,10 +53,8 @@ def protocol_tables(view: StudyView) -> list[Block]:
     settings = [*view.confirmed, *view.retrained.baselines]
     if not settings:
         return []
-    elsewhere = other_data(view)
-    introduction: list[Block] = [INTRODUCTION, *([] if elsewhere is None else [elsewhere])]
-    introduction += [CLASSIFIER] if any(row.test("fid").n for row in settings) else []
-    blocks: list[Block] = [heading("Rows by protocol"), joined(introduction)]
+    drawn = f" {CLASSIFIER}" if any(row.test("fid").n for row in settings) else ""
+    blocks: list[Block] = [heading("Rows by protocol"), f"{INTRODUCTION}{drawn}"]
     titles: set[str] = set()
     for group in by_protocol(settings):
         title = _title(view, group[0])
@@ -91,14 +62,8 @@ def protocol_tables(view: StudyView) -> list[Block]:
         title = title if title not in titles else f"{title} ({len(titles) + 1})"
         titles.add(title)
         inside = [_protocol_words(group), _likelihood_table(view, group), *_quality(view, group)]
-        blocks += folded(title, [*inside, published(view, group), _reported(view, group)])
+        blocks += folded(title, inside)
     return blocks
-
-
-def sub_pixels(view: StudyView) -> int:
-    """Return D = H·W·C of the study's images; 0 where it is not recorded."""
-    shape = view.plan.recorded("data").get("image_shape")
-    return math.prod(shape) if shape else 0
 
 
 def _title(view: StudyView, row: TestedSetting) -> str:
@@ -138,17 +103,11 @@ def _protocol_words(group: Sequence[TestedSetting]) -> Block:
     estimator = f"{sentence}; estimator: −ELBO at β = 1 with one posterior sample per image"
     if not samples:
         return f"{estimator}."
-    several = ", a column each, since a larger k alone lowers it" if len(samples) > 1 else ""
-    return (
-        estimator,
-        "; ",
-        Words(say("table.estimator", _rows(group), samples=samples)),
-        f"{several}.",
-    )
+    return (estimator, "; ", say("table.estimator", _rows(group), samples=samples))
 
 
 def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
-    plain, size = group[0].deterministic, sub_pixels(view)
+    plain = group[0].deterministic
     total = "distortion" if plain else "neg_elbo"
     name = METRICS[total].label
     columns: list[Column] = [
@@ -167,65 +126,35 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
         columns += RATE_AND_DISTORTION
     columns.append((METRICS["active_units"].label, partial(_units, metric="active_units")))
     columns.append(("dimensions in use", partial(_units, metric="used_dimensions")))
-    if size:
-        columns.append(
-            ("nats per sub-pixel", lambda row: format_number(row.test(total).mean / size, 4))
-        )
-        if not plain and any(row.beta not in (None, 1) for row in group):
-            columns.append(
-                (
-                    "test distortion + β·rate per sub-pixel",
-                    lambda row: _loss_per_sub_pixel(row, size),
-                )
-            )
     bits = METRICS["bits_per_dimension"].label
     columns += [
         (bits, mean_on_test("bits_per_dimension")),
         (f"train {name}, last epoch", _last_epoch(view, total)),
     ]
-    of_elbo = all(row.settings.get("loss") in (None, "elbo") for row in group)
     if any(_loss_is_another(view, row, total) for row in group):
-        columns.append((LOSS if of_elbo else OWN_LOSS, _last_epoch(view, "loss")))
-    if of_elbo and size and "(squared error)" in group[0].protocol.get("likelihood", ""):
-        # −log p(x|z) is the summed squared error and this constant, which notebooks leave out.
-        constant = 0.5 * size * math.log(math.pi)
-        columns.append(
-            (LOSS.replace("distortion", "squared error"), _last_epoch(view, "loss", less=constant))
-        )
+        columns.append((LOSS, _last_epoch(view, "loss")))
     columns.append(CONFIGURATION)
     return table_of(columns, group)
 
 
 def _quality(view: StudyView, group: Sequence[TestedSetting]) -> list[Block]:
     """Return how near reconstructions and samples come to images, and metrics of the user's own, at
-    the best epoch and, where it differs, at the last one."""
+    the best epoch.
+    """
     own = own_metrics(view.study.spec)
     metrics, names = with_own(own), (*OF_PICTURES, *map(own_name, own))
     measures = [name for name in names if any(row.test(name).n for row in group)]
     if not measures:
         return []
-    apart = [row for row in group if moved(row)]
-    if apart and not group[0].deterministic:
-        measures.insert(0, "rate")
     cells = []
     for row in group:
-        for when, ending in {"test": "", "test_last": ", last epoch"}.items():
-            if when == "test" or row in apart:
-                means = {name: interval_on_test(row.runs, f"{when}/{name}") for name in measures}
-                shown = [
-                    format_interval(mean, metrics[name].digits) for name, mean in means.items()
-                ]
-                cells.append([f"{escape(row.title)}{ending}", *shown])
+        means = [format_interval(row.test(name), metrics[name].digits) for name in measures]
+        cells.append([escape(row.title), *means])
     classifier = _classifier(group)
-    text = "; a row stands once more at its last epoch where figures differ there" if apart else ""
-    text += "; metrics of your own: " + ", ".join(f"`{path}`" for path in own) if own else ""
+    text = "; metrics of your own: " + ", ".join(f"`{path}`" for path in own) if own else ""
     titles = ["row", *(escape(metrics[name].title) for name in measures)]
     introduction = (Words(classifier) if classifier else PICTURES, f"{text}:")
-    return [
-        introduction,
-        narrow_tables(titles, cells, right=range(1, len(titles))),
-        *_no_fid(group),
-    ]
+    return [introduction, narrow_tables(titles, cells, right=range(1, len(titles)))]
 
 
 def _classifier(group: Sequence[TestedSetting]) -> Statement | None:
@@ -237,15 +166,6 @@ def _classifier(group: Sequence[TestedSetting]) -> Statement | None:
         return None
     accuracy = Figure(value=100 * float(accuracies.mean()), unit="%", n=len(accuracies), digits=1)
     return say("table.classifier", _rows(group), accuracy=accuracy)
-
-
-def _no_fid(group: Sequence[TestedSetting]) -> list[Statement]:
-    """Say why there is no FID where there are samples and too few test images."""
-    without = [row for row in group if row.test("generated").n and not row.test("fid").n]
-    if not without:
-        return []
-    images = round(min(row.test("generated").mean for row in without))
-    return [say("table.no_fid", _rows(without), least=FID_IMAGES, images=images)]
 
 
 def _rows(group: Sequence[TestedSetting]) -> list[str]:
@@ -276,14 +196,12 @@ def _units(row: TestedSetting, metric: str) -> str:
     return active_share(row.test(metric).mean, column(row.runs, "params.latent_size").iloc[0])
 
 
-def _last_epoch(view: StudyView, name: str, less: float = 0.0) -> Callable[[TestedSetting], str]:
+def _last_epoch(view: StudyView, name: str) -> Callable[[TestedSetting], str]:
     """Return the column of a figure of the training images in the last epoch."""
-    return lambda row: format_interval(_at_end_of_training(view, row, name, less))
+    return lambda row: format_interval(_at_end_of_training(view, row, name))
 
 
-def _at_end_of_training(
-    view: StudyView, row: TestedSetting, name: str, less: float = 0.0
-) -> Interval:
+def _at_end_of_training(view: StudyView, row: TestedSetting, name: str) -> Interval:
     """Return a figure of the training images in the last epoch, mean and interval over the runs of
     a row.
     """
@@ -292,7 +210,7 @@ def _at_end_of_training(
         "epoch"
     )
     last = column(curves, f"train/{name}").groupby(curves["number"]).last()
-    return mean_interval((finite(last) - less).tolist())
+    return mean_interval(finite(last).tolist())
 
 
 def _loss_is_another(view: StudyView, row: TestedSetting, total: str) -> bool:
@@ -301,19 +219,3 @@ def _loss_is_another(view: StudyView, row: TestedSetting, total: str) -> bool:
     """
     loss, same = (_at_end_of_training(view, row, name).mean for name in ("loss", total))
     return math.isfinite(loss) and not math.isclose(loss, same, rel_tol=1e-5)
-
-
-def _loss_per_sub_pixel(row: TestedSetting, size: int) -> str:
-    if row.beta is None:
-        return "–"
-    return format_number((row.test("distortion").mean + row.beta * row.test("rate").mean) / size, 4)
-
-
-def _reported(view: StudyView, group: Sequence[TestedSetting]) -> Block:
-    """Return the figures that the sources of the baselines printed; none on a part of the data,
-    which they did not use.
-    """
-    lines = [f"{escape(row.title)}: {escape(row.published)}" for row in group if row.published]
-    if not lines or view.plan.recorded("data").get("subset"):
-        return ""
-    return "Reported elsewhere, as the study file has it:\n\n", bullets(lines)

@@ -1,4 +1,4 @@
-"""Trials of the search by the value of one parameter, or by prior and components jointly."""
+"""Trials of the search by the value of one parameter."""
 
 import math
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ _PROMOTED = (
 INACTIVE = "– (not used)"
 """Trials in which the parameter's condition was false."""
 PARTS = 4
-Group = tuple[tuple[str, ...], pd.DataFrame]
-"""Values or ranges of the parameters, in words, and the trials that have them."""
+Group = tuple[str, pd.DataFrame]
+"""A value or a range of a parameter, in words, and the trials that have it."""
 
 
 def described(view: StudyView) -> str:
@@ -42,60 +42,39 @@ def described(view: StudyView) -> str:
 
 
 def parameter_tables(view: StudyView) -> list[Block]:
-    """Return a table under its heading for each choice and each whole number that is searched;
-    prior and components jointly.
+    """Return a table under its heading for each choice and each whole number that is searched.
 
     Below stands what was tried only with bad values of other parameters, of any number.
 
     Empty with two objectives, whose trials have no one value.
     """
     blocks: list[Block] = []
-    for names in _tabled(view):
-        made: list[Block] = [by_parameter(view, *names), *untold(view, names)]
-        labels = " and ".join(map(parameter_label, names))
-        blocks += [heading(f"By {escape(labels)}", 4), *made] if any(made) else []
+    for name in view.plan.parameters if view.front is None else ():
+        made: list[Block] = [by_parameter(view, name), *untold(view, name)]
+        label = escape(parameter_label(name))
+        blocks += [heading(f"By {label}", 4), *made] if any(made) else []
     return blocks
 
 
-def _tabled(view: StudyView) -> list[list[str]]:
-    """Return the parameters of each table; components stand with the prior that has them."""
-    parameters = {} if view.front is not None else view.plan.parameters
-    joint = {"prior", "components"} <= parameters.keys() and parameters["prior"].is_choice
-    return [["prior", name] if name == "components" and joint else [name] for name in parameters]
-
-
-def untold(view: StudyView, names: Sequence[str]) -> list[Statement]:
+def untold(view: StudyView, name: str) -> list[Statement]:
     """Name the values that are not in the table because nothing shows them where the others are
     good, and those of which the trials say nothing.
     """
-    left, numbers = left_out(view.influence.left_out, names), view.influence.holes.numbers
-    kind = "table.left_out" if promotes(view.study) else "table.left_out_complete"
-    holes = [hole_statement(numbers[name]) for name in names if name in numbers]
-    return [say(kind, left=left), *holes] if left else holes
+    left, numbers = left_out(view.influence.left_out, [name]), view.influence.holes.numbers
+    holes = [hole_statement(numbers[name])] if name in numbers else []
+    return [say("left_out", left=left), *holes] if left else holes
 
 
-def by_parameter(view: StudyView, *names: str) -> str:
+def by_parameter(view: StudyView, name: str) -> str:
     """Return the trials of the search for each value of a choice, or each range of a whole number
-    in powers of two.
-
-    With a second parameter, for each value of that within each value of the first. Empty for other
-    numbers, and without a trial.
+    in powers of two. Empty for other numbers, and without a trial.
     """
-    if view.plan.parameters[names[0]].kind == "float":
+    parameter = view.plan.parameters[name]
+    if parameter.kind == "float":
         return ""
-    groups: list[Group] = [((), view.influence.covered(view.search, names[0]))]
-    for name in names:
-        groups = [
-            ((*texts, text), own)
-            for texts, trials in groups
-            for text, own in _split(view.plan.parameters[name], trials)
-            if text not in view.influence.uncovered(name) and (not texts or len(own))
-        ]
-    if len(names) > 1:
-        groups = [
-            ((*texts, "–" if last == INACTIVE else last), own) for (*texts, last), own in groups
-        ]
-    return _group_table(view, [parameter_label(name) for name in names], groups)
+    groups = _split(parameter, view.influence.covered(view.search, name))
+    shown = [(text, own) for text, own in groups if text not in view.influence.uncovered(name)]
+    return _group_table(view, parameter_label(name), shown)
 
 
 def ranges(low: int, high: int) -> list[tuple[int, int]]:
@@ -118,7 +97,7 @@ def ranges(low: int, high: int) -> list[tuple[int, int]]:
     return [*zip(starts, [start - 1 for start in starts[1:]] + [high], strict=True)]
 
 
-def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[Group]:
     """Return the trials of each value of a choice, also without a trial, or of each range; and
     those without the parameter.
     """
@@ -136,7 +115,7 @@ def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[tuple[str
     return inactive
 
 
-def _group_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]) -> str:
+def _group_table(view: StudyView, title: str, groups: Sequence[Group]) -> str:
     """Return a row for each group; bold is the lowest median of those that rest on two complete
     trials or more.
 
@@ -147,7 +126,7 @@ def _group_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]
     summaries = [group_of(trials) for _, trials in groups]
     lowest, telling = best_group(summaries), sum(summary.tells for summary in summaries)
     paused, rows = promotes(view.study), []
-    for index, ((names, trials), summary) in enumerate(zip(groups, summaries, strict=True)):
+    for index, ((text, trials), summary) in enumerate(zip(groups, summaries, strict=True)):
         states, median = trials["state"], format_number(summary.median)
         failed, best = (states == "failed").sum(), format_number(summary.best)
         if paused:
@@ -156,7 +135,7 @@ def _group_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]
         else:
             counts = [summary.complete, summary.pruned, failed]
             ends = [best, f"**{median}**" if index == lowest and telling > 1 else median]
-        rows.append([*map(escape, names), *(f"{count:,}" for count in counts), *ends])
+        rows.append([escape(text), *(f"{count:,}" for count in counts), *ends])
     header = ["complete (n)", "pruned", "failed", "best", "median, pruned as worse"]
     header = ["trials", "promoted", "complete (n)", "failed", "best"] if paused else header
-    return table([*map(escape, titles), *header], rows, right=range(len(titles), len(titles) + 5))
+    return table([escape(title), *header], rows, right=range(1, 6))

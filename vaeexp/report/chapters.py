@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vaeexp.plots import CHAPTERS, PLOTS, Plot
-from vaeexp.report.answer import all_findings, answer, answer_of, notices, reached, trust_chapter
+from vaeexp.report.answer import all_findings, answer, answer_of, notices, trust_chapter
 from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
 from vaeexp.report.folder import png, write_folder
@@ -52,7 +52,7 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     if not html:
         return write_folder(reports / view.results.name, text, files, None)
     drawings = page_drawings(view, figures)
-    made = partial(page, drawings=drawings, data=partial(study_data, view), large=reached(view))
+    made = partial(page, drawings=drawings, data=partial(study_data, view))
     return write_folder(reports / view.results.name, text, files, made)
 
 

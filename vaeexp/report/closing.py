@@ -2,6 +2,7 @@
 again.
 """
 
+import math
 import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -14,7 +15,6 @@ from sweeps import masked
 from sweeps.results import best_run
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots.contact_sheet import draw, unpack
-from vaeexp.report.baselines import sub_pixels
 from vaeexp.report.findings import STATES, cost
 from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
 from vaeexp.report.sentences import Block, Words, bullets, joined, markdown
@@ -22,26 +22,16 @@ from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.plan import SECTIONS
 from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import (
-    column,
-    finite_points,
-    for_baseline_alone,
-    left_pictures,
-    row_names,
-)
+from vaeexp.results.tables import column, for_baseline_alone, row_names
 from vaeexp.words import (
     format_configuration,
-    format_number,
     format_value,
-    join_and,
     one_line,
     plural,
 )
 
 GOING = ("running", "paused", "waiting")
-FAILED_ROWS, PRUNED_ROWS = 50, 30
-NAMED = 12
-"""Trials that are named in a row of the summary by epoch."""
+FAILED_ROWS = 50
 LONGEST = 300
 """Characters of a message that are shown."""
 SEARCH = ("objectives", "sampler", "pruner", "budget", "confirm", "compare")
@@ -64,7 +54,6 @@ def failures(view: StudyView) -> list[Block]:
             " ".join(map(markdown, cost(view))),
         ),
         *folded("Failed", failed_trials(view)),
-        *folded("Pruned", pruned_trials(view)),
         *folded("Left out", [left]),
     ]
 
@@ -73,42 +62,24 @@ def left_out(view: StudyView) -> list[Statement]:
     """Return a statement for each kind of thing that is left out, with how many there are; empty
     where nothing is.
     """
-    counts = _of_the_search(view) | _of_the_runs(view)
-    return [say(f"left.{kind}", count=int(count)) for kind, count in counts.items() if count]
-
-
-def _of_the_search(view: StudyView) -> dict[str, int]:
-    """Return what is left out of the search, and how many of it."""
-    search, state = view.search, view.search["state"]
-    return {
+    search, runs = view.search, view.trials[view.trials["repeat"]]
+    state = search["state"]
+    idle = runs["purposes"].map(len) == 0
+    late = runs["purposes"].map(lambda purposes: "late" in purposes).astype(bool)
+    failed, going = runs["state"].isin(["failed", "pruned"]), runs["state"].isin(GOING)
+    counts = {
         "repeated": (~view.trials["repeat"]).sum() - len(search),
         "failed": (state == "failed").sum(),
         "pruned": (state == "pruned").sum(),
         "going": state.isin(GOING).sum(),
         "worthless": ((state == "complete") & _not_finite(search["objective"])).sum(),
-        "epochs": _not_finite(view.epochs["objective"]).sum(),
-        "unplaced": search["best_epoch"].notna().sum() - len(finite_points(view.last_epochs)),
-    }
-
-
-def _of_the_runs(view: StudyView) -> dict[str, int]:
-    """Return the same of the repeats, and of trained models without pictures."""
-    trials = view.trials
-    runs = trials[trials["repeat"]]
-    complete = trials[(trials["state"] == "complete") & trials["duplicate_of"].isna()]
-    idle = runs["purposes"].map(len) == 0
-    late = runs["purposes"].map(lambda purposes: "late" in purposes).astype(bool)
-    failed, going = runs["state"].isin(["failed", "pruned"]), runs["state"].isin(GOING)
-    pictureless = (~left_pictures(complete)).sum()
-    return {
         "runs_failed": (failed & ~idle & ~late).sum(),
         "runs_going": (going & ~idle & ~late).sum(),
         "late": ((failed | going) & late).sum(),
-        "idle": idle.sum(),
         "untested": _not_finite(column(view.retrained.confirm_runs, "result.test/neg_elbo")).sum(),
         "pairs": sum(comparison.incomplete for comparison in view.pairs),
-        "pictureless" if pictureless < len(complete) else "pictureless_all": pictureless,
     }
+    return [say(f"left.{kind}", count=int(count)) for kind, count in counts.items() if count]
 
 
 def _not_finite(values: pd.Series) -> np.ndarray:
@@ -191,40 +162,9 @@ def failed_trials(view: StudyView) -> list[Block]:
         table(["trial", "class", "epochs", "message", "configuration"], rows, right=(2,))
     ]
     if len(rest):
-        more = say("table.more_failed", row_names(rest), count=len(rest), kinds=_classes(rest))
+        more = say("table.failed", row_names(rest), count=len(rest))
         blocks.append((Words(more), f"; all of them are in {CSV}."))
     return blocks
-
-
-def pruned_trials(view: StudyView) -> list[str]:
-    """Return every pruned trial with its epoch; of more than 30, how many were pruned after which
-    epoch, and which.
-    """
-    pruned = view.search[view.search["state"] == "pruned"]
-    if len(pruned) <= PRUNED_ROWS:
-        cells = zip(pruned["number"], pruned["epochs"], pruned["objective"], strict=True)
-        rows = [[str(number), str(epochs), format_number(value)] for number, epochs, value in cells]
-        return [
-            table(["trial", "stopped after epoch", "best val −ELBO by then"], rows, right=(1, 2))
-        ]
-    rows = []
-    for span, group in _by_epoch(pruned):
-        names = ", ".join(map(str, group["number"].head(NAMED)))
-        more = f" and {len(group) - NAMED:,} more" if len(group) > NAMED else ""
-        ends = [format_number(group["objective"].min()), format_number(group["objective"].max())]
-        rows.append([span, f"{len(group):,}", *ends, names + more])
-    header = ["stopped after epoch", "trials", "lowest val −ELBO by then", "highest", "which"]
-    return [table(header, rows, right=range(4)), f"All of them are in {CSV}."]
-
-
-def _by_epoch(pruned: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Group the trials by epoch, or by at most 30 equal ranges of epochs."""
-    epochs = pruned["epochs"]
-    width = -(-int(epochs.max() - epochs.min() + 1) // PRUNED_ROWS)
-    groups = pruned.groupby(epochs - (epochs - epochs.min()) % width)
-    if width == 1:
-        return [(f"{int(start):,}", group) for start, group in groups]
-    return [(f"{int(start):,}–{int(start) + width - 1:,}", group) for start, group in groups]
 
 
 def contact_sheet(view: StudyView) -> Drawing | None:
@@ -239,19 +179,14 @@ def sheet_statements(view: StudyView) -> list[Statement]:
     if not packed:
         return []
     binarisation = data.get("binarisation", view.plan.fixed("binarisation"))
-    return [sheet_statement(packed["images"], data["train"], binarisation, data["image_shape"][0])]
+    return [sheet_statement(packed["images"], data["train"], binarisation)]
 
 
-def sheet_statement(shown: int, training: int, binarisation: str, channels: int) -> Statement:
+def sheet_statement(shown: int, training: int, binarisation: str) -> Statement:
     """Say how many of the training images a contact sheet shows, and as what models are given
     them.
     """
-    levels = "grey" if channels == 1 else "colours"
-    return say(
-        f"sheet.{levels if binarisation == 'none' else binarisation}",
-        shown=shown,
-        training=training,
-    )
+    return say("sheet", shown=shown, training=training, binarisation=binarisation)
 
 
 def provenance(view: StudyView, sheet: Drawing | None = None) -> list[Block]:
@@ -296,11 +231,7 @@ def provenance(view: StudyView, sheet: Drawing | None = None) -> list[Block]:
             else []
         )
     text = record.get("study_file")
-    blocks += folded("Study file", [fenced(text, "yaml")]) if text else []
-    missing = [
-        title.lower() for title, content in {**parts, "Study file": text}.items() if not content
-    ]
-    return [*blocks, f"Not recorded with this study: {join_and(missing)}."] if missing else blocks
+    return [*blocks, *(folded("Study file", [fenced(text, "yaml")]) if text else [])]
 
 
 def _numbers_explained(view: StudyView) -> Block:
@@ -352,19 +283,24 @@ def beta_scale(view: StudyView) -> list[Statement]:
     μ)²/2σ² + β·KL is D/2σ² times MSE + (2σ²β/D)·KL; for a Laplace of scale b, Σ |x − μ|/b + β·KL is
     D/b times MAE + (bβ/D)·KL.
     """
-    size = sub_pixels(view)
-    if not size:
-        return [say("method.beta_unknown")]
+    shape = view.plan.recorded("data").get("image_shape")
+    if not shape:
+        return []
+    size = math.prod(shape)
     beta = view.plan.params(view.best_trial).get("beta") if view.best_trial is not None else None
     # The scale of β adds nothing for β = 0 and β = 1.
     best = None if beta in (None, 0, 1) else float(beta)
-    channels, height, width = view.plan.recorded("data")["image_shape"]
+    channels, height, width = shape
     weights = _weights(1 / size, best)
     said = [say("method.beta", height=height, width=width, channels=channels, size=size, **weights)]
     for likelihood, scale in _scales(view):
-        factor, shown = (2 * scale**2, scale**2) if likelihood == "gaussian" else (scale, scale)
-        weights = _weights(factor / size, best)
-        said.append(say(f"method.{likelihood}", scale=Figure(value=shown, digits=None), **weights))
+        gaussian = likelihood == "gaussian"
+        factor, shown = (2 * scale**2, scale**2) if gaussian else (scale, scale)
+        kind = (
+            {"name": "σ²", "error": "squared"} if gaussian else {"name": "b", "error": "absolute"}
+        )
+        scaled = Figure(value=shown, digits=None)
+        said.append(say("method.scale", **kind, scale=scaled, **_weights(factor / size, best)))
     return said
 
 
@@ -415,27 +351,12 @@ def commands(view: StudyView) -> list[str]:
     if run is not None and run["repeat"]:
         what = "and its best run with a fresh seed, whose weights are the study's model"
         lines.append((f"vaeexp reproduce {name}/r{run['number']}", what))
-    blocks = [fenced("\n".join(f"# {words}\n{command}" for command, words in lines), "sh")]
-    if not command:
-        return [
-            *blocks,
-            "The command that ran the study was not recorded; the first line is the plain one.",
-        ]
-    places = [
-        option
-        for option in ("--runs", "--storage")
-        if f"{option} " in f"{ran} " or f"{option}=" in ran
+    return [
+        fenced("\n".join(f"# {words}\n{command}" for command, words in lines), "sh"),
+        "The first line is the command of the last call that trained anything. The others need "
+        "the same `--runs` and `--storage`. What `--set` changes stands in the tables below, and "
+        "not in the study file.",
     ]
-    words = (
-        "The first line is the command of the last call that trained anything, as it was recorded."
-    )
-    if places:
-        words += f" The others need the same {join_and([code(option) for option in places])}."
-    if "--set" in ran:
-        words += (
-            f" What {code('--set')} changes stands in the tables below, and not in the study file."
-        )
-    return [*blocks, words]
 
 
 def code_words(view: StudyView) -> str:
@@ -462,9 +383,6 @@ def seeds(view: StudyView) -> list[str]:
         f"the first 63 bits of the SHA-256 of {code(f'{seed}:trial:N')}, N being the number of "
         "the trial"
     )
-    numbers = view.trials.loc[~view.trials["repeat"], "number"]
-    if len(numbers) <= numbers.max():
-        rule += ", without those that go on from a paused one of an earlier sweep and have its seed"
     if trial is not None and not pd.isna(trial["seed"]):
         rule += f"; trial {best}: {trial['seed']}"
     fresh = (

@@ -4,7 +4,6 @@ searched, the largest effect first.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any, Literal
 
@@ -12,8 +11,7 @@ import pandas as pd
 
 from sweeps.results import Interval, mean_interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS, REACHED
-from vaeexp.report.headline import incomparable, samples_of
-from vaeexp.results.coverage import Coverage
+from vaeexp.report.headline import against, incomparable, samples_of
 from vaeexp.results.divergence import Divergence
 from vaeexp.results.effects import best_of
 from vaeexp.results.equal_epochs import EqualEpochEffect
@@ -21,7 +19,7 @@ from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.holes import hole_statement
 from vaeexp.results.interactions import LEVEL, Interaction
-from vaeexp.results.new_seeds import failed_seeds
+from vaeexp.results.new_seeds import failed_seeds, seeds_of
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
@@ -32,8 +30,6 @@ from vaeexp.results.tested_settings import (
     TestedSetting,
     WinnerMargin,
     measures_one_thing,
-    same_images,
-    same_runs,
     same_training,
 )
 from vaeexp.words import format_value, parameter_label
@@ -89,24 +85,20 @@ def _range(values: Sequence[Any]) -> Any:
 def _front(front: FrontView) -> Statement:
     members = front.members
     values: dict[str, Any] = {}
-    for end, row in {"low": members.iloc[0], "high": members.iloc[-1]}.items():
+    ends = {"low": members.iloc[0]} | ({"high": members.iloc[-1]} if len(members) > 1 else {})
+    for end, row in ends.items():
         values[f"{end}_trial"] = int(row["number"])
         for place, metric in zip(("first", "second"), front.metrics, strict=True):
             values[f"{end}_{place}"] = Figure(value=float(row[metric]))
-    if len(members) == 1:
-        values["trial"] = values["low_trial"]
     first, second = front.labels
-    kind = "use.front" if len(members) > 1 else "use.front_of_one"
     counts = {"count": len(members), "complete": len(front.complete)}
-    return say(kind, row_names(members), first=first, second=second, **counts, **values)
+    return say("use.front", row_names(members), first=first, second=second, **counts, **values)
 
 
 def _nothing_yet(view: StudyView) -> Statement:
-    if view.search.empty:
-        return say("use.no_trial")
     counts = view.search["state"].value_counts()
     states = {state: int(counts[state]) for state in STATES if state in counts}
-    return say("use.no_value" if "complete" in counts else "use.no_complete", states=states)
+    return say("use.nothing", states=states or None)
 
 
 # ---- what one gets ----
@@ -170,9 +162,15 @@ def _searched(view: StudyView) -> Statement:
     ranked, best = view.ranked, view.best_number
     rank = ranked["number"].tolist().index(best) + 1
     value = Figure(value=float(ranked["objective"].iloc[rank - 1]), unit=NATS, n=1)
-    kind = "get.searched" if rank == 1 else "get.searched_later"
-    kind = "get.searched_only" if len(ranked) == 1 else kind
-    return say(kind, [best], value=value, rank=rank, ranked=len(ranked), failed=_failures(view))
+    return say(
+        "get.searched", [best], value=value, rank=rank, ranked=len(ranked), failed=_failures(view)
+    )
+
+
+def _failures(view: StudyView) -> tuple[Statement, ...]:
+    """Return the new seeds of the best setting that failed."""
+    own = seeds_of(view.retrained.new_seeds, view.best_number, None)
+    return failed_seeds(**own) if own else ()
 
 
 def _margin(margin: WinnerMargin, level: float) -> Statement:
@@ -180,9 +178,9 @@ def _margin(margin: WinnerMargin, level: float) -> Statement:
     best.
     """
     gap, trial = Figure.of(margin.interval), margin.source_trial
-    shown = evidence(gap, settled=margin.settled, level=level)
-    kind = "turned" if shown == "apart" and gap.value < 0 else shown
-    return say(f"get.{kind}", [trial], trial=trial, gap=gap)
+    kind = evidence(gap, settled=margin.settled, level=level)
+    turned = kind == "apart" and gap.value < 0
+    return say("get.turned" if turned else f"get.{kind}", [trial], trial=trial, gap=gap)
 
 
 Evidence = Literal["apart", "perhaps", "tie", "unclear", "too_few"]
@@ -202,16 +200,6 @@ def evidence(gap: Figure, *, settled: bool, level: float) -> Evidence:
     if gap.sure:
         return "perhaps"
     return "tie" if max(-gap.low, gap.high) <= EQUAL * abs(level) else "unclear"
-
-
-def _failures(view: StudyView) -> tuple[Statement, ...]:
-    """Return the new seeds of the best setting that failed."""
-    own = [
-        each
-        for each in view.retrained.new_seeds
-        if each.purpose == "confirm" and each.source_trial == view.best_number
-    ]
-    return next((failed_seeds(each.failures, each.planned) for each in own if each.failed), ())
 
 
 def _failed(divergence: Divergence) -> Statement:
@@ -258,11 +246,8 @@ def compared(view: StudyView) -> list[Statement]:
     """
     pairs = [pair for pair in view.pairs if len(pair.pairs)]
     level = view.best.value if view.best else math.nan
-    known = {pair.parameter for pair in pairs}
-    without = [parameter_label(name) for name in view.plan.compared_parameters if name not in known]
     return [
         *_largest_first((_pair(pair, level) for pair in pairs), "gap"),
-        *(say("compare.none", parameter=label) for label in without),
         *map(_interaction, _named(view.interactions)),
     ]
 
@@ -279,22 +264,34 @@ def _largest_first(statements: Iterable[Statement], name: str) -> list[Statement
 
 def _pair(comparison: PairComparison, level: float) -> Statement:
     """Set two values against each other at the first of the settings, the winner where it was
-    compared; then over all of them.
+    compared, and give the mean over all settings beside it.
 
-    Where that one has too few seeds for an interval and all of them together have one, over all
-    alone.
+    The mean alone is given where the first setting has too few seeds for an interval and all
+    settings together have enough.
     """
-    first, over = comparison.by_configuration[0], comparison.configurations
-    alone = math.isnan(first.interval.low) and math.isfinite(comparison.interval.low)
-    chosen = comparison if alone else first
-    sign = 1 if chosen.interval.mean > 0 else -1
-    better, worse = (comparison.first, comparison.second)[::sign]
-    gap = _signed(Figure.of(chosen.interval), sign)
-    others = {
-        name: None if alone else _figure(first.others.get(name), name)
-        for name in BESIDE
-        if METRICS[name].better
-    }
+    first, settings = comparison.by_configuration[0], comparison.configurations
+    mean_alone = math.isnan(first.interval.low) and math.isfinite(comparison.interval.low)
+    chosen = comparison if mean_alone else first
+    turned = chosen.interval.mean <= 0
+    better, worse = comparison.first, comparison.second
+    if turned:
+        better, worse = worse, better
+
+    def worse_minus_better(figure: Figure) -> Figure:
+        return figure.turned if turned else figure
+
+    gap = worse_minus_better(Figure.of(chosen.interval))
+    values: dict[str, Any] = {"trial": None, "over": None, "mean": None}
+    if mean_alone:
+        values["over"] = settings
+    else:
+        values["trial"] = first.source_trial
+        if settings > 1:
+            values["mean"] = worse_minus_better(Figure.of(comparison.interval))
+        for name in BESIDE:
+            figure = _figure(first.others.get(name), name)
+            if figure and METRICS[name].better:
+                values[name] = worse_minus_better(figure)
     kind = evidence(gap, settled=chosen.p_holm <= ERROR_RATE, level=level)
     return say(
         f"compare.{kind}",
@@ -302,21 +299,13 @@ def _pair(comparison: PairComparison, level: float) -> Statement:
         parameter=parameter_label(comparison.parameter),
         better=format_value(better),
         worse=format_value(worse),
-        trial=None if alone else first.source_trial,
-        over=over if alone else None,
+        gap=gap,
         rank=first.rank,
         ranked=first.ranked,
-        gap=gap,
-        mean=_signed(Figure.of(comparison.interval), sign) if over > 1 and not alone else None,
-        settings=over,
+        settings=settings,
         pairs=len(comparison.pairs),
-        **{name: figure and _signed(figure, sign) for name, figure in others.items()},
+        **values,
     )
-
-
-def _signed(figure: Figure, sign: int) -> Figure:
-    """Return the figure, or with −1 that of the opposite difference."""
-    return figure if sign > 0 else figure.turned
 
 
 def _named(interactions: Sequence[Interaction]) -> list[Interaction]:
@@ -410,18 +399,17 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     if other is None or not other.test("distortion").n:
         values |= {name: figure_on_test(setting, name) for name in ("neg_elbo", "fid")}
         return say("baseline.alone", names, **values)
-    trial = other.source_trial
-    values["against"] = say(
-        "against.best" if trial == view.best_number else "against.trial", trial=trial
-    )
-    if same_runs(other, setting):
-        return say("baseline.same_runs", names, **values)
+    values["against"] = against(other.source_trial, view.best_number)
     if same_training(other, setting):
-        weighted = figure_on_test(setting, "iw_nll")
-        return say(
-            "baseline.same_training", names, **values, iw_nll=weighted, samples=_samples(setting)
-        )
-    values |= _beside(other, setting)
+        values |= {"iw_nll": figure_on_test(setting, "iw_nll"), "samples": _samples(setting)}
+        return say("baseline.same", names, **values)
+    # Samples and reconstructions, where both measure one thing.
+    values |= {
+        f"{name}{ending}": figure_on_test(row, name)
+        for name in BESIDE
+        if measures_one_thing(other, setting, name)
+        for ending, row in {"": setting, "_of_other": other}.items()
+    }
     if margin is None or not math.isfinite(margin.interval.mean):
         why = tuple(incomparable(other, setting)) or (say("differs.no_figure"),)
         return say("baseline.other", names, **values, why=why)
@@ -432,18 +420,6 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     )
     neg_elbo = figure_on_test(setting, "neg_elbo")
     return say(f"baseline.{kind}", names, **values, gap=gap, neg_elbo=neg_elbo, weighted=weighted)
-
-
-def _beside(other: TestedSetting, setting: TestedSetting) -> dict[str, Figure | None]:
-    """Return the figures of samples and reconstructions of a baseline and of the other, where both
-    measure one thing.
-    """
-    values: dict[str, Figure | None] = {}
-    for name in BESIDE if same_images(other, setting) else ():
-        both = measures_one_thing(other, setting, name)
-        values[name] = figure_on_test(setting, name) if both else None
-        values[f"{name}_of_other"] = figure_on_test(other, name)
-    return values
 
 
 # ---- what was searched ----
@@ -457,49 +433,51 @@ def parameters(view: StudyView) -> list[Statement]:
         return [say("parameter.few", judged=len(view.influence.judged), least=LEAST_TRIALS)]
     ends = {effect.parameter: effect.winner_at for effect in view.influence.effects}
     statements = [
-        _parameter(view, effect, ends[effect.parameter]) for effect in view.influence.equal_epochs
+        _parameter(view, effect, ends[effect.parameter])
+        for effect in view.influence.equal_epochs
+        if view.plan.parameters[effect.parameter].of(view.search).nunique() > 1
     ]
-    holes = [hole_statement(hole) for hole in view.influence.holes.numbers.values()]
-    in_list = [replace(hole, id=f"parameter.{hole.id.replace('.', '_')}") for hole in holes]
-    return [*_largest_first(statements, "behind"), *in_list]
+    holes = map(hole_statement, view.influence.holes.numbers.values())
+    return [*_largest_first(statements, "behind"), *holes]
 
 
 def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> Statement:
+    """Say which values of a parameter were tried, which the best settings have, and what the worst
+    costs; `end` is the end at which the winner lies.
+    """
     parameter = view.plan.parameters[effect.parameter]
-    label, tried = parameter_label(parameter.name), parameter.of(view.search).dropna()
-    texts = tuple(dict.fromkeys(map(format_value, tried)))
-    if not texts:
-        return say("parameter.unused", parameter=label)
-    if len(texts) < 2:
-        return say("parameter.one_value", parameter=label, value=texts[0])
+    tried = parameter.of(view.search).dropna()
     names = row_names(best_of(view.found[parameter.places(view.found).notna()]))
-    failed = int((view.search["state"] == "failed").sum())
-    values: dict[str, Any] = {"parameter": label, "end": end, "failed": failed or None}
-    behind = Figure.of(effect.behind)
-    if math.isfinite(behind.low):
-        costs = {
-            "epoch": effect.epoch,
-            "at": format_value(effect.at),
-            "behind" if behind.sure else "unsure": behind,
-        }
-    else:
-        costs = {}
-    values |= dict.fromkeys(("epoch", "at", "behind", "unsure")) | costs
+    values: dict[str, Any] = {
+        "parameter": parameter_label(parameter.name),
+        "end": end,
+        "failed": int((view.search["state"] == "failed").sum()) or None,
+        **_cost_at(effect),
+    }
     if parameter.is_choice:
-        listed = tuple(text for text in parameter.texts if text in texts)
-        return say(
-            "parameter.choice",
-            names,
-            **values,
-            tried=listed,
-            best=tuple(map(format_value, effect.best)),
-        )
+        texts = {format_value(value) for value in tried}
+        values["tried"] = tuple(text for text in parameter.texts if text in texts)
+        values["best"] = tuple(map(format_value, effect.best))
+        return say("parameter.choice", names, **values)
     numbers = {"low": tried.astype(float).min(), "high": tried.astype(float).max()}
     if effect.best:
-        numbers |= {"best_low": effect.best[0], "best_high": effect.best[-1]}
-    same = numbers.get("best_low") == numbers.get("best_high")
+        numbers["best_low"] = effect.best[0]
+        if effect.best[-1] != effect.best[0]:
+            numbers["best_high"] = effect.best[-1]
     shown = {name: Figure(value=float(number), digits=None) for name, number in numbers.items()}
-    return say("parameter.tried_same" if same else "parameter.tried", names, **values, **shown)
+    return say("parameter.tried", names, **values, **shown)
+
+
+def _cost_at(effect: EqualEpochEffect) -> dict[str, Any]:
+    """Return how far the worst value is behind at equal epochs; None for each where it is not
+    known.
+    """
+    costs: dict[str, Any] = dict.fromkeys(("epoch", "at", "behind", "unsure"))
+    behind = Figure.of(effect.behind)
+    if math.isfinite(behind.low):
+        costs |= {"epoch": effect.epoch, "at": format_value(effect.at)}
+        costs["behind" if behind.sure else "unsure"] = behind
+    return costs
 
 
 def uncovered(view: StudyView) -> list[Statement]:
@@ -517,24 +495,10 @@ def uncovered(view: StudyView) -> list[Statement]:
             value=coverage.text,
             trials=coverage.trials,
             complete=coverage.complete,
-            elsewhere=_elsewhere(view, coverage),
         )
         for coverage in chain.from_iterable(view.influence.coverage.values())
         if not coverage.covered and (coverage.parameter, coverage.text) not in known
     ]
-
-
-def _elsewhere(view: StudyView, coverage: Coverage) -> tuple[Statement, ...]:
-    """Name what tried a value at good settings: matched pairs and baselines."""
-    own = [pair for pair in view.pairs if pair.parameter == coverage.parameter and len(pair.pairs)]
-    compared_values = {format_value(value) for pair in own for value in (pair.first, pair.second)}
-    found = [say("elsewhere.pairs")] if coverage.text in compared_values else []
-    for setting in view.retrained.baselines:
-        spec = view.plan.baseline_specs[str(setting.baseline)]
-        value = (spec.get("settings") or {}).get(coverage.parameter)
-        if value is not None and format_value(value) == coverage.text and spec.get("at") == "best":
-            found.append(say("elsewhere.baseline", title=setting.title))
-    return tuple(found)
 
 
 # ---- cost ----
@@ -556,16 +520,12 @@ def cost(view: StudyView) -> list[Statement]:
 def _pruned(view: StudyView) -> list[Statement]:
     states = view.search["state"]
     pruned, ended = int((states == "pruned").sum()), int(states.isin(ENDED).sum())
-    if not ended:
-        return []
     if not pruned:
-        return [say("cost.pruned_none")]
+        return []
     saved, spent = view.plan.epochs_saved(view.search), int(view.search["epochs"].sum())
-    # Patience would have ended some of them, too.
-    kind = "cost.pruned_up_to" if view.plan.fixed("patience") else "cost.pruned"
     return [
         say(
-            kind,
+            "cost.pruned",
             pruned=pruned,
             ended=ended,
             saved=saved or None,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sweeps.results import Interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS
 from vaeexp.report.markup import escape, table
-from vaeexp.report.sentences import Block, bullets, sentence
+from vaeexp.report.sentences import Block, bullets, sentence, words
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import finite, interval_on_test, row_names
@@ -92,7 +92,7 @@ def _lines(view: StudyView) -> list[Line]:
     ]
     lost = [setting for setting in view.retrained.untrained if setting.baseline]
     lines += [Line(_cells(setting), "no", _note("failed", setting)) for setting in lost]
-    return [*lines, *_published(view, best, settings)]
+    return [*lines, *_published(view, best)]
 
 
 def _note(kind: str, setting: TestedSetting, **values: Any) -> Statement:
@@ -109,21 +109,14 @@ def _of_setting(
     A baseline of the same runs as the best, or as the `other` that it is set against, has one row,
     marked so.
     """
+    others = [each for each in (best, other if setting.baseline else None) if each is not None]
     if best is None:
         comparable, note = "–", None
     elif setting is best:
         comparable, note = "yes", None
-    elif same_runs(best, setting):
-        return [Line(_cells(setting), "the best itself", _note("best_itself", setting))]
-    elif setting.baseline and other is not None and same_runs(other, setting):
-        trial = setting.source_trial
-        return [
-            Line(
-                _cells(setting),
-                f"trial {trial} itself",
-                _note("trial_itself", setting, trial=trial),
-            )
-        ]
+    elif twin := next((each for each in others if same_runs(each, setting)), None):
+        of = against(twin.source_trial, best.source_trial)
+        return [Line(_cells(setting), f"{words(of)} itself", _note("itself", setting, of=of))]
     else:
         comparable, note = _comparable(best, setting)
     lines = [Line(_cells(setting), comparable, note)]
@@ -135,22 +128,28 @@ def _of_setting(
     return lines
 
 
+def against(trial: int | None, best: int | None) -> Statement:
+    """Name the trial that a row is set against."""
+    return say("against.best" if trial == best else "against.trial", trial=trial)
+
+
 def _comparable(best: TestedSetting, setting: TestedSetting) -> tuple[str, Statement | None]:
     """Say which figures of a configuration may be compared with those of the best, and why not the
     others.
     """
     reasons = incomparable(best, setting)
     if not reasons:
-        words = "yes"
+        figures = "yes"
     elif setting.same_protocol == best.same_protocol:
-        words = "all but IW-NLL"
+        figures = "all but IW-NLL"
     elif same_images(best, setting):
-        words = "FID, MSE"
+        figures = "FID, MSE"
     else:
-        words = "no"
-    if words != "no" and setting.baseline and setting.source_trial not in (None, best.source_trial):
-        words += f", with trial {setting.source_trial}"
-    return words, _note("differs", setting, why=tuple(reasons)) if reasons else None
+        figures = "no"
+    other = setting.baseline and setting.source_trial not in (None, best.source_trial)
+    if other and figures != "no":
+        figures += f", with trial {setting.source_trial}"
+    return figures, _note("differs", setting, why=tuple(reasons)) if reasons else None
 
 
 def _cells(setting: TestedSetting, ending: str = "", when: str = "test") -> list[str]:
@@ -209,56 +208,15 @@ def incomparable(best: TestedSetting, setting: TestedSetting) -> list[Statement]
     """
     if setting.deterministic and not best.deterministic:
         return [say("differs.deterministic")]
-    parts = {
-        part: (setting.protocol.get(part), best.protocol.get(part))
-        for part in SAME_ELBO
-        if part != "fingerprint"
-    }
-    reasons = [
-        _differs(part, here, there) for part, (here, there) in parts.items() if here != there
-    ]
-    here, there = samples_of([setting]), samples_of([best])
-    if not reasons and here and there and here != there:
-        reasons.append(say("differs.samples", here=tuple(here), there=tuple(there)))
+    reasons = []
+    for part in SAME_ELBO:
+        here, there = (row.protocol.get(part, "not recorded") for row in (setting, best))
+        if here != there and part != "fingerprint":
+            reasons.append(say("differs.protocol", part=part, here=here, there=there))
+    samples, others = samples_of([setting]), samples_of([best])
+    if not reasons and samples and others and samples != others:
+        reasons.append(say("differs.samples", here=tuple(samples), there=tuple(others)))
     return reasons
-
-
-def _differs(part: str, here: str | None, there: str | None) -> Statement:
-    kind = "recorded" if there is None else "protocol"
-    return say(
-        "differs.not_recorded" if here is None else f"differs.{kind}",
-        part=part,
-        here=here,
-        there=there,
-    )
-
-
-def other_data(view: StudyView) -> Statement | None:
-    """Say why no published figure can stand next to any row of the study; None for the whole of
-    MNIST.
-    """
-    data = view.plan.recorded("data")
-    if data.get("title") == "MNIST" and not data.get("subset") and data.get("test") == TEST_IMAGES:
-        return None
-    here = data.get("title") or data.get("name") or "not recorded here"
-    return say("published.other_data", images=TEST_IMAGES, data=here)
-
-
-def unpublished(group: Sequence[TestedSetting]) -> Statement | None:
-    """Say why the published figure cannot be compared with these rows of one protocol; None where
-    it can.
-    """
-    binarisation, likelihood = (group[0].settings[name] for name in ("binarisation", "likelihood"))
-    samples = samples_of(group)
-    if binarisation not in PUBLISHED:
-        return say("unpublished.grey")
-    if likelihood != "bernoulli":
-        return say("unpublished.likelihood", likelihood=likelihood)
-    if not samples:
-        return say("unpublished.no_weighted")
-    if PUBLISHED_SAMPLES not in samples:
-        return say("unpublished.samples", samples=tuple(samples), published=PUBLISHED_SAMPLES)
-    return None
 
 
 def samples_of(group: Sequence[TestedSetting]) -> list[int]:
@@ -268,39 +226,19 @@ def samples_of(group: Sequence[TestedSetting]) -> list[int]:
     )
 
 
-def _published(
-    view: StudyView, best: TestedSetting | None, rows: Sequence[TestedSetting]
-) -> list[Line]:
-    """Return the published figure of the binarisation of the best, next to the rows that share its
-    protocol and number of samples.
+def _published(view: StudyView, best: TestedSetting | None) -> list[Line]:
+    """Return the published figure of the binarisation of the best; none on other data than the
+    whole of MNIST, and for other likelihoods.
     """
-    if best is None or best.deterministic or other_data(view):
+    data = view.plan.recorded("data")
+    whole = data.get("title") == "MNIST" and not data.get("subset")
+    if best is None or best.deterministic or not whole or data.get("test") != TEST_IMAGES:
         return []
-    why = unpublished([best])
-    if why and why.id in ("unpublished.grey", "unpublished.likelihood"):
+    published = PUBLISHED.get(best.settings["binarisation"])
+    if published is None or best.settings["likelihood"] != "bernoulli":
         return []
-    nll, source = PUBLISHED[best.settings["binarisation"]]
-    alike = [row for row in rows if row.same_protocol == best.same_protocol]
-    sharing = [row for row in alike if samples_of([row]) == [PUBLISHED_SAMPLES]]
+    nll, source = published
+    figure = f"{format_number(nll)} ({PUBLISHED_SAMPLES:,})"
+    cells = ["published (Burda et al. 2016)", "–", "–", figure, "–", "–", "–"]
     values = {"model": PUBLISHED_MODEL, "source": source, "nll": Figure(value=nll, unit=NATS)}
-    cells = [
-        "published (Burda et al. 2016)",
-        "–",
-        "–",
-        f"{format_number(nll)} ({PUBLISHED_SAMPLES:,})",
-        "–",
-        "–",
-        "–",
-    ]
-    if not sharing:
-        return [Line(cells, "no", say("note.published_apart", **values, why=why))]
-    if best in sharing:
-        return [Line(cells, "IW-NLL", say("note.published", **values))]
-    titles = tuple(row.title for row in sharing)
-    return [
-        Line(
-            cells,
-            f"IW-NLL, k = {PUBLISHED_SAMPLES:,}",
-            say("note.published", **values, titles=titles),
-        )
-    ]
+    return [Line(cells, f"IW-NLL, k = {PUBLISHED_SAMPLES:,}", say("note.published", **values))]

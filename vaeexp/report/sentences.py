@@ -1,27 +1,4 @@
-"""The words of statements: a template for each, and how its values are written.
-
-In a template `{name}` stands for a value and `[…]` for words that are left out where a value in
-them is missing. After a colon:
-
-- `±` — a mean with half the width of its 95 % interval, `96.32 ± 0.38`, or with the ends of one
-  that is not symmetric
-- `+±` — the same of a difference, with its sign, `+96.32 ± 0.38`
-- `size` and `size ±` — the same without its sign; `to` — the ends of the interval alone
-- `n` — how many values the mean is of; `code` — a command; `share` — a share in per cent
-- `p` — a p, `= 0.012` or `< 0.0001`; `least` — without the sign; `<` — trials in order; `counts` —
-  how many of each kind; `question` — the question of a check
-- `worse|better` — the first word where the number is 0 or more, the second below
-- `verb` — what a run of a class of failures did; `procedure` — the name of a test; `duration` — of
-  seconds
-- `short` — three significant digits, never with an exponent; `quoted` — texts in quotation marks;
-  `and`, `or` — how statements are joined
-- `all …` — a noun that the number counts: `{failed:all trial}` is `the one trial` or `all 6 trials`
-- any other words — a noun, too: `{seeds:new seed}` is `1 new seed` or `3 new seeds`
-
-A statement within another one stands in its own words.
-
-`**` marks what a statement is about.
-"""
+"""Statements in words: the values of a statement, written into its template."""
 
 import re
 import string
@@ -31,8 +8,8 @@ from decimal import Decimal
 from itertools import chain
 from typing import Any
 
-from vaeexp.evaluation.metrics import BESIDE, METRICS, OF_PICTURES
 from vaeexp.report.markup import code, escape
+from vaeexp.report.templates import PROCEDURES, QUESTIONS, TEMPLATES, VERBS
 from vaeexp.results.statements import Figure, Statement
 from vaeexp.words import (
     format_configuration,
@@ -45,471 +22,6 @@ from vaeexp.words import (
     join_and,
     plural,
 )
-
-_OTHERS = {name: METRICS[name].label for name in BESIDE}
-_BESIDE = "".join(
-    f"[; {label} {{{name}}} against {{{name}_of_other}}]" for name, label in _OTHERS.items()
-)
-"""Figures of a baseline and of the setting that it is set against, where both measure one thing."""
-
-_DISAGREES = "[; IW-NLL disagrees: {weighted:±} nats]"
-"""The difference in the tighter estimate, where it does not say the same of a baseline as −ELBO
-does.
-"""
-_PAIRS = (
-    "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} over {settings:setting}]"
-)
-_PAIRS += "".join(
-    f"[; {label} {{{name}:+±}}]" for name, label in _OTHERS.items() if METRICS[name].better
-)
-"""Where two values were compared: at the first of the settings, and over all; differences of the
-worse from the better.
-"""
-_COSTS = (
-    "[; at epoch {epoch}, {behind:±} nats behind at {at}][; no sure difference at epoch {epoch} "
-    "({unsure:to} nats at {at})][; the winner is at the {end} end]"
-)
-"""What a parameter costs elsewhere, at equal epochs."""
-
-_SCALE = "β = 1 here is {weight:short} in a loss of mean"
-_OF_BEST = "[, and β = {best} is {best_weight:short}]"
-_SHEET = "{shown} of the {training} training images as the models are given them:"
-_PUBLISHED = "Published: {model} ({source}); one figure, no interval"
-_HOLE = "have {shared:or}, so they say nothing of {parameter}"
-_RACE = "The race of {configurations:configuration} over {seeds} seeds"
-_TOOK = "It took {runs} of {planned:run}"
-_COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
-_LOWER = "{second} is lower in {lower} of {pairs:pair}"
-_KINDS = {False: "Reconstructions of test images", True: "samples of the prior"}
-PICTURES = " and ".join(
-    f"{words} "
-    f"({', '.join(sorted(METRICS[name].label for name in OF_PICTURES if METRICS[name].by_classifier == of))})"  # noqa: E501
-    for of, words in _KINDS.items()
-)
-"""What is measured of pictures, and by which metrics."""
-_P = "p {p:p}, and {p_holm:least} after Holm's correction for all comparisons of the study"
-
-TEMPLATES: dict[str, str] = {
-    # ---- what to use ----
-    "use.trial": "{configuration} (trial {trial})",
-    "use.so_far": "so far {configuration} (trial {trial})",
-    "use.only_trial": "trial {trial}, which has the settings of the study file",
-    "use.front": "no setting is best in both {first} and {second}; choose from the front: "
-    "{count} of {complete:complete trial}, from trial {low_trial} ({first} {low_first}, {second} "
-    "{low_second}) to trial {high_trial} ({first} {high_first}, {second} {high_second})",
-    "use.front_of_one": "trial {trial}: none of {complete:complete trial} equals it in {first} "
-    "({low_first}) or {second} ({low_second})",
-    "nothing.failed": "Nothing was learned: {failed:all trial} failed ({kinds:counts})[. The "
-    "first {most}: {message}]",
-    "nothing.complete": "No trial was trained to its end ({states:counts})",
-    "nothing.collapsed": "Nothing was learned: the posterior collapsed in "
-    "{complete:all complete trial}. The rate is {rate} nats per image at most, below {limit}, so "
-    "the latent variables say nothing about the image, and no setting of them matters",
-    "use.no_trial": "nothing yet: no trial has started",
-    "use.no_complete": "nothing yet: no trial has completed ({states:counts})",
-    "use.no_value": "nothing yet: none of its complete trials has a value ({states:counts})",
-    "use.as_good": "As good: {ranges} ({trials:trial} within {within} nats); do not fine-tune",
-    "use.unclear": "{trials:trial} cannot be told apart: they lie within {within} nats, and two "
-    "seeds of one setting differ by up to {limit}",
-    # ---- what one gets ----
-    "get.confirmed": "[{failed}; ]test −ELBO {neg_elbo:±} nats per image[, IW-NLL {iw_nll:±}[ (k "
-    "= {samples})]][, FID {fid:±}]; {neg_elbo:new seed}[ of {planned}]",
-    "get.distortion": "[{failed}; ]test distortion {distortion:±} nats per image[, FID {fid:±}]; "
-    "{distortion:new seed}[ of {planned}]",
-    "get.validation": "[{failed}; ]validation −ELBO {again:±} nats per image; {again:new seed}[ "
-    "of {planned}], no test figure",
-    "get.searched": "[{failed}; ]validation −ELBO {value} nats per image in the search (n = 1, "
-    "the lowest of {ranked} and optimistic); not confirmed",
-    "get.searched_only": "[{failed}; ]validation −ELBO {value} nats per image in the search (n = "
-    "1, the only complete trial); not confirmed",
-    "get.searched_later": "[{failed}; ]validation −ELBO {value} nats per image in the search (n "
-    "= 1, number {rank} of {ranked}); not confirmed",
-    "get.apart": "Trial {trial}, the next best, is {gap:size ±} nats worse on test "
-    "({gap:shared seed})",
-    "get.turned": "Trial {trial} is {gap:size ±} nats better on test ({gap:shared seed}); the "
-    "choice rests on validation",
-    "get.tie": "Trial {trial} is just as good: {gap:±} nats on test ({gap:shared seed})",
-    "get.perhaps": "Trial {trial} is perhaps {gap:size ±} nats {gap:worse|better} on test "
-    "({gap:shared seed})",
-    "get.unclear": "Trial {trial} may be as good: {gap:±} nats on test ({gap:shared seed})",
-    "get.too_few": "Trial {trial} is {gap:size} nats {gap:worse|better} on test; "
-    "{gap:shared seed} cannot tell more",
-    "get.further": "Trial {trial}, {state} after {epochs:epoch}, had reached {value} nats, below "
-    "the {best} of the best complete trial",
-    # ---- what the study compares ----
-    "compare.apart": f"**{{parameter}}**: {{worse}} is {{gap:size ±}} nats worse than "
-    f"{{better}}{_PAIRS}",
-    "compare.perhaps": f"**{{parameter}}**: {{worse}} is perhaps {{gap:size ±}} nats worse than "
-    f"{{better}}{_PAIRS}",
-    "compare.tie": f"**{{parameter}}**: {{worse}} is as good as {{better}}, {{gap:±}} nats{_PAIRS}",
-    "compare.unclear": f"**{{parameter}}**: {{better}} or {{worse}} is open, {{gap:±}} "
-    f"nats{_PAIRS}",
-    "compare.too_few": "**{parameter}**: {worse} is {gap} nats worse than {better} at trial "
-    "{trial}; {gap:seed} cannot tell more",
-    "compare.none": "**{parameter}**: no matched pair of runs is complete",
-    "compare.interaction": "**{parameter}** depends on the setting: {below_better} is better by "
-    "{below:size} nats where {by} is below {at}, {above_better} by {above:size} above "
-    "({pairs:pair} over {settings:setting})",
-    "compare.interaction_of_value": "**{parameter}** depends on the setting: {below_better} is "
-    "better by {below:size} nats where {by} is {rest:or}, {above_better} by {above:size} where "
-    "it is {at} ({pairs:pair} over {settings:setting})",
-    "caveat.tuned": "**{parameter}**: every compared setting was found with {value}, so that its "
-    "learning rate was tuned for this side alone",
-    "caveat.interactions": "Interactions with {others} were looked for in {able:comparison}[ of "
-    "{comparisons}]; chance names one in at most {rate:share} of studies without any",
-    "caveat.no_interactions": "Interactions cannot be named: with so few matched pairs, chance "
-    "would name one in more than {level:share} of studies without any",
-    # ---- baselines ----
-    "baseline.apart": f"**{{title}}**: {{gap:size ±}} nats {{gap:worse|better}} than {{against}} "
-    f"on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
-    "baseline.perhaps": f"**{{title}}**: perhaps {{gap:size ±}} nats {{gap:worse|better}} than "
-    f"{{against}} on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
-    "baseline.tie": f"**{{title}}**: just as good as {{against}}, {{gap:±}} nats on test "
-    f"({{gap:seed}}){_DISAGREES}{_BESIDE}",
-    "baseline.unclear": f"**{{title}}**: may be as good as {{against}}, {{gap:±}} nats on test "
-    f"({{gap:seed}}){_DISAGREES}{_BESIDE}",
-    "baseline.too_few": f"**{{title}}**: {{gap:size}} nats {{gap:worse|better}} than {{against}} "
-    f"on test, too few seeds to tell more{_BESIDE}",
-    "baseline.other": f"**{{title}}**: its −ELBO cannot be compared with {{against}} "
-    f"({{why}}){_BESIDE}",
-    "baseline.same_runs": "**{title}** is {against} itself: the same runs",
-    "baseline.same_training": "**{title}** trains {against} again with the same seeds: the same "
-    "test −ELBO[; IW-NLL {iw_nll:±}[ (k = {samples})]]",
-    "baseline.alone": "**{title}**[: test −ELBO {neg_elbo:±} ({neg_elbo:seed})][, FID {fid:±}]; "
-    "nothing was confirmed, to set it beside",
-    "against.best": "the best",
-    "against.trial": "trial {trial}",
-    # ---- searched parameters ----
-    "elsewhere.pairs": "matched pairs",
-    "elsewhere.baseline": "the baseline “{title}”",
-    "parameter.tried": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}} "
-    f"to {{best_high}}{_COSTS}",
-    "parameter.tried_same": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at "
-    f"{{best_low}}{_COSTS}",
-    "parameter.choice": f"**{{parameter}}**: tried {{tried}}; best with {{best}}{_COSTS}",
-    "parameter.hole_below": "**{parameter}** below {below} was tried only with {shared:and} "
-    "({trials:trial})",
-    "parameter.hole_above": "**{parameter}** above {above} was tried only with {shared:and} "
-    "({trials:trial})",
-    "parameter.hole_both": "**{parameter}** below {below} and above {above} was tried only with "
-    "{shared:and} ({trials:trial})",
-    "search.failed": "{failed} of {trials:trial} {kind:verb}",
-    "search.failed_above": "**{parameter}** from {threshold} on: {inside} of {beyond:trial} "
-    "{kind:verb}[; the winner has {winner}]",
-    "search.failed_below": "**{parameter}** up to {threshold}: {inside} of {beyond:trial} "
-    "{kind:verb}[; the winner has {winner}]",
-    "search.failed_at": "**{parameter} = {threshold}**: {inside} of {beyond:trial} {kind:verb}[; "
-    "the winner has {winner}]",
-    "parameter.one_value": "**{parameter}**: tried at {value} alone",
-    "parameter.unused": "**{parameter}**: no trial used it",
-    "parameter.few": "Which parameters matter cannot be said from {judged:trial}; it takes {least}",
-    "parameter.not_covered": "**{parameter} = {value}** was never tried where the others are "
-    "good ({trials:trial})[; {elsewhere:and} tried it there]",
-    # ---- the block ----
-    "more": "And {count} more: all findings below",
-    "doubt.warning": "✗ {check:question} {found}",
-    "doubt.unknown": "? {check:question} {found}",
-    "doubt.more": "And {count} more: the table of checks",
-    "next.command": "{command:code}",
-    "next.nothing": "nothing: no check asks for more",
-    # ---- cost ----
-    "cost.pruned": "Pruning ended {pruned} of {ended:trial} early[ and saved "
-    "{saved:trial-epoch}, {share:share} of the search without it]",
-    "cost.pruned_up_to": "Pruning ended {pruned} of {ended:trial} early[ and saved up to "
-    "{saved:trial-epoch}, {share:share} of the search without it]",
-    "cost.pruned_none": "No trial was pruned",
-    "cost.search": "The search took [{seconds:duration} of wall time and ]{epochs:trial-epoch}[; "
-    "{repeats:run} to confirm and compare took {repeat_epochs} more][; {baselines:run} of "
-    "baselines took {baseline_epochs} more]",
-    "cost.learned": "The sampler also learned from {trials:trial} of {study}",
-    # ---- tables ----
-    "race.goes_on": f"{_RACE} goes on with {{left}} of them after {{looked:seed}}. {_TOOK}",
-    "race.begun": f"{_RACE} has only begun. {_TOOK}",
-    "race.failed": f"{_RACE} ended after {{looked:seed}}, because each had a run that failed. "
-    f"{_TOOK}",
-    "race.alone": f"{_RACE} ended after {{looked:seed}} with one left. {_TOOK}",
-    "race.close": f"{_RACE} ended after {{looked:seed}} with {{left}} left, because none can "
-    f"still be expected to be better than the first by more than seeds vary ({{spread}} nats). "
-    f"{_TOOK}",
-    "race.seeds": f"{_RACE} ended with the last seed and {{left}} left. {_TOOK}",
-    "race.rule": "The table has the order of the race: those in it by their mean, then those "
-    "that were dropped, the latest first. A configuration is dropped where it can hardly win "
-    "over all seeds on validation: its p is corrected for {pairs:pair} and {looks:look}, so that "
-    "at most {rate:share} of races drop the one that would have won. That says nothing of test",
-    "race.dropped": "Trial {trial} was dropped after {seeds:seed}, {behind} nats behind trial "
-    "{leader} on validation (p {p:p})",
-    "race.dropped_failed": "Trial {trial} was dropped after {seeds:seed}, because a run of it "
-    "failed",
-    "left.repeated": "{count:repeated trial} (the configuration of an earlier one): in "
-    "trials.csv alone",
-    "left.failed": f"{{count:failed trial}} of the search: {_COUNTED}; in plots with the epochs "
-    "before the failure",
-    "left.pruned": f"{{count:pruned trial}} of the search: {_COUNTED}; in plots of −ELBO at the "
-    "best of the epochs before, in those of rate, distortion and active units at the last of "
-    "them",
-    "left.going": f"{{count:trial}} of the search not ended yet: {_COUNTED}; in plots as far as "
-    "reported",
-    "left.worthless": "{count:complete trial} without a finite value: in no ranking, mean, "
-    "importance or plot of values",
-    "left.epochs": "{count:epoch} with a value that is not finite: in no curve, and never a "
-    "trial's best",
-    "left.unplaced": "{count:trial} of the search without a finite rate and distortion at the "
-    "last epoch: not in the plane of the two",
-    "left.runs_failed": "{count:run} to confirm, to compare or of a baseline failed: one seed "
-    "fewer in its mean",
-    "left.runs_going": "{count:run} to confirm, to compare or of a baseline not ended yet: in no "
-    "mean",
-    "left.late": "{count:paused trial} not trained to the end, as was asked for: set against no "
-    "winner",
-    "left.idle": "{count:run} of an earlier plan that this one has no use for: in trials.csv alone",
-    "left.untested": "{count:confirming run} without a finite test −ELBO: in no mean of test "
-    "figures",
-    "left.pairs": "{count:matched pair} without both runs complete: in no difference",
-    "left.pictureless": "{count:trained model} without pictures in the runs folder: not among "
-    "the pictures",
-    "left.pictureless_all": "{count:trained model} without pictures in the runs folder (all of "
-    "them): not among the pictures",
-    "front.volume": "Hypervolume: {volume} {unit}, the area between the front and the reference "
-    "point ({first} {first_worst}, {second} {second_worst}), which has the largest values of the "
-    "complete trials. Another study has another reference point, so no two such areas can be "
-    "compared",
-    "pairs.over_seeds": f"Mean difference {{mean:±}} nats per image over {{mean:seed}}. "
-    f"{_LOWER}. {{test:procedure}}: {_P}",
-    "pairs.over_settings": f"Mean difference {{mean:±}} nats per image over "
-    f"{{mean:configuration}}, the seeds of each averaged first. {_LOWER}. {{test:procedure}}: "
-    f"{_P}",
-    "pairs.few": f"Mean difference {{mean}} nats per image. {_LOWER}. It takes 3 for an interval "
-    "and a test",
-    "pairs.incomplete": "{count:pair} without both runs complete, left out",
-    "pairs.not_listed": "{count:more pair} not listed here",
-    # ---- values of parameters ----
-    "value.is": "{parameter} = {value}",
-    "value.below": "{parameter} < {below}",
-    "value.above": "{parameter} > {above}",
-    "value.among": "{parameter} = {values}",
-    "hole.below": f"All {{trials:trial}} with {{parameter}} < {{below}} {_HOLE}",
-    "hole.above": f"All {{trials:trial}} with {{parameter}} > {{above}} {_HOLE}",
-    "hole.both": f"All {{trials:trial}} with {{parameter}} < {{below}} or {{parameter}} > "
-    f"{{above}} {_HOLE}",
-    # ---- above the answer, and beside its table ----
-    "notice.subset": "Every figure here is of {title}: a small part of the data set. None of "
-    "them can be compared with published figures for the whole of it",
-    "notice.confirming": "Interim report: the search is over, its confirmation is not; figures "
-    "will change",
-    "notice.one_ended": "Interim report: {ended:trial}[ of {planned}] has ended; figures will "
-    "change",
-    "notice.ended": "Interim report: {ended:trial}[ of {planned}] have ended; figures will change",
-    "notice.grey": "The targets are grey levels under a Bernoulli likelihood, which is no "
-    "density there: its −ELBO ranks these trials among themselves and means nothing in absolute "
-    "terms",
-    "notice.deterministic": "The code is deterministic, without rate and ELBO: what is called "
-    "−ELBO here is the distortion alone",
-    "note.best_itself": "{title} is the best configuration itself: the two rows show the same runs",
-    "note.trial_itself": "{title} is trial {trial} itself: the two rows show the same runs",
-    "note.differs": "{title}: {why}",
-    "note.printed": "{title}, as its source printed it: {published}. Another run, of which no "
-    "seeds are known",
-    "note.failed": "{title}: every run failed",
-    "note.published": f"{_PUBLISHED}[. It stands beside {{titles:quoted}}, with the same k]",
-    "note.published_apart": f"{_PUBLISHED}. {{why}}",
-    "differs.deterministic": "a deterministic code has no rate and no ELBO",
-    "differs.protocol": "{part} {here}, not {there}",
-    "differs.not_recorded": "{part} not recorded, not {there}",
-    "differs.recorded": "{part} {here}, not recorded",
-    "differs.samples": "its IW-NLL has k = {here} samples, not {there}; a larger k alone lowers it",
-    "differs.no_figure": "no run of it has one",
-    "published.other_data": "No published figure stands beside them: those at hand are of MNIST "
-    "with its {images} test images, and the data are {data}",
-    "published.none": "No published figure stands beside these: {why}",
-    "unpublished.grey": "they are of binary targets, and these are grey levels",
-    "unpublished.likelihood": "they are of a Bernoulli likelihood, and this is {likelihood}",
-    "unpublished.no_weighted": "no run has an importance-weighted NLL",
-    "unpublished.samples": "k = {samples} here; the published figures use {published}",
-    # ---- tables ----
-    "table.samples": "importance-weighted NLL with k = {samples}",
-    "table.estimator": "importance-weighted NLL (IW-NLL) with k = {samples} samples per image",
-    "table.confirmed_pairs": "p (Holm): of the same t, [times the {looks} numbers of seeds that "
-    "the race could end with, ]after Holm's correction for {pairs:pair} of confirmed "
-    "configurations, because the first was chosen among them; two can be told apart where it is "
-    "at most {rate}",
-    "table.classifier": f"{PICTURES}, by a classifier of these targets that is right on "
-    f"{{accuracy}} % of the test images",
-    "table.no_fid": "There is no FID, because it needs {least} test images, more than the "
-    "classifier has features, and there are {images}",
-    "table.left_out": "Left out, because no trial has it where the others are good: {left}",
-    "table.left_out_complete": "Left out, because no complete trial has it where the others are "
-    "good: {left}",
-    "table.more_failed": "{count} more failed ({kinds:counts})",
-    "components.further": "{count:further component}, all lighter, not shown",
-    "components.further_alike": "{count:further component}, all of equal weight, not shown",
-    "components.purity": "If each component stood for the class that it serves most, {purity} % "
-    "of the images would be put into their class (all classes weighted alike)",
-    # ---- below plots ----
-    "plot.missing": "{count:plot} not drawn, and why",
-    "plot.by_trial": "Drawn by trial {trial}",
-    "plot.by_run": "Drawn by a confirmation run of trial {trial}",
-    "plot.same_training": "{others:quoted} has the same training as “{first}”, so it is not "
-    "drawn a second time",
-    "plot.several_same_training": "{others:quoted} have the same training as “{first}”, so they "
-    "are not drawn a second time",
-    "plot.importance": "How far the values of a parameter among the best {best} differ from "
-    "those among all {trials} complete and pruned trials (PED-ANOVA, Watanabe et al. 2023), as "
-    "shares of the sum",
-    "plot.epoch": "Every trial at epoch {epoch}, the last that all of them reached, so that "
-    "stopped and complete trials are compared alike",
-    "plot.failed": "Not drawn: {failed:failed trial}",
-    "plot.short": "Not drawn: {short:trial} stopped before that epoch",
-    "plot.failed_and_short": "Not drawn: {failed:failed trial} and {short:trial} stopped before "
-    "that epoch",
-    "plot.left_out": "Left out: {left}, never tried where the other parameters are good, so "
-    "nothing can be said",
-    "plot.left_out_complete": "Left out: {left}, never tried to the end where the other "
-    "parameters are good, so nothing can be said",
-    "plot.volume": "The area between the front and the reference point ({first} {first_worst}, "
-    "{second} {second_worst}), as trials became complete",
-    "plot.threshold": "What is at most {threshold} nats carries next to nothing",
-    "plot.neighbours": "A model that copies has samples much nearer than test images are, whose "
-    "median distance to the training images is {usual}",
-    # ---- how it was made ----
-    "method.samples": "with k = {samples} samples per image. Figures with another k are not "
-    "comparable",
-    "method.active": "A latent unit is **active** when the variance of its posterior mean over "
-    "images exceeds {threshold}",
-    "method.beta": "**β** weighs the rate in nats per image against the distortion summed over "
-    "all D = {height} × {width} × {channels} = {size} sub-pixels of an image. In a loss that "
-    "averages −log p(x|z) over sub-pixels the same model has the weight β/D: β = 1 here is "
-    "{weight:short} there[, and the β = {best} of the best configuration is {best_weight:short}]",
-    "method.beta_unknown": "**β** weighs the rate in nats per image against the distortion "
-    "summed over all D = H·W·C sub-pixels; in a loss that averages over sub-pixels the same "
-    "model has the weight β/D",
-    "method.gaussian": f"With σ² = {{scale}}, {_SCALE} squared error per sub-pixel + β·KL "
-    f"(2σ²β/D){_OF_BEST}",
-    "method.laplace": f"With b = {{scale}}, {_SCALE} absolute error per sub-pixel + β·KL "
-    f"(bβ/D){_OF_BEST}",
-    "sheet.static": f"{_SHEET} each pixel drawn once, black or white",
-    "sheet.dynamic": f"{_SHEET} each pixel drawn black or white, as in one epoch",
-    "sheet.grey": f"{_SHEET} grey levels",
-    "sheet.colours": f"{_SHEET} colours",
-    # ---- checks ----
-    "check.planned": "{warning}",
-    "check.no_range": "no range and no list of numbers was searched",
-    "check.pile": "{count} of the best {top} trials, and {near} of all {ranked}, have "
-    "{parameter} within 5 % of its {bound} bound[. Search beyond: {option}]",
-    "check.pile_at_upper": "{count} of the best {top} trials, and {near} of all {ranked}, have "
-    "{parameter} = {end}, the largest that it may have[. Search beyond: {option}]",
-    "check.pile_at_lower": "{count} of the best {top} trials, and {near} of all {ranked}, have "
-    "{parameter} = {end}, the smallest that it may have[. Search beyond: {option}]",
-    "check.winner_at_end": "the winner has {parameter} = {value}, at the {bound} end[, {end}]",
-    "check.settled": "whether beyond is better cannot be told, because the search has settled "
-    "there",
-    "check.beyond_unknown": "whether beyond is better cannot be told",
-    "check.grown": "the search widened {parameter} {way} to {end} from trial {trial} on",
-    "check.few_ranked": "{trials:trial} that can be ranked, too few to tell",
-    "check.few_have": "too few trials have {parameters}",
-    "check.inside": "the best {best} trials pile up at no end, and the winner lies at none",
-    "check.few_together": "fewer than {least} trials reached an epoch together, too few to tell",
-    "check.gain": "the last third of {trials:complete trial} lowered the best value by {gain} nats",
-    "check.gain_at_epoch": "the last third of {trials:trial} at epoch {epoch} lowered the best "
-    "value by {gain} nats",
-    "check.spread_unknown": "the spread over seeds is not known",
-    "check.seeds_vary": "seeds vary by {spread}",
-    "check.seeds_hide": "seeds vary by {spread} and all trials by {among} (standard deviations), "
-    "too little more to tell",
-    "check.none_confirmed": "no configuration was confirmed with two seeds or more",
-    "check.variation": "seeds vary by {spread} nats, {trials:trial} by {among}, the best {best} "
-    "of them by {among_best} (standard deviations[ at epoch {epoch}])",
-    "check.no_pruner": "the study prunes nothing",
-    "check.no_rung": "no trial has reached a rung",
-    "check.few_curves": "fewer than {least} complete trials to replay",
-    "check.replayed": "{stopped} of the best {best} trials, replayed[ with {setting} = {present}]",
-    "check.rung_ranks": "at epoch {epoch}, where {stopped} of {reached:trial} stopped, ranks "
-    "correlate with those at the end by {correlation:±} over {complete:complete trial}",
-    "check.rung_unranked": "at epoch {epoch}, where {stopped} of {reached:trial} stopped, ranks "
-    "cannot be compared with those at the end over {complete:complete trial}",
-    "check.late": "trial {trial}, {rank} of {reached} at epoch {rung} and trained to its end, "
-    "came {ahead:size} nats {ahead:before|behind} the winner",
-    "check.late_within": "trial {trial}, {rank} of {reached} at epoch {rung} and trained to its "
-    "end, came {ahead:size} nats {ahead:before|behind} the winner, which is within what seeds "
-    "vary",
-    "check.none_stopped": "none stopped there",
-    "check.none_late": "none of the paused was trained to its end",
-    "check.no_seeds": "no run with a fresh seed was trained",
-    "check.seeds_so_far": "{complete} of {planned} are complete, and none failed",
-    "check.seeds_trained": "all {runs} did",
-    "check.seeds_of": "{title}: {failed} of {planned}",
-    "seeds.failed": "{failed} of {planned:new seed} {kind:verb} at [epoch {epoch}][epochs "
-    "{first} to {last}]",
-    "check.few_tested": "fewer than two configurations were tested",
-    "check.orders": "on validation trials {validation:<}, on test trials {test:<}",
-    "check.better_on_test": "trial {trial} is better on test by more than seeds vary",
-    "check.no_interval": "fewer than three seeds give no interval",
-    "check.no_order": "seeds do not tell the confirmed trials apart on validation, so no order "
-    "is to hold",
-    "check.open_on_test": "trial {trial} is behind the best by more than seeds vary on "
-    "validation, and not on test",
-    "check.behind_on_both": "{trials:trial} behind the best by more than seeds vary on both",
-    "check.no_late_gain": "no confirmed run has enough epochs",
-    "check.late_gain": "the last tenth of their epochs lowered the best value by {gain} nats on "
-    "average over {runs:run}",
-    "check.longer": "with more epochs the best is {gap:size ±} nats {gap:above|below} itself on "
-    "test",
-    "check.rate_falls": "the learning rate falls to 0 at the end, so that every run ends flat, "
-    "learned out or not",
-    # ---- what to do ----
-    "advice.search_on": "Search on: {command:code}",
-    "advice.no_wider": "No value lies beyond, so there is nothing to widen",
-    "advice.widen": "Widen the range and search on: {command:code}",
-    "advice.widen_anew": "Search further in a new study: {command:code}",
-    "advice.cannot_train": "First do what the answer says: no trial can be trained as it is",
-    "advice.nothing_to_confirm": "First do what the answer says: there is nothing to confirm",
-    "advice.confirm": "Confirm {top} configurations with {seeds} fresh seeds each: {command:code}",
-    "advice.finish": "Let the study finish: {command:code}",
-    "advice.finish_confirming": "Let the study finish, which confirms them: {command:code}",
-    "advice.mend_seeds": "First mend what made new seeds fail",
-    "advice.without_pruner": "Search on without the pruner: {command:code}",
-    "advice.pause_later": "Pause later, and search on: {command:code}",
-    "advice.train_late": "Train the paused ones that fell most to their end[, or pause later "
-    "({option})]: {command:code}",
-    "advice.train_beside": "Train the best for twice as long beside it: {command:code}",
-    "advice.train_longer": "Train longer: {command:code}",
-    "remedy.diverged": "Search a lower `learning_rate`, or limit the gradient with `clip_norm`; "
-    "with bf16, try `--precision float32`",
-    "remedy.out_of_memory": "Search smaller networks or a smaller `batch_size`, or give fewer "
-    "`--lanes`",
-    "remedy.crashed": "The study's log has what the workers said last; fewer `--workers` take "
-    "less memory",
-    "remedy.timed_out": "Give a longer `--trial-timeout`, or search smaller networks",
-    "remedy.error": "Mend what the message names, then search on under another name",
-    "remedy.collapsed": "Search a smaller `beta`, raise it slowly (`warmup_epochs`), or leave "
-    "some rate free (`free_nats`)",
-    "remedy.unfinished": "Give a larger budget, such as more `--trials`, or `--set "
-    "pruner.name=none --extend`[. A trial that ends within its warm-up, up to {warmup:epoch}, "
-    "has no value: keep `warmup_epochs` below `epochs`]",
-}
-"""Id of a statement → its template."""
-
-QUESTIONS: dict[str, str] = {
-    "plan": "Are data and settings what they are meant to be?",
-    "bounds": "Are the best configurations inside the searched ranges?",
-    "levelled_off": "Has the search levelled off?",
-    "seeds": "Do configurations differ by more than seeds?",
-    "pruner": "Would the pruner have stopped the winners?",
-    "new_seeds": "Did every new seed train?",
-    "on_test": "Does the validation optimum hold on test?",
-    "learned_out": "Are the confirmed runs learned out?",
-}
-"""Id of a check → what it asks."""
-
-VERBS = {
-    "diverged": "diverged",
-    "crashed": "crashed",
-    "timed_out": "timed out",
-    "out_of_memory": "ran out of memory",
-}
-"""Class of a failure → what a run did; of any other class it failed."""
-
-PROCEDURES = {"t": "Student's t for pairs", "wilcoxon": "Wilcoxon's signed-rank test"}
-"""Id of a test of matched pairs → its name."""
 
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
 _FIELD = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
@@ -612,7 +124,6 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "size ±": lambda figure: with_interval(figure.turned if figure.value < 0 else figure),
     "short": lambda figure: format(Decimal(f"{figure.value:.3g}"), ",f"),
     "share": format_share,
-    "n": lambda figure: f"{figure.n:,}",
 }
 """What may stand after the colon of a field → how it writes a value in which nothing needs
 escaping.
@@ -639,15 +150,13 @@ class _Writer(string.Formatter):
             case "":
                 return self._text(value)
             case "<":
-                return self._text(
-                    " < ".join(map(str, value[:5])) + (" < …" if len(value) > 5 else "")
-                )
+                first = " < ".join(map(str, value[:5]))
+                return self._text(f"{first} < …" if len(value) > 5 else first)
             case "p" | "least":
-                return f"{'= ' if form == 'p' and value >= 1e-4 else ''}{self._text(format_least(value))}"  # noqa: E501
+                sign = "= " if form == "p" and value >= 1e-4 else ""
+                return f"{sign}{self._text(format_least(value))}"
             case "quoted":
                 return join_and([f"“{self._text(part)}”" for part in value])
-            case "and":
-                return join_and([*map(self._text, value)])
             case "or":
                 return " or ".join(map(self._text, value))
             case "code":
@@ -676,12 +185,13 @@ def with_interval(figure: Figure) -> str:
     """Return `98.12 ± 0.31`; an interval that is not symmetric by its ends; the mean alone where
     there is none.
     """
-    mean, digits = format_number(figure.value, figure.digits or 2), figure.digits or 2
-    if figure.low != figure.low:
+    digits = figure.digits or 2
+    mean, low, high = (
+        format_number(value, digits) for value in (figure.value, figure.low, figure.high)
+    )
+    if is_missing(figure.low):
         return mean
     below, above = figure.value - figure.low, figure.high - figure.value
     if abs(below - above) > 1e-6 * (above + below):
-        return (
-            f"{mean} ({format_number(figure.low, digits)} to {format_number(figure.high, digits)})"
-        )
+        return f"{mean} ({low} to {high})"
     return f"{mean} ± {format_number((below + above) / 2, digits)}"

@@ -59,8 +59,8 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
     title = join_and(names) if len(names) <= 3 else plural(len(names), "study", "studies")
     blocks, figures = [heading(f"{escape(title)} side by side", 1), *_introduction(groups)], {}
     for number, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
-        blocks += [heading(escape(title)), *_why_apart(group, groups[0], titles[0])]
-        blocks += [protocol_words(group[0]), *leader_sentence(group), _table(group)]
+        blocks += [heading(escape(title)), protocol_words(group[0])]
+        blocks += [*leader_sentence(group), _table(group)]
         figure, file = side_by_side(group), f"studies_{number}.png"
         if figure is not None:
             figures[file] = figure
@@ -154,22 +154,6 @@ def _introduction(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     return [*interim, sentence]
 
 
-def _why_apart(
-    group: Sequence[StudySummary], first: Sequence[StudySummary], title: str
-) -> list[str]:
-    """Say why a table stands apart from the first."""
-    if group is first:
-        return []
-    here, other = group[0].protocol, first[0].protocol
-    differing = _differing(here, other)
-    parts = [
-        f"{PROTOCOL[part]} (here {_part(here, part)}, there {_part(other, part)})"
-        for part in differing
-    ]
-    why = f"it differs in {join_and(parts)}" if parts else "which images it has was not recorded"
-    return [f"Kept apart from “{escape(title)}”, for {why}."]
-
-
 def _differing(*protocols: Mapping[str, str]) -> list[str]:
     """Return the parts in which these protocols are not all the same."""
     return [part for part in PROTOCOL if len({protocol.get(part) for protocol in protocols}) > 1]
@@ -205,9 +189,7 @@ def leader_sentence(group: Sequence[StudySummary]) -> list[str]:
         rest = "The other interval lies" if len(others) == 1 else "The other intervals lie"
         return [f"{sentence} {rest} above its own."]
     names = join_and([f"{escape(study.name)} ({format_interval(study.test)})" for study in near])
-    fewest = min(study.test.n for study in (leader, *near))
-    few = {1: "one seed gives no interval", 2: "two seeds give no interval"}
-    why = few.get(fewest, "the intervals overlap")
+    why = "the intervals overlap, or there are fewer than three seeds"
     return [f"{sentence} That it is better than {names} is not settled: {why}."]
 
 

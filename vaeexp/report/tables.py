@@ -1,12 +1,9 @@
-"""Tables: best trials, the front, confirmed configurations, matched pairs, components of the best
-mixture; and their chapter.
-"""
+"""Tables: best trials, the front, confirmed configurations and matched pairs; their chapter."""
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from sweeps.results import MANY, MOST_LOST, Dropped, Interval, Race
@@ -14,13 +11,11 @@ from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.report.by_parameter import described, parameter_tables
 from vaeexp.report.findings import pair_caveats
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
-from vaeexp.report.sentences import Block, Words, bullets, joined, markdown
+from vaeexp.report.sentences import Block, bullets, joined, markdown
 from vaeexp.results.front_view import FrontView
-from vaeexp.results.plan import PROTOCOL
-from vaeexp.results.slow_learners import late_trials
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import component_order, heaviest, row_names, with_best_epoch
+from vaeexp.results.tables import with_best_epoch
 from vaeexp.results.tested_settings import ERROR_RATE, PairComparison, TestedSetting, WinnerMargin
 from vaeexp.words import (
     format_configuration,
@@ -36,16 +31,8 @@ from vaeexp.words import (
 )
 
 TOP = 10
-SHOWN = 50
-"""Pairs that are listed; all are in trials.csv."""
-_NAMED = 0.1
-"""Share of a class from which a component is said to serve it."""
-_CLASSES = 6
-
 Column = tuple[str, Callable[[TestedSetting], str]]
 """Title, and how a cell is made from a configuration."""
-Figures = Literal["validation", "test", "other"]
-"""Of which images the figures of a table are; `other` is no −ELBO at all."""
 
 
 def ranked_table(view: StudyView) -> str:
@@ -117,7 +104,7 @@ def confirmed_table(view: StudyView) -> str:
     """
     search = view.trials[~view.trials["repeat"]].set_index("number")["objective"]
     margins = {margin.source_trial: margin for margin in view.retrained.margins}
-    shape, race = view.plan.recorded("data").get("image_shape") or [1], view.retrained.race
+    race = view.retrained.race
     columns: list[Column] = [
         ("trial", lambda setting: str(setting.source_trial)),
         ("seeds", lambda setting: setting.seeds),
@@ -137,14 +124,6 @@ def confirmed_table(view: StudyView) -> str:
             ("p (Holm)", lambda setting: _p_holm(margins.get(setting.source_trial or 0)))
         )
     columns += [on_test("iw_nll"), *RATE_AND_DISTORTION]
-    if shape[0] > 1:
-        size = math.prod(shape)
-        columns.append(
-            (
-                "nats per sub-pixel",
-                lambda setting: format_number(setting.test("neg_elbo").mean / size, 4),
-            )
-        )
     if any(setting.test("bits_per_dimension").n for setting in view.confirmed):
         columns.append((METRICS["bits_per_dimension"].label, mean_on_test("bits_per_dimension")))
     lost = [setting for setting in view.retrained.untrained if setting.baseline is None]
@@ -166,9 +145,7 @@ def _with_reach(interval: Interval) -> str:
 
 
 def paired_tables(view: StudyView) -> list[Block]:
-    """Return for each two compared values the pairs and their mean difference; then what limits
-    these comparisons.
-    """
+    """Return for each two compared values the differences; then what limits these comparisons."""
     blocks = [
         block for comparison in view.pairs if len(comparison.pairs) for block in _paired(comparison)
     ]
@@ -176,26 +153,10 @@ def paired_tables(view: StudyView) -> list[Block]:
 
 
 def _paired(comparison: PairComparison) -> list[Block]:
-    pairs = comparison.pairs.sort_values(["source_trial", "seed_index"])
-    columns = (f"objective.{comparison.first}", f"objective.{comparison.second}", "difference")
-    rows = [
-        [
-            f"{row['source_trial']:.0f}",
-            f"{row['seed_index']:.0f}",
-            *(format_number(row[name]) for name in columns),
-        ]
-        for _, row in pairs.head(SHOWN).iterrows()
-    ]
-    first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
-    titles = [f"{first} val −ELBO", f"{second} val −ELBO", f"{second} − {first}"]
-    listed = table(["configuration of trial", "seed index", *titles], rows, right=range(5))
-    return [_by_configuration(comparison, titles[-1]), listed, joined(difference(comparison))]
-
-
-def _by_configuration(comparison: PairComparison, difference: str) -> str:
     """Return a row for each configuration, the winner first: its place in the search, how far
-    behind it is, and the difference.
+    behind it is, and the difference; then the mean difference.
     """
+    first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
     header = [
         "configuration of trial",
         "found with",
@@ -211,142 +172,34 @@ def _by_configuration(comparison: PairComparison, difference: str) -> str:
             f"{own.epochs:,}{'' if own.complete else ', stopped'}",
             *(format_number(own.behind), str(own.interval.n), format_interval(own.interval)),
         ]
-        for own in comparison.by_configuration[:SHOWN]
+        for own in comparison.by_configuration
     ]
-    return table([*header, difference], rows, right=range(7))
+    listed = table([*header, f"{second} − {first}"], rows, right=range(7))
+    return [listed, joined(difference(comparison))]
 
 
 def difference(comparison: PairComparison) -> list[Statement]:
     """Return the mean difference of matched pairs, how sure it is, in how many the second value is
-    lower, and which pairs are not listed.
+    lower, and how many pairs lack a run.
     """
     interval, pairs = comparison.interval, comparison.pairs
-    kind = "over_settings" if comparison.configurations > 1 else "over_seeds"
+    several = comparison.configurations > 1
     mean = say(
-        "pairs.few" if math.isnan(comparison.p) else f"pairs.{kind}",
+        "pairs.mean",
         parameter=parameter_label(comparison.parameter),
         first=format_value(comparison.first),
         second=format_value(comparison.second),
         mean=Figure.of(interval),
+        seeds=None if several else interval.n,
+        settings=interval.n if several else None,
         lower=int((pairs["difference"] < 0).sum()),
         pairs=len(pairs),
         test="t" if interval.n < MANY else "wilcoxon",
         p=comparison.p,
         p_holm=comparison.p_holm,
     )
-    rest = {"incomplete": comparison.incomplete, "not_listed": len(pairs) - SHOWN}
-    return [mean, *(say(f"pairs.{name}", count=count) for name, count in rest.items() if count > 0)]
-
-
-def late_table(view: StudyView) -> list[str]:
-    """Return the paused trials that were trained to their end, and what their distance to the
-    winner is; empty without one.
-    """
-    found = late_trials(view)
-    if not found:
-        return []
-    trials = view.search
-    rows = [
-        [
-            f"{late.number}",
-            f"{late.rank:,} of {late.reached:,} at epoch {late.rung}",
-            *(format_number(late.at_rung), format_number(late.value), _with_reach(late.ahead)),
-            _configuration(view, trials[trials["number"] == late.number].iloc[0]),
-        ]
-        for late in found
-    ]
-    header = [
-        "trial",
-        "rank when paused",
-        "val −ELBO when paused",
-        "val −ELBO",
-        f"before trial {found[0].winner}",
-    ]
-    return [narrow_tables([*header, "configuration"], rows, right=range(5)), _LATE]
-
-
-_LATE = (
-    "Before the winner: its validation −ELBO minus that of the run, above 0 where the paused "
-    "trial is better. In brackets, by how much two runs of one configuration differ at most, at "
-    "5 % for all these rows together (Student's t with the spread of the confirmed seeds)."
-)
-
-
-def component_table(view: StudyView) -> list[Block]:
-    """Return a row per component of the best mixture prior, as `heaviest` orders them, and how well
-    components tell classes apart.
-
-    Empty without a mixture or without classes.
-    """
-    best = view.best_with("component_classes")
-    if best is None:
-        return []
-    arrays = best[1]
-    shares = arrays["component_classes"]
-    weights = arrays["component_weights"]
-    classes = arrays["classes"].tolist()
-    rows = [
-        [
-            str(rank),
-            _percent(weights[k]),
-            _percent(np.nanmean(shares[k])),
-            _served(shares[k], classes),
-        ]
-        for rank, k in enumerate(heaviest(weights), start=1)
-    ]
-    served = f"classes of which it serves {_percent(_NAMED, 0)} or more"
-    header = ["component", "weight", "mean share of a class", served]
-    said = joined([f"Components stand {component_order(weights)}.", *component_statements(view)])
-    return [table(header, rows, right=range(3)), said]
-
-
-def component_statements(view: StudyView) -> list[Statement]:
-    """Return how many components of the best mixture are not listed, and how well components tell
-    classes apart.
-    """
-    best = view.best_with("component_classes")
-    if best is None:
-        return []
-    row, arrays = best
-    weights, names = arrays["component_weights"], row_names(row.to_frame().T)
-    share = Figure(value=100 * purity(arrays["component_classes"]), unit="%", digits=1)
-    said = say("components.purity", names, purity=share)
-    left_out = len(weights) - len(heaviest(weights))
-    if not left_out:
-        return [said]
-    kind = "further_alike" if np.allclose(weights, weights[0]) else "further"
-    return [say(f"components.{kind}", names, count=left_out), said]
-
-
-def purity(shares: np.ndarray) -> float:
-    """Return the share of images whose component's main class is theirs, classes weighted alike; of
-    shares [K, n].
-
-    The share is 1 where no component serves two classes, 1/n where all serve all alike. A class
-    with a NaN is left out.
-    """
-    present = ~np.isnan(shares).any(axis=0)
-    return float(shares[:, present].max(axis=1).sum() / present.sum())
-
-
-def _served(shares: np.ndarray, classes: list[str]) -> str:
-    """Return the names and shares of the classes that a component serves, the greatest share
-    first.
-    """
-    served = [
-        label
-        for label in np.argsort(-np.nan_to_num(shares), kind="stable")
-        if shares[label] >= _NAMED
-    ]
-    names = [
-        f"{escape(classes[label])} ({_percent(shares[label], 0)})" for label in served[:_CLASSES]
-    ]
-    more = len(served) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "") or "–"
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{format_number(100 * share, digits)} %"
+    lost = comparison.incomplete
+    return [mean, *([say("pairs.incomplete", count=lost)] if lost else [])]
 
 
 def table_chapter(view: StudyView) -> list[Block]:
@@ -368,36 +221,13 @@ def table_chapter(view: StudyView) -> list[Block]:
             continue
         introduction = section.introduction
         text = introduction if isinstance(introduction, str) else introduction(view)
-        line = protocol_line(view, section.figures)
-        inside = [text, *([line] if line else []), *made]
+        inside = [text, *made]
         blocks += (
             folded(section.title, inside)
             if section.folded
             else [heading(section.title, 3), *inside]
         )
     return blocks
-
-
-def protocol_line(view: StudyView, figures: Figures) -> Block:
-    """Return in a line what the figures of a table have in common; empty where the study has one
-    protocol alone.
-    """
-    protocol = view.plan.recorded("protocol")
-    others = view.plan.recorded("protocols").values()
-    if all(other.get(name) == protocol.get(name) for other in others for name in PROTOCOL):
-        return ""
-    parts = [protocol[name] for name in ("data", "split") if protocol.get(name)]
-    for name in ("binarisation", "likelihood", "posterior"):
-        value = protocol.get(name) or view.plan.fixed(name)
-        # The protocol at the end of the report says in full what a binarisation means.
-        parts += [f"{name} {str(value).split(' (')[0]}"] if value else []
-    if figures != "other":
-        parts.append("−ELBO at β = 1 with one posterior sample per image")
-    samples = view.plan.fixed("importance_samples") if figures == "test" else None
-    line = f"Protocol: {escape('; '.join(parts))}"
-    return (
-        (line, "; ", Words(say("table.samples", samples=samples)), ".") if samples else f"{line}."
-    )
 
 
 def _confirmed_pairs(view: StudyView) -> list[Statement]:
@@ -425,7 +255,6 @@ class Section(NamedTuple):
 
     title: str
     introduction: str | Callable[[StudyView], str]
-    figures: Figures
     make: Callable[[StudyView], Sequence[Block]]
     folded: bool = True
     """Whether a reader opens it."""
@@ -436,7 +265,6 @@ SECTIONS = (
         "Best trials of the search",
         "On validation images, in nats per image, at each trial's best epoch. Each is a single "
         "run (n = 1), which gives no interval: differences among these rows may be chance.",
-        "validation",
         lambda view: [ranked_table(view)],
     ),
     Section(
@@ -445,7 +273,6 @@ SECTIONS = (
         "nats per image. The order is that of the mean validation −ELBO of these runs, so that "
         "no test image selected anything. The luck of a seed shows on validation and on test, so "
         "that the first row is a little too good.",
-        "test",
         _confirmed,
         folded=False,
     ),
@@ -456,23 +283,9 @@ SECTIONS = (
         "with it takes part, because it was tuned for it, and then the next best. A rank counts "
         "complete trials first, then those that were promoted furthest; behind the winner is a "
         "configuration with its better value, over shared seeds.",
-        "validation",
         paired_tables,
     ),
-    Section(
-        "Paused trials, trained to their end",
-        "Those that fell most in the last epoch before their pause, each trained to its end with "
-        "its own seed, outside the search: does the pruner stop slow learners? In nats per image.",
-        "validation",
-        late_table,
-    ),
-    Section("The search by parameter", described, "validation", parameter_tables),
-    Section(
-        "Classes served by each component",
-        "On test images, of the best mixture.",
-        "other",
-        component_table,
-    ),
+    Section("The search by parameter", described, parameter_tables),
 )
 
 
@@ -494,7 +307,7 @@ def race(view: StudyView) -> list[Statement]:
         return []
     confirming = view.trials["purposes"].map(lambda purposes: "confirm" in purposes)
     ended = say(
-        f"race.{race.ended or ('goes_on' if race.looked else 'begun')}",
+        "race.ended" if race.ended else "race.goes_on",
         configurations=len(race.order),
         seeds=race.most,
         left=len(race.order) - len(race.dropped),

@@ -19,7 +19,6 @@ searches in which nothing matters is any value bad for a number, and a hole is r
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -263,21 +262,27 @@ def hole_statement(hole: NumberHole) -> Statement:
     nothing of β.
     """
     ends = {"below": hole.low, "above": hole.high}
-    known = [name for name, end in ends.items() if end is not None]
-    kind = known[0] if len(known) == 1 else "both"
     values = {
         "parameter": parameter_label(hole.parameter),
-        **{name: None if end is None else Figure(end, digits=None) for name, end in ends.items()},
+        "beyond": tuple(
+            _side(hole.parameter, name, end) for name, end in ends.items() if end is not None
+        ),
         "shared": tuple(map(_bad_statement, hole.shared)),
         "trials": hole.trials,
     }
-    return Statement(f"hole.{kind}", values)
+    return Statement("hole", values)
 
 
 def _bad_statement(bad: BadValue) -> Statement:
-    values: dict[str, Any] = {"parameter": parameter_label(bad.parameter)}
     if bad.value is not None:
-        return Statement("value.is", {**values, "value": bad.value})
+        values = {"parameter": parameter_label(bad.parameter), "values": (bad.value,)}
+        return Statement("value.among", values)
     name, end = ("below", bad.below) if bad.below is not None else ("above", bad.above)
     assert end is not None
-    return Statement(f"value.{name}", {**values, name: Figure(end, digits=None)})
+    return _side(bad.parameter, name, end)
+
+
+def _side(parameter: str, name: str, end: float) -> Statement:
+    """Say that a number lies `below` or `above` an end."""
+    values = {"parameter": parameter_label(parameter), name: Figure(end, digits=None)}
+    return Statement(f"value.{name}", values)

@@ -2,7 +2,7 @@
 programs are made.
 
 A statement has an id, named values and the rows that they come from. Its words are a template of
-`vaeexp.report.sentences`.
+`vaeexp.report.templates`.
 """
 
 import math
@@ -53,7 +53,7 @@ class Statement:
     """One finding."""
 
     id: str
-    """Of its template in `sentences.TEMPLATES`."""
+    """Of its template in `templates.TEMPLATES`."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """By name: a `Figure`, a text, a whole number, a configuration (a mapping of settings), another
     statement, a tuple of such; None where there is none.

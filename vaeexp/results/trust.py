@@ -47,7 +47,7 @@ class Check:
     """One question about a study, with its answer."""
 
     id: str
-    """Of its question in `vaeexp.report.sentences.QUESTIONS`."""
+    """Of its question in `vaeexp.report.templates.QUESTIONS`."""
     verdict: CheckVerdict
     found: Statements
     """The answer."""

@@ -137,8 +137,8 @@ def test_the_plan_shows_nine_images_and_writes_nothing_else(options, tmp_path, m
     monkeypatch.chdir(tmp_path / "here")
     said = planned(options, show=True)
     assert (
-        "smoke-images.png  9 of the 120 training images as the models are given them: each pixel "
-        "drawn once" in said
+        "smoke-images.png  9 of the 120 training images as the models are given them "
+        "(binarisation static)" in said
     )
     with Image.open("smoke-images.png") as image:
         assert image.info["Software"].startswith("vaeexp")

@@ -86,8 +86,7 @@ def test_the_report_shows_the_sheet_under_its_data_and_needs_no_data(results, no
     assert '<img src="training_images.png"' in data
     training = with_sheet.study.provenance["data"]["train"]
     said = (
-        f"9 of the {training:,} training images as the models are given them: each pixel drawn "
-        "once, black or white."
+        f"9 of the {training:,} training images as the models are given them (binarisation static)."
     )
     assert said in data
     assert figures["training_images.png"].axes

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from report_text import draw_only
 from synthetic_study import make_results, part, texts, write_pictures
 
-from vaeexp.plots import CHAPTERS, PLOTS
+from vaeexp.plots import PLOTS
 from vaeexp.plots.latent import (
     CLASS_COLOURS,
     aggregate_posterior,
@@ -14,10 +13,7 @@ from vaeexp.plots.latent import (
     latent_map,
     rate_per_dimension,
 )
-from vaeexp.report import chapters
 from vaeexp.report.chapters import reading
-from vaeexp.report.sentences import written
-from vaeexp.report.tables import component_table, purity
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import COMPONENTS, read_arrays
 from vaeexp.training.checkpoint import save_arrays
@@ -147,10 +143,6 @@ def test_what_a_run_recorded_decides_over_a_default(tmp_path):
         assert "in the order of the model, because all have the same weight." in reading(
             PLOTS[name], view
         )
-    assert any(
-        "Components stand in the order of the model" in block
-        for block in map(written, component_table(view))
-    )
     axes = PLOTS["rate_per_dimension"].draw(view).axes[0]
     used = int((view.best_with("rate_per_dimension")[1]["rate_per_dimension"] > 2).sum())
     assert axes.get_legend().get_texts()[0].get_text() == f"above 2 nats ({used})"
@@ -204,36 +196,10 @@ def test_many_components_many_classes_and_missing_ones():
     assert [text.get_text() for text in axes.texts].count("–") == 4
 
 
-def test_purity_runs_from_chance_to_one():
-    assert purity(np.eye(4)) == 1
-    assert purity(np.eye(7, 4)) == 1, "components that serve nothing do no harm"
-    assert purity(np.full((3, 4), 1 / 3)) == pytest.approx(1 / 4)
-    assert purity(np.array([[0.8, 0.3], [0.2, 0.7]])) == pytest.approx(0.75)
-    assert purity(np.array([[0.8, 0.3, np.nan], [0.2, 0.7, np.nan]])) == pytest.approx(0.75)
-
-
-def test_the_table_names_the_classes_that_a_component_serves(results, monkeypatch):
-    draw_only(monkeypatch, {"The latent space": CHAPTERS["The latent space"]})
-    arrays = StudyView(results).best_with("component_classes")[1]
-    shares, weights = arrays["component_classes"], arrays["component_weights"]
-    first = int(np.argmax(weights))
-    lines = "\n".join(map(written, component_table(StudyView(results)))).splitlines()
-    assert len([line for line in lines if line.startswith("|")]) == 2 + len(weights)
-    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
-    assert cells[:2] == ["1", f"{100 * weights[first]:.1f} %"]
-    best = int(np.argmax(shares[first]))
-    assert cells[3].startswith(f"{best} ({100 * shares[first, best]:.0f} %)")
-    assert f"{100 * purity(shares):.1f} %" in lines[-1]
-    text, figures, _ = chapters.compose(StudyView(results))
-    assert "\n\n".join(map(written, component_table(StudyView(results)))) in text
-    assert {"rate_per_dimension.png", "component_classes.png"} <= figures.keys()
-
-
-def test_without_arrays_there_is_neither_figure_nor_table(results, tmp_path):
+def test_without_arrays_there_is_no_figure(results, tmp_path):
     bare = part(results, results.trials.assign(folder=None))
     assert PLOTS["rate_per_dimension"].draw(StudyView(bare)) is None
     assert PLOTS["component_classes"].draw(StudyView(bare)) is None
-    assert component_table(StudyView(bare)) == []
     (tmp_path / "evaluation.npz").write_bytes(b"PK")
     assert read_arrays(tmp_path) == read_arrays(None) == {}
     for name in ("rate_per_dimension", "component_classes"):

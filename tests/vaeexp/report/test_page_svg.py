@@ -101,13 +101,6 @@ def test_lines_say_their_row():
     assert np.allclose(np.array(ends, float)[:2, 1], wanted[:2], atol=0.02)
 
 
-def test_a_wrong_number_of_rows_is_an_error():
-    figure, axes = plotted()
-    mark_trials(ROWS[:-1], axes.scatter(X, Y))
-    with pytest.raises(ValueError, match="zip"):
-        inline_svg(figure, "plot")
-
-
 @pytest.mark.parametrize("count", [MOST_MARKED, MOST_MARKED + 1, 20_000])
 def test_many_points_become_one_picture(count):
     figure, axes = plotted()

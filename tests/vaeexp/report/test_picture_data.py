@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_read_is_left_out_and_counted(view, content):
     path.write_bytes(whole[:-20] + bytes(20) if content == "damaged" else content)
     data = data_of(view)
     assert set(data["rows"]) == set(sheets) - {first}
-    assert any(note.startswith("1 file of pictures cannot be read") for note in data["notes"])
+    assert any("they cannot be read" in note for note in data["notes"])
 
 
 def test_the_best_trials_stand_in_a_page_without_room_for_all(view, monkeypatch):
@@ -97,10 +97,7 @@ def test_the_best_trials_stand_in_a_page_without_room_for_all(view, monkeypatch)
     data = data_of(view)
     order = [row for row in ordered_trials(view)["row"] if row in sheets]
     assert list(data["rows"]) == order[:4]
-    assert (
-        f"Pictures of 4 of {len(sheets)} runs stand in this page, of the best ones."
-        in data["notes"]
-    )
+    assert f"Pictures of 4 of {len(sheets)} runs stand in this page" in data["notes"][0]
 
 
 def test_the_front_stands_first_with_two_objectives(tmp_path):

@@ -190,9 +190,7 @@ def test_a_search_that_has_hardly_begun(trials):
         compose(thin)
     complete = len(thin.front.complete)
     assert complete == trials
-    assert [statement.id for statement in use(thin)] == [
-        "use.front_of_one" if complete else "use.no_trial"
-    ]
+    assert [statement.id for statement in use(thin)] == ["use.front" if complete else "use.nothing"]
     assert draw_hypervolume(thin) is None
     assert (draw_front(thin) is None) == (complete == 0)
     assert (json.loads(summary_json(thin))["front"]["hypervolume"] is None) == (complete == 0)

@@ -15,7 +15,6 @@ from scipy.stats import binom, spearmanr, t
 from synthetic_study import make_results
 
 from vaeexp.report.closing import left_out
-from vaeexp.report.tables import late_table
 from vaeexp.results.slow_learners import (
     FAIR,
     LEVEL,
@@ -81,7 +80,6 @@ def test_a_study_that_pauses_nothing_has_no_rung():
     view = StudyView(make_results())
     assert rung_ranks(view) is None
     assert late_trials(view) == []
-    assert late_table(view) == []
 
 
 @pytest.mark.parametrize(

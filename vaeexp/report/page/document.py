@@ -39,7 +39,6 @@ def page(
     *,
     drawings: Mapping[str, str] | None = None,
     data: Callable[[int], Mapping[str, Any]] | None = None,
-    large: str = "",
 ) -> str:
     """Return a whole HTML document made from a report's markdown, which opens offline, light or
     dark, of `MOST_BYTES` at most.
@@ -53,14 +52,12 @@ def page(
         drawings: file name of a picture → the SVG that stands in its place, as of `inline_svg`.
         data: returns what the script shows, as of `study_data`, in so many bytes; without it the
             page has no script.
-        large: the value in the answer that is shown in large type.
     """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     renderer.block.ruler.before("paragraph", "own_lines", _own_line, {"alt": ["paragraph"]})
     # A wide table scrolls by itself.
     renderer.add_render_rule("table_open", lambda *_: '<div class="table" tabindex="0">\n<table>\n')
     renderer.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
-    renderer.add_render_rule("code_inline", _code)
     tokens = renderer.parse(text)
     headings = _name_headings(tokens)
     inside = {
@@ -71,8 +68,7 @@ def page(
     }
     left_out = [*_put_pictures(tokens, inside, drawings or {}), *_lead_links(tokens, inside, files)]
     keep_intervals(tokens)
-    if large:
-        enlarge(tokens, large)
+    enlarge(tokens)
     colour_signs(tokens)
     tokens = lay_out(tokens, "" if data is None else LOOK)
     title = next((name_shown for tag, _, name_shown in headings if tag == "h1"), "Report")
@@ -88,7 +84,6 @@ def page(
     return f"{document}{_data_and_script(data, script, len(document.encode()), left_out)}</body>\n</html>\n"  # noqa: E501
 
 
-OPTION = re.compile(r"(?<!\S)--?\w[\w-]*")
 LOOK = '<section id="look" hidden></section>'
 """What the script fills, after the opening."""
 STYLES = ("page.css", "look.css")
@@ -140,12 +135,6 @@ def _data_and_script(
     shown = dict(data(MOST_BYTES - before - len(rest.encode()) - OF_WORDS))
     shown["left_out"] = [*shown.get("left_out", ()), *left_out]
     return f'<script type="application/json" id="study-data">{as_text(shown)}</script>\n{rest}'
-
-
-def _code(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
-    """Return code in which no line ends inside the name of an option."""
-    words = html.escape(tokens[index].content, quote=False)
-    return f"<code>{OPTION.sub(lambda found: f'<span>{found[0]}</span>', words)}</code>"
 
 
 def _navigation(headings: Sequence[tuple[str, str, str]]) -> str:

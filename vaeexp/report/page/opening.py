@@ -12,6 +12,8 @@ from markdown_it.token import Token
 NO_BREAK = "\N{NO-BREAK SPACE}"
 SIGNS = {"✓": "good", "✗": "warning", "?": "unknown"}
 """Sign of a verdict → the class that gives it its colour. The sign says the same without any."""
+_REACHED = re.compile(r"\S+(?:\s±\s\S+)?(?= nats per image)")
+"""What one gets: a mean, with its interval where it has one."""
 _VERDICT = re.compile(r"[✓✗?] (?:good|warning|cannot be said)")
 
 
@@ -26,14 +28,9 @@ def lay_out(tokens: Sequence[Token], look: str) -> list[Token]:
     if answer is not None:
         part = _after_list(before, answer)
         if part < len(before) and before[part].content.startswith("<details>"):
-            part = (
-                next(
-                    at
-                    for at in range(part, len(before))
-                    if before[at].content.startswith("</details>")
-                )
-                + 1
-            )
+            rest_of_it = range(part, len(before))
+            ends = (at for at in rest_of_it if before[at].content.startswith("</details>"))
+            part = next(ends) + 1
         if part < len(before):
             opening = [_block('<div class="opening"><div class="answer">'), *before[answer:part]]
             opening += [_block('</div><div class="first">'), *before[part:], _block("</div></div>")]
@@ -62,16 +59,15 @@ def keep_intervals(tokens: Sequence[Token]) -> None:
                 child.content = child.content.replace(" ± ", kept)
 
 
-def enlarge(tokens: Sequence[Token], value: str) -> None:
-    """Show a value in large type where the answer says what one gets."""
-    answer, value = heading_at(tokens, "Answer"), value.replace(" ± ", f"{NO_BREAK}±{NO_BREAK}")
+def enlarge(tokens: Sequence[Token]) -> None:
+    """Show the value that one gets in large type."""
+    answer = heading_at(tokens, "Answer")
     for token in [] if answer is None else tokens[answer : _after_list(tokens, answer)]:
         words = [child for child in token.children or [] if child.content]
-        if len(words) > 1 and words[0].content == "Get" and value in words[1].content:
-            shown = html.escape(words[1].content, quote=False).replace(
-                value, f'<span class="large">{value}</span>', 1
-            )
-            words[1].type, words[1].content = "html_inline", shown
+        if len(words) > 1 and words[0].content == "Get":
+            shown = html.escape(words[1].content, quote=False)
+            words[1].type = "html_inline"
+            words[1].content = _REACHED.sub(r'<span class="large">\g<0></span>', shown, count=1)
 
 
 def _colour(text: Token) -> None:
