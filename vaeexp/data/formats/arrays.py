@@ -82,7 +82,7 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     return _join(images, labels, stored, notes, scratch)
 
 
-def _names(path: Path, arrays: Iterable[str]) -> dict[str, tuple[str, str]]:
+def _names(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[str, str]]:
     """Return the names of images and labels of each part. Raises UserError where it is not clear
     what is meant.
     """
@@ -93,12 +93,20 @@ def _names(path: Path, arrays: Iterable[str]) -> dict[str, tuple[str, str]]:
             parts[part] = image_name, next((own[name] for name in labels if name in own), labels[0])
     if parts.keys() != {""} and "train" not in parts:
         remedy = "Save them anew: numpy.savez(FILE, images=…, labels=…)"
-        problem = f"got the arrays {_listed(names)}; must be named {_NPZ}, or as in Keras x_train"
+        problem = (
+            f"got the arrays {_described(arrays)}; must be named {_NPZ}, or as in Keras x_train"
+        )
         raise UserError(str(path), f"{problem}. {remedy}")
     if "" in parts and len(parts) > 1:
-        problem = f"got the arrays {_listed(names)}; must be all images, or the images of splits"
+        problem = (
+            f"got the arrays {_described(arrays)}; must be all images, or the images of splits"
+        )
         raise UserError(str(path), problem)
     return parts
+
+
+def _described(arrays: Mapping[str, np.ndarray]) -> str:
+    return _listed(f"{name} {each.dtype} {list(each.shape)}" for name, each in arrays.items())
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -236,7 +236,7 @@ def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
         ({"images": noise(2, 8, 8)}, "got 2 images"),
         (
             {"imgs": noise(9, 8, 8), "y": np.arange(9)},
-            "got the arrays imgs, y; must be named images",
+            r"got the arrays imgs uint8 \[9, 8, 8\], y int64 \[9\]; must be named images",
         ),
         (
             {"images": noise(9, 8, 8), "x_train": noise(9, 8, 8)},
