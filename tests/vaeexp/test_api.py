@@ -360,14 +360,6 @@ def test_the_best_configuration_is_at_hand(study: Study) -> None:
     assert [type(study.best_params[name]) for name in ("beta", "components")] == [float, int]
 
 
-@pytest.mark.parametrize("name", list(thin_studies()))
-def test_best_params_are_those_of_the_best_run(name: str, tmp_path: Path) -> None:
-    found = Study(StudyView(thin_studies()[name]), tmp_path)
-    assert (found.best_params is None) == (found.best is None)
-    for param, value in (found.best_params or {}).items():
-        assert found.best[f"params.{param}"] == value
-
-
 def test_a_model_needs_no_second_argument(study: Study) -> None:
     model = study.best_model()
     images = model.sample(3).mean

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from other_user import AS_OTHER_USER, needs_root
 from sealed import change_marks
 
 from sweeps.checksums import Damaged
@@ -58,10 +57,11 @@ def start(target: Path, end: str = "whole") -> subprocess.Popen:
     )
 
 
-@examples(max_examples=50)
+@examples(max_examples=25)
 @given(st.sampled_from(["numbers", "deep/words", FACTS]), st.floats(0, 1), st.integers(0, 7))
 def test_no_flipped_bit_goes_unseen(tmp_path_factory, name, share, bit):
     folder = tmp_path_factory.mktemp("kept") / "folder"
+    assert read_facts(folder) is None, "a folder that nobody made is no damage"
     make(folder)
     assert read_facts(folder) == {"made": "here"}
     content = bytearray((folder / name).read_bytes())
@@ -72,44 +72,18 @@ def test_no_flipped_bit_goes_unseen(tmp_path_factory, name, share, bit):
     assert caught.value.place == str(folder / name)
 
 
-@pytest.mark.parametrize("name", ["numbers", "deep/words", "empty", FACTS])
-@pytest.mark.parametrize("damage", ["longer", "shorter", "gone"])
-def test_no_other_length_goes_unseen(tmp_path, name, damage):
-    make(folder := tmp_path / "folder")
-    path = folder / name
-    if damage == "gone":
-        path.unlink()
-    elif damage == "longer":
-        path.write_bytes(path.read_bytes() + b" ")
-    elif path.stat().st_size:
-        path.write_bytes(path.read_bytes()[:-1])
-    else:
-        return
-    with pytest.raises(Damaged) as caught:
-        read_facts(folder)
-    assert path.name in str(caught.value)
-
-
-def test_a_folder_that_nobody_made_is_no_damage(tmp_path):
-    assert read_facts(tmp_path / "folder") is None
-
-
 def test_a_folder_of_a_higher_schema_is_refused_and_one_without_a_number_is_read(tmp_path):
     make(folder := tmp_path / "folder")
     assert json.loads((folder / FACTS).read_bytes()).items() >= MARKS.items()
     change_marks(folder / FACTS)
     assert read_facts(folder) == {"made": "here"}
     change_marks(folder / FACTS, schema=2, version="9.1")
-    words = (
-        "is stored in schema 2, and vaeexp .* Use vaeexp 9.1, which wrote it. Or set VAEEXP_CACHE "
-        "to another folder."
-    )
-    with pytest.raises(UserError, match=words) as caught:
+    with pytest.raises(UserError, match=r"is stored in schema 2.* Use vaeexp 9\.1") as caught:
         build_once(folder, read_facts, make)
     assert not isinstance(caught.value, Damaged)
 
 
-@pytest.mark.parametrize("damage", ["a bit", "an older version", "found later"])
+@pytest.mark.parametrize("damage", ["a bit", "a missing file", "found later"])
 def test_a_damaged_folder_is_made_again_with_one_line(tmp_path, caplog, damage):
     folder, made = tmp_path / "folder", []
 
@@ -121,8 +95,8 @@ def test_a_damaged_folder_is_made_again_with_one_line(tmp_path, caplog, damage):
     build_once(folder, read_facts, build)
     if damage == "a bit":
         (folder / "numbers").write_bytes(b"\1" + (folder / "numbers").read_bytes()[1:])
-    elif damage == "an older version":
-        (folder / FACTS).unlink()
+    elif damage == "a missing file":
+        (folder / "numbers").unlink()
     else:
         distrust(folder)
     with caplog.at_level(logging.WARNING):
@@ -182,28 +156,3 @@ def test_the_cache_is_the_users_unless_named(monkeypatch, tmp_path):
     assert "vaeexp" in cache_folder().parts
     monkeypatch.setenv("VAEEXP_CACHE", "~/elsewhere")
     assert cache_folder() == Path.home() / "elsewhere"
-
-
-@needs_root
-@pytest.mark.parametrize("home", [None, "/nonexistent", "read-only"])
-def test_without_a_home_the_cache_is_asked_for_and_matplotlib_uses_it(home, tmp_path):
-    """As in a container that runs under a number without a name, or as another user."""
-    (tmp_path / "read-only").mkdir(mode=0o555)
-    (tmp_path / "cache").mkdir(mode=0o777)
-    program = (
-        "from vaeexp.cache import build_once, cache_folder, spare_home\n"
-        "import os\n"
-        "from sweeps.errors import UserError\n"
-        "try:\n    build_once(cache_folder() / 'x', lambda folder: None, lambda folder: None)\n"
-        "except UserError as error:\n    print(error)\n"
-        f"os.environ['VAEEXP_CACHE'] = {str(tmp_path / 'cache')!r}\n"
-        "spare_home()\n"
-        "print(os.environ['MPLCONFIGDIR'])\n"
-    )
-    homes = [] if home is None else [f"HOME={tmp_path / home}"]
-    done = subprocess.run(
-        [*AS_OTHER_USER, *homes, sys.executable, "-c", program], capture_output=True, text=True
-    )
-    asked, used = done.stdout.splitlines()
-    assert "VAEEXP_CACHE" in asked, done.stderr
-    assert used == str(tmp_path / "cache" / "matplotlib")

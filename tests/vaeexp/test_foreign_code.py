@@ -105,7 +105,6 @@ def test_no_command_runs_the_module_of_a_run_from_elsewhere(
     said = capsys.readouterr().err
     assert ended.value.code == 2
     assert said.startswith(f"vaeexp: {run}: names the network '{module.network}'")
-    assert str(module.path) in said
     assert "--allow-code" in said
     assert said.count("\n") == 1
     assert not module.ran()
@@ -182,27 +181,6 @@ def test_a_study_that_began_here_runs_its_module(runs, module, tmp_path):
     with pytest.raises(UserError, match="names the network"):
         sampled("theirs/0", "--runs", runs)
     assert not module.ran()
-
-
-@pytest.mark.parametrize("mark", ["", "../../../../x", "0" * 32, "\0"])
-def test_a_mark_that_somebody_made_up_is_no_beginning(mark, runs, module, tmp_path):
-    (tmp_path / "x").write_text(str((runs / "journal" / "made.origin").resolve()))
-    (runs / "journal").mkdir()
-    (runs / "journal" / "made.origin").write_text(mark)
-    with pytest.raises(UserError, match="names the network"):
-        sampled("made/0", "--runs", runs)
-    assert not module.ran()
-
-
-@pytest.mark.parametrize(
-    "network", ["sys:exit", "no_such_module:Net", "__main__:Net", "mlflow.pyfunc:Net", ":", "a b:c"]
-)
-def test_modules_of_python_and_of_packages_are_code_too(network, module, tmp_path):
-    before = set(sys.modules)
-    with pytest.raises(UserError, match="names the network"):
-        check_code("a run", {"network": network}, tmp_path / "a", allow=False)
-    check_code("a run", {"network": "mlp"}, tmp_path / "a", allow=False)
-    assert not {name for name in set(sys.modules) - before if name.startswith("mlflow")}
 
 
 @pytest.mark.parametrize("field", ["loss", "prior", "likelihood", "metrics"])

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -169,17 +168,6 @@ def test_it_is_compiled_once(cache, tmp_path, monkeypatch):
         [trial(0, **PRIOR, learning_rate=1e-3, optimizer="adamax")],
         1,
     )
-
-
-def test_libraries_that_nobody_loads_are_removed(tmp_path):
-    day = 86_400
-    for name, age in (("old", 91 * day), ("kept", 89 * day)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / library._FILE).touch()
-        (tmp_path / f"{name}.lock").touch()
-        os.utime(tmp_path / name / library._FILE, (time.time() - age,) * 2)
-    library._remove_unused(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "kept.lock"]
 
 
 def test_loading_leaves_no_files_behind(cache, tmp_path, monkeypatch):
