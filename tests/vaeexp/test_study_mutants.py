@@ -30,8 +30,8 @@ HOSTILE: list[Any] = yaml.safe_load(
 )
 """Values that any entry may get."""
 _TEXTS = (
-    "!!python/object/apply:os.system [touch CODE_RAN]|2001-01-01|!!binary aGk=|!!set {a}|1e999|.nan|"
-    "0x1F|010|*a|&a [*a]|&a {b: *a}|[[[[|{{{{|'|? a\n: b|--- a|\t|\x00|%YAML 1.1|<<: {a: 1}"
+    "!!python/object/apply:os.system [touch CODE_RAN]|2001-01-01|!!binary aGk=|!!set {a}|1e999|"
+    ".nan|0x1F|010|*a|&a [*a]|&a {b: *a}|[[[[|{{{{|'|? a\n: b|--- a|\t|\x00|%YAML 1.1|<<: {a: 1}"
 )
 TEXTS = _TEXTS.split("|")
 """Text that takes the place of any piece of the file."""

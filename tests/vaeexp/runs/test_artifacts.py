@@ -187,7 +187,7 @@ def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_
     artifacts = lanes._artifacts
     artifacts._drawing.acquire()  # nothing is drawn until the next epoch is trained
     advance_all(lanes, [0, 1])
-    [group] = lanes._all()
+    [group] = lanes.groups.all()
     expected = {}
     for number, lane in group.lanes.items():
         model = artifacts._build(lane.settings.model, (1, 8, 8), "cpu")
@@ -219,7 +219,8 @@ def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_for
     values = [[each.objective for each in advance_all(lanes, [0, 1, 2])] for _ in range(3)]
     assert values[2] < values[0]
     groups = {
-        number: next(group for group in lanes._all() if number in group.lanes) for number in (0, 1)
+        number: next(group for group in lanes.groups.all() if number in group.lanes)
+        for number in (0, 1)
     }
     best = {number: group.state(number)["best"].clone() for number, group in groups.items()}
     layout = groups[0].lanes[0].layout
@@ -254,7 +255,7 @@ def test_a_repeat_keeps_its_last_weights_and_pictures_of_them(lanes_of, tmp_path
     lanes = lanes_of(group, averaged=averaged, ema_decay=0.1 if averaged else 0.0, **WORSENING)
     progress = trained(lanes, TrialSpec(number=0, params={}, seed=0, repeat=True), 2)
     assert progress[0].objective < progress[1].objective
-    [held] = lanes._all()
+    [held] = lanes.groups.all()
     lane, state = held.lanes[0], {name: tensor.clone() for name, tensor in held.state(0).items()}
     shown = lanes._artifacts._shown(lane)
     lanes.finish({0: PRUNED})
@@ -319,7 +320,7 @@ def measured(lanes, tmp_path, epochs):
     progress = trained(
         lanes, TrialSpec(number=0, params={}, seed=0, repeat=True, test=True), epochs
     )
-    lane = lanes._all()[0].lanes[0]
+    lane = lanes.groups.all()[0].lanes[0]
     [result] = lanes.finish(
         {0: Outcome(state="complete", epoch=epochs, objective=progress[0].objective)}
     )
@@ -383,7 +384,7 @@ def test_originals_show_the_classes_in_turn(lanes_of):
     lanes = admitted(lanes_of("sequential"), 1)
     [dataset], shown = (
         lanes._artifacts._datasets.values(),
-        lanes._artifacts._shown(lanes._all()[0].lanes[0]),
+        lanes._artifacts._shown(lanes.groups.all()[0].lanes[0]),
     )
     images, labels = (
         np.asarray(array) for array in (dataset.validation.images, dataset.validation.labels)

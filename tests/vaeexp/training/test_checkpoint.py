@@ -63,7 +63,7 @@ def continued(folder: Path, *, averaged: bool = False) -> tuple[int, float, Stat
     """
     lanes, artifacts = make_lanes(folder.parent, kind="sequential", every=RARELY, averaged=averaged)
     lanes.add(trial(0, epoch=EPOCHS - 1))
-    came_back = next(iter(lanes._all())).lanes[0].epoch
+    came_back = next(iter(lanes.groups.all())).lanes[0].epoch
     lanes.replay()
     value = advance_all(lanes, [0])[0].objective
     lanes.finish({0: Outcome(state="complete", epoch=EPOCHS, objective=None)})
@@ -145,7 +145,7 @@ def test_a_checkpoint_of_a_version_with_fewer_settings_goes_on(undisturbed, fold
     assert not caplog.records
     lanes, _ = make_lanes(folder.parent, kind="sequential", base=BASE.with_params({"patience": 9}))
     lanes.add(trial(0, epoch=EPOCHS - 1))
-    assert next(iter(lanes._all())).lanes[0].epoch == 0, "its trial had no patience"
+    assert next(iter(lanes.groups.all())).lanes[0].epoch == 0, "its trial had no patience"
 
 
 def rewrite(path: Path, change) -> None:
@@ -332,7 +332,7 @@ def test_a_trial_that_was_paused_goes_on_bit_for_bit(undisturbed, tmp_path):
     lanes.add(trial(0))
     values = [advance_all(lanes, [0])[0].objective for _ in range(EPOCHS - 1)]
     [left] = lanes.finish({0: Outcome(state="paused", epoch=EPOCHS - 1, objective=min(values))})
-    assert not lanes._all()[0].lanes, "its lane is free"
+    assert not lanes.groups.all()[0].lanes, "its lane is free"
     assert left.checkpoint_bytes == 2 * (tmp_path / "trial-0000" / CHECKPOINT).stat().st_size
     came_back, value, tensors = continued(tmp_path / "trial-0000")
     assert (came_back, [*values, value]) == (EPOCHS - 1, undisturbed[1])
@@ -352,7 +352,7 @@ def test_a_trial_that_is_revived_goes_on_bit_for_bit(undisturbed, tmp_path, kept
         trial(7, epoch=EPOCHS - 1), resumes_from=0, seed=trial(0).seed, params=trial(0).params
     )
     lanes.add(revived)
-    assert next(iter(lanes._all())).lanes[7].epoch == (EPOCHS - 2 if kept else 0)
+    assert next(iter(lanes.groups.all())).lanes[7].epoch == (EPOCHS - 2 if kept else 0)
     lanes.replay()
     assert advance_all(lanes, [7])[0].objective == undisturbed[1][-1]
     assert not (tmp_path / revived.folder_name / CHECKPOINT).exists()

@@ -67,7 +67,7 @@ def continued(
     """Go on elsewhere: the epoch that the lane came back at, its last value, its tensors."""
     lanes, artifacts = host(folder, address, every=RARELY, origin=origin)
     lanes.add(trial(0, epoch=epoch))
-    came_back = next(iter(lanes._all())).lanes[0].epoch
+    came_back = next(iter(lanes.groups.all())).lanes[0].epoch
     lanes.replay()
     value = [advance_all(lanes, [0])[0].objective for _ in range(EPOCHS - epoch)][-1]
     lanes.finish({0: Outcome(state="complete", epoch=EPOCHS, objective=None)})
@@ -115,7 +115,7 @@ def test_lanes_that_carry_their_files_leave_checkpoints_for_a_host_without_the_f
     successor, _ = host(tmp_path / "two", address)
     carried = CarriedLanes(successor, tmp_path / "two", tmp_path / "driver")
     carried.add(trial(0, epoch=3))
-    assert next(iter(successor._all())).lanes[0].epoch == 2
+    assert next(iter(successor.groups.all())).lanes[0].epoch == 2
     carried.replay()
     assert [progress.objective for done in carried.advance([0]) for progress in done] == values[3:]
     carried.finish({0: Outcome(state="complete", epoch=EPOCHS, objective=values[3])})
@@ -136,7 +136,7 @@ def test_a_paused_trial_that_was_carried_is_revived_by_a_host_without_the_folder
     carried = CarriedLanes(successor, tmp_path / "two", tmp_path / "driver", True)
     revived = dataclasses.replace(trial(0, epoch=3), number=9, resumes_from=0)
     carried.add(revived)
-    assert next(iter(successor._all())).lanes[9].epoch == 3
+    assert next(iter(successor.groups.all())).lanes[9].epoch == 3
     assert [progress.objective for done in carried.advance([9]) for progress in done] == values[3:]
     carried.finish({9: Outcome(state="complete", epoch=EPOCHS, objective=values[3])})
     assert all(torch.equal(artifacts.states[9][name], tensor) for name, tensor in tensors.items())

@@ -30,7 +30,7 @@ def test_the_best_weights_are_of_an_epoch_after_the_warmup(tmp_path, kind, warmu
     values, weights = [], []
     for _ in range(7):
         values.append(advance_all(lanes, [0])[0].objective)
-        [group] = lanes._all()
+        [group] = lanes.groups.all()
         weights.append(group.state(0)["weights"].clone())
     counted = range(math.ceil(warmup), 7)
     best = min(counted, key=values.__getitem__)

@@ -397,9 +397,9 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     for each in (trial(0, latent_size=3), trial(1)):
         lanes.add(each)
     assert isinstance(
-        lanes._all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind]
+        lanes.groups.all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind]
     )
-    lane = lanes._all()[0].lanes[0]
+    lane = lanes.groups.all()[0].lanes[0]
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(3)]
     losses, values, _ = plain_training(base.with_params({"latent_size": 3}), seed=1000, epochs=3)
     assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
@@ -443,7 +443,7 @@ def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
         assert same_bits(runs[0][number][1], loop[number][1])
     lanes, _ = make_lanes(user, kind="vectorised", base=base, maxima=MAXIMA)
     lanes.add(trial(0))
-    assert isinstance(lanes._all()[0], SequentialGroup)
+    assert isinstance(lanes.groups.all()[0], SequentialGroup)
 
 
 @pytest.mark.parametrize(
@@ -781,7 +781,7 @@ def test_every_lane_has_the_batch_norm_statistics_of_its_plain_module(user, netw
     lanes, artifacts = make_lanes(user, kind=kind, maxima={"latent_size": 6}, base=base)
     for number, params in enumerate(TRIALS):
         lanes.add(trial(number, **params))
-    assert [type(group) for group in lanes._all()] == [
+    assert [type(group) for group in lanes.groups.all()] == [
         {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind]
     ]
     rounds = [advance_all(lanes, range(len(TRIALS))) for _ in range(epochs)]
