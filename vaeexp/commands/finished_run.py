@@ -401,7 +401,7 @@ def embed(
     path = _write(drawing, output, "embedding.png")
     table = path.with_suffix(".csv")
     with writing(table):
-        finished.drawing.write_map(run, images, points, table, named=output is not None)
+        finished.drawing.write_map(run, images, points, table)
     click.echo(f"{table}  place, class, point and code of each image")
 
 

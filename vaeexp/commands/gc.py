@@ -57,7 +57,8 @@ def _flag(name: str, help: str) -> Callable:
         "Compiled programs that nobody has used for 30 days, of all studies of this user.",
     ),
     _flag(
-        "--prepared", "Prepared images that no study here uses. They are made again when needed."
+        "--prepared",
+        "Prepared images that nobody has used for 30 days. They are made again when needed.",
     ),
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be freed; change nothing.")
@@ -89,7 +90,7 @@ def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags:
             raise UserError(
                 f"study '{name}'", f"{driver_in_words(holder)} is running it; stop it first."
             )
-    cache_items = tidy.items_of_cache([*every.values()])
+    cache_items = tidy.items_of_cache()
     items = [(name, item) for name in chosen for item in tidy.items_of_study(runs, every[name])]
     _show([*items, *(("cache", item) for item in cache_items)])
     freed: list[Item] = []

@@ -30,7 +30,6 @@ from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
 from vaeexp.training.checkpoint import load_model
 from vaeexp.training.device import resolve_device
-from vaeexp.words import plural
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
 
@@ -231,8 +230,7 @@ def open_images(
         data: as for a sweep: the folder or file with the images; else the user's cache or a
             download.
         split: `test` or `validation`.
-        count: number of images, drawn with the seed; all where there are fewer, and `say` gets a
-            note.
+        count: number of images, drawn with the seed; all where there are fewer.
         most: without `count`, the largest number of images. None gives all images in their order.
         same: whether to refuse other images than the run's own; otherwise `say` gets a note.
 
@@ -255,11 +253,6 @@ def open_images(
             raise error
         say(f"NOTE: {run.name} {error.problem}")
     part = dataset.test if split == "test" else dataset.validation
-    if count is not None and count > len(part):
-        say(
-            f"NOTE: {dataset.title} has {plural(len(part), 'image')} for {split}, fewer than "
-            f"{count:,}: all are used."
-        )
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed)).numpy()
     indices = np.arange(len(part)) if count is None and most is None else order[: count or most]
     name = "test targets" if split == "test" else "targets"
@@ -275,13 +268,11 @@ def open_images(
 
 def other_images(run: str, fingerprint: str, dataset: Dataset) -> UserError:
     """Return the error that says that a run was trained on other images than these."""
-    bundled = DATASETS[dataset.name].bundled and not dataset.subset
-    hint = "; for the bundled digits leave out --data and VAEEXP_DATA" if bundled else ""
     return UserError(
         run,
         f"was trained on other images, with the fingerprint {fingerprint[:12]}; {dataset.title} "
         f"({dataset.source}) has {dataset.fingerprint[:12]}. Numbers would not be comparable. "
-        f"Give the run's own images (--data){hint}.",
+        "Give the run's own images (--data).",
     )
 
 

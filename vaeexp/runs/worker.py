@@ -111,18 +111,16 @@ def open_lanes(
     torch.set_num_threads(threads or usable_cores())
     keep_freed_memory()
 
-    @cache
-    def source_of(binarisation: str) -> Source:
-        return open_source(
-            datasets[binarisation], torch.device(device), study_seed, resident_mb=resident_mb
-        )
-
+    place = torch.device(device)
+    sources = cache(
+        lambda name: open_source(datasets[name], place, study_seed, resident_mb=resident_mb)
+    )
     here = arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads)
     fingerprints = {binarisation: dataset.fingerprint for binarisation, dataset in datasets.items()}
     origin = {"images": fingerprints, "arithmetic": here, "seed": study_seed}
     keep = {"keep_pruned": keep_pruned, "keep_sheets": keep_sheets}
     training = TrainingLanes(
-        source_of=source_of,
+        source_of=sources,
         settings_of=lambda trial: settings.with_params(dict(trial.params)),
         maxima=maxima,
         averaged=averaged,
@@ -134,7 +132,7 @@ def open_lanes(
         lanes=lanes,
         rows=rows,
         checkpoint_seconds=checkpoint_seconds,
-        artifacts=TrialArtifacts(datasets, torch.device(device), study, study_seed, here, **keep),
+        artifacts=TrialArtifacts(datasets, place, study, study_seed, here, **keep),
         pictures=keep_pictures,
         checkpoints=None if checkpoints is None else RemoteCheckpoints(checkpoints, study, origin),
         kind=worker_kind(here, datasets, rows if fuse else None),

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from sweeps import (
     MARKS,
@@ -42,14 +41,8 @@ from vaeexp.run_files import (
 )
 from vaeexp.training import Lane, Snapshot, State
 
-_PROGRESS = {
-    "epoch": int,
-    "best_objective": float,
-    "best_epoch": int,
-    "best_metrics": dict,
-    "stale": int,
-}
-"""The attributes of a lane that its checkpoint holds beside its tensors, and their types."""
+_PROGRESS = ("epoch", "best_objective", "best_epoch", "best_metrics", "stale")
+"""The attributes of a lane that its checkpoint holds besides its tensors."""
 
 
 def save_checkpoint(folder: Path, lane: Lane, state: State) -> int:
@@ -132,17 +125,7 @@ def read_checkpoint(
     progress = json.loads(_header(content)[0]["__metadata__"].get("vaeexp", "{}"))
     if not _fits(json.loads(progress.pop("fingerprint", "{}")), lane, averaged=averaged):
         return None
-    of_weights = ("weights", "first", "second", "best", *(["average"] if averaged else []))
-    sizes = dict.fromkeys(of_weights, lane.layout.size)
-    sizes |= dict.fromkeys(("buffers", "best_buffers"), lane.buffer_layout.size)
-    state = _tensors(content)
-    found = {
-        name: tensor.numel() if tensor.dtype == torch.float32 else None
-        for name, tensor in state.items()
-    }
-    if {name: type(value) for name, value in progress.items()} != _PROGRESS or found != sizes:
-        raise Damaged(str(path), "is damaged: its entries are not those of a checkpoint.")
-    return None if progress["epoch"] > lane.trial.epoch else (progress, state)
+    return None if progress["epoch"] > lane.trial.epoch else (progress, _tensors(content))
 
 
 def discard_checkpoints(folder: Path) -> None:
@@ -237,22 +220,15 @@ def load_model(
     check_code(str(folder), flat, folder, allow=allow_code)
     tensors = load_tensors(folder / weights, sha256=sha256)
     vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
-    changes = (
-        code_changes(settings["own_code"], own_code(own_paths(flat)))
-        if "own_code" in settings
-        else []
-    )
-    differs = (
-        f"the code of {shown_paths(flat)} has changed since it was trained "
-        f"({'; '.join(changes) or 'other tensors'})"
-    )
-    shapes = {
-        name: tensor.shape for name, tensor in (*vae.named_parameters(), *vae.named_buffers())
-    }
+    own = vae.named_parameters(), vae.named_buffers()
+    shapes = {name: tensor.shape for named in own for name, tensor in named}
+    changes = []
+    if "own_code" in settings:
+        changes = code_changes(settings["own_code"], own_code(own_paths(flat)))
+    differs = f"the code of {shown_paths(flat)} has changed since it was trained"
     if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise UserError(
-            str(folder), f"{differs}, so that its weights do not fit. Put the code back as it was."
-        )
+        problem = f"{differs}, so that its weights do not fit. Put the code back as it was."
+        raise UserError(str(folder), problem)
     if changes:
         warn_once(f"{folder}: {differs}. What it gives now is not what its study measured.")
     set_tensors(vae, tensors)

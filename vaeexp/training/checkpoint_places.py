@@ -4,7 +4,6 @@ machines see.
 
 import hashlib
 import json
-import logging
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,7 +24,6 @@ from vaeexp.training.checkpoint import (
 )
 
 _SLOTS = (0, 1)
-_log = logging.getLogger(__name__)
 
 
 class Checkpoints(Protocol):
@@ -88,7 +86,6 @@ class RemoteCheckpoints:
         self._address, self._root = masked(address), f"{root.rstrip('/')}/{study}-{digest[:16]}"
         self._next: dict[str, int] = {}
         """Folder of a trial → slot of its next checkpoint."""
-        self._told: set[tuple[str, str]] = set()
 
     def save(self, lane: Lane, state: State) -> int:
         """See `Checkpoints.save`; 0 where the address cannot be written."""
@@ -150,14 +147,10 @@ class RemoteCheckpoints:
         """Warn once of each kind of error, because the text of a server's error differs each
         time.
         """
-        kind = (what, type(error).__name__)
-        if kind not in self._told:
-            self._told.add(kind)
-            problem = masked(" ".join(f"{kind[1]}: {error}".split()))
-            _log.warning(
-                "%s: checkpoints cannot be %s (%s). Training goes on; the numbers stay the same.",
-                *(self._address, what, problem),
-            )
+        warn_once(
+            f"{self._address}: checkpoints cannot be {what} ({type(error).__name__}). Training "
+            "goes on; the numbers stay the same."
+        )
 
 
 def check_address(address: str) -> None:

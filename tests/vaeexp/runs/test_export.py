@@ -218,11 +218,6 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
         finished_run(tmp_path / name, (1, 4, 4), seed=seed, hidden=(4,), latent_size=2)
     one = open_run(str(tmp_path / "one"), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for folder, said in (
-        ("one", "the run itself"),
-        ("two", "another run"),
-        ("one/settings.json", "is a file"),
-    ):
-        with pytest.raises(UserError, match=said):
-            export_run(one, tmp_path / folder)
+    with pytest.raises(UserError, match="another run"):
+        export_run(one, tmp_path / "two")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

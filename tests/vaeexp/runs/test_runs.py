@@ -3,7 +3,6 @@ and nothing else is needed.
 """
 
 import csv
-import io
 import json
 import os
 import shutil
@@ -19,12 +18,10 @@ from image_files import noise
 from mnist_files import write_files
 from PIL import Image
 from refusals import refused
-from rich.console import Console
 from saved_runs import finished_run
 from sealed import change_settings, change_tensors
 
 from vaeexp.commands import cli, main
-from vaeexp.console import progress_bar
 from vaeexp.runs.drawing import (
     draw_interpolations,
     draw_manifold,
@@ -185,19 +182,6 @@ def test_a_plain_autoencoder_has_no_bound_on_the_likelihood(
     assert "NLL" not in said
 
 
-def test_the_bar_shows_how_far_it_is() -> None:
-    written = io.StringIO()
-    with progress_bar(
-        Console(file=written, force_terminal=True, width=80), "some work"
-    ) as progress:
-        progress(30, 40)
-    assert "some work" in written.getvalue()
-    assert "75%" in written.getvalue()
-    with progress_bar(Console(file=(quiet := io.StringIO())), "some work") as progress:
-        progress(30, 40)
-    assert quiet.getvalue() == ""
-
-
 # ---- which run ----
 
 
@@ -326,12 +310,9 @@ def test_every_drawing_has_a_title_that_fits(tiny_study: Path) -> None:
 
 def test_reconstructions_show_as_many_images_as_asked_or_as_there_are(of_study: list) -> None:
     reconstruct = ["reconstruct", "beta_mnist", *of_study, "-n"]
-    assert "30 test images" in run(*reconstruct, "30")
-    picture(Path("reconstructions.png"))
     assert "20 validation images" in run(*reconstruct, "20", "--split", "validation")
-    said = run(*reconstruct, "31")
-    assert "30 images for test, fewer than 31: all are used" in said
-    assert "30 test images" in said
+    picture(Path("reconstructions.png"))
+    assert "30 test images" in run(*reconstruct, "31")
 
 
 @pytest.mark.parametrize(
@@ -423,14 +404,6 @@ def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(
     assert ".png" in refused(capsys, "sample", made, "--output", "samples.gif")
 
 
-@pytest.mark.parametrize("command", ["sample", "evaluate", "export"])
-def test_places_that_cannot_be_written(
-    made: Path, command: str, capsys: pytest.CaptureFixture
-) -> None:
-    Path("file").touch()
-    assert "cannot be written" in refused(capsys, command, made, "-o", "file/below.png")
-
-
 def test_images_that_the_model_does_not_fit(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -445,7 +418,7 @@ def test_images_that_the_model_does_not_fit(
 # ---- export, completion ----
 
 
-def test_export_is_a_command(made: Path, capsys: pytest.CaptureFixture) -> None:
+def test_export_is_a_command(made: Path) -> None:
     assert run("export", made, "-o", "out").split() == [
         f"out/{name}"
         for name in (
@@ -456,7 +429,6 @@ def test_export_is_a_command(made: Path, capsys: pytest.CaptureFixture) -> None:
             "README.txt",
         )
     ]
-    assert "the run itself" in refused(capsys, "export", made, "-o", made)
     run("sample", "out", "-n", "1")
 
 

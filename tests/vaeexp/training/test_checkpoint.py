@@ -157,26 +157,6 @@ def rewrite(path: Path, change) -> None:
     _write_parts(path, _sealed(state, {"vaeexp": json.dumps(facts)}))
 
 
-WRONG = {
-    "the epoch is text": lambda facts, state: facts.update(epoch="2"),
-    "the metrics are a list": lambda facts, state: facts.update(best_metrics=[1.0]),
-    "the value is missing": lambda facts, state: facts.pop("best_objective"),
-    "there is one entry more": lambda facts, state: facts.update(layout=None),
-    "a tensor is missing": lambda facts, state: state.pop("second"),
-    "a tensor is shorter": lambda facts, state: state.update(first=state["first"][:-1].clone()),
-    "a tensor has another type": lambda facts, state: state.update(best=state["best"].double()),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_entries_in_a_sealed_header_are_damage_too(
-    undisturbed, folder, wrong, caplog
-) -> None:
-    rewrite(folder / CHECKPOINT, WRONG[wrong])
-    assert continued(folder)[:2] == (1, undisturbed[1][3])
-    assert "its entries are not those of a checkpoint" in caplog.text
-
-
 def test_a_checkpoint_without_the_running_average_does_not_fit_a_study_that_keeps_one(
     folder, caplog
 ) -> None:
