@@ -40,13 +40,6 @@ def flat_settings(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def shown_paths(settings: Mapping[str, Any]) -> str:
-    """Say which objects of the user's own settings name: its network 'nets:Net' and its loss
-    'mine:loss'.
-    """
-    return " and ".join(f"its {field} '{path}'" for path, field in own_paths(settings).items())
-
-
 def import_path(part: Callable[..., Any]) -> str:
     """Return the path `package.module:Name` at which other processes import a class or a function.
     Raises UserError where none can.

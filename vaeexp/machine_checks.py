@@ -180,11 +180,8 @@ def check_disk(runs: Path) -> Iterator[Finding]:
         words = f"{format_gibibytes(free)} free in {there}" + (
             "" if writable else ", which cannot be written"
         )
-        space = f"free some space (at least {DISK / 2**30:.0f} GiB), or " if writable else ""
-        remedy = (
-            f"{space}choose another folder with "
-            f"{'--runs' if name == 'runs' else 'the variable VAEEXP_CACHE'}"
-        )
+        way = "--runs" if name == "runs" else "the variable VAEEXP_CACHE"
+        remedy = f"free {DISK / 2**30:.0f} GiB, or choose another folder with {way}"
         yield Finding(
             name=f"disk of {name}", ok=free >= DISK and writable, words=words, remedy=remedy
         )

@@ -6,18 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import (
     BaseModel,
     Field,
     PydanticUserError,
-    Strict,
     TypeAdapter,
     ValidationError,
     create_model,
 )
-from pydantic.fields import FieldInfo
 
 from sweeps import (
     Baseline,
@@ -129,27 +127,16 @@ def sections_for(
             if owner != network:
                 problem = f"'{owner}' and '{network}' have settings and one name; rename a class."
                 raise UserError(f"{name}: network", problem)
-            fields[setting] = (annotation, _own_field(network, setting, annotation, default))
+            try:
+                TypeAdapter(annotation).validate_python(default)
+            except (ValidationError, PydanticUserError) as error:
+                problem = f"{setting} has the default {default!r}: {' '.join(str(error).split())}"
+                raise UserError(f"'{network}'", problem) from error
+            words = f"Setting `{setting.partition('.')[2]}` of the network `{network}`."
+            fields[setting] = (annotation, Field(default=default, description=words))
     if not fields:
         return SECTIONS
     return {**SECTIONS, "model": create_model("ModelSettings", __base__=ModelSettings, **fields)}
-
-
-def _own_field(network: str, setting: str, annotation: Any, default: Any) -> FieldInfo:
-    """Return the field of a setting of a network of the user's own. Raises UserError where the
-    default is not one of its values.
-    """
-    try:
-        TypeAdapter(
-            Annotated[annotation, Strict()] if annotation is int else annotation
-        ).validate_python(default)
-    except (ValidationError, PydanticUserError) as error:
-        problem = f"{setting} has the default {default!r}: {' '.join(str(error).split())}"
-        raise UserError(f"'{network}'", problem) from error
-    return Field(
-        default=default,
-        description=f"Setting `{setting.partition('.')[2]}` of the network `{network}`.",
-    )
 
 
 def _check_used(study: Study) -> None:
@@ -327,18 +314,14 @@ def smallest_batch(study: Study | StudyParts) -> int:
 
 def networks_of(study: Study | StudyParts) -> list[str]:
     """Return the networks that trials and baselines of this study can have."""
-    of_baselines = [row.settings["network"] for row in study.baselines if "network" in row.settings]
-    return list(dict.fromkeys([*_values(study, "network"), *of_baselines]))
+    return list(dict.fromkeys(_all_values(study, "network")))
 
 
 def own_paths_of(study: Study | StudyParts) -> list[str]:
     """Return the import paths of the user's own code that trials and baselines of this study can
     name.
     """
-    found = [value for field in BY_PATH for value in _values(study, field)]
-    found += [
-        row.settings[field] for row in study.baselines for field in BY_PATH if field in row.settings
-    ]
+    found = [value for field in BY_PATH for value in _all_values(study, field)]
     return list(dict.fromkeys(path for value in found for path in paths_in(value)))
 
 
@@ -354,13 +337,13 @@ def train_options(study: Study | StudyParts) -> dict[str, list[Any]]:
     """Return each setting of the section `train` → values that trials or baselines can have; of a
     range its ends.
     """
-    return {
-        name: [
-            *_values(study, name),
-            *(row.settings[name] for row in study.baselines if name in row.settings),
-        ]
-        for name in TrainSettings.model_fields
-    }
+    return {name: _all_values(study, name) for name in TrainSettings.model_fields}
+
+
+def _all_values(study: Study | StudyParts, name: str) -> list[Any]:
+    """Return the values that a trial of the search or a baseline can have; of a range its ends."""
+    of_baselines = [row.settings[name] for row in study.baselines if name in row.settings]
+    return [*_values(study, name), *of_baselines]
 
 
 def _values(study: Study | StudyParts, name: str) -> list[Any]:
@@ -385,17 +368,11 @@ def maxima_of(study: Study | StudyParts) -> dict[str, int]:
 
 def uses_average(study: Study | StudyParts) -> bool:
     """Tell whether any trial evaluates a running average of its weights."""
-    averaged = any(row.settings.get("ema_decay", 0) > 0 for row in study.baselines)
-    return averaged or "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0
+    return any(decay > 0 for decay in _all_values(study, "ema_decay"))
 
 
 def binarisations(study: Study | StudyParts) -> list[str]:
     """Return the binarisations that trials and baselines of this study need, that of the search
     first.
     """
-    fixed = settings_of(study).data.binarisation
-    return list(
-        dict.fromkeys(
-            [fixed, *(row.settings.get("binarisation", fixed) for row in study.baselines)]
-        )
-    )
+    return list(dict.fromkeys(_all_values(study, "binarisation")))

@@ -23,16 +23,7 @@ from vaeexp.launch.run import best_model
 from vaeexp.own_code import check_code, note_beginning
 from vaeexp.training.checkpoint import load_model
 
-COMMANDS = (
-    "evaluate",
-    "sample",
-    "reconstruct",
-    "interpolate",
-    "traverse",
-    "embed",
-    "export",
-    "reproduce",
-)
+COMMANDS = ("evaluate", "sample", "export", "reproduce")
 
 
 class Module:

@@ -133,10 +133,3 @@ def test_a_folder_that_was_moved_aside_is_built_again_and_not_while_it_is_built(
     (healthy,) = check_cache()
     assert healthy.ok
     assert target.with_name("mine.damaged").is_dir(), "the damaged folder is kept"
-
-
-def test_a_folder_that_cannot_be_written_asks_for_another_one():
-    """More space would not help."""
-    for finding, way in zip(check_disk(Path("/proc")), ("--runs", "VAEEXP_CACHE"), strict=True):
-        assert way in finding.remedy
-        assert ("free some space" in finding.remedy) == ("cannot be written" not in finding.words)

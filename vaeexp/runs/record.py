@@ -1,6 +1,6 @@
 """Read the record of a run's training and outcome from its study."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ class RunRecord:
     """`Dataset.fingerprint` of its images."""
     arithmetic: Mapping[str, Any]
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
-    contradictions: Sequence[str]
-    """Differences between the folder and the storage, in words."""
+    damage: str | None
+    """What is damaged in the settings of its folder; those of the study are used then."""
 
 
 def read_record(
@@ -72,16 +72,14 @@ def read_record(
     try:
         parts = recorded_parts(study.spec)
         left: dict[str, Any] = {}
-        contradictions: list[str] = []
+        damage = None
         ran = settings_of(parts)
         if (folder / SETTINGS).is_file():
             try:
                 left, ran = read_settings(folder)
             except Damaged as error:
-                contradictions.append(error.problem)
+                damage = error.problem
         settings = ran.with_params(dict(trial.params))
-        if left:
-            contradictions += _contradictions(trial, ran, settings, left)
     except (ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise UserError(
@@ -107,7 +105,7 @@ def read_record(
         folder=folder,
         fingerprint=left.get("fingerprint") or images["fingerprint"],
         arithmetic=left.get("arithmetic") or _arithmetic_of(study),
-        contradictions=contradictions,
+        damage=damage,
     )
 
 
@@ -125,15 +123,3 @@ def _arithmetic_of(study: StudyRecord) -> dict[str, Any]:
         else hardware.get("processor"),
         "torch": study.provenance["versions"].get("torch"),
     }
-
-
-def _contradictions(
-    trial: Trial, ran: Settings, settings: Settings, left: Mapping[str, Any]
-) -> Iterator[str]:
-    """Yield where the run's folder and the study's storage differ. The trial is trained as the
-    storage has it.
-    """
-    before, after = {"seed": left["seed"], **ran.flat()}, {"seed": trial.seed, **settings.flat()}
-    for name, value in before.items():
-        if value != after[name]:
-            yield f"{name} {value} in the run's folder, {after[name]} in the storage"

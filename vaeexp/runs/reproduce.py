@@ -29,7 +29,7 @@ from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores
 from vaeexp.run_files import EVALUATION, PICTURES, RESULT, SETTINGS
 from vaeexp.runs.comparison import Criterion, Part, choose_criterion, compare, difference
-from vaeexp.runs.provenance import arithmetic, changes, describe_run
+from vaeexp.runs.provenance import arithmetic
 from vaeexp.runs.record import RunRecord, read_record
 from vaeexp.runs.run import other_images
 from vaeexp.runs.worker import open_lanes
@@ -89,9 +89,9 @@ def reproduce_trial(
                 record, made, compare(record.trial, again, (None, None), wanted)
             )
         parts = compare(record.trial, again, (record.folder, made), wanted) + restored
-    if record.contradictions and not any(part.what == SETTINGS for part in restored):
-        parts.append(Part(SETTINGS, "; ".join(record.contradictions), False))
-    _conclude(record, parts, dataset, console)
+    if record.damage and not restored:
+        parts.append(Part(SETTINGS, record.damage, False))
+    _conclude(record, parts, console)
     return all(part.agrees is not False for part in parts)
 
 
@@ -99,9 +99,8 @@ def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> li
     """Put files that a new training `made` into the run's folder where they are missing or damaged;
     tell of each.
 
-    A file of weights goes back if its SHA-256 is the recorded one, else next to it, as
-    `reproduced-weights.safetensors`. The other files go back if the weights are the recorded ones;
-    of a run that has left none, if all that was `compared` is.
+    A file of weights goes back if its SHA-256 is the recorded one. The other files go back if the
+    weights are the recorded ones; of a run that has left none, if all that was `compared` is.
     """
     parts, weighed = [], bool(record.trial.files)
     equal = weighed or all(part.agrees is not False for part in compared)
@@ -111,19 +110,13 @@ def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> li
             parts.append(Part(file, "is whole and stays as it is", None))
         elif found == sha256:
             _put(made / file, place)
-            parts.append(
-                Part(file, f"is put back; its SHA-256 is the recorded {sha256[:12]}…", True)
-            )
+            parts.append(Part(file, f"is put back; its SHA-256 is the recorded {sha256}", True))
         else:
-            beside = place.with_name(f"reproduced-{file}")
-            _put(made / file, beside)
-            words = (
-                f"has the SHA-256 {found[:12]}… now, {sha256[:12]}… on record; it lies beside as "
-                f"{beside.name}"
-            )
-            parts.append(Part(file, words, False))
+            parts.append(Part(file, f"has the SHA-256 {found} now, {sha256} on record", False))
         equal = equal and found == sha256
-    for file in (SETTINGS, RESULT, *((PICTURES, EVALUATION) if weighed else ())) if equal else ():
+    if not equal:
+        return parts
+    for file in (SETTINGS, RESULT, *((PICTURES, EVALUATION) if weighed else ())):
         if (made / file).is_file() and not _is_whole(record.folder / file):
             _put(made / file, record.folder / file)
             parts.append(Part(file, "is put back", True))
@@ -284,7 +277,7 @@ def _advance(
                 return
 
 
-def _conclude(record: RunRecord, parts: list[Part], dataset: Dataset, console: "Console") -> None:
+def _conclude(record: RunRecord, parts: list[Part], console: "Console") -> None:
     marks = {True: "agrees", False: "DIFFERS", None: ""}
     write_line(console, "")
     print_table(
@@ -294,10 +287,6 @@ def _conclude(record: RunRecord, parts: list[Part], dataset: Dataset, console: "
         header=False,
     )
     write_line(console, "")
-    now = describe_run(dataset, record.settings, study_text="", command="")
-    if changed := list(changes(record.study.provenance, now)):
-        print_table(console, ("", "on record", "now"), changed)
-        write_line(console, "")
     first = next((part for part in parts if part.agrees is False), None)
     if first:
         write_line(

@@ -252,11 +252,7 @@ def free_of_cache(items: Iterable[Item]) -> None:
     """
     for item in items:
         with suppress(Timeout), FileLock(item.path.with_name(f"{item.path.name}.lock"), timeout=0):
-            # Renamed first, so that no process opens half a folder; the next process that builds it
-            # removes such leftovers.
-            aside = item.path.with_name(f".{item.path.name}-freed")
-            item.path.rename(aside)
-            shutil.rmtree(aside)
+            shutil.rmtree(item.path)
 
 
 def _last_use(folder: Path) -> float:

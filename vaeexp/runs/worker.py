@@ -194,12 +194,8 @@ def open_source(
 
 
 def _half_of_free_memory(device: torch.device) -> float:
-    """Return half of an accelerator's free memory in bytes; infinity on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] / 2
-    if device.type == "mps":
-        return (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) / 2
-    return math.inf
+    """Return half of the free memory of a CUDA device in bytes; infinity elsewhere."""
+    return torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else math.inf
 
 
 def test_targets(dataset: Dataset, study_seed: int) -> Tensor:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fsspec.core import url_to_fs
 
@@ -26,36 +26,26 @@ from vaeexp.training.checkpoint import (
 _SLOTS = (0, 1)
 
 
-class Checkpoints(Protocol):
-    """Keeps two checkpoints of each running trial."""
-
-    def save(self, lane: Lane, state: State) -> int:
-        """Write a checkpoint, from which the lane continues as if it had never stopped; return its
-        size in bytes.
-        """
-
-    def load(self, lane: Lane, *, averaged: bool) -> State | None:
-        """Return the state of the newest usable checkpoint and put its progress into `lane`; None
-        without one. `averaged`, usable: as in `vaeexp.training.checkpoint.load_checkpoint`."""
-
-    def discard(self, trial: TrialSpec) -> None:
-        """Delete the checkpoints of a trial."""
-
-
 class FolderCheckpoints:
-    """Checkpoints in the trials' folders."""
+    """Two checkpoints of each running trial, in the trials' folders."""
 
     def __init__(self, folder: Path) -> None:
         """`folder`: the parent of the trials' folders."""
         self._folder = folder
 
     def save(self, lane: Lane, state: State) -> int:
+        """Write a checkpoint, from which the lane continues as if it had never stopped; return its
+        size in bytes.
+        """
         return save_checkpoint(self._folder / lane.trial.checkpoint_name, lane, state)
 
     def load(self, lane: Lane, *, averaged: bool) -> State | None:
+        """Return the state of the newest usable checkpoint and put its progress into `lane`; None
+        without one. `averaged`, usable: as in `vaeexp.training.checkpoint.load_checkpoint`."""
         return load_checkpoint(self._folder / lane.trial.checkpoint_name, lane, averaged=averaged)
 
     def discard(self, trial: TrialSpec) -> None:
+        """Delete the checkpoints of a trial."""
         discard_checkpoints(self._folder / trial.checkpoint_name)
 
 
@@ -88,7 +78,7 @@ class RemoteCheckpoints:
         """Folder of a trial → slot of its next checkpoint."""
 
     def save(self, lane: Lane, state: State) -> int:
-        """See `Checkpoints.save`; 0 where the address cannot be written."""
+        """As `FolderCheckpoints.save`; 0 where the address cannot be written."""
         name = lane.trial.checkpoint_name
         slot = self._next.get(name, _SLOTS[0])
         content = b"".join(checkpoint_parts(lane, state))
@@ -151,6 +141,9 @@ class RemoteCheckpoints:
             f"{self._address}: checkpoints cannot be {what} ({type(error).__name__}). Training "
             "goes on; the numbers stay the same."
         )
+
+
+Checkpoints = FolderCheckpoints | RemoteCheckpoints
 
 
 def check_address(address: str) -> None:

@@ -204,7 +204,6 @@ def test_runs_that_are_not_there(
 ) -> None:
     runs = ["--runs", tiny_study / "mlruns"]
     assert " trials beta_mnist --runs " in refused(capsys, "sample", "beta_mnist/trial-0009", *runs)
-    assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", "beta_mnits/trial-0000", *runs)
     assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", "beta_mnits", *runs)
     assert "STUDY/7" in refused(capsys, "sample", "some/folder", *runs)
     assert "mlruns" in refused(capsys, "sample", "beta_mnist")
@@ -212,10 +211,7 @@ def test_runs_that_are_not_there(
     unfinished.mkdir(parents=True)
     (unfinished / "checkpoint.safetensors").write_bytes(b"")
     said = refused(capsys, "sample", "beta_mnist/trial-0000", "--runs", tmp_path / "runs")
-    assert said.rstrip().endswith(
-        "beta_mnist/0: has no weights.safetensors; choose a complete run, because a pruned trial "
-        "leaves weights only with `keep: {pruned: weights}` in its study file."
-    )
+    assert "beta_mnist/0: has no weights.safetensors. A pruned trial leaves weights only" in said
     assert list(Path().iterdir()) == []
 
 
@@ -292,7 +288,7 @@ def test_every_drawing_has_a_title_that_fits(tiny_study: Path) -> None:
         draw_samples(run, 4, component=None, seed=0),
         draw_reconstructions(run, images),
         draw_interpolations(run, images, steps=4, kinds=("linear", "pixel")),
-        draw_traversals(run, images.x, "8 test images", dimensions=2, steps=3),
+        draw_traversals(run, images, dimensions=2, steps=3),
         draw_map(run, images, seed=0)[0],
         draw_manifold(run, images.x),
     ]
@@ -334,46 +330,11 @@ def test_what_draws_images_takes_as_many_as_there_are(
     assert f"t-SNE map of {there} test images" in run("embed", *shared, "-n", "9")
 
 
-def test_interpolations_of_each_kind(tiny_study: Path) -> None:
-    shared = [
-        "--runs",
-        tiny_study / "mlruns",
-        "--data",
-        tiny_study / "data",
-        "--pairs",
-        "2",
-        "--steps",
-        "4",
-    ]
-    run("interpolate", "beta_mnist", *shared)
-    whole = picture(Path("interpolations.png"))
-    for kind in ("linear", "spherical", "pixel"):
-        run("interpolate", "beta_mnist", *shared, "--kind", kind)
-        assert picture(Path("interpolations.png")).shape[0] < 0.6 * whole.shape[0]
-
-
-def test_traversals_with_images_and_without(tiny_study: Path) -> None:
-    """Without its images the model's own take their place; with two dimensions there is the plane
-    too.
-    """
-    shared = [
-        "traverse",
-        "beta_mnist",
-        "--runs",
-        tiny_study / "mlruns",
-        "--dimensions",
-        "1",
-        "--steps",
-        "3",
-    ]
-    assert (
-        "the most active dimension over the aggregate posterior of images that the model draws"
-        in run(*shared)
-    )
-    without = picture(Path("traversals.png"))
+def test_traversals_of_two_dimensions_have_a_plane_too(of_study: list) -> None:
+    said = run("traverse", "beta_mnist", *of_study, "--dimensions", "1", "--steps", "3")
+    assert "the most active dimension over the aggregate posterior of 30 test images" in said
+    assert picture(Path("traversals.png")).size
     assert picture(Path("manifold.png")).size
-    assert "of 30 test images" in run(*shared, "--data", tiny_study / "data")
-    assert not np.array_equal(picture(Path("traversals.png")), without)
 
 
 def test_a_map_and_its_table(tiny_study: Path, of_study: list) -> None:
