@@ -313,3 +313,15 @@ def fresh_state(lane: Lane, vae: VAE, *, averaged: bool) -> State:
         **dict.fromkeys(("first", "second"), torch.zeros_like(weights)),
         **dict.fromkeys(("buffers", "best_buffers"), buffers),
     }
+
+
+__all__ = [
+    "EpochSums",
+    "Lane",
+    "Layout",
+    "Snapshot",
+    "State",
+    "fresh_state",
+    "leading_slice",
+    "open_lane",
+]

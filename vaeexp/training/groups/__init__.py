@@ -32,6 +32,8 @@ from vaeexp.training.steps.compiled import CompiledStep
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings, Settings
 
+__all__ = ["Group", "fastest_lanes", "fusion_problem", "open_group", "seconds_per_image"]
+
 _IMAGES = 8
 _TOLERANCE = 1e-4  # relative; rounding over eight images stays well below
 _LEAST_CHANNELS = 8

@@ -19,6 +19,17 @@ from vaeexp.training.device import training_precision, wide_dtype
 from vaeexp.training.losses import Objective, make_step
 from vaeexp.training.optimizers import move_all
 
+__all__ = [
+    "Numbers",
+    "StepState",
+    "TrainingLoss",
+    "lane_loss",
+    "lane_terms",
+    "same_step",
+    "step_of",
+    "validation_totals",
+]
+
 VALIDATION_BATCH = 500
 # Relative to norms; larger for bf16, because a compiler rounds less often.
 _TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}
