@@ -71,15 +71,8 @@ def read_record(
         folder = runs / trial.folder
     try:
         parts = recorded_parts(study.spec)
-        left: dict[str, Any] = {}
-        damage = None
-        ran = settings_of(parts)
-        if (folder / SETTINGS).is_file():
-            try:
-                left, ran = read_settings(folder)
-            except Damaged as error:
-                damage = error.problem
-        settings = ran.with_params(dict(trial.params))
+        left, fixed, damage = _left_settings(folder, parts)
+        settings = fixed.with_params(dict(trial.params))
     except (ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise UserError(
@@ -107,6 +100,19 @@ def read_record(
         arithmetic=left.get("arithmetic") or _arithmetic_of(study),
         damage=damage,
     )
+
+
+def _left_settings(folder: Path, parts: StudyParts) -> tuple[dict[str, Any], Settings, str | None]:
+    """Return where a run comes from and its fixed settings, as its folder has them; where the
+    folder has none, or they are damaged (in words), nothing and those of the study.
+    """
+    damage = None
+    if (folder / SETTINGS).is_file():
+        try:
+            return *read_settings(folder), None
+        except Damaged as error:
+            damage = error.problem
+    return {}, settings_of(parts), damage
 
 
 def _arithmetic_of(study: StudyRecord) -> dict[str, Any]:
