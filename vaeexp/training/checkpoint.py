@@ -220,7 +220,10 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, allow_code: bool = False
     changes = []
     if "own_code" in settings:
         changes = code_changes(settings["own_code"], own_code(own_paths(flat)))
-    differs = f"the code of {', '.join(own_paths(flat))} has changed since it was trained"
+    differs = (
+        f"the code of {', '.join(own_paths(flat))} has changed since it was trained "
+        f"({'; '.join(changes) or 'other tensors'})"
+    )
     if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
         problem = f"{differs}, so that its weights do not fit. Put the code back as it was."
         raise UserError(str(folder), problem)
