@@ -8,13 +8,14 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,25 @@ def why_not_compiled() -> str:
             f"update it to {_SOUND} or newer"
         )
     usual = "clang++" if sys.platform == "darwin" else "g++"
-    if shutil.which(os.environ.get("CXX", usual)) is None:
+    compiler = os.environ.get("CXX", usual)
+    if shutil.which(compiler) is None:
         return "there is no C++ compiler: install g++ (clang++ on a Mac), or name one in CXX"
-    return ""
+    return _compiler_problem(compiler)
+
+
+@cache
+def _compiler_problem(compiler: str) -> str:
+    """Return the reason why a C++ compiler makes no library, found by making a small one, or ""."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.cpp")
+        source.write_text("#include <cmath>\n")
+        command = [compiler, "-shared", "-fPIC", "-o", str(source.with_suffix(".so")), str(source)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False
+        )
+    if done.returncode == 0:
+        return ""
+    return f"the C++ compiler {compiler} fails: {_first_error(done.stderr)}"
 
 
 def _first_error(output: str) -> str:
