@@ -1,10 +1,9 @@
 """vaeexp: hyperparameter sweeps and experiment tracking for variational autoencoders."""
 
+import importlib.util
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from sweeps import VERSION as __version__
-from sweeps import Program, use_program
 
 if TYPE_CHECKING:
     from vaeexp.api import VAE, Run, Study, load_model, load_run, load_study, run_study
@@ -20,6 +19,27 @@ __all__ = [
     "run_study",
 ]
 
+
+def _check_sweeps() -> None:
+    """Raise ImportError where `sweeps` is the package of another project (PyPI `sweeps`, of Weights
+    & Biases).
+    """
+    spec = importlib.util.find_spec("sweeps")
+    path = None if spec is None or spec.origin is None else Path(spec.origin)
+    if path is None or '__purpose__ = "studies of iterative workloads"' not in path.read_text(
+        encoding="utf-8"
+    ):
+        raise ImportError(
+            f"sweeps: got {path}, the package of another project (PyPI 'sweeps', of Weights & "
+            "Biases?); vaeexp needs its own package of this name. Try: pip uninstall sweeps, "
+            "then install vaeexp again."
+        )
+
+
+_check_sweeps()
+
+from sweeps import VERSION as __version__  # noqa: E402
+from sweeps import Program, use_program  # noqa: E402
 
 use_program(
     Program(

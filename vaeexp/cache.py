@@ -52,6 +52,15 @@ def cache_folder() -> Path:
         raise UserError("cache", problem) from None
 
 
+def spare_home() -> None:
+    """Keep matplotlib's caches in `VAEEXP_CACHE` where the home folder is missing or read-only,
+    unless `MPLCONFIGDIR` is set.
+    """
+    chosen = os.environ.get("VAEEXP_CACHE")
+    if chosen and not os.access(os.path.expanduser("~"), os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+
+
 def seal_folder(folder: Path, facts: Mapping[str, Any], *, by_blocks: Collection[str] = ()) -> None:
     """Write `meta.json` into a folder that is complete: the facts, and size and SHA-256 of each
     file.

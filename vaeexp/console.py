@@ -73,6 +73,18 @@ def discard_output(stream: IO[str]) -> None:
         stream.flush()
 
 
+def open_closed_output() -> None:
+    """Send what goes to an output that is closed (`>&-`) nowhere. Else the next file that is opened
+    would take its place.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
 def write_line(console: "Console", text: str, style: str = "") -> None:
     """Write one line without markup; only a terminal wraps it."""
     console.print(

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from other_user import AS_OTHER_USER, needs_root
 from sealed import change_marks
 
 from sweeps.checksums import Damaged
@@ -156,3 +157,28 @@ def test_the_cache_is_the_users_unless_named(monkeypatch, tmp_path):
     assert "vaeexp" in cache_folder().parts
     monkeypatch.setenv("VAEEXP_CACHE", "~/elsewhere")
     assert cache_folder() == Path.home() / "elsewhere"
+
+
+@needs_root
+@pytest.mark.parametrize("home", [None, "/nonexistent", "read-only"])
+def test_without_a_home_the_cache_is_asked_for_and_matplotlib_uses_it(home, tmp_path):
+    """As in a container that runs under a number without a name, or as another user."""
+    (tmp_path / "read-only").mkdir(mode=0o555)
+    (tmp_path / "cache").mkdir(mode=0o777)
+    program = (
+        "from vaeexp.cache import build_once, cache_folder, spare_home\n"
+        "import os\n"
+        "from sweeps.errors import UserError\n"
+        "try:\n    build_once(cache_folder() / 'x', lambda folder: None, lambda folder: None)\n"
+        "except UserError as error:\n    print(error)\n"
+        f"os.environ['VAEEXP_CACHE'] = {str(tmp_path / 'cache')!r}\n"
+        "spare_home()\n"
+        "print(os.environ['MPLCONFIGDIR'])\n"
+    )
+    homes = [] if home is None else [f"HOME={tmp_path / home}"]
+    done = subprocess.run(
+        [*AS_OTHER_USER, *homes, sys.executable, "-c", program], capture_output=True, text=True
+    )
+    asked, used = done.stdout.splitlines()
+    assert "VAEEXP_CACHE" in asked, done.stderr
+    assert used == str(tmp_path / "cache" / "matplotlib")

@@ -1,6 +1,8 @@
 """What the sweep tells people to type."""
 
 import io
+import os
+import subprocess
 import sys
 
 import pytest
@@ -59,3 +61,25 @@ def test_no_width_of_a_terminal_breaks_a_number(width):
     for row in ROWS:
         for word in " ".join(row).split():
             assert word in words
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_closed_output_is_no_error_and_its_place_goes_to_no_file(closed, tmp_path):
+    program = (
+        "import os, sys\n"
+        "from vaeexp.console import open_closed_output\n"
+        "open_closed_output()\n"
+        "print('lost'); print('lost', file=sys.stderr)\n"
+        "file = open('file', 'w')\n"
+        "assert file.fileno() > 2\n"
+        "file.write('kept')\n"
+    )
+    command = f'"$0" -c "$1" {closed}'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, program],
+        cwd=tmp_path,
+        env={**os.environ},
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "file").read_text() == "kept"

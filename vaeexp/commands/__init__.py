@@ -25,8 +25,9 @@ from sweeps import (
     masked,
     unfit_folder,
 )
+from vaeexp.cache import spare_home
 from vaeexp.commands.stop_signals import after_finalizers
-from vaeexp.console import discard_output
+from vaeexp.console import discard_output, open_closed_output
 from vaeexp.words import format_gibibytes
 
 COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
@@ -183,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # A background process of a shell ignores it.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))
+    spare_home()
+    open_closed_output()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that lacks a letter shows ? instead of failing.
