@@ -14,6 +14,7 @@ note it.
 
 import ast
 import importlib.util
+import inspect
 import re
 import sys
 import uuid
@@ -21,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sweeps import UserError, run_name, search_working_directory, write_whole
@@ -83,7 +85,7 @@ def code_in_process(paths: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def check_loaded(paths: Iterable[str]) -> None:
-    """Check that the user's files are as this process first saw them, as in a notebook.
+    """Check that the user's files are as this process imported them, as in a notebook.
 
     Raises:
         UserError: a file has changed. The classes in memory are the old ones, and worker processes
@@ -91,9 +93,82 @@ def check_loaded(paths: Iterable[str]) -> None:
     """
     for path in filter(_is_own, paths):
         before = code_in_process([path])
-        if changes := code_changes(before, own_code([path])):
-            problem = f"was imported before its code changed ({'; '.join(changes)}). Restart the"
-            raise UserError(f"'{path}'", f"{problem} kernel or process.")
+        changes = code_changes(before, own_code([path])) or [
+            f"{file} changed"
+            for file in before
+            if (loaded := sys.modules.get(_module_of(file))) and _is_stale(loaded)
+        ]
+        if changes:
+            raise UserError(
+                f"'{path}'",
+                f"was imported before its code changed ({'; '.join(changes)}). Restart the kernel "
+                "or process, or call importlib.reload on each changed module, this one last.",
+            )
+
+
+def _module_of(file: str) -> str:
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _is_stale(module: ModuleType) -> bool:
+    """Tell whether a function of a loaded module, or a constant in capitals, is another one than in
+    its file.
+    """
+    file = getattr(module, "__file__", None)
+    try:
+        source = Path(file or "").read_bytes()
+        tree, compiled = ast.parse(source), compile(source, file or "", "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError):
+        return False
+    there: dict[str, list[Any]] = {}
+    for code in _codes(compiled):
+        there.setdefault(code.co_qualname, []).append(_essence(code))
+    here = [code for code in _functions(module) if code.co_filename == file]
+    if any(_essence(code) not in there.get(code.co_qualname, []) for code in here):
+        return True
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)) if (
+                name.isupper()
+            ):
+                if getattr(module, name, None) != value:
+                    return True
+    return False
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code of each function and class that is defined in a code, and in those."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def _functions(owner: Any) -> Iterator[CodeType]:
+    """Yield the code of each function of a module, and of its classes."""
+    for value in vars(owner).values():
+        if isinstance(value, type) and value.__module__ == getattr(
+            owner, "__module__", owner.__name__
+        ):
+            yield from _functions(value)
+        for part in (
+            (value.fget, value.fset)
+            if isinstance(value, property)
+            else (getattr(value, "__func__", value),)
+        ):
+            if isinstance(part, FunctionType):
+                yield inspect.unwrap(part).__code__
+
+
+def _essence(code: CodeType) -> tuple[Any, ...]:
+    """Return what a code does, without its docstring and its lines."""
+    constants = [
+        _essence(each) if isinstance(each, CodeType) else (type(each), each)
+        for each in code.co_consts
+    ]
+    if code.co_consts and isinstance(code.co_consts[0], str | None):
+        del constants[0]
+    return code.co_code, tuple(constants), code.co_names, code.co_varnames
 
 
 def _is_own(path: str) -> bool:

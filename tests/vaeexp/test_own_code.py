@@ -105,19 +105,79 @@ def test_runs_are_told_apart_by_the_code_under_which_they_ended():
     assert "s/5" in second
 
 
-def test_a_file_that_changed_since_this_process_saw_it_is_refused(place, monkeypatch):
-    """As in a notebook, between two studies."""
-    for name in ("own_net", "helper", "deep", "deep.parts", "deep.more"):
+STALE = """
+from dataclasses import dataclass
+from functools import wraps
+from helper import width
+
+SIZE = 3
+
+def named(f):
+    @wraps(f)
+    def inner(*args):
+        return f(*args)
+    return inner
+
+class Net:
+    width: int = 8
+    @property
+    def wide(self):
+        return self.width > 3
+    @wide.setter
+    def wide(self, value):
+        self.width = 4 if value else 2
+    @named
+    def encoder(self):
+        return [n for n in range(width)]
+    @classmethod
+    def decoder(cls):
+        "A docstring."
+        return lambda z: z + 1
+
+@dataclass
+class Part:
+    x: int = 0
+"""
+
+
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize(
+    ("file", "old", "new", "stale"),
+    [
+        ("own_net.py", "range(width)", "range(width + 1)", True),
+        ("own_net.py", "self.width > 3", "self.width > 4", True),
+        ("own_net.py", "SIZE = 3", "SIZE = 5", True),
+        ("helper.py", "def f():\n    return 1", "def f():\n    return 2", True),
+        ("own_net.py", "width: int = 8", "width: int = 9", None),
+        ("own_net.py", "x: int = 0", "x: float = 0", None),
+        ("own_net.py", "SIZE = 3\n", "\n\nSIZE  =  3  # pixels\n", False),
+        ("own_net.py", '"A docstring."', '"""Another docstring."""', False),
+    ],
+)
+def test_a_file_that_changed_since_it_was_imported_is_refused_until_it_is_reloaded(
+    place, monkeypatch, seen, file, old, new, stale
+):
+    """None: it shows where this process has seen the code before, as of an earlier study of a
+    notebook.
+    """
+    (place / "own_net.py").write_text(STALE)
+    (place / "helper.py").write_text("width = 3\n\ndef f():\n    return 1\n")
+    for name in ("own_net", "helper"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
     monkeypatch.syspath_prepend(str(place))
     importlib.invalidate_caches()
     importlib.import_module("own_net")
-    check_loaded(["mlp", "own_net:Net"])
-    before = own_code(["own_net:Net"])
-    (place / "helper.py").write_text("import deep.parts\nwidth = 4\n")
-    with pytest.raises(UserError, match=r"helper\.py: top-level code changed.*Restart"):
-        check_loaded(["own_net:Net"])
-    assert code_in_process(["own_net:Net"]) == before
-    del sys.modules["own_net"]
-    importlib.import_module("own_net")
+    if seen:
+        check_loaded(["mlp", "own_net:Net"])
+    path = place / file
+    path.write_text(path.read_text().replace(old, new))
+    if stale or (stale is None and seen):
+        with pytest.raises(UserError, match=f"(?s)own_net:Net.*{file}.*Restart .*importlib.reload"):
+            check_loaded(["own_net:Net"])
+        for name in ("helper", "own_net"):
+            importlib.reload(sys.modules[name])
     check_loaded(["own_net:Net"])
+    assert code_in_process(["own_net:Net"]) == own_code(["own_net:Net"])
+    for name in ("own_net", "helper"):
+        del sys.modules[name]
