@@ -97,6 +97,7 @@ def open_study_file(
         text=text,
     )
     _check_used(study)
+    _check_objectives(study)
     check_warmups(study)
     _check_lengths(study)
     # Of a class that other processes know.
@@ -139,21 +140,34 @@ def sections_for(
     return {**SECTIONS, "model": create_model("ModelSettings", __base__=ModelSettings, **fields)}
 
 
+def _check_objectives(study: Study) -> None:
+    """Raise UserError where a study with two objectives trains models without a rate."""
+    if study.objectives and settings_of(study).model.posterior == "deterministic":
+        problem = (
+            f"got [{', '.join(study.objectives)}] with posterior deterministic, which has no "
+            "rate, so that −ELBO and distortion are one; must be left out there."
+        )
+        raise UserError(f"{shown_path(study.path)}: objectives", problem)
+
+
 def _check_used(study: Study) -> None:
-    """Raise UserError where a searched number has no use in some trials, as momentum without
-    sgd.
+    """Raise UserError where a number of an optimizer or a schedule is fixed and no trial uses it,
+    or is searched and some trial would not use it, as momentum without sgd.
     """
+    train = vars(study.fixed["train"])
     for name, (owner, users) in _USED_BY.items():
-        if name not in study.space.names:
-            continue
-        owners = as_lists(study.space[name].when.get(owner, _values(study, owner)))
+        if name in study.space.names:
+            field, remedy = f"search.{name}", f"Give it `when: {{{owner}: …}}`, or leave it out."
+            owners = as_lists(study.space[name].when.get(owner, _values(study, owner)))
+        else:
+            field, remedy = f"train.{name}", "Leave it out."
+            owners = _all_values(study, owner)
+            if train[name] == TrainSettings.model_fields[name].default or {*owners} & {*users}:
+                continue
         if unused := [value for value in dict.fromkeys(owners) if value not in users]:
             problem = f"has no use with {owner} {', '.join(unused)}; must go with"
-            remedy = f"Give it `when: {{{owner}: …}}`, or leave it out."
-            raise UserError(
-                f"{_place(study, f'search.{name}')}: search.{name}",
-                f"{problem} {', '.join(users)}. {remedy}",
-            )
+            place = f"{_place(study, field)}: {field}"
+            raise UserError(place, f"{problem} {', '.join(users)}. {remedy}")
 
 
 def _check_lengths(study: Study) -> None:

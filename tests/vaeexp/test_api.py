@@ -356,6 +356,33 @@ def test_the_public_names_are_these_and_typed() -> None:
     assert vaeexp.Study is Study
 
 
+TYPOS = {
+    "vaeexp.load_stduy('s')": 'Module has no attribute "load_stduy"',
+    "vaeexp.run_study('s', trails=3)": 'Unexpected keyword argument "trails"',
+    "vaeexp.run_study('s', device='gpu')": "Argument",
+    "vaeexp.load_study('s').best_modle()": '"Study" has no attribute "best_modle"',
+    "vaeexp.load_run('s/7').setings": '"Run" has no attribute "setings"',
+    # PyTorch types any attribute of a module.
+    "vaeexp.load_model('s/7').sampel(2)": '"Tensor" not callable',
+}
+
+
+@pytest.mark.slow
+def test_a_typo_fails_in_mypy(tmp_path: Path) -> None:
+    lines = [
+        "import vaeexp",
+        *TYPOS,
+        "vaeexp.run_study({}, name='s', device='cpu').best_model().sample(2).mean.sum()",
+    ]
+    (tmp_path / "typos.py").write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", str(tmp_path / "typos.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    said = dict(re.findall(r"typos\.py:(\d+): error: (.*)", done.stdout))
+    for number, typo in enumerate(TYPOS, start=2):
+        assert TYPOS[typo] in said.pop(str(number), ""), (typo, done.stdout)
+    assert not said
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

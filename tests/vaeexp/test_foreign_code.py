@@ -174,6 +174,25 @@ def test_a_study_that_began_here_runs_its_module(runs, module, tmp_path):
     assert not module.ran()
 
 
+@pytest.mark.parametrize("mark", ["../../../../x", "0" * 32])
+def test_a_mark_that_somebody_made_up_is_no_beginning(mark, runs, module, tmp_path):
+    (tmp_path / "x").write_text(str((runs / "journal" / "made.origin").resolve()))
+    (runs / "journal").mkdir()
+    (runs / "journal" / "made.origin").write_text(mark)
+    with pytest.raises(UserError, match="names the network"):
+        sampled("made/0", "--runs", runs)
+    assert not module.ran()
+
+
+@pytest.mark.parametrize("network", ["sys:exit", "__main__:Net", "mlflow.pyfunc:Net", ":"])
+def test_modules_of_python_and_of_packages_are_code_too(network, module, tmp_path):
+    before = set(sys.modules)
+    with pytest.raises(UserError, match="names the network"):
+        check_code("a run", {"network": network}, tmp_path / "a", allow=False)
+    check_code("a run", {"network": "mlp"}, tmp_path / "a", allow=False)
+    assert not {name for name in set(sys.modules) - before if name.startswith("mlflow")}
+
+
 @pytest.mark.parametrize("field", ["loss", "prior", "likelihood", "metrics"])
 def test_a_run_from_elsewhere_runs_no_other_module_that_it_names(field, module, tmp_path):
     """Neither where it stands in the settings, nor where another part of the file says

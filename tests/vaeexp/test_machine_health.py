@@ -106,7 +106,7 @@ def test_a_damaged_cache_is_red(tmp_path, monkeypatch):
     assert [finding.words for finding in check_cache()] == [
         "0 folders match their checksums (0.0 MB)"
     ]
-    assert [item.kind for item in items_of_cache() if is_aside(item.path)] == [PROGRAMS, PREPARED]
+    assert [item.kind for item in items_of_cache([]) if is_aside(item.path)] == [PROGRAMS, PREPARED]
 
 
 def test_a_folder_that_was_moved_aside_is_built_again_and_not_while_it_is_built(

@@ -240,7 +240,8 @@ def reproduce(*, run: str, places: Places, **how: Any) -> None:
     bit for bit where device, precision, threads, processor and PyTorch are the same, and within a
     stated tolerance elsewhere: in every epoch, in its weights, in its test figures, in how it
     failed. Other images than its own are refused. With --restore, weights whose hash is the
-    recorded one go back into the run's folder. Exit status 0: it matches; 1: it differs.
+    recorded one go back into the run's folder, and others beside them. Exit status 0: it matches;
+    1: it differs.
     """
     if not finished.reproduce.reproduce_trial(
         run, places.runs, places.storage, console=open_console(), **how
@@ -391,7 +392,7 @@ def embed(
     path = _write(drawing, output, "embedding.png")
     table = path.with_suffix(".csv")
     with writing(table):
-        finished.drawing.write_map(run, images, points, table)
+        finished.drawing.write_map(run, images, points, table, named=output is not None)
     click.echo(f"{table}  place, class, point and code of each image")
 
 

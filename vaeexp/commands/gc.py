@@ -57,8 +57,7 @@ def _flag(name: str, help: str) -> Callable:
         "Compiled programs that nobody has used for 30 days, of all studies of this user.",
     ),
     _flag(
-        "--prepared",
-        "Prepared images that nobody has used for 30 days. They are made again when needed.",
+        "--prepared", "Prepared images that no study here uses. They are made again when needed."
     ),
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be freed; change nothing.")
@@ -90,7 +89,7 @@ def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags:
             raise UserError(
                 f"study '{name}'", f"{driver_in_words(holder)} is running it; stop it first."
             )
-    cache_items = tidy.items_of_cache()
+    cache_items = tidy.items_of_cache([*every.values()])
     items = [(name, item) for name in chosen for item in tidy.items_of_study(runs, every[name])]
     _show([*items, *(("cache", item) for item in cache_items)])
     freed: list[Item] = []

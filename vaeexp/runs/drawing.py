@@ -145,12 +145,15 @@ def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarra
     return _titled(run, latent_map(arrays), title), points
 
 
-def write_map(run: Run, images: Images, points: np.ndarray, path: Path) -> None:
+def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:
     """Write one line of CSV for each image: place in its split, label, class, point on the map,
     posterior mean.
     """
     classes, codes = images.classes, latent.codes_of(run.vae, images.x)[0]
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
+    begins = ",".join(CSV).encode()
+    if not named and path.exists() and not path.read_bytes().startswith(begins):
+        raise _foreign(path)
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", encoding="utf-8", newline="") as file:
@@ -186,8 +189,7 @@ def write_figure(figure: Figure, words: str, path: Path, *, named: bool) -> None
     if path.suffix.lower() != ".png":
         raise UserError("--output", f"'{path}' should end in .png.")
     if not named and path.exists() and not _is_from_vaeexp(path):
-        problem = "is there already and is not from vaeexp. Rename it, or give --output."
-        raise UserError(str(path), problem)
+        raise _foreign(path)
     metadata = {"Software": f"vaeexp {VERSION}", "Description": words}
     options: dict[str, Any] = {"format": "png", "metadata": metadata, "facecolor": "white"}
     try:
@@ -202,6 +204,12 @@ def _is_from_vaeexp(path: Path) -> bool:
             return str(image.info.get("Software", "")).startswith("vaeexp")
     except OSError:  # of which UnidentifiedImageError is one
         return False
+
+
+def _foreign(path: Path) -> UserError:
+    return UserError(
+        str(path), "is there already and is not from vaeexp. Rename it, or give --output."
+    )
 
 
 def _rows(pictures: np.ndarray, across: int) -> np.ndarray:

@@ -99,8 +99,9 @@ def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> li
     """Put files that a new training `made` into the run's folder where they are missing or damaged;
     tell of each.
 
-    A file of weights goes back if its SHA-256 is the recorded one. The other files go back if the
-    weights are the recorded ones; of a run that has left none, if all that was `compared` is.
+    A file of weights goes back if its SHA-256 is the recorded one, else next to it, as
+    `reproduced-weights.safetensors`. The other files go back if the weights are the recorded ones;
+    of a run that has left none, if all that was `compared` is.
     """
     parts, weighed = [], bool(record.trial.files)
     equal = weighed or all(part.agrees is not False for part in compared)
@@ -112,7 +113,10 @@ def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> li
             _put(made / file, place)
             parts.append(Part(file, f"is put back; its SHA-256 is the recorded {sha256}", True))
         else:
-            parts.append(Part(file, f"has the SHA-256 {found} now, {sha256} on record", False))
+            beside = place.with_name(f"reproduced-{file}")
+            _put(made / file, beside)
+            words = f"has the SHA-256 {found} now, {sha256} on record; it lies beside as"
+            parts.append(Part(file, f"{words} {beside.name}", False))
         equal = equal and found == sha256
     if not equal:
         return parts

@@ -8,16 +8,19 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import optuna
 from filelock import FileLock, Timeout
 
 from sweeps import (
+    Damaged,
     State,
     StudyRecord,
     Trial,
+    UserError,
     hold_study,
     is_aside,
     open_storage,
@@ -28,8 +31,10 @@ from sweeps import (
     write_study,
 )
 from sweeps.results import best_record, ranked_trials
-from vaeexp.cache import cache_folder
+from vaeexp.cache import cache_folder, read_facts
+from vaeexp.data.dataset import fingerprint_of
 from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, SHEET, WEIGHTS
+from vaeexp.settings import DataSettings
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -40,7 +45,7 @@ PRUNED_WEIGHTS = "weights of pruned trials"
 PRUNED_PICTURES = "pictures of pruned trials"
 EARLIER_PICTURES = "pictures of earlier epochs"
 PROGRAMS = "compiled programs, unused for 30 days"
-PREPARED = "prepared images, unused for 30 days"
+PREPARED = "prepared images that no study here uses"
 LEFT_OVER = "runs without a record, or moved aside"
 KEPT_WEIGHTS = "weights"
 SHEETS = "sheets of pictures"
@@ -52,7 +57,8 @@ _CACHED = {
     "classifiers": ("classifiers", "classifiers"),
 }
 """Folder of the user's cache → kinds of what it holds: in use, and unused."""
-_UNUSED_SECONDS = 30 * 86_400.0
+_DAY = 86_400.0
+_BINARISATIONS = get_args(DataSettings.model_fields["binarisation"].annotation)
 
 
 @dataclass(frozen=True)
@@ -233,16 +239,19 @@ def _remove_files(paths: Iterable[Path], artifacts: Iterable[Path]) -> None:
 # ---- the user's cache ----
 
 
-def items_of_cache() -> list[Item]:
-    """Return the folders of the user's cache."""
+def items_of_cache(studies: Collection[State]) -> list[Item]:
+    """Return the folders of the user's cache. Prepared images of these studies count as used."""
     items = []
     for folder in sorted(path for path in cache_folder().glob("*/[!.]*") if path.is_dir()):
         kinds = _CACHED.get(folder.parent.name)
         if kinds is None:
             continue
-        unused = is_aside(folder) or time.time() - _last_use(folder) > _UNUSED_SECONDS
+        days = (time.time() - _last_use(folder)) / _DAY
+        unused = days > 30
+        if kinds[1] == PREPARED:
+            unused = days > 2 and not _is_used(folder, studies)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        items.append(Item(kinds[unused], folder, size))
+        items.append(Item(kinds[unused or is_aside(folder)], folder, size))
     return items
 
 
@@ -260,3 +269,29 @@ def _last_use(folder: Path) -> float:
     its files, which are touched then.
     """
     return max((path.stat().st_mtime for path in folder.iterdir()), default=folder.stat().st_mtime)
+
+
+def _is_used(folder: Path, studies: Collection[State]) -> bool:
+    """Whether one of these studies has trained on the prepared images, by their fingerprint."""
+    try:
+        facts = read_facts(folder) or {}
+    except Damaged:
+        return False  # it would be made again anyway
+    except UserError:
+        return True  # perhaps by another version of vaeexp, which made it
+    for stored in studies:
+        provenance = stored.study.provenance
+        data = provenance.get("data") or {}
+        known = {
+            part.get("fingerprint")
+            for part in (data, *(provenance.get("protocols") or {}).values())
+        }
+        made = partial(
+            fingerprint_of,
+            str(facts.get("digest")),
+            data.get("validation"),
+            reading=facts.get("reading", ()),
+        )
+        if known & {made(kind) for kind in _BINARISATIONS}:
+            return True
+    return False

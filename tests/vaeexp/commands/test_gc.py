@@ -279,13 +279,17 @@ def aged(folder, days):
         os.utime(path, (time.time() - days * 86_400,) * 2)
 
 
-def test_only_prepared_images_that_nobody_used_lately_go(place):
+def test_prepared_images_go_unless_a_study_here_used_them(place):
     [folder] = [path for path in (place / "cache" / "prepared").iterdir() if path.is_dir()]
-    aged(folder, 20)
+    aged(folder, 10)
     assert "Freed 0 files" in gc("--prepared")
-    aged(folder, 40)
-    assert "Would free 1 files" in gc("--prepared", "--dry-run")
-    assert "Freed 1 files" in gc("--prepared")
+    assert folder.is_dir()
+    (place / "empty").mkdir()
+    aged(folder, 1)
+    assert "Freed 0 files" in gc("--prepared", "--runs", "empty"), "somebody used it yesterday"
+    aged(folder, 10)
+    assert "Would free 1 files" in gc("--prepared", "--dry-run", "--runs", "empty")
+    assert "Freed 1 files" in gc("--prepared", "--runs", "empty")
     assert not folder.exists()
 
 

@@ -27,10 +27,10 @@ from vaeexp.results import stored_study
 from vaeexp.results.tables import read_arrays
 from vaeexp.run_files import EVALUATION, LAST, PICTURES, RESULT, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.checks import check_files
-from vaeexp.runs.comparison import Part, compare_figures
+from vaeexp.runs.comparison import Criterion, Part, compare_figures
 from vaeexp.runs.record import read_record
 from vaeexp.runs.reproduce import restore_files
-from vaeexp.training.checkpoint import load_model
+from vaeexp.training.checkpoint import load_model, load_tensors
 
 REPEAT = "repeat-0000"
 
@@ -202,6 +202,17 @@ def test_restore_of_a_run_that_left_no_weights_goes_by_its_figures(
 # ---- evaluate ----
 
 
+def test_restore_puts_other_weights_beside(runs: Path, tiny_study: Path) -> None:
+    folder = folder_of(runs, "trial-0001")
+    flip_bit(folder / WEIGHTS)
+    damaged = (folder / WEIGHTS).read_bytes()
+    done = called(tiny_study, runs, "reproduce", f"{NAME}/1", "--restore", "--precision", "bf16")
+    assert done.exit_code == 1, done.output
+    assert "on record; it lies beside as reproduced-weights.safetensors" in done.output
+    assert (folder / WEIGHTS).read_bytes() == damaged
+    assert load_tensors(folder / f"reproduced-{WEIGHTS}")
+
+
 def test_evaluate_says_whether_the_figures_are_those_of_the_record(
     runs: Path, tiny_study: Path
 ) -> None:
@@ -226,6 +237,17 @@ RECORDED = {
     "test/fid": 9.0,
 }
 RECORDED |= {"test/active_units": 7.0, "test_last/neg_elbo": 101.0}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_what_one_test_image_cannot_tell_agrees_with_itself(value: float) -> None:
+    """Standard errors of one image are no numbers, on record and again."""
+    figures = {"test/neg_elbo": 100.0, "test/neg_elbo_se": value}
+    assert compare_figures(figures, figures, last=False, same=True).agrees is True
+    other = figures | {"test/neg_elbo_se": 1.0}
+    assert compare_figures(other, figures, last=False, same=True).agrees is False
+    assert Criterion(1e-3, "").near(value, value)
+    assert not Criterion(1e-3, "").near(value, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,11 @@ from fused import BASE, RARELY, make_lanes, source, trial
 from safetensors import safe_open
 from sealed import change_marks
 
+from sweeps.checksums import SLOT, check_seal, seal
 from sweeps.errors import UserError, warn_once
 from sweeps.lanes import Outcome, advance_all
 from sweeps.schema import MARKS
-from vaeexp.run_files import CHECKPOINT, PREVIOUS
+from vaeexp.run_files import CHECKPOINT, PREVIOUS, load_json, save_json
 from vaeexp.training import Lane, State, fresh_state, open_lane
 from vaeexp.training.checkpoint import (
     _sealed,
@@ -196,6 +197,21 @@ def own_memory(state: State) -> State:
     return {name: tensor.clone() for name, tensor in state.items()}
 
 
+def test_every_flipped_bit_keeps_a_checkpoint_from_being_used(folder) -> None:
+    (folder / PREVIOUS).unlink()
+    path, draw = folder / CHECKPOINT, random.Random(1)
+    whole = path.read_bytes()
+    check_seal(whole, path)
+    header = 8 * (8 + int.from_bytes(whole[:8], "little"))
+    lane = lane_of(epoch=3)
+    for bit in (*draw.sample(range(header), 20), *draw.sample(range(8 * len(whole)), 20)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        assert load_checkpoint(folder, lane, averaged=False) is None, bit
+        assert lane.epoch == 0
+
+
 def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     """A fork saves one checkpoint after the other and is killed at moments that are drawn."""
     lane, vae = open_lane(trial(0, epoch=10**9), BASE, source().image_shape, 100)
@@ -246,6 +262,27 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
     )
     assert len(head) % 8 == 0
     assert head == _sealed(dict(reversed(state.items())), {"vaeexp": "{}", "epoch": "3"})[0]
+
+
+@pytest.mark.parametrize(
+    ("marks", "problem"),
+    [
+        (
+            {"schema": 2, "version": "9.1"},
+            "is stored in schema 2, and vaeexp .* reads schema 1. Use vaeexp 9.1",
+        ),
+        ({}, "has no schema number, because an older version of vaeexp wrote it"),
+    ],
+)
+def test_a_file_of_another_version_is_refused_in_one_line(
+    tmp_path: Path, marks: dict, problem: str
+) -> None:
+    path = tmp_path / "settings.json"
+    save_json(path, {"seed": 7})
+    assert load_json(path) == {"seed": 7}
+    path.write_bytes(seal(json.dumps({"seed": 7, "sha256": SLOT, **marks}).encode()))
+    with pytest.raises(UserError, match=f"settings.json: {problem}"):
+        load_json(path)
 
 
 def test_a_replay_that_is_stopped_leaves_what_it_has_trained(undisturbed, tmp_path, monkeypatch):

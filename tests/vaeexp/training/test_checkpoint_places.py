@@ -124,6 +124,26 @@ def test_a_paused_trial_that_was_carried_is_revived_by_a_host_without_the_folder
     assert stored(address) == {}
 
 
+def test_a_paused_trial_without_an_address_begins_again_with_the_same_value(
+    undisturbed, tmp_path
+) -> None:
+    lanes, _ = make_lanes(tmp_path / "one", kind="sequential", every=RARELY)
+    carried = CarriedLanes(lanes, tmp_path / "one", tmp_path / "driver")
+    carried.add(trial(0))
+    for _ in range(3):
+        list(carried.advance([0]))
+    carried.finish({0: Outcome(state="paused", epoch=3, objective=0.0)})
+    assert not [name for name in carried.files if "checkpoint" in name]
+    assert not [*(tmp_path / "one").rglob("checkpoint*")]
+    successor, _ = make_lanes(tmp_path / "two", kind="sequential", every=RARELY)
+    carried = CarriedLanes(successor, tmp_path / "two", tmp_path / "driver")
+    carried.add(dataclasses.replace(trial(0, epoch=3), number=9, resumes_from=0))
+    carried.replay()
+    assert [
+        progress.objective for done in carried.advance([9]) for progress in done
+    ] == undisturbed[0][3:]
+
+
 def test_damage_falls_back_to_the_checkpoint_before(undisturbed, address, tmp_path, caplog) -> None:
     begun(tmp_path / "one", address)
     path = newest(address)
@@ -141,6 +161,13 @@ def test_without_a_whole_checkpoint_the_trial_starts_again(undisturbed, address,
     for path in stored(address):
         replace(address, path, b"x" * 5000)
     assert continued(tmp_path / "two", address)[:2] == (0, undisturbed[0][3])
+
+
+def test_a_checkpoint_ahead_of_the_record_leaves_the_one_before(
+    undisturbed, address, tmp_path
+) -> None:
+    begun(tmp_path / "one", address)
+    assert continued(tmp_path / "two", address, epoch=1)[:2] == (1, undisturbed[0][3])
 
 
 def test_a_study_of_one_name_on_other_images_has_other_checkpoints(

@@ -110,3 +110,13 @@ def test_schedules_are_those_of_pytorch(settings, each_step, scheduler, epochs):
 
 def test_every_schedule_of_the_table_can_be_named():
     assert [*SCHEDULES] == list(get_args(TrainSettings.model_fields["schedule"].annotation))
+
+
+def test_schedules():
+    settings = BASE.with_params({"schedule": "cosine", "warmup_epochs": 2.0, "epochs": 10})
+    lane, _ = open_lane(trial(0), settings, (1, 8, 8), 160)
+    assert lane.steps_per_epoch == 10
+    assert lane.learning_rate(0) == pytest.approx(2e-3)
+    assert lane.learning_rate(50) == pytest.approx(1e-3)
+    assert lane.learning_rate(99) < 1e-6
+    assert [lane.beta(step) for step in (0, 9, 19, 70)] == pytest.approx([0.05, 0.5, 1.0, 1.0])

@@ -203,6 +203,25 @@ def update_rows(weights, grads, first, second, *, step, learning_rate, adamax) -
     move_all(*parts, {"size": size, "epsilon": epsilon, "adamax": adamax})
 
 
+def test_rows_of_both_rules_equal_torch():
+    names, grads = ["adam", "adamax", "adam"], gradients(100, torch.float32)
+    weights = start(torch.float32).repeat(3, 1)
+    first = torch.zeros(3, 50)
+    second = torch.zeros(3, 50)
+    rates = torch.tensor([RATES[name] for name in names])
+    adamax = torch.tensor([0.0, 1.0, 0.0])
+    for step, grad in enumerate(grads, 1):
+        update_rows(
+            weights, grad.repeat(3, 1), first, second,
+            step=torch.full((3,), float(step)), learning_rate=rates, adamax=adamax,
+        )  # fmt: skip
+    for row, name in enumerate(names):
+        torch.testing.assert_close(
+            weights[row], baseline(settings(name), grads), rtol=2e-6, atol=5e-7
+        )
+    assert torch.equal(weights[0], weights[2])
+
+
 def test_their_numbers_are_those_of_one_lane():
     for step in (1, 2, 10, 1_000, 100_000):
         adamax = torch.tensor([0.0, 1.0])

@@ -159,6 +159,7 @@ def test_updates_have_the_parts_that_trials_and_baselines_can_need(
     [
         "optimizer: {values: [adam, sgd]}\n  momentum: {low: 0.5, high: 0.99, when: {optimizer: "
         "sgd}}",
+        "optimizer: {values: [adam, sgd]}\ntrain: {momentum: 0.5, beta1: 0.8}",
         "beta1: {low: 0.5, high: 0.99}\ntrain: {optimizer: lion}",
         "schedule_factor: {low: 0.8, high: 0.99}\ntrain: {schedule: exponential}",
         "schedule: {values: [step, cosine]}\n  schedule_epochs: {low: 2, high: 5, when: "
@@ -180,6 +181,15 @@ def test_a_setting_that_some_trial_uses_is_taken(tmp_path, search):
         (
             "schedule: {values: [cosine, exponential]}\n  schedule_factor: {low: 0.8, high: 0.99}",
             "search.schedule_factor: has no use with schedule cosine",
+        ),
+        (
+            "beta: {low: 0.1, high: 2}\ntrain: {momentum: 0.5}",
+            "x.yaml:6: train.momentum: has no use with optimizer adam; must go with sgd. Leave it",
+        ),
+        (
+            "prior: {values: [normal]}\nposterior: deterministic\nbeta: 0\nobjectives: [neg_elbo, "
+            "rate]",
+            "objectives: got [neg_elbo, rate] with posterior deterministic, which has no",
         ),
     ],
 )

@@ -119,6 +119,15 @@ def test_lanes_of_all_rules_train_side_by_side_as_alone(tmp_path, kind):
             assert same_bits(found[each.number][1], together[each.number][1])
 
 
+@pytest.mark.parametrize("each", all_rules(), ids=lambda each: each.params["optimizer"])
+def test_all_rules_agree_to_rounding_in_either_group(tmp_path, each):
+    found = [
+        run(*make_lanes(tmp_path, kind=kind, parts=ALL_PARTS), [each], 4)[each.number]
+        for kind in KINDS
+    ]
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
+
+
 def test_more_lanes_than_rows_train_in_turn_in_programs_of_that_size(tmp_path):
     six = [trial(number, learning_rate=1e-3 * (number + 1)) for number in range(6)]
     lanes, artifacts = make_lanes(tmp_path, width=6, rows=2, every=RARELY)
