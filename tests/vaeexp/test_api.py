@@ -118,7 +118,7 @@ def test_a_trial_that_is_not_there_is_named_with_the_nearest(study: Study, tmp_p
     with pytest.raises(UserError, match="no such study 'beta_mnits'"):
         load_study("beta_mnits", runs=study.runs)
     moved = Study(study.view, tmp_path)
-    with pytest.raises(UserError, match="there is no such run"):
+    with pytest.raises(UserError, match="no study 'beta_mnist'"):
         moved.best_model()
 
 

@@ -73,6 +73,16 @@ def test_no_flipped_bit_goes_unseen(tmp_path_factory, name, share, bit):
     assert caught.value.place == str(folder / name)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"short", bytes(10_000)])
+def test_no_other_length_goes_unseen(tmp_path, content):
+    make(folder := tmp_path / "folder")
+    (folder / "numbers").unlink()
+    if content is not None:
+        (folder / "numbers").write_bytes(content)
+    with pytest.raises(Damaged, match="numbers"):
+        read_facts(folder)
+
+
 def test_a_folder_of_a_higher_schema_is_refused_and_one_without_a_number_is_read(tmp_path):
     make(folder := tmp_path / "folder")
     assert json.loads((folder / FACTS).read_bytes()).items() >= MARKS.items()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from sweeps import UserError, named_run, run_name
+from sweeps import UserError, did_you_mean, named_run, run_name
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.evaluation.classifier import open_classifier
@@ -133,6 +133,10 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
             raise UserError(error.place, f"{error.problem} {_FORMS}") from error
         name = RunName(stored.study.name, number=best.number, repeat=best.repeat)
     trials = runs / "trials" / name.study
+    if not trials.is_dir():
+        names = [path.name for path in trials.parent.glob("*") if path.is_dir()]
+        hint = did_you_mean(name.study, names)
+        raise UserError(str(name), f"'{trials.parent}' has no study '{name.study}'. {hint}")
     if not (trials / name.folder).is_dir():
         raise UserError(
             str(name),

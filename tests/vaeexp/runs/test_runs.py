@@ -204,7 +204,8 @@ def test_runs_that_are_not_there(
 ) -> None:
     runs = ["--runs", tiny_study / "mlruns"]
     assert " trials beta_mnist --runs " in refused(capsys, "sample", "beta_mnist/trial-0009", *runs)
-    assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", "beta_mnits", *runs)
+    for name in ("beta_mnits", "beta_mnits/trial-0000"):
+        assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", name, *runs)
     assert "STUDY/7" in refused(capsys, "sample", "some/folder", *runs)
     assert "mlruns" in refused(capsys, "sample", "beta_mnist")
     unfinished = tmp_path / "runs/trials/beta_mnist/trial-0000"
@@ -337,7 +338,9 @@ def test_traversals_of_two_dimensions_have_a_plane_too(of_study: list) -> None:
     assert picture(Path("manifold.png")).size
 
 
-def test_a_map_and_its_table(tiny_study: Path, of_study: list) -> None:
+def test_a_map_and_its_table(
+    tiny_study: Path, of_study: list, capsys: pytest.CaptureFixture
+) -> None:
     run("embed", "beta_mnist/trial-0000", *of_study, "-o", "sub/map.png")
     picture(Path("sub/map.png"))
     with Path("sub/map.csv").open(encoding="utf-8") as file:
@@ -348,6 +351,9 @@ def test_a_map_and_its_table(tiny_study: Path, of_study: list) -> None:
     for row in rows:
         assert row["label"] == row["class"] == str(labels[int(row["image"])])
     assert {"x", "y", "z1", "z2"} <= rows[0].keys()
+    Path("embedding.csv").write_text("mine")
+    assert "is not from vaeexp" in refused(capsys, "embed", "beta_mnist/trial-0000", *of_study)
+    assert Path("embedding.csv").read_text() == "mine"
 
 
 def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(
