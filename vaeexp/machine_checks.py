@@ -181,7 +181,8 @@ def check_disk(runs: Path) -> Iterator[Finding]:
             "" if writable else ", which cannot be written"
         )
         way = "--runs" if name == "runs" else "the variable VAEEXP_CACHE"
-        remedy = f"free {DISK / 2**30:.0f} GiB, or choose another folder with {way}"
+        space = f"free {DISK / 2**30:.0f} GiB, or " if writable else ""
+        remedy = f"{space}choose another folder with {way}"
         yield Finding(
             name=f"disk of {name}", ok=free >= DISK and writable, words=words, remedy=remedy
         )

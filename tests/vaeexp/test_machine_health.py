@@ -133,3 +133,13 @@ def test_a_folder_that_was_moved_aside_is_built_again_and_not_while_it_is_built(
     (healthy,) = check_cache()
     assert healthy.ok
     assert target.with_name("mine.damaged").is_dir(), "the damaged folder is kept"
+
+
+def test_a_folder_that_cannot_be_written_asks_for_another_one():
+    """More space would not help."""
+    runs, cache = check_disk(Path("/proc/no/such/folder"))
+    assert not runs.ok
+    assert cache.ok
+    assert "--runs" in runs.remedy
+    for finding in (runs, cache):
+        assert ("free 1 GiB" in finding.remedy) == ("cannot be written" not in finding.words)
