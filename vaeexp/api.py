@@ -331,6 +331,10 @@ def _plain(value: Any) -> Any:
         return import_path(value)
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, range):
+        return list(value)
     raise UserError(
         "study",
         f"got {value!r}; must be text, a number, a list, a dict, or a class or function that a "

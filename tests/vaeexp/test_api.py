@@ -286,6 +286,7 @@ DICT = {
     [
         ({"latent_size": {"values": np.array([2, 4])}}, (2, 4)),
         ({"network": {"values": ["mlp", Networks]}}, ("mlp", "networks_of_a_user:Networks")),
+        ({"batch_size": {"values": range(10, 30, 10)}}, (10, 20)),
         ({"hidden": {"values": ((8,), [16, 8])}}, ((8,), (16, 8))),
     ],
 )
