@@ -216,12 +216,8 @@ class Study:
     def best_model(self) -> VAE:
         """Load the model of the best run; see `model`."""
         if self.best is None:
-            why = (
-                "none of its trials is complete"
-                if self.view.front is None
-                else "it has two objectives"
-            )
-            raise UserError(f"study '{self.name}'", f"{why}, so none is the best.")
+            problem = "no trial is complete, or it has two objectives, so none is the best."
+            raise UserError(f"study '{self.name}'", problem)
         return self.model(self.best["name"])
 
     def model(self, trial: int | str) -> VAE:
@@ -338,9 +334,7 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, range | set | frozenset):
+    if isinstance(value, range):
         return list(value)
     raise UserError(
         "study",

@@ -90,7 +90,7 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
         content = path.read_bytes()
         check_seal(content, path)
         stored = json.loads(content)
-        _check_version(path, stored)
+        check_schema(str(path), {**UNNUMBERED, **stored})
         for name, file in stored["files"].items():
             path = folder / name
             if path.stat().st_size != file["bytes"]:
@@ -115,15 +115,6 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
     return facts
 
 
-def _check_version(path: Path, stored: Mapping[str, Any]) -> None:
-    try:
-        check_schema(str(path), {**UNNUMBERED, **stored})
-    except UserError as error:
-        raise UserError(
-            error.place, f"{error.problem} Or set VAEEXP_CACHE to another folder."
-        ) from None
-
-
 def distrust(folder: Path) -> None:
     """Let the next process that opens a folder build it again, because its files were found damaged
     after they were opened.
@@ -138,14 +129,16 @@ def build_once(
     """Return `open_whole(target)`, the content of a folder; where that is None or raises Damaged,
     make or replace the folder first.
 
-    `build` fills an empty temporary folder beside the target, which is then brought to the disk and
-    renamed. So no reader sees half a folder, and nothing stays when `build` raises. Of several
-    processes one builds and the others wait. A warning names what is damaged. Raises UserError when
-    the cache cannot be written.
+    `build` fills an empty temporary folder next to the target, which is then renamed. So no reader
+    sees half a folder, and nothing stays when `build` raises. Of several processes one builds and
+    the others wait. A warning names what is damaged.
+
+    Raises:
+        UserError: the cache cannot be written.
     """
     import filelock
 
-    content, damage = _opened(open_whole, target)
+    content, _ = _opened(open_whole, target)
     if content:
         return content
     try:
@@ -156,20 +149,7 @@ def build_once(
                 return content
             if damage:
                 _log.warning(f"{damage} It is made again.")
-            _remove_leftovers(target)
-            prefix = f".{target.name}-"
-            with tempfile.TemporaryDirectory(
-                prefix=prefix, dir=target.parent, ignore_cleanup_errors=True
-            ) as temporary:
-                folder = Path(temporary)
-                # Because temporary folders are private, and a cache may be shared.
-                folder.chmod(0o755)
-                build(folder)
-                _sync(folder)
-                if target.exists():
-                    target.rename(folder.parent / f"{folder.name}-damaged")
-                folder.rename(target)
-            _remove_leftovers(target)
+            _replace_folder(target, build)
     except filelock.Timeout as error:
         problem = (
             f"a process has held the lock for {_PATIENCE // 60} minutes. If no process runs, "
@@ -181,13 +161,29 @@ def build_once(
             f"the cache cannot be written ({error.strerror or error}). Set VAEEXP_CACHE to "
             "another folder."
         )
-        raise UserError(str(target.parent), f"{problem} {damage}" if damage else problem) from error
+        raise UserError(str(target.parent), problem) from error
     content, _ = _opened(open_whole, target)
     if not content:
         raise UserError(
             str(target), "got damaged files right after they were written. Check the disk."
         )
     return content
+
+
+def _replace_folder(target: Path, build: Callable[[Path], None]) -> None:
+    """Build a folder and put it in the place of the target, whose lock is held."""
+    prefix = f".{target.name}-"
+    for leftover in target.parent.glob(f"{prefix}*"):  # of a killed process
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        prefix=prefix, dir=target.parent, ignore_cleanup_errors=True
+    ) as temporary:
+        folder = Path(temporary)
+        # Because temporary folders are private, and a cache may be shared.
+        folder.chmod(0o755)
+        build(folder)
+        shutil.rmtree(target, ignore_errors=True)
+        folder.rename(target)
 
 
 def _opened(
@@ -198,20 +194,3 @@ def _opened(
         return open_whole(target), None
     except Damaged as damage:
         return None, damage
-
-
-def _remove_leftovers(target: Path) -> None:
-    # Called under the target's lock, so each folder with this prefix is damaged or belongs to a
-    # killed process.
-    for leftover in target.parent.glob(f".{target.name}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    for path in (*folder.rglob("*"), folder):
-        if path.is_file() or hasattr(os, "O_DIRECTORY"):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -45,7 +44,6 @@ _SOUND = "2.13"
 (pytorch/pytorch#183699).
 """
 _FILE = "program.so"
-_UNUSED_DAYS = 90
 _OPTIONS = {"memory_planning": True, "aot_inductor.allow_stack_allocation": True}
 """Options of Inductor that save allocations, because a small step has as many allocations as
 operations.
@@ -70,7 +68,7 @@ def why_not_compiled() -> str:
         )
     usual = "clang++" if sys.platform == "darwin" else "g++"
     compiler = os.environ.get("CXX", usual)
-    if sys.platform not in ("linux", "darwin") or shutil.which(compiler) is None:
+    if shutil.which(compiler) is None:
         return "there is no C++ compiler: install g++ (clang++ on a Mac), or name one in CXX"
     return _compiler_problem(compiler)
 
@@ -80,19 +78,14 @@ def _compiler_problem(compiler: str) -> str:
     """Return the reason why a C++ compiler makes no library, found by making a small one, or ""."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.cpp")
-        source.write_text(
-            '#include <cmath>\nextern "C" double root(double x) { return std::sqrt(x); }\n'
-        )
+        source.write_text("#include <cmath>\n")
         command = [compiler, "-shared", "-fPIC", "-o", str(source.with_suffix(".so")), str(source)]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", check=False
-            )
-        except OSError as error:
-            return f"the C++ compiler {compiler} fails: {error}"
-    return (
-        f"the C++ compiler {compiler} fails: {_first_error(done.stderr)}" if done.returncode else ""
-    )
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False
+        )
+    if done.returncode == 0:
+        return ""
+    return f"the C++ compiler {compiler} fails: {_first_error(done.stderr)}"
 
 
 def _first_error(output: str) -> str:
@@ -150,7 +143,6 @@ def open_program(
     def build(there: Path) -> None:
         _compile(program or traced(), arguments, there / _FILE, what)
         seal_folder(there, {"program": what})
-        _remove_unused(folder.parent)
 
     try:
         with heartbeats():  # to compile takes longer than many an epoch
@@ -212,18 +204,6 @@ def _compile(program: fx.GraphModule, arguments: tuple[Any, ...], path: Path, wh
         [library] = [name for name in parts.namelist() if name.endswith(".so")]
         path.write_bytes(parts.read(library))
     package.unlink()
-
-
-def _remove_unused(libraries: Path) -> None:
-    """Delete libraries that no process has loaded for 90 days, because each release of ours or of
-    PyTorch leaves its own.
-    """
-    oldest = time.time() - _UNUSED_DAYS * 86_400
-    for library in libraries.glob(f"*/{_FILE}"):
-        with suppress(OSError):  # another process may delete it at the same time
-            if library.stat().st_mtime < oldest:
-                shutil.rmtree(library.parent)
-                library.parent.with_name(f"{library.parent.name}.lock").unlink(missing_ok=True)
 
 
 def _fingerprint(

@@ -40,13 +40,6 @@ def flat_settings(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def shown_paths(settings: Mapping[str, Any]) -> str:
-    """Say which objects of the user's own settings name: its network 'nets:Net' and its loss
-    'mine:loss'.
-    """
-    return " and ".join(f"its {field} '{path}'" for path, field in own_paths(settings).items())
-
-
 def import_path(part: Callable[..., Any]) -> str:
     """Return the path `package.module:Name` at which other processes import a class or a function.
     Raises UserError where none can.
@@ -93,7 +86,11 @@ def imported(path: str, field: str) -> Any:
     """
     module, _, name = path.partition(":")
     if module == "__main__":
-        raise ValueError(f"{field}: {_where_main(name)}")
+        raise ValueError(
+            f"{field}: '{name}' is defined in the script or notebook that runs, which worker "
+            "processes and later commands cannot import; write it and its imports to a file (in a "
+            f"notebook: `%%writefile nets.py` as the first line of a cell) and give 'nets:{name}'."
+        )
     search_working_directory()
     arguments, sys.argv = sys.argv, sys.argv[:1]
     _importing.append(module)
@@ -121,25 +118,6 @@ def imported(path: str, field: str) -> Any:
     finally:
         sys.argv = arguments
         _importing.pop()
-
-
-def _where_main(name: str) -> str:
-    """Say how an object of `__main__` becomes one that worker processes and later commands can
-    import.
-    """
-    script = _script()
-    if script is None or script == Path(sys.argv[0]).stem == "vaeexp":
-        where, remedy = "a notebook or an interactive session", "write it and its imports to a file"
-        remedy += (
-            " (in a notebook: `%%writefile nets.py` as the first line of the cell) and give "
-            f"'nets:{name}'"
-        )
-    else:
-        where, remedy = "the script that runs", f"give '{script}:{name}'"
-    return (
-        f"'{name}' is defined in {where}, which worker processes and later commands cannot "
-        f"import; {remedy}."
-    )
 
 
 def one_line(error: BaseException) -> str:

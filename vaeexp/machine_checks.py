@@ -1,6 +1,4 @@
-"""Checks of this machine: versions, code, device, arithmetic, disk, and the limits of the process
-and its container.
-"""
+"""Checks of this machine: versions, device, arithmetic, disk, memory, open files, cache."""
 
 import importlib.metadata
 import os
@@ -9,25 +7,19 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-import sweeps
 import vaeexp
 from sweeps import (
-    CONTROL_GROUPS,
-    MEMINFO,
-    UNLIMITED_BYTES,
     Damaged,
     Finding,
     UserError,
+    free_memory,
     is_aside,
     problem_of,
     quarantine,
-    read_number,
-    read_values,
     required_packages,
 )
 from vaeexp.cache import FACTS, cache_folder, read_facts
@@ -49,10 +41,8 @@ DISK = 2**30
 """Bytes that must be free: a study of many trials writes some hundred MiB."""
 MEMORY = 3 * 2**29
 """Bytes that must be free: PyTorch and one small study take about 1 GiB."""
-OPEN_FILES, PROCESSES = 256, 64
-"""Numbers that the process must be allowed: a sweep holds pipes and libraries open, and starts
-workers with threads.
-"""
+OPEN_FILES = 256
+"""Files that the process must be allowed to open: a sweep holds pipes and libraries open."""
 CACHED = ("prepared", "classifiers", "compiled", "downloads")
 """Parts of the user's cache whose folders carry checksums."""
 
@@ -70,20 +60,6 @@ def check_versions() -> Iterator[Finding]:
     words = ", ".join(wrong or shown)
     remedy = f"`pip install {' '.join(asked)}` in this environment"
     yield Finding(name="versions", ok=not wrong, words=words, remedy=remedy)
-
-
-def check_installation() -> Iterator[Finding]:
-    """Check that `vaeexp` and `sweeps` are those of one installation."""
-    places = [
-        Path(package.__file__).resolve().parent.parent
-        for package in (vaeexp, sweeps)
-        if package.__file__
-    ]
-    same = len(set(places)) == 1
-    words = f"{places[0]}" if same else f"vaeexp of {places[0]} with sweeps of {places[-1]}"
-    yield Finding(
-        name="code", ok=same, words=words, remedy="install vaeexp again; it brings its own sweeps"
-    )
 
 
 def check_device() -> Iterator[Finding]:
@@ -152,42 +128,26 @@ def check_cache() -> Iterator[Finding]:
     bundled images instead.
     """
     whole = size = 0
-    for facts in sorted(
-        path for part in CACHED for path in cache_folder().glob(f"{part}/[!.]*/{FACTS}")
-    ):
-        folder = facts.parent
-        if is_aside(folder):
-            continue
-        try:
-            _check_folder(folder)
-        except (Damaged, OSError) as error:
-            name = f"cache: {folder.relative_to(cache_folder())}"
-            if folder.parent.name == "downloads":
-                remedy = (
-                    "the next command that prepares these images downloads them again; test the "
-                    "disk"
-                )
-                yield Finding(name=name, ok=False, words=str(error), remedy=remedy)
+    for part in CACHED:
+        for facts in sorted(cache_folder().glob(f"{part}/[!.]*/{FACTS}")):
+            folder = facts.parent
+            if is_aside(folder):
                 continue
-            remedy = (
-                "`vaeexp doctor --repair` moves the folder aside, and its next use makes it "
-                "again; test the disk"
-            )
-            yield Finding(
-                name=name,
-                ok=False,
-                words=str(error),
-                remedy=remedy,
-                repair=partial(_set_aside, folder),
-            )
-            continue
-        whole += 1
-        size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    yield Finding(
-        name="cache",
-        ok=True,
-        words=f"{whole:,} folders match their checksums ({format_megabytes(size)})",
-    )
+            try:
+                _check_folder(folder)
+            except (Damaged, OSError) as error:
+                yield Finding(
+                    name=f"cache: {part}/{folder.name}",
+                    ok=False,
+                    words=str(error),
+                    remedy="its next use makes the folder again; test the disk",
+                    repair=None if part == "downloads" else partial(_set_aside, folder),
+                )
+                continue
+            whole += 1
+            size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    words = f"{whole:,} folders match their checksums ({format_megabytes(size)})"
+    yield Finding(name="cache", ok=True, words=words)
 
 
 def _check_folder(folder: Path) -> None:
@@ -220,83 +180,25 @@ def check_disk(runs: Path) -> Iterator[Finding]:
         words = f"{format_gibibytes(free)} free in {there}" + (
             "" if writable else ", which cannot be written"
         )
-        space = f"free some space (at least {DISK / 2**30:.0f} GiB), or " if writable else ""
-        remedy = (
-            f"{space}choose another folder with "
-            f"{'--runs' if name == 'runs' else 'the variable VAEEXP_CACHE'}"
-        )
+        way = "--runs" if name == "runs" else "the variable VAEEXP_CACHE"
+        space = f"free {DISK / 2**30:.0f} GiB, or " if writable else ""
+        remedy = f"{space}choose another folder with {way}"
         yield Finding(
             name=f"disk of {name}", ok=free >= DISK and writable, words=words, remedy=remedy
         )
 
 
-class Limit(NamedTuple):
-    """A limit on the use of a resource by a process or its container."""
-
-    name: str
-    most: int | None
-    """None without a limit."""
-    used: int
-    needed: int
-    unit: str
-
-
 def check_limits() -> Iterator[Finding]:
-    """Check what the system and a container (cgroup v1 or v2) allow: open files, processes,
-    memory.
-    """
-    for limit in (*_of_process(), *_of_container(CONTROL_GROUPS)):
-        if limit.most is None:
-            yield Finding(name=limit.name, ok=True, words="no limit")
-            continue
-        free = limit.most - limit.used
-        words = f"{_counted(free, limit.unit)} free of {_counted(limit.most, limit.unit)}"
-        remedy = f"raise the limit: a sweep needs about {_counted(limit.needed, limit.unit)}"
-        yield Finding(name=limit.name, ok=free >= limit.needed, words=words, remedy=remedy)
-
-
-def _counted(amount: int, unit: str) -> str:
-    return format_gibibytes(amount) if unit == "GiB" else f"{amount:,} {unit}"
-
-
-def _of_process() -> Iterator[Limit]:
+    """Check what the machine, the container and the user's limits allow: memory and open files."""
     import resource
 
-    for name, what, needed, unit in (
-        ("open files", resource.RLIMIT_NOFILE, OPEN_FILES, "files"),
-        ("processes of the user", getattr(resource, "RLIMIT_NPROC", None), PROCESSES, "processes"),
-        ("address space", resource.RLIMIT_AS, 8 * 2**30, "GiB"),
-    ):
-        if what is not None:
-            soft, _ = resource.getrlimit(what)
-            yield Limit(name, None if soft == resource.RLIM_INFINITY else soft, 0, needed, unit)
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = next((1024 * amount for amount in read_values(MEMINFO, "MemAvailable:")), total)
-    yield Limit("memory of the machine", total, total - available, MEMORY, "GiB")
-
-
-def _of_container(root: Path) -> Iterator[Limit]:
-    """Return the limits of the control group whose files lie at `root`, or below it in `memory` and
-    `pids` (version 1).
-    """
-    for name, most, used, needed, unit in (
-        ("memory of the container", "memory.max", "memory.current", MEMORY, "GiB"),
-        (
-            "memory of the container",
-            "memory/memory.limit_in_bytes",
-            "memory/memory.usage_in_bytes",
-            MEMORY,
-            "GiB",
-        ),
-        ("processes of the container", "pids.max", "pids.current", PROCESSES, "processes"),
-        (
-            "processes of the container",
-            "pids/pids.max",
-            "pids/pids.current",
-            PROCESSES,
-            "processes",
-        ),
-    ):
-        limit = read_number(root / most)
-        if limit is not None and limit < UNLIMITED_BYTES:
-            yield Limit(name, limit, read_number(root / used) or 0, needed, unit)
+    free = free_memory()
+    if free is not None:
+        words = f"{format_gibibytes(free.bytes)} free in {free.bound}"
+        remedy = f"a sweep needs about {format_gibibytes(MEMORY)}; end programs, or raise the limit"
+        yield Finding(name="memory", ok=free.bytes >= MEMORY, words=words, remedy=remedy)
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = files == resource.RLIM_INFINITY or files >= OPEN_FILES
+    words = "no limit" if files == resource.RLIM_INFINITY else f"{files:,} allowed"
+    remedy = f"raise the limit to {OPEN_FILES} or more (`ulimit -n`)"
+    yield Finding(name="open files", ok=enough, words=words, remedy=remedy)

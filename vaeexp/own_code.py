@@ -43,7 +43,7 @@ _INSTALLED = ("site-packages", "dist-packages")
 def own_code(paths: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the code of what is named by an import path; empty where all is vaeexp's own."""
     code: dict[str, dict[str, str]] = {}
-    for module in sorted({path.partition(":")[0] for path in paths if ":" in path}):
+    for module in sorted({path.partition(":")[0] for path in filter(_is_own, paths)}):
         if root := _folder_of(module):
             _add(
                 code,
@@ -55,27 +55,15 @@ def own_code(paths: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def code_changes(before: OwnCode, now: OwnCode) -> list[str]:
-    """Say file by file what differs, as "my_networks.py: Pooled has changed"; empty where nothing
-    does.
+    """Name what differs in each file, as "my_networks.py: Pooled changed"; a definition may be new
+    or gone, too.
     """
     lines = []
     for file in sorted(before.keys() | now.keys()):
-        old, new = before.get(file), now.get(file)
-        if old is None or new is None:
-            lines.append(f"{file} is {'new' if old is None else 'no longer imported'}")
-            continue
-        kinds = {
-            "has changed": old.keys() & new.keys(),
-            "is new": new.keys() - old,
-            "is gone": old.keys() - new,
-        }
-        parts = [
-            f"{name} {kind}"
-            for kind, names in kinds.items()
-            for name in sorted(names)
-            if old.get(name) != new.get(name)
-        ]
-        lines += [f"{file}: {', '.join(parts)}"] if parts else []
+        old, new = before.get(file, {}), now.get(file, {})
+        names = sorted(name for name in old.keys() | new if old.get(name) != new.get(name))
+        if names:
+            lines.append(f"{file}: {', '.join(names)} changed")
     return lines
 
 
@@ -88,9 +76,7 @@ def code_in_process(paths: Iterable[str]) -> dict[str, dict[str, str]]:
     code that it runs.
     """
     code: dict[str, dict[str, str]] = {}
-    for path in paths:
-        if ":" not in path:
-            continue
+    for path in filter(_is_own, paths):
         imported = getattr(sys.modules.get(path.partition(":")[0]), "__spec__", None)
         if path not in _seen or _seen[path][0] is not imported:
             _seen[path] = imported, own_code([path])
@@ -99,40 +85,29 @@ def code_in_process(paths: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def check_loaded(paths: Iterable[str]) -> None:
-    """Raise UserError where a file of the user's has changed since this process imported it, as in
-    a notebook.
+    """Check that the user's files are as this process imported them, as in a notebook.
 
-    The classes in memory are the old ones then, and worker processes would import the new ones.
+    Raises:
+        UserError: a file has changed. The classes in memory are the old ones, and worker processes
+            would import the new ones.
     """
-    for path in paths:
-        if ":" not in path:
-            continue
-        before, now = code_in_process([path]), own_code([path])
-        names = {
-            file: file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    for path in filter(_is_own, paths):
+        before = code_in_process([path])
+        changes = code_changes(before, own_code([path])) or [
+            f"{file} changed"
             for file in before
-        }
-        loaded = {file: sys.modules[name] for file, name in names.items() if name in sys.modules}
-        changes = code_changes(before, now) or [
-            f"{file} has changed" for file in loaded if _is_stale(loaded[file])
+            if (loaded := sys.modules.get(_module_of(file))) and _is_stale(loaded)
         ]
         if changes:
-            stale = [
-                names[file] for file in loaded if any(line.startswith(file) for line in changes)
-            ]
-            top = path.partition(":")[0]
-            order = [*(name for name in stale if name != top), top]
-            reload = "; ".join(
-                [
-                    f"import importlib, {', '.join(order)}",
-                    *(f"importlib.reload({name})" for name in order),
-                ]
-            )
-            problem = (
+            raise UserError(
+                f"'{path}'",
                 f"was imported before its code changed ({'; '.join(changes)}). Restart the kernel "
-                f"or process, or reload it: `{reload}`."
+                "or process, or call importlib.reload on each changed module, this one last.",
             )
-            raise UserError(f"'{path}'", problem)
+
+
+def _module_of(file: str) -> str:
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def _is_stale(module: ModuleType) -> bool:
@@ -194,6 +169,10 @@ def _essence(code: CodeType) -> tuple[Any, ...]:
     if code.co_consts and isinstance(code.co_consts[0], str | None):
         del constants[0]
     return code.co_code, tuple(constants), code.co_names, code.co_varnames
+
+
+def _is_own(path: str) -> bool:
+    return ":" in path
 
 
 def code_progress(stored: "State") -> dict[str, Any]:
@@ -330,12 +309,10 @@ def check_code(run: str, settings: Mapping[str, Any], folder: Path, *, allow: bo
     if allow or not paths or _began_here(folder):
         return
     named = " and ".join(f"the {field} '{path}'" for path, field in paths.items())
-    files = dict.fromkeys(_file_of(path) or "that module" for path in paths)
     raise UserError(
         run,
         f"names {named}, and its study did not begin in this folder of runs. To open the run is "
-        f"to run the code in {' and '.join(files)}. Read the code; --allow-code (allow_code=True "
-        "in Python) runs it.",
+        "to run that code. Read the code; --allow-code (allow_code=True in Python) runs it.",
     )
 
 
@@ -357,15 +334,3 @@ def _origin(runs: Path, study: str) -> Path:
 
 def _beginnings() -> Path:
     return cache_folder() / "code" / "studies"
-
-
-def _file_of(path: str) -> str | None:
-    """Return the file of the top-level module of an import path, which is not imported; None where
-    there is none.
-    """
-    search_working_directory()
-    try:
-        spec = importlib.util.find_spec(path.partition(":")[0].partition(".")[0])
-    except (ImportError, ValueError):
-        return None
-    return None if spec is None else spec.origin

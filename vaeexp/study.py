@@ -3,22 +3,19 @@ for.
 """
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import (
     BaseModel,
     Field,
     PydanticUserError,
-    Strict,
     TypeAdapter,
     ValidationError,
     create_model,
 )
-from pydantic.fields import FieldInfo
 
 from sweeps import (
     Baseline,
@@ -80,29 +77,26 @@ def open_study_file(
         UserError: for all mistakes of the file, a line each.
     """
     sections = sections_for(name, overrides, text)
-    try:
-        study = load_study(
-            name,
-            sections=sections,
-            shipped=shipped_studies(),
-            overrides=overrides,
-            check=partial(check_settings, image_shape=image_shape, least_batch=least_batch),
-            epochs="epochs",
-            warmup="warmup_epochs",
-            # Numbers must share these settings to stand in one ranking.
-            unsearchable={
-                *DataSettings.model_fields,
-                *EvaluationSettings.model_fields,
-                "likelihood",
-                "posterior",
-            },
-            shared={*DataSettings.model_fields} - {"binarisation"},
-            data="data",
-            metrics=OBJECTIVES,
-            text=text,
-        )
-    except UserError as error:
-        raise _with_hints(error, name, overrides, text) from None
+    study = load_study(
+        name,
+        sections=sections,
+        shipped=shipped_studies(),
+        overrides=overrides,
+        check=partial(check_settings, image_shape=image_shape, least_batch=least_batch),
+        epochs="epochs",
+        warmup="warmup_epochs",
+        # Numbers must share these settings to stand in one ranking.
+        unsearchable={
+            *DataSettings.model_fields,
+            *EvaluationSettings.model_fields,
+            "likelihood",
+            "posterior",
+        },
+        shared={*DataSettings.model_fields} - {"binarisation"},
+        data="data",
+        metrics=OBJECTIVES,
+        text=text,
+    )
     _check_used(study)
     _check_objectives(study)
     check_warmups(study)
@@ -135,54 +129,16 @@ def sections_for(
             if owner != network:
                 problem = f"'{owner}' and '{network}' have settings and one name; rename a class."
                 raise UserError(f"{name}: network", problem)
-            fields[setting] = (annotation, _own_field(network, setting, annotation, default))
+            try:
+                TypeAdapter(annotation).validate_python(default)
+            except (ValidationError, PydanticUserError) as error:
+                problem = f"{setting} has the default {default!r}: {' '.join(str(error).split())}"
+                raise UserError(f"'{network}'", problem) from error
+            words = f"Setting `{setting.partition('.')[2]}` of the network `{network}`."
+            fields[setting] = (annotation, Field(default=default, description=words))
     if not fields:
         return SECTIONS
     return {**SECTIONS, "model": create_model("ModelSettings", __base__=ModelSettings, **fields)}
-
-
-def _with_hints(
-    error: UserError, name: str, overrides: Sequence[str], text: str | None
-) -> UserError:
-    """Return the error with a line for each unknown setting of a network of the user's own: how an
-    attribute becomes a setting.
-    """
-    said, lines = str(error), [error.problem]
-    networks = mentioned("network", name, shipped=shipped_studies(), overrides=overrides, text=text)
-    for network in filter(paths_in, networks):
-        settings = models.networks.own_settings(network)
-        prefix = re.escape(models.networks.qualified(network, ""))
-        for setting in dict.fromkeys(re.findall(rf"\b{prefix}(?!__)\w+", said)):
-            if setting not in settings:
-                declaration = f"{setting.rpartition('.')[2]}: TYPE = DEFAULT"
-                lines.append(
-                    f"{setting} is no setting of '{network}' yet. Write `{declaration}` in the "
-                    "class, and read it from `self`."
-                )
-    return UserError(error.place, "\n".join(lines))
-
-
-def _own_field(network: str, setting: str, annotation: Any, default: Any) -> FieldInfo:
-    """Return the field of a setting of a network of the user's own. Raises UserError where the
-    default is not one of its values.
-    """
-    try:
-        TypeAdapter(
-            Annotated[annotation, Strict()] if annotation is int else annotation
-        ).validate_python(default)
-    except (ValidationError, PydanticUserError) as error:
-        reason = (
-            str(error.errors()[0]["msg"])
-            if isinstance(error, ValidationError)
-            else str(error).splitlines()[0]
-        )
-        raise UserError(
-            f"'{network}'", f"{setting} has the default {default!r}: {reason}."
-        ) from error
-    return Field(
-        default=default,
-        description=f"Setting `{setting.partition('.')[2]}` of the network `{network}`.",
-    )
 
 
 def _check_objectives(study: Study) -> None:
@@ -190,42 +146,29 @@ def _check_objectives(study: Study) -> None:
     if study.objectives and settings_of(study).model.posterior == "deterministic":
         problem = (
             f"got [{', '.join(study.objectives)}] with posterior deterministic, which has no "
-            "rate, so that −ELBO and distortion are one;"
+            "rate, so that −ELBO and distortion are one; must be left out there."
         )
-        raise UserError(
-            f"{shown_path(study.path)}: objectives", f"{problem} must be left out there."
-        )
+        raise UserError(f"{shown_path(study.path)}: objectives", problem)
 
 
 def _check_used(study: Study) -> None:
     """Raise UserError where a number of an optimizer or a schedule is fixed and no trial uses it,
-    or is searched and some trial would not use it.
+    or is searched and some trial would not use it, as momentum without sgd.
     """
     train = vars(study.fixed["train"])
     for name, (owner, users) in _USED_BY.items():
         if name in study.space.names:
-            path, got = ("search", name), "is searched"
+            field, remedy = f"search.{name}", f"Give it `when: {{{owner}: …}}`, or leave it out."
             owners = as_lists(study.space[name].when.get(owner, _values(study, owner)))
-            wrong = not {*owners} <= {*users}
         else:
-            path, got = ("train", name), f"got {train[name]}"
-            owners = train_options(study)[owner]
-            wrong = train[name] != TrainSettings.model_fields[name].default and not {*owners} & {
-                *users
-            }
-        if wrong:
-            place = _place(study, ".".join(path))
-            unused = ", ".join(dict.fromkeys(value for value in owners if value not in users))
-            problem = (
-                f"{got}, but has no use with {owner} {unused}; must go with {', '.join(users)}."
-            )
-            condition = users[0] if len(users) == 1 else f"[{', '.join(users)}]"
-            remedy = (
-                f"Try `when: {{{owner}: {condition}}}`."
-                if path[0] == "search" and owner in study.space.names
-                else "Leave it out."
-            )
-            raise UserError(f"{place}: {'.'.join(path)}", f"{problem} {remedy}")
+            field, remedy = f"train.{name}", "Leave it out."
+            owners = _all_values(study, owner)
+            if train[name] == TrainSettings.model_fields[name].default or {*owners} & {*users}:
+                continue
+        if unused := [value for value in dict.fromkeys(owners) if value not in users]:
+            problem = f"has no use with {owner} {', '.join(unused)}; must go with"
+            place = f"{_place(study, field)}: {field}"
+            raise UserError(place, f"{problem} {', '.join(users)}. {remedy}")
 
 
 def _check_lengths(study: Study) -> None:
@@ -253,77 +196,40 @@ def check_warmups(study: Study, images: int | None = None) -> list[str]:
     Raises:
         UserError: no trial of the search, or no run of a baseline, can end its warm-up.
     """
-    lines = _unended(
-        study, "warmup_epochs", "epochs", "beta", lambda row: _options(study, "epochs", row)
-    )
-    if images is not None:
-        lines += _unended(
-            study, "warmup_steps", "steps", "learning_rate", partial(_total_steps, study, images)
-        )
-    return lines
-
-
-def _total_steps(study: Study, images: int, row: Baseline | None) -> list[Any]:
-    batches = [images // size for size in _options(study, "batch_size", row)]
-    return [epochs * steps for epochs in _options(study, "epochs", row) for steps in batches]
-
-
-def _unended(
-    study: Study,
-    name: str,
-    unit: str,
-    reached: str,
-    lengths: Callable[[Baseline | None], Sequence[Any]],
-) -> list[str]:
-    """Return a line for each part of the study in which the warm-up `name` of `reached` may be no
-    shorter than the training.
-
-    `lengths`: a baseline, or None for the search → epochs or steps that its training can have.
-    """
     lines = []
     for row in (None, *study.baselines):
-        given, total = _options(study, name, row), lengths(row)
-        options = [math.ceil(value) for value in given]
-        if max(options) < min(total):
-            continue
-        fixed = len({*given}) == 1
-        shortest, longest = f"{min(given):,.10g}", f"{max(given):,.10g}"
-        got = f"got {shortest}" if fixed else f"searches {shortest} to {longest}"
-        place = (
-            f"baselines.{row.name}"
-            if row
-            else f"{'search' if name in study.space.names else 'train'}.{name}"
-        )
-        if min(options) >= max(total):
-            problem = (
-                f"{got}, and a training has {max(total):,} {unit}, so none is left after its "
-                f"warm-up of `{reached}`;"
-            )
-            remedy = (
-                f"must be at most {max(total) - 1:,}. Give a shorter `{name}`, or more `epochs`."
-            )
-            raise UserError(
-                f"{_place(study, place)}: {place}{'.' + name if row else ''}", f"{problem} {remedy}"
-            )
-        effect = (
-            "has no value, because no epoch of it counts, and trials are compared after the "
-            "longest warm-up alone"
-            if name == "warmup_epochs"
-            else f"is ranked, but never trains at the `{reached}` that it names"
-        )
-        if (
-            name == "warmup_epochs"
-            and row is None
-            and study.pruner.compares
-            and max(options) >= max(total)
-        ):
-            effect += f", so pruner {study.pruner.name} ends or pauses none"
-        lines.append(
-            f"{place}{'.' + name if row else ''} {got}, and a training may have no more than "
-            f"{min(total):,} {unit}. A trial whose warm-up does not end {effect}. Keep `{name}` "
-            f"at most {min(total) - 1:,}, or give more `epochs`."
-        )
+        epochs = _options(study, "epochs", row)
+        lines += _check_warmup(study, row, "warmup_epochs", epochs)
+        if images is not None:
+            batches = [images // size for size in _options(study, "batch_size", row)]
+            steps = [count * each for count in epochs for each in batches]
+            lines += _check_warmup(study, row, "warmup_steps", steps)
     return lines
+
+
+def _check_warmup(
+    study: Study, row: Baseline | None, name: str, lengths: Sequence[int]
+) -> list[str]:
+    """Compare a warm-up with the lengths that trainings of a baseline, or of the search (None), can
+    have. Returns and raises as `check_warmups`.
+    """
+    warmups, unit = _options(study, name, row), name.removeprefix("warmup_")
+    if math.ceil(max(warmups)) < min(lengths):
+        return []
+    part = f"baselines.{row.name}" if row else "search" if name in study.space.names else "train"
+    field = f"{part}.{name}"
+    ends = dict.fromkeys([min(warmups), max(warmups)])
+    got = f"got {' to '.join(f'{end:,.10g}' for end in ends)}"
+    remedy = f"Give a shorter `{name}`, or more `epochs`."
+    if math.ceil(min(warmups)) >= max(lengths):
+        place = _place(study, part if row else field)
+        problem = f"{got}, and a training has {max(lengths):,} {unit}; must be less."
+        raise UserError(f"{place}: {field}", f"{problem} {remedy}")
+    effect = "has no value" if unit == "epochs" else "never trains at its `learning_rate`"
+    return [
+        f"{field} {got}, and a training may have no more than {min(lengths):,} {unit}. A trial "
+        f"whose warm-up does not end {effect}. {remedy}"
+    ]
 
 
 def _options(study: Study, name: str, row: Baseline | None) -> list[Any]:
@@ -424,18 +330,14 @@ def smallest_batch(study: Study | StudyParts) -> int:
 
 def networks_of(study: Study | StudyParts) -> list[str]:
     """Return the networks that trials and baselines of this study can have."""
-    of_baselines = [row.settings["network"] for row in study.baselines if "network" in row.settings]
-    return list(dict.fromkeys([*_values(study, "network"), *of_baselines]))
+    return list(dict.fromkeys(_all_values(study, "network")))
 
 
 def own_paths_of(study: Study | StudyParts) -> list[str]:
     """Return the import paths of the user's own code that trials and baselines of this study can
     name.
     """
-    found = [value for field in BY_PATH for value in _values(study, field)]
-    found += [
-        row.settings[field] for row in study.baselines for field in BY_PATH if field in row.settings
-    ]
+    found = [value for field in BY_PATH for value in _all_values(study, field)]
     return list(dict.fromkeys(path for value in found for path in paths_in(value)))
 
 
@@ -451,13 +353,13 @@ def train_options(study: Study | StudyParts) -> dict[str, list[Any]]:
     """Return each setting of the section `train` → values that trials or baselines can have; of a
     range its ends.
     """
-    return {
-        name: [
-            *_values(study, name),
-            *(row.settings[name] for row in study.baselines if name in row.settings),
-        ]
-        for name in TrainSettings.model_fields
-    }
+    return {name: _all_values(study, name) for name in TrainSettings.model_fields}
+
+
+def _all_values(study: Study | StudyParts, name: str) -> list[Any]:
+    """Return the values that a trial of the search or a baseline can have; of a range its ends."""
+    of_baselines = [row.settings[name] for row in study.baselines if name in row.settings]
+    return [*_values(study, name), *of_baselines]
 
 
 def _values(study: Study | StudyParts, name: str) -> list[Any]:
@@ -482,17 +384,11 @@ def maxima_of(study: Study | StudyParts) -> dict[str, int]:
 
 def uses_average(study: Study | StudyParts) -> bool:
     """Tell whether any trial evaluates a running average of its weights."""
-    averaged = any(row.settings.get("ema_decay", 0) > 0 for row in study.baselines)
-    return averaged or "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0
+    return any(decay > 0 for decay in _all_values(study, "ema_decay"))
 
 
 def binarisations(study: Study | StudyParts) -> list[str]:
     """Return the binarisations that trials and baselines of this study need, that of the search
     first.
     """
-    fixed = settings_of(study).data.binarisation
-    return list(
-        dict.fromkeys(
-            [fixed, *(row.settings.get("binarisation", fixed) for row in study.baselines)]
-        )
-    )
+    return list(dict.fromkeys(_all_values(study, "binarisation")))

@@ -70,7 +70,7 @@ class Bare:
 
     def finish(self, lane, best, last, outcome, folder) -> Future:
         number = lane.trial.number
-        [group] = [group for group in self.lanes._all() if number in group.lanes]
+        [group] = [group for group in self.lanes.groups.all() if number in group.lanes]
         self.states[number] = {name: tensor.clone() for name, tensor in group.state(number).items()}
         assert torch.equal(best.weights, self.states[number]["best"])
         assert torch.equal(best.buffers, self.states[number]["best_buffers"])

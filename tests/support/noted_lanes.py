@@ -32,7 +32,9 @@ def open_noted_lanes(**recipe: Any) -> TrainingLanes:
     def noted(trial: TrialSpec) -> None:
         add(trial)
         [epoch] = [
-            group.lanes[trial.number].epoch for group in lanes._all() if trial.number in group.lanes
+            group.lanes[trial.number].epoch
+            for group in lanes.groups.all()
+            if trial.number in group.lanes
         ]
         if trial.epoch:
             with Path(os.environ["VAEEXP_NOTES"]).open("a", encoding="utf-8") as file:

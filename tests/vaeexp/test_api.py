@@ -160,33 +160,10 @@ def test_any_study_can_be_shown(name: str, tmp_path: Path) -> None:
     assert repr(study).startswith(f"{results.name}: ")
     assert study.answer() in study._repr_markdown_()
     if study.best is None:
-        with pytest.raises(UserError, match="none of its trials is complete"):
+        with pytest.raises(UserError, match="no trial is complete"):
             study.best_model()
     else:
         assert study.best["state"] == "complete"
-
-
-def test_a_notebook_is_told_to_show_figures_as_pictures(
-    study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """IPython knows figures only once pyplot has been set up; those of a study are made without
-    it.
-    """
-    calls: list = []
-    shell = object()
-    ipython = types.ModuleType("IPython")
-    ipython.get_ipython = lambda: shell
-    ipython.version_info = (9, 0)  # which matplotlib asks for
-    pylabtools = types.ModuleType("IPython.core.pylabtools")
-    pylabtools.select_figure_formats = lambda *given: calls.append(given)
-    for module_name, module in {
-        "IPython": ipython,
-        "IPython.core": types.ModuleType("IPython.core"),
-        "IPython.core.pylabtools": pylabtools,
-    }.items():
-        monkeypatch.setitem(sys.modules, module_name, module)
-    study.figure("learning_curves")
-    assert calls == [(shell, {"png"})]
 
 
 # ---- run_study ----
@@ -358,14 +335,6 @@ def test_the_best_configuration_is_at_hand(study: Study) -> None:
     known = {"prior": "mixture", "components": 3, "learning_rate": 0.003, "free_nats": 0.0}
     assert study.best_params == {"beta": study.best["params.beta"], **known}
     assert [type(study.best_params[name]) for name in ("beta", "components")] == [float, int]
-
-
-@pytest.mark.parametrize("name", list(thin_studies()))
-def test_best_params_are_those_of_the_best_run(name: str, tmp_path: Path) -> None:
-    found = Study(StudyView(thin_studies()[name]), tmp_path)
-    assert (found.best_params is None) == (found.best is None)
-    for param, value in (found.best_params or {}).items():
-        assert found.best[f"params.{param}"] == value
 
 
 def test_a_model_needs_no_second_argument(study: Study) -> None:

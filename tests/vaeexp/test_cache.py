@@ -58,10 +58,11 @@ def start(target: Path, end: str = "whole") -> subprocess.Popen:
     )
 
 
-@examples(max_examples=50)
+@examples(max_examples=25)
 @given(st.sampled_from(["numbers", "deep/words", FACTS]), st.floats(0, 1), st.integers(0, 7))
 def test_no_flipped_bit_goes_unseen(tmp_path_factory, name, share, bit):
     folder = tmp_path_factory.mktemp("kept") / "folder"
+    assert read_facts(folder) is None, "a folder that nobody made is no damage"
     make(folder)
     assert read_facts(folder) == {"made": "here"}
     content = bytearray((folder / name).read_bytes())
@@ -72,26 +73,14 @@ def test_no_flipped_bit_goes_unseen(tmp_path_factory, name, share, bit):
     assert caught.value.place == str(folder / name)
 
 
-@pytest.mark.parametrize("name", ["numbers", "deep/words", "empty", FACTS])
-@pytest.mark.parametrize("damage", ["longer", "shorter", "gone"])
-def test_no_other_length_goes_unseen(tmp_path, name, damage):
+@pytest.mark.parametrize("content", [None, b"", b"short", bytes(10_000)])
+def test_no_other_length_goes_unseen(tmp_path, content):
     make(folder := tmp_path / "folder")
-    path = folder / name
-    if damage == "gone":
-        path.unlink()
-    elif damage == "longer":
-        path.write_bytes(path.read_bytes() + b" ")
-    elif path.stat().st_size:
-        path.write_bytes(path.read_bytes()[:-1])
-    else:
-        return
-    with pytest.raises(Damaged) as caught:
+    (folder / "numbers").unlink()
+    if content is not None:
+        (folder / "numbers").write_bytes(content)
+    with pytest.raises(Damaged, match="numbers"):
         read_facts(folder)
-    assert path.name in str(caught.value)
-
-
-def test_a_folder_that_nobody_made_is_no_damage(tmp_path):
-    assert read_facts(tmp_path / "folder") is None
 
 
 def test_a_folder_of_a_higher_schema_is_refused_and_one_without_a_number_is_read(tmp_path):
@@ -100,16 +89,12 @@ def test_a_folder_of_a_higher_schema_is_refused_and_one_without_a_number_is_read
     change_marks(folder / FACTS)
     assert read_facts(folder) == {"made": "here"}
     change_marks(folder / FACTS, schema=2, version="9.1")
-    words = (
-        "is stored in schema 2, and vaeexp .* Use vaeexp 9.1, which wrote it. Or set VAEEXP_CACHE "
-        "to another folder."
-    )
-    with pytest.raises(UserError, match=words) as caught:
+    with pytest.raises(UserError, match=r"is stored in schema 2.* Use vaeexp 9\.1") as caught:
         build_once(folder, read_facts, make)
     assert not isinstance(caught.value, Damaged)
 
 
-@pytest.mark.parametrize("damage", ["a bit", "an older version", "found later"])
+@pytest.mark.parametrize("damage", ["a bit", "a missing file", "found later"])
 def test_a_damaged_folder_is_made_again_with_one_line(tmp_path, caplog, damage):
     folder, made = tmp_path / "folder", []
 
@@ -121,8 +106,8 @@ def test_a_damaged_folder_is_made_again_with_one_line(tmp_path, caplog, damage):
     build_once(folder, read_facts, build)
     if damage == "a bit":
         (folder / "numbers").write_bytes(b"\1" + (folder / "numbers").read_bytes()[1:])
-    elif damage == "an older version":
-        (folder / FACTS).unlink()
+    elif damage == "a missing file":
+        (folder / "numbers").unlink()
     else:
         distrust(folder)
     with caplog.at_level(logging.WARNING):

@@ -39,30 +39,6 @@ def test_fewer_cores_can_be_asked_for_and_threads_of_a_library_are_another_matte
     assert cores_of_a_child(OMP_NUM_THREADS="1") == usable_cores()
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"/sys/fs/cgroup/cpu.max": "150000 100000"},
-        {
-            "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "150000",
-            "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
-        },
-    ],
-    ids=["cgroup v2", "cgroup v1"],
-)
-def test_the_quota_of_a_container_counts_as_cores(files):
-    """A quota of 1.5 cores may use two of them at a time. The machine of the child has eight."""
-    quota = f"""
-import builtins, io, os
-files, exists, plain = {files}, os.path.exists, open
-os.path.exists = lambda path: path in files or not str(path).startswith("/sys/fs/cgroup") and exists(path)
-builtins.open = lambda path, *more, **options: io.StringIO(files[path]) if path in files else plain(path, *more, **options)
-os.cpu_count, os.sched_getaffinity = lambda: 8, lambda process: range(8)
-"""  # noqa: E501
-    assert cores_of_a_child(quota) == 2
-    assert cores_of_a_child(quota.replace("150000", "-1")) == 8
-
-
 def test_a_record_has_the_machine_in_plain_values():
     found = describe_hardware()
     assert found["cores"] == usable_cores()

@@ -2,7 +2,6 @@
 
 import json
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +21,6 @@ from vaeexp.machine_checks import (
     check_cache,
     check_device,
     check_disk,
-    check_installation,
-    check_limits,
     check_versions,
     step_difference,
 )
@@ -32,8 +29,8 @@ from vaeexp.runs.tidy import PREPARED, PROGRAMS, items_of_cache
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import json
-from vaeexp.machine_checks import check_installation, check_limits, check_versions
-findings = [*check_versions(), *check_installation(), *check_limits()]
+from vaeexp.machine_checks import check_limits, check_versions
+findings = [*check_versions(), *check_limits()]
 print(json.dumps({finding.name: [finding.ok, finding.words] for finding in findings}))
 """
 
@@ -41,7 +38,6 @@ print(json.dumps({finding.name: [finding.ok, finding.words] for finding in findi
 def test_this_machine_is_healthy(tmp_path):
     for check in (
         check_versions,
-        check_installation,
         check_device,
         lambda: check_disk(tmp_path / "not" / "yet"),
     ):
@@ -49,10 +45,7 @@ def test_this_machine_is_healthy(tmp_path):
             assert finding.ok, finding
 
 
-def test_a_wrong_version_a_foreign_package_and_low_limits_are_red(tmp_path):
-    shutil.copytree(
-        ROOT / "sweeps", tmp_path / "sweeps", ignore=shutil.ignore_patterns("__pycache__")
-    )
+def test_a_wrong_version_and_a_low_limit_are_red(tmp_path):
     (tmp_path / "vaeexp-0.1.0.dist-info").mkdir()
     metadata = (
         "Metadata-Version: 2.1\nName: vaeexp\nVersion: 0.1.0\nRequires-Dist: "
@@ -61,26 +54,19 @@ def test_a_wrong_version_a_foreign_package_and_low_limits_are_red(tmp_path):
     (tmp_path / "vaeexp-0.1.0.dist-info" / "METADATA").write_text(
         metadata + 'Requires-Dist: other; extra == "dev"\n'
     )
-
-    def lower() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
-        resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
-
     done = subprocess.run(
         [sys.executable, "-P", "-c", CODE],
         env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
-        preexec_fn=lower,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)),
         capture_output=True,
         text=True,
         check=True,
     )
     found = json.loads(done.stdout)
     assert found["versions"][0] is False
-    assert found["versions"][1].startswith("numpy ")
     assert found["versions"][1].endswith("is not >=99, no-such-package is missing")
-    assert found["code"] == [False, f"vaeexp of {ROOT} with sweeps of {tmp_path}"]
-    assert found["open files"] == [False, "200 files free of 200 files"]
-    assert found["address space"] == [False, "6.0 GiB free of 6.0 GiB"]
+    assert found["memory"][0] is True
+    assert found["open files"] == [False, "200 allowed"]
 
 
 def test_arithmetic_of_less_precision_is_red():
@@ -111,11 +97,7 @@ def test_a_damaged_cache_is_red(tmp_path, monkeypatch):
         finding, others = check_cache()
         assert (finding.name, finding.ok) == (f"cache: {path.parent.relative_to(tmp_path)}", False)
         assert finding.words == f"{path}: {words}"
-        assert finding.remedy.startswith(
-            "`vaeexp doctor --repair` moves the folder aside, and its next use makes it"
-        )
         assert others.ok
-        assert path.exists(), "doctor only reads"
         damaged = path.read_bytes()
         assert finding.repair() == f"moved the folder to {path.parent}.damaged"
         assert (
@@ -153,52 +135,11 @@ def test_a_folder_that_was_moved_aside_is_built_again_and_not_while_it_is_built(
     assert target.with_name("mine.damaged").is_dir(), "the damaged folder is kept"
 
 
-def test_damaged_downloads_stay_in_their_place(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path))
-    folder = tmp_path / "downloads" / "mnist"
-    folder.mkdir(parents=True)
-    (folder / "images.gz").write_bytes(bytes(1000))
-    seal_folder(folder, {})
-    flip_bit(folder / "images.gz")
-    finding, _ = check_cache()
-    assert (finding.ok, finding.repair) == (False, None)
-    assert "downloads them again" in finding.remedy
-
-
-def test_a_full_disk_is_red():
-    runs, cache = check_disk(Path("/proc/no/such/folder"))
-    assert (runs.ok, runs.words.split(" in ")[0]) == (False, "0.0 GiB free")
-    assert cache.ok
-
-
 def test_a_folder_that_cannot_be_written_asks_for_another_one():
     """More space would not help."""
-    for finding, way in zip(check_disk(Path("/proc")), ("--runs", "VAEEXP_CACHE"), strict=True):
-        assert way in finding.remedy
-        assert ("free some space" in finding.remedy) == ("cannot be written" not in finding.words)
-
-
-def test_the_limits_of_a_container_are_found(tmp_path, monkeypatch):
-    """Files as the kernel shows them, of version 2 and of version 1 of control groups."""
-    monkeypatch.setattr("vaeexp.machine_checks.CONTROL_GROUPS", tmp_path)
-    for name, content in {
-        "memory.max": "943718400",
-        "memory.current": "104857600",
-        "pids.max": "max",
-    }.items():
-        (tmp_path / name).write_text(f"{content}\n")
-    (memory,) = (finding for finding in check_limits() if "container" in finding.name)
-    assert (memory.ok, memory.words) == (False, "0.8 GiB free of 0.9 GiB")
-    assert memory.remedy == "raise the limit: a sweep needs about 1.5 GiB"
-    for name in ("memory.max", "memory.current", "pids.max"):
-        (tmp_path / name).unlink()
-    for group, name, content in (
-        ("memory", "memory.limit_in_bytes", 2**63 - 4096),
-        ("memory", "memory.usage_in_bytes", 2**30),
-        ("pids", "pids.max", 12),
-        ("pids", "pids.current", 3),
-    ):
-        (tmp_path / group).mkdir(exist_ok=True)
-        (tmp_path / group / name).write_text(f"{content}\n")
-    (processes,) = (finding for finding in check_limits() if "container" in finding.name)
-    assert (processes.ok, processes.words) == (False, "9 processes free of 12 processes")
+    runs, cache = check_disk(Path("/proc/no/such/folder"))
+    assert not runs.ok
+    assert cache.ok
+    assert "--runs" in runs.remedy
+    for finding in (runs, cache):
+        assert ("free 1 GiB" in finding.remedy) == ("cannot be written" not in finding.words)

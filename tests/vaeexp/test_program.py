@@ -6,8 +6,6 @@ import errno
 import os
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -42,14 +40,6 @@ def test_all_words_are_those_of_vaeexp() -> None:
         assert "vaeexp" in getattr(program.program(), field.name), field.name
         assert "vaeexp" not in field.default, "other programs do not speak of vaeexp"
     assert program.how_to_install("psycopg[binary]", "postgres") == "pip install 'vaeexp[postgres]'"
-
-
-def test_processes_that_are_started_say_the_same() -> None:
-    code = "from sweeps.program import program; print(program().name)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "vaeexp\n"
 
 
 def test_a_command_names_the_folders_of_vaeexp_where_one_does_not_serve(

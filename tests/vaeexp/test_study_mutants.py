@@ -1,6 +1,4 @@
-"""Two thousand damaged copies of the shipped studies: each loads, or is refused in plain words with
-a place.
-"""
+"""Damaged copies of the shipped studies: each loads, or is refused in plain words with a place."""
 
 import copy
 import json
@@ -18,126 +16,38 @@ from sweeps.study.yaml_file import parse_yaml
 from vaeexp.study import open_study_file
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
-MUTANTS, BATCHES = 2000, 8
+MUTANTS, BATCHES = 750, 3
 
-HOSTILE: tuple[Any, ...] = (
-    *(
-        None,
-        True,
-        False,
-        0,
-        -1,
-        1,
-        2,
-        0.5,
-        -5.5,
-        10**12,
-        10**30,
-        1e308,
-        1e-300,
-        "",
-        " ",
-        "no",
-        "x",
-        "é✓",
-        "a.b",
-        ":",
-    ),
-    *(
-        [],
-        [0],
-        [-5],
-        [10**12],
-        [[]],
-        [[1, 2], [3]],
-        [None],
-        ["a", {}],
-        {},
-        {"a": 1},
-        {"name": [1]},
-        {"name": {"a": 1}},
-    ),
-    *(
-        {"low": 1},
-        {"low": 0, "high": 10**9, "step": 1},
-        {"low": 1, "high": 2, "log": True, "step": 1},
-    ),
-    *(
-        {"values": []},
-        {"values": [1, 1.0]},
-        {"values": [[64], "x"]},
-        {"values": [0.1], "when": {"prior": "x"}},
-    ),
-    *(
-        "grid",
-        "qmc",
-        "hyperband",
-        "patient",
-        {"name": "patient", "inner": {"name": "patient", "inner": []}},
-    ),
-    *(
-        "beta_mnist",
-        "os:system",
-        "builtins:exec",
-        "conv",
-        "deterministic",
-        "mixture",
-        "gaussian",
-        "folder",
-    ),
+HOSTILE: list[Any] = yaml.safe_load(
+    """
+    [null, true, 0, -1, 1, 2, 0.5, -5.5, 1000000000000, 1.0e+308, "", " ", x, é✓, a.b, ":", [], [0],
+     [-5], [[]], [[1, 2], [3]], [null], [a, {}], {}, {a: 1}, {name: [1]}, {name: {a: 1}}, {low: 1},
+     {low: 0, high: 1000000000, step: 1}, {low: 1, high: 2, log: true, step: 1}, {values: []},
+     {values: [1, 1.0]}, {values: [[64], x]}, {values: [0.1], when: {prior: x}}, grid, qmc,
+     hyperband, patient, {name: patient, inner: {name: patient, inner: []}}, beta_mnist,
+     "os:system", "builtins:exec", conv, deterministic, mixture, gaussian, folder]
+    """
 )
 """Values that any entry may get."""
-TEXTS = (
-    *(
-        "!!python/object/apply:os.system [touch CODE_RAN]",
-        "!!timestamp 2001-01-01",
-        "2001-01-01",
-        "!!binary aGk=",
-        "!!set {a}",
-    ),
-    *(
-        "!!python/name:os.system",
-        "9" * 5000,
-        "1e999",
-        ".nan",
-        ".inf",
-        "0x1F",
-        "1_000",
-        "010",
-        "*a",
-        "&a [*a]",
-        "&a {b: *a}",
-    ),
-    *(
-        "[" * 60 + "]" * 60,
-        "{" * 60,
-        "'",
-        '"',
-        "? a\n: b",
-        "--- a",
-        "\t",
-        "\x00",
-        "\ud7ff",
-        "%YAML 1.1",
-        "| \n x",
-        "<<: {a: 1}",
-    ),
+_TEXTS = (
+    "!!python/object/apply:os.system [touch CODE_RAN]|2001-01-01|!!binary aGk=|!!set {a}|1e999|"
+    ".nan|0x1F|010|*a|&a [*a]|&a {b: *a}|[[[[|{{{{|'|? a\n: b|--- a|\t|\x00|%YAML 1.1|<<: {a: 1}"
 )
+TEXTS = _TEXTS.split("|")
 """Text that takes the place of any piece of the file."""
 
 
 def entries(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The paths of all entries."""
-    items = (
-        content.items()
-        if isinstance(content, dict)
-        else enumerate(content)
-        if isinstance(content, list)
-        else ()
-    )
-    return [
-        inner for key, value in items for inner in [(*path, key), *entries(value, (*path, key))]
-    ]
+    items: Any = ()
+    if isinstance(content, dict):
+        items = content.items()
+    elif isinstance(content, list):
+        items = enumerate(content)
+    found = []
+    for key, value in items:
+        found += [(*path, key), *entries(value, (*path, key))]
+    return found
 
 
 def holder(content: Any, path: tuple[Any, ...]) -> Any:
@@ -159,18 +69,7 @@ def drop_entry(content: Any, rng: random.Random) -> None:
 def rename_entry(content: Any, rng: random.Random) -> None:
     path = rng.choice([path for path in entries(content) if isinstance(path[-1], str)])
     inside = holder(content, path)
-    inside[
-        rng.choice(
-            [
-                "x",
-                path[-1] + "s",
-                "extends",
-                "when",
-                "name",
-                *map(str, rng.choice(entries(content))),
-            ]
-        )
-    ] = inside.pop(path[-1])
+    inside[rng.choice(["x", path[-1] + "s", "extends", "when", "name"])] = inside.pop(path[-1])
 
 
 def move_entry(content: Any, rng: random.Random) -> None:
@@ -179,11 +78,7 @@ def move_entry(content: Any, rng: random.Random) -> None:
 
 
 TREE: tuple[Callable[[Any, random.Random], None], ...] = (
-    change_entry,
-    change_entry,
-    drop_entry,
-    rename_entry,
-    move_entry,
+    *(change_entry, change_entry, drop_entry, rename_entry, move_entry),
 )
 
 
@@ -191,17 +86,7 @@ def damaged_text(text: str, rng: random.Random) -> str:
     pieces = re.findall(r"\w+|\W", text)
     for _ in range(rng.choice([1, 1, 2, 5])):
         place = rng.randrange(len(pieces))
-        kind = rng.randrange(4)
-        if kind == 0:
-            pieces[place] = rng.choice(TEXTS)
-        elif kind == 1:
-            del pieces[place]
-        elif kind == 2:
-            pieces.insert(place, rng.choice(pieces))
-        else:
-            pieces[place] = chr(
-                rng.choice([0, 9, 10, 32, 35, 39, 44, 58, 91, 123, 125, 233, 0x2028, 0x1F600])
-            )
+        pieces[place] = rng.choice([*TEXTS, "", rng.choice(pieces), "\r", "\u2028", "😀"])
     return "".join(pieces)
 
 
@@ -216,41 +101,12 @@ def mutant(number: int) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-KEYS = (
-    *(
-        "beta",
-        "hidden",
-        "prior",
-        "epochs",
-        "trials",
-        "seed",
-        "seeds",
-        "question",
-        "search",
-        "sampler",
-        "pruner",
-        "start",
-        "extends",
-    ),
-    *(
-        "search.beta",
-        "search.beta.low",
-        "search.hidden.values",
-        "search.prior.when.x",
-        "sampler.name",
-        "sampler.name.x",
-    ),
-    *(
-        "pruner.inner.name",
-        "budget.trials",
-        "baselines",
-        "baselines.a.settings.beta",
-        "compare.parameter",
-        "x.y",
-        "...",
-        "",
-    ),
+_KEYS = (
+    "beta hidden prior epochs trials seed question search sampler pruner start extends search.beta "
+    "search.beta.low search.prior.when.x sampler.name sampler.name.x pruner.inner.name baselines "
+    "baselines.a.settings.beta compare.parameter x.y ..."
 )
+KEYS = _KEYS.split()
 
 
 def overrides(number: int) -> list[str]:
@@ -263,9 +119,7 @@ def overrides(number: int) -> list[str]:
     return [f"{rng.choice(KEYS)}={value}" for value in values]
 
 
-@pytest.mark.parametrize(
-    "batch", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, BATCHES))]
-)
+@pytest.mark.parametrize("batch", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_a_damaged_study_loads_or_is_refused_in_plain_words(
     batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,6 @@ from vaeexp.words import (
     format_short,
     format_tick,
     format_value,
-    plural,
 )
 
 
@@ -38,14 +37,6 @@ def test_figures_are_short() -> None:
         for value in (None, float("nan"), 0.123456, 123.456, 12345.6, 12, True, (512, 512), "adam")
     ] == [*("", "", "0.1235", "123.46", "12,346", "12", "True", "512, 512", "adam")]
     assert format_params({"beta": 0.0123456, "latent_size": 12}) == "beta=0.0123 latent_size=12"
-
-
-def test_counts_have_their_noun() -> None:
-    assert [plural(count, "trial") for count in (0, 1, 1200)] == [
-        "0 trials",
-        "1 trial",
-        "1,200 trials",
-    ]
 
 
 @pytest.mark.parametrize(

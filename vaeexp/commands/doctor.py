@@ -26,7 +26,6 @@ from vaeexp.machine_checks import (
     check_cache,
     check_device,
     check_disk,
-    check_installation,
     check_limits,
     check_versions,
 )
@@ -43,7 +42,6 @@ def machine_checks(places: Places) -> dict[str, Check]:
     """Return the checks of this machine by name."""
     return {
         "versions": check_versions,
-        "code": check_installation,
         "device": check_device,
         "disk": partial(check_disk, places.runs),
         "limits": check_limits,

@@ -351,24 +351,15 @@ def traverse(
     """Draw what single latent dimensions do.
 
     RUN is as for `vaeexp evaluate`. Each dimension goes 2.5 standard deviations of the aggregate
-    posterior to either side: that of test images when they are given or in the user's cache, else
-    that of images the model draws itself. A model of two dimensions is drawn as a plane too, in
+    posterior of test images to either side. A model of two dimensions is drawn as a plane too, in
     manifold.png beside the other file.
     """
-    root = finished.run.own_data(run, data)
-    if root is None:
-        images = finished.drawing.generated_images(run, seed)
-        source = "images that the model draws itself"
-    else:
-        chosen = finished.run.open_images(run, root, most=2000, seed=seed, say=note)
-        images, source = chosen.x, f"{len(chosen.x):,} test images of {chosen.dataset.title}"
-    drawing = finished.drawing.draw_traversals(
-        run, images, source, dimensions=dimensions, steps=steps
-    )
+    images = finished.run.open_images(run, data, count=2000, seed=seed, say=note)
+    drawing = finished.drawing.draw_traversals(run, images, dimensions=dimensions, steps=steps)
     path = _write(drawing, output, "traversals.png")
     if run.settings.model.latent_size == 2:
         _write(
-            finished.drawing.draw_manifold(run, images),
+            finished.drawing.draw_manifold(run, images.x),
             path.with_name("manifold.png"),
             "",
             named=False,
@@ -396,7 +387,7 @@ def embed(
     coloured by class. The file with the same name and the ending .csv has the place, class, point
     and code of each.
     """
-    images = finished.run.open_images(run, data, count=count, most=2000, seed=seed, say=note)
+    images = finished.run.open_images(run, data, count=count or 2000, seed=seed, say=note)
     drawing, points = finished.drawing.draw_map(run, images, seed=seed)
     path = _write(drawing, output, "embedding.png")
     table = path.with_suffix(".csv")

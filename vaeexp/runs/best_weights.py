@@ -10,8 +10,7 @@ records alone, whenever a process was killed.
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from sweeps import Observer, Outcome, TrialResult, TrialSpec, read_state, run_folder
-from sweeps.results import ranked_trials
+from sweeps import Observer, Outcome, TrialResult, TrialSpec
 from vaeexp.run_files import WEIGHTS
 from vaeexp.runs.tidy import free_of_held_study, free_weights
 
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from sweeps import Snapshot, Sweep
 
 AT_ONCE = 50
-"""Weights beyond the best that are freed at once. Each time, all that were freed go into one record
-of the journal.
+"""Weights beyond the best of this process that are freed at once. Each time, all that were freed go
+into one record of the journal. Those of an earlier process wait for the end of the sweep.
 """
 
 
@@ -32,22 +31,10 @@ class BestWeights(Observer):
     """
 
     def __init__(self, runs: Path, storage: "BaseStorage", study: str, best: int) -> None:
-        """Begin with what the storage says of the study, which this process holds. `best`: trials
-        that keep their weights.
-        """
+        """`best`: trials that keep their weights. This process holds the study."""
         self._runs, self._study_storage, self._study, self._best = runs, storage, study, best
-        stored = read_state(storage, study)
-        registered = stored.study.model and Path(stored.study.model.folder).name
         self._held: dict[int, float] = {}
-        """Number of a complete trial that has its weights → its objective."""
-        for trial in ranked_trials(stored):
-            name = run_folder(trial.number, repeat=False)
-            if (
-                WEIGHTS in trial.files
-                and name != registered
-                and WEIGHTS not in stored.study.freed.get(name, ())
-            ):
-                self._hold(trial.number, trial.outcome)
+        """Number of a complete trial of this process that has its weights → its objective."""
 
     @classmethod
     def of(cls, sweep: "Sweep", weights: int | Literal["all"]) -> list[Self]:
@@ -62,7 +49,8 @@ class BestWeights(Observer):
         self, trial: TrialSpec, outcome: Outcome, result: TrialResult, duplicate_of: int | None
     ) -> None:
         if outcome.state == "complete" and not trial.repeat and WEIGHTS in result.files:
-            self._hold(trial.number, outcome)
+            assert outcome.objective is not None
+            self._held[trial.number] = outcome.objective
 
     def round_finished(self, snapshot: "Snapshot") -> None:
         if len(self._held) < self._best + AT_ONCE:
@@ -76,7 +64,3 @@ class BestWeights(Observer):
         too.
         """
         free_of_held_study(self._runs, self._study_storage, self._study, (), self._best)
-
-    def _hold(self, number: int, outcome: Outcome | None) -> None:
-        if outcome is not None and outcome.objective is not None:
-            self._held[number] = outcome.objective

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from sweeps import Damaged, Epoch, Outcome, Progress, Trial, file_digest
+from sweeps import Damaged, Epoch, Outcome, Progress, Trial
 from vaeexp.evaluation.metrics import NATS, measured_at, runs_have
 from vaeexp.run_files import LAST, WEIGHTS
 from vaeexp.training.checkpoint import load_tensors
@@ -140,7 +140,7 @@ def compare(
         epochs = record.results["best_epoch"], again.results.get("best_epoch", math.nan)
         parts.append(_best(epochs, (record.outcome.objective, again.outcome.objective), wanted))
     parts += _final_figures(record.results, again.results, wanted)
-    weights = [_weights(*folders, wanted, file, record.files.get(file)) for file in (WEIGHTS, LAST)]
+    weights = [_weights(*folders, wanted, file) for file in (WEIGHTS, LAST)]
     return [*parts, *(part for part in weights if part)]
 
 
@@ -172,34 +172,24 @@ def _epochs(record: Trial, again: Trial, wanted: Criterion) -> Part:
 
 def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Part:
     failure, again = recorded.failure, found.failure
-    on_record = (
-        f"on record: epoch {recorded.epoch}, {failure.kind} ({failure.message})" if failure else ""
-    )
-    fails = f"in epoch {found.epoch}: {again.kind} ({again.message})" if again else ""
-    if failure and again:
-        same = failure.kind == again.kind and (
-            wanted.tolerance > 0 or recorded.epoch == found.epoch
-        )
-        return Part(
-            "end", f"fails again {fails}" if same else f"fails otherwise {fails}; {on_record}", same
-        )
-    if failure and failure.kind == "timed_out":
-        return Part("end", f"not tried, because a limit on time ended the trial; {on_record}", None)
-    if failure:
-        machine = failure.kind in ("crashed", "out_of_memory")
-        hint = "; the cause may be the machine and not the trial" if machine else ""
-        return Part("end", f"does not fail again; {on_record}{hint}", False)
-    if again:
-        return Part("end", f"fails {fails}", False)
-    # A trial that another program told Optuna to have failed was stopped, too.
-    stopped, epochs = recorded.state != "complete", f"after {found.epoch} epochs"
-    if stopped == (found.state != "complete"):
-        return Part("end", f"{recorded.state} {epochs}, as on record", True)
-    text = (
-        f"{'is complete' if stopped else 'would go on'} {epochs}, where the record has it "
-        f"{recorded.state}"
-    )
-    return Part("end", text, None if wanted.tolerance else False)
+    if failure and failure.kind == "timed_out" and not again:
+        return Part("end", "not tried, because a limit on time ended the trial", None)
+    if failure or again:
+        same = failure and again and failure.kind == again.kind
+        if not wanted.tolerance:
+            same = same and recorded.epoch == found.epoch
+        return Part("end", f"{_describe(found)}; on record: {_describe(recorded)}", bool(same))
+    if (recorded.state == "complete") == (found.state == "complete"):
+        return Part("end", f"{recorded.state} after {found.epoch} epochs, as on record", True)
+    words = "is complete" if found.state == "complete" else "would go on"
+    words = f"{words} after {found.epoch} epochs, where the record has it {recorded.state}"
+    return Part("end", words, None if wanted.tolerance else False)
+
+
+def _describe(outcome: Outcome) -> str:
+    if outcome.failure is None:
+        return "does not fail"
+    return f"fails in epoch {outcome.epoch}, {outcome.failure.kind} ({outcome.failure.message})"
 
 
 def _best(
@@ -218,69 +208,43 @@ def _best(
 def _final_figures(
     recorded: Mapping[str, float], again: Mapping[str, float], wanted: Criterion
 ) -> list[Part]:
-    """Compare the number of parameters and the test metrics. Differences of the classifier's
-    metrics do not count.
-    """
+    """Compare the number of parameters and the test metrics, but for those of the classifier."""
     names = sorted(recorded.keys() - {"best_epoch", *OF_CLASSIFIER})
-    by_classifier = sorted(recorded.keys() & OF_CLASSIFIER)
     if wanted.tolerance:
-        bounds = [name for name in names if name in BOUNDS] or [
-            "test/distortion",
-            "test_last/distortion",
-        ]
-        names, by_classifier = [name for name in names if name in (*bounds, "parameters")], []
-    parts = []
-    for what, group, counts in (
-        ("final figures", names, True),
-        ("by the classifier", by_classifier, False),
-    ):
-        wrong = [name for name in group if not wanted.near(recorded[name], again.get(name))]
-        text = "; ".join(f"{name} {_by(recorded[name], again.get(name))}" for name in wrong)
-        if not wrong:
-            text = f"{', '.join(group)}: as on record"
-        elif not counts:
-            text += "; not counted, because the classifier in the cache may be another"
-        if group:
-            parts.append(Part(what, text, not wrong if counts else not wrong or None))
-    return parts
+        bounds = BOUNDS.intersection(names) or {"test/distortion", "test_last/distortion"}
+        names = [name for name in names if name in bounds or name == "parameters"]
+    if not names:
+        return []
+    wrong = [name for name in names if not wanted.near(recorded[name], again.get(name))]
+    text = "; ".join(f"{name} {_by(recorded[name], again.get(name))}" for name in wrong)
+    return [Part("final figures", text or f"{', '.join(names)}: as on record", not wrong)]
 
 
 def _weights(
-    recorded: Path | None, again: Path | None, wanted: Criterion, file: str, sha256: str | None
+    recorded: Path | None, again: Path | None, wanted: Criterion, file: str
 ) -> Part | None:
     """Compare the weights of the best or the last epoch, tensor by tensor. None where neither
     training kept this file.
-
-    `sha256` is the hash that the record has of the file.
     """
     what = "weights" if file == WEIGHTS else "last weights"
     there = [folder is not None and (folder / file).is_file() for folder in (recorded, again)]
     if recorded is None or again is None or not all(there):
-        text = f"the run has left no {file}" if there[1] else "none now"
-        return Part(what, text, None if there[1] else False) if any(there) else None
+        if there[1]:
+            return Part(what, f"the run has left no {file}", None)
+        return Part(what, "none now", False) if there[0] else None
     try:
         before, after = load_tensors(recorded / file), load_tensors(again / file)
     except (Damaged, OSError) as error:
         return Part(what, f"the run's {file} cannot be used: {error}", False)
-    foreign = sha256 not in (None, file_digest(recorded / file))
-    if wanted.tolerance and not foreign:
+    if wanted.tolerance:
         return Part(what, "not compared: sums that round otherwise end in other weights", None)
-    shapes = [
-        {name: tensor.shape for name, tensor in tensors.items()} for tensors in (before, after)
-    ]
-    if shapes[0] != shapes[1]:
+    if before.keys() != after.keys() or any(before[n].shape != after[n].shape for n in before):
         return Part(what, "names or shapes of the tensors are others", False)
     apart = {
         name: (after[name].double() - tensor.double()).abs().max().item()
         for name, tensor in before.items()
         if not tensor.equal(after[name])
     }
-    if not apart and foreign:
-        return Part(
-            what,
-            f"the run's {file} is not the file of its record, although its tensors are equal",
-            False,
-        )
     if not apart:
         return Part(what, f"{len(before):,} tensors equal, bit for bit", True)
     most = max(apart, key=lambda name: apart[name])
@@ -323,15 +287,12 @@ def compare_figures(
         )
     wrong = [
         f"{name} {_by(before, after)}"
-        for name, (before, after) in sorted(pairs.items(), key=lambda pair: pair[0] not in IN_NATS)
+        for name, (before, after) in pairs.items()
         # In nats a value near 0 is no more exact than a value of 1.
         if not Criterion(tolerance, "", 1.0 if name in IN_NATS else 0.0).near(before, after)
     ]
     if wrong:
-        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return Part(
-            "record", f"differs from the study's record: {'; '.join(wrong[:3])}{more}", False
-        )
+        return Part("record", f"differs from the study's record: {'; '.join(wrong)}", False)
     return Part(
         "record",
         f"{len(pairs)} figures are those of the study's record, within {100 * tolerance:g} %",

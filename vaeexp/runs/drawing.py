@@ -16,7 +16,6 @@ from torch import Tensor
 from sweeps import VERSION, UserError, write_whole
 from vaeexp.evaluation import gallery, latent
 from vaeexp.evaluation.generation import to_uint8
-from vaeexp.evaluation.nll import image_rows
 from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
 from vaeexp.plots.pictures import picture_grid
@@ -29,7 +28,6 @@ CSV = ("image", "label", "class", "x", "y")
 INCH = 7
 """Characters of a title for each inch of a figure."""
 _ACROSS = 8
-_GENERATED = 500
 
 
 class Drawing(NamedTuple):
@@ -110,14 +108,10 @@ def draw_interpolations(run: Run, images: Images, *, steps: int, kinds: Sequence
     )
 
 
-def draw_traversals(
-    run: Run, images: Tensor, source: str, *, dimensions: int, steps: int
-) -> Drawing:
-    """Draw the most active dimensions, one row each, over the aggregate posterior of `images` [N,
-    C, H, W].
-    """
+def draw_traversals(run: Run, images: Images, *, dimensions: int, steps: int) -> Drawing:
+    """Draw the most active dimensions, one row each, over the aggregate posterior of images."""
     pictures, numbers = gallery.traversals(
-        run.vae, images, dimensions=dimensions, steps=steps, reach=gallery.REACH
+        run.vae, images.x, dimensions=dimensions, steps=steps, reach=gallery.REACH
     )
     arrays = {
         "traversals": pictures,
@@ -129,7 +123,8 @@ def draw_traversals(
         if len(numbers) > 1
         else "the most active dimension"
     )
-    return _titled(run, traversals(arrays), f"{which} over the aggregate posterior of {source}")
+    title = f"{which} over the aggregate posterior of {len(images.x):,} test images of"
+    return _titled(run, traversals(arrays), f"{title} {images.dataset.title}")
 
 
 def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarray]:
@@ -156,11 +151,8 @@ def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named
     """
     classes, codes = images.classes, latent.codes_of(run.vae, images.x)[0]
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
-    if (
-        not named
-        and path.exists()
-        and not path.read_text(encoding="utf-8", errors="replace").startswith(",".join(CSV))
-    ):
+    begins = ",".join(CSV).encode()
+    if not named and path.exists() and not path.read_bytes().startswith(begins):
         raise _foreign(path)
 
     def write(unfinished: Path) -> None:
@@ -185,16 +177,6 @@ def draw_manifold(run: Run, images: Tensor) -> Drawing:
         picture_grid(gallery.manifold(run.vae, gallery.SIDE, images)),
         "the latent plane, decoded",
     )
-
-
-def generated_images(run: Run, seed: int) -> Tensor:
-    """Draw images from the model, in place of the images that it was trained on; float32 [500, C,
-    H, W].
-    """
-    vae, generator = run.vae, torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        parts = vae.prior_distribution().sample(_GENERATED, generator).split(image_rows(vae))
-        return torch.cat([vae.decode(codes).sample(generator) for codes in parts]).clamp(0, 1)
 
 
 def write_figure(figure: Figure, words: str, path: Path, *, named: bool) -> None:
@@ -226,9 +208,7 @@ def _is_from_vaeexp(path: Path) -> bool:
 
 def _foreign(path: Path) -> UserError:
     return UserError(
-        str(path),
-        "is there already and is not from vaeexp. Rename it, or choose another name where there "
-        "is --output.",
+        str(path), "is there already and is not from vaeexp. Rename it, or give --output."
     )
 
 

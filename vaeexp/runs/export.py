@@ -68,7 +68,9 @@ def export_run(run: Run, folder: Path) -> tuple[Path, ...]:
             `forward` branches on the values of a tensor; or a program computes other numbers than
             the model.
     """
-    _check_folder(run, folder)
+    there = folder / SETTINGS
+    if there.exists() and there.read_bytes() != (run.folder / SETTINGS).read_bytes():
+        raise UserError("--output", f"'{folder}' holds another run; give another folder.")
     vae, size = run.vae, len(run.vae.latent_mask)
     programs = {
         "encoder.pt2": (
@@ -87,16 +89,6 @@ def export_run(run: Run, folder: Path) -> tuple[Path, ...]:
         shutil.copyfile(run.folder / name, folder / name)
     (folder / README).write_text(_readme(run), encoding="utf-8")
     return tuple(folder / name for name in FILES)
-
-
-def _check_folder(run: Run, folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UserError("--output", f"'{folder}' is a file; give a folder.")
-    if folder.exists() and folder.samefile(run.folder):
-        raise UserError("--output", f"'{folder}' is the run itself; give another folder.")
-    there = folder / SETTINGS
-    if there.exists() and there.read_bytes() != (run.folder / SETTINGS).read_bytes():
-        raise UserError("--output", f"'{folder}' holds another run; give another folder.")
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ each trial.
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -78,26 +78,6 @@ def installed_versions() -> dict[str, str]:
     """
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"vaeexp": VERSION, "python": platform.python_version(), **packages}
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield name, old and new value of what differs between two results of `describe_run`: code,
-    versions, machine.
-    """
-    titles = {"commit": "git commit", "dirty": "uncommitted changes"}
-    for part in ("git", "versions", "hardware"):
-        old, new = before.get(part) or {}, now[part]
-        for name in old | new:
-            pair = old.get(name), new.get(name)
-            # Two trees with uncommitted changes may differ, because no record holds the changes.
-            if name != "memory_gib" and (pair[0] != pair[1] or (name == "dirty" and pair[0])):
-                yield titles.get(name, name), _shown(pair[0]), _shown(pair[1])
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
 
 
 def arithmetic(

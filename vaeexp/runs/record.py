@@ -1,6 +1,6 @@
 """Read the record of a run's training and outcome from its study."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ class RunRecord:
     """`Dataset.fingerprint` of its images."""
     arithmetic: Mapping[str, Any]
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
-    contradictions: Sequence[str]
-    """Differences between the folder and the storage, in words."""
+    damage: str | None
+    """What is damaged in the settings of its folder; those of the study are used then."""
 
 
 def read_record(
@@ -71,17 +71,8 @@ def read_record(
         folder = runs / trial.folder
     try:
         parts = recorded_parts(study.spec)
-        left: dict[str, Any] = {}
-        contradictions: list[str] = []
-        ran = settings_of(parts)
-        if (folder / SETTINGS).is_file():
-            try:
-                left, ran = read_settings(folder)
-            except Damaged as error:
-                contradictions.append(error.problem)
-        settings = ran.with_params(dict(trial.params))
-        if left:
-            contradictions += _contradictions(trial, ran, settings, left)
+        left, fixed, damage = _left_settings(folder, parts)
+        settings = fixed.with_params(dict(trial.params))
     except (ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise UserError(
@@ -107,8 +98,21 @@ def read_record(
         folder=folder,
         fingerprint=left.get("fingerprint") or images["fingerprint"],
         arithmetic=left.get("arithmetic") or _arithmetic_of(study),
-        contradictions=contradictions,
+        damage=damage,
     )
+
+
+def _left_settings(folder: Path, parts: StudyParts) -> tuple[dict[str, Any], Settings, str | None]:
+    """Return where a run comes from and its fixed settings, as its folder has them; where the
+    folder has none, or they are damaged (in words), nothing and those of the study.
+    """
+    damage = None
+    if (folder / SETTINGS).is_file():
+        try:
+            return *read_settings(folder), None
+        except Damaged as error:
+            damage = error.problem
+    return {}, settings_of(parts), damage
 
 
 def _arithmetic_of(study: StudyRecord) -> dict[str, Any]:
@@ -125,15 +129,3 @@ def _arithmetic_of(study: StudyRecord) -> dict[str, Any]:
         else hardware.get("processor"),
         "torch": study.provenance["versions"].get("torch"),
     }
-
-
-def _contradictions(
-    trial: Trial, ran: Settings, settings: Settings, left: Mapping[str, Any]
-) -> Iterator[str]:
-    """Yield where the run's folder and the study's storage differ. The trial is trained as the
-    storage has it.
-    """
-    before, after = {"seed": left["seed"], **ran.flat()}, {"seed": trial.seed, **settings.flat()}
-    for name, value in before.items():
-        if value != after[name]:
-            yield f"{name} {value} in the run's folder, {after[name]} in the storage"

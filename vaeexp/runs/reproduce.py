@@ -4,11 +4,10 @@ trainings.
 
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps import (
     Damaged,
@@ -25,16 +24,15 @@ from sweeps import (
     with_divergence,
     write_whole,
 )
-from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
+from vaeexp.console import print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores
 from vaeexp.run_files import EVALUATION, PICTURES, RESULT, SETTINGS
 from vaeexp.runs.comparison import Criterion, Part, choose_criterion, compare, difference
-from vaeexp.runs.provenance import arithmetic, changes, describe_run
+from vaeexp.runs.provenance import arithmetic
 from vaeexp.runs.record import RunRecord, read_record
 from vaeexp.runs.run import other_images
 from vaeexp.runs.worker import open_lanes
-from vaeexp.settings import SECTIONS
 from vaeexp.study import maxima_of, train_options, uses_average
 from vaeexp.training.device import resolve_device, resolve_precision
 from vaeexp.training.optimizers import parts_of
@@ -42,8 +40,6 @@ from vaeexp.words import format_params
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-HEARTBEAT_SECONDS = 30.0
 
 
 def reproduce_trial(
@@ -93,9 +89,9 @@ def reproduce_trial(
                 record, made, compare(record.trial, again, (None, None), wanted)
             )
         parts = compare(record.trial, again, (record.folder, made), wanted) + restored
-    if record.contradictions and not any(part.what == SETTINGS for part in restored):
-        parts.append(Part(SETTINGS, "; ".join(record.contradictions), False))
-    _conclude(record, parts, dataset, console)
+    if record.damage and not restored:
+        parts.append(Part(SETTINGS, record.damage, False))
+    _conclude(record, parts, console)
     return all(part.agrees is not False for part in parts)
 
 
@@ -115,19 +111,16 @@ def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> li
             parts.append(Part(file, "is whole and stays as it is", None))
         elif found == sha256:
             _put(made / file, place)
-            parts.append(
-                Part(file, f"is put back; its SHA-256 is the recorded {sha256[:12]}…", True)
-            )
+            parts.append(Part(file, f"is put back; its SHA-256 is the recorded {sha256}", True))
         else:
             beside = place.with_name(f"reproduced-{file}")
             _put(made / file, beside)
-            words = (
-                f"has the SHA-256 {found[:12]}… now, {sha256[:12]}… on record; it lies beside as "
-                f"{beside.name}"
-            )
-            parts.append(Part(file, words, False))
+            words = f"has the SHA-256 {found} now, {sha256} on record; it lies beside as"
+            parts.append(Part(file, f"{words} {beside.name}", False))
         equal = equal and found == sha256
-    for file in (SETTINGS, RESULT, *((PICTURES, EVALUATION) if weighed else ())) if equal else ():
+    if not equal:
+        return parts
+    for file in (SETTINGS, RESULT, *((PICTURES, EVALUATION) if weighed else ())):
         if (made / file).is_file() and not _is_whole(record.folder / file):
             _put(made / file, record.folder / file)
             parts.append(Part(file, "is put back", True))
@@ -170,25 +163,13 @@ def _arithmetic_here(
 def _announce(
     record: RunRecord, here: Mapping[str, Any], wanted: Criterion, console: "Console"
 ) -> None:
-    trial, sections = record.trial, record.settings.model_dump(mode="json").values()
-    ran = {name: value for section in sections for name, value in section.items()}
+    trial = record.trial
     ended = f"{record.outcome.state} after {len(record.trial.epochs)} epochs"
     write_line(
         console,
         f"{record.name}: {ended}, seed {trial.seed}, {format_params(trial.params)}",
         style="bold",
     )
-    now = {
-        name: value
-        for section in SECTIONS
-        for name, value in record.study.spec.get(section, {}).items()
-    }
-    changed = [
-        name for name, value in now.items() if name not in trial.params and ran[name] != value
-    ]
-    if changed:
-        changes = ", ".join(f"{name} {ran[name]} (now {now[name]})" for name in changed)
-        write_line(console, f"The study has changed since: this run had {changes}.")
     threads = f", threads {here['threads']}" if here["threads"] else ""
     options = f"{here['precision']}, fuse {here['fuse']}, compile {here['compile']}{threads}"
     write_line(console, f"Trained again on {here['device']} ({options}), in a temporary folder.")
@@ -211,44 +192,19 @@ def _train(
     """Train the trial in a worker process like those of a sweep, to the last recorded epoch or into
     the one that failed.
     """
-    execution = record.study.execution
-    arguments = {
-        "settings": record.settings,
-        "datasets": {record.settings.data.binarisation: dataset},
-        "maxima": maxima_of(record.parts),
-        "averaged": uses_average(record.parts),
-        "parts": parts_of(train_options(record.parts)),
-        "study": record.study.name,
-        "study_seed": record.study_seed,
-        "folder": str(folder),
-        **{name: here[name] for name in ("device", "precision", "threads")},
-        **{name: here[name] == "on" for name in ("fuse", "compile")},
-        "lanes": 1,
-        "rows": 1,
-        "checkpoint_seconds": execution["checkpoint_seconds"],
-        "resident_mb": execution.get("resident_mb", "auto"),
-    }
-    lanes = WorkerPool(open_lanes, [arguments])
+    lanes = WorkerPool(open_lanes, [_arguments(record, here, dataset, folder)])
     trial = replace(record.trial.spec, epoch=0, resumes_from=None)
     try:
         lanes.add(trial)
         progress = list(_advance(record, lanes, wanted, console))
-        last = progress[-1] if progress else None
-        reported = [each for each in progress if not each.failure]
-        best = min(
-            (each.objective for each in reported if each.epoch > record.trial.warmup), default=None
-        )
-        outcome = Outcome(state="pruned", epoch=last.epoch if last else 0, objective=best)
-        if last and last.failure:
-            outcome = replace(outcome, state="failed", failure=last.failure)
-        elif last and last.finished and best is not None:
-            outcome = replace(outcome, state="complete")
+        outcome = _outcome(progress, record.trial.warmup)
         [result] = lanes.finish({trial.number: outcome})
     finally:
         lanes.close()
     epochs = tuple(
         Epoch(epoch=each.epoch, objective=each.objective, metrics=each.metrics, at=None)
-        for each in reported
+        for each in progress
+        if not each.failure
     )
     recorded = replace(
         record.trial.recorded,
@@ -264,50 +220,68 @@ def _train(
     )
 
 
+def _arguments(
+    record: RunRecord, here: Mapping[str, Any], dataset: Dataset, folder: Path
+) -> dict[str, Any]:
+    """Return the arguments of `open_lanes` for the trial alone."""
+    execution = record.study.execution
+    return {
+        "settings": record.settings,
+        "datasets": {record.settings.data.binarisation: dataset},
+        "maxima": maxima_of(record.parts),
+        "averaged": uses_average(record.parts),
+        "parts": parts_of(train_options(record.parts)),
+        "study": record.study.name,
+        "study_seed": record.study_seed,
+        "folder": str(folder),
+        **{name: here[name] for name in ("device", "precision", "threads")},
+        **{name: here[name] == "on" for name in ("fuse", "compile")},
+        "lanes": 1,
+        "rows": 1,
+        "checkpoint_seconds": execution["checkpoint_seconds"],
+        "resident_mb": execution.get("resident_mb", "auto"),
+    }
+
+
+def _outcome(progress: Sequence[Progress], warmup: int) -> Outcome:
+    """Return how the training ended; `pruned` where it would go on."""
+    if not progress:
+        return Outcome(state="pruned", epoch=0, objective=None)
+    last = progress[-1]
+    counted = [each for each in progress if not each.failure and each.epoch > warmup]
+    best = min((each.objective for each in counted), default=None)
+    if last.failure:
+        return Outcome(state="failed", epoch=last.epoch, objective=best, failure=last.failure)
+    state: Literal["complete", "pruned"] = "pruned"
+    if last.finished and best is not None:
+        state = "complete"
+    return Outcome(state=state, epoch=last.epoch, objective=best)
+
+
 def _advance(
     record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Console"
 ) -> Iterator[Progress]:
-    """Train epoch by epoch. Print the first difference at once, and how far the training is."""
+    """Train epoch by epoch. Print the first difference at once."""
     recorded, number = record.trial.epochs, record.trial.number
     failure = record.outcome.failure
     # An epoch that a limit on time stopped may never end.
     most = len(recorded) + (failure is not None and failure.kind != "timed_out")
-    agrees, spoke = True, time.monotonic()
+    agrees = True
     with progress_bar(console, record.name) as advance:
         for index in range(most):
             progress = with_divergence(advance_all(lanes, [number])[0])
             advance(index + 1, most)
-            text = None
-            # One failed, and the other did not.
-            if bool(progress.failure) == (index < len(recorded)):
-                agrees = False
-            elif agrees and not progress.failure:
+            if agrees and index < len(recorded) and not progress.failure:
                 text = difference(recorded[index], progress, wanted)
-            over = progress.finished or progress.failure or index + 1 == most
-            if text:
-                agrees = False
-                write_line(console, f"differs: {text}", style="yellow")
-            elif over or (
-                not console.is_terminal and time.monotonic() - spoke >= HEARTBEAT_SECONDS
-            ):
-                spoke = time.monotonic()
-                value = (
-                    progress.failure.kind
-                    if progress.failure
-                    else f"{minus_elbo(console)} {progress.objective:.2f}"
-                )
-                so_far = (
-                    ("near the record" if wanted.tolerance else "as on record")
-                    if agrees
-                    else "not as on record"
-                )
-                write_line(console, f"epoch {progress.epoch}/{most}: {value}, {so_far}")
+                if text:
+                    agrees = False
+                    write_line(console, f"differs: {text}", style="yellow")
             yield progress
             if progress.failure or progress.finished:
                 return
 
 
-def _conclude(record: RunRecord, parts: list[Part], dataset: Dataset, console: "Console") -> None:
+def _conclude(record: RunRecord, parts: list[Part], console: "Console") -> None:
     marks = {True: "agrees", False: "DIFFERS", None: ""}
     write_line(console, "")
     print_table(
@@ -317,10 +291,6 @@ def _conclude(record: RunRecord, parts: list[Part], dataset: Dataset, console: "
         header=False,
     )
     write_line(console, "")
-    now = describe_run(dataset, record.settings, study_text="", command="")
-    if changed := list(changes(record.study.provenance, now)):
-        print_table(console, ("", "on record", "now"), changed)
-        write_line(console, "")
     first = next((part for part in parts if part.agrees is False), None)
     if first:
         write_line(

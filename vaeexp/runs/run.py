@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from sweeps import Trial, UserError, did_you_mean, journal_path, named_run, run_name, warn_once
-from vaeexp.cache import cache_folder
-from vaeexp.data import DATASETS, Dataset, open_dataset
+from sweeps import UserError, did_you_mean, named_run, run_name
+from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
@@ -30,7 +29,6 @@ from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
 from vaeexp.training.checkpoint import load_model
 from vaeexp.training.device import resolve_device
-from vaeexp.words import plural
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
 
@@ -50,21 +48,18 @@ class Run:
     """`Dataset.fingerprint` of its images."""
     arithmetic: Mapping[str, Any]
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
-    record: Trial | None
-    """Its record in the study's storage; None without a storage."""
     epoch: Literal["best", "last"] = "best"
     """The epoch whose weights the model has."""
 
     @cached_property
     def vae(self) -> VAE:
-        """The model in evaluation mode on the CPU. Raises UserError when the files do not make one,
-        or are not those on record.
+        """The model in evaluation mode on the CPU. Raises UserError where the files do not make
+        one.
         """
-        file = WEIGHTS if self.epoch == "best" else LAST
-        known = self.record.files if self.record else {}
         try:
             # Asked in `open_run`.
-            return load_model(self.folder, file, sha256=known.get(file), allow_code=True)
+            file = WEIGHTS if self.epoch == "best" else LAST
+            return load_model(self.folder, file, allow_code=True)
         except (
             ValueError,
             RuntimeError,
@@ -82,8 +77,7 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
     """Open the run that `name` means: a folder; STUDY/7 or STUDY/r3 below `runs`; STUDY/best, or
     STUDY: its best run.
 
-    A run needs its folder and nothing else; the best run is looked up in the study's storage. Where
-    there is a storage, the weights must be those of the run's record.
+    A run needs its folder and nothing else; the best run is looked up in the study's storage.
 
     Args:
         allow_code: whether a run from elsewhere may run the modules that it names.
@@ -93,18 +87,14 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
             allowed.
         Damaged: its settings are not what was written.
     """
-    folder, name, record = _find(name, runs, storage)
-    record = record or _record_of(folder.resolve(), runs, storage)
+    folder, name = _find(name, runs, storage)
     for file in (WEIGHTS, SETTINGS):
         if not (folder / file).is_file():
-            pruned = (
-                "choose a complete run, because a pruned trial leaves weights only with `keep: "
-                "{pruned: weights}` in its study file."
+            problem = (
+                f"has no {file}. A pruned trial leaves weights only with `keep: {{pruned: "
+                f"weights}}` in its study file. Of a complete run, {REMEDY}"
             )
-            raise UserError(
-                name,
-                f"has no {file}; {REMEDY if record and record.state == 'complete' else pruned}",
-            )
+            raise UserError(name, problem)
     origin, settings = read_settings(folder)
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])
@@ -112,25 +102,7 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
     facts = {
         fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint", "arithmetic")
     }
-    return Run(name=name, folder=folder, settings=settings, record=record, **facts)
-
-
-def _record_of(folder: Path, runs: Path, storage: str | None) -> Trial | None:
-    """Return the record of the run whose folder, an absolute path, this is; None where no stored
-    study has such a run.
-    """
-    named, study = named_run(folder.name), folder.parent.name
-    own = (runs / "trials" / study / folder.name).resolve()
-    if named is None or own != folder or not (storage or journal_path(runs, study).exists()):
-        return None
-    try:
-        return stored_study(study, runs, storage).run(named[1], repeat=named[0])
-    except UserError as error:
-        warn_once(
-            f"The record of {run_name(study, named[1], repeat=named[0])} cannot be read, so it "
-            f"is not compared: {error}"
-        )
-        return None
+    return Run(name=name, folder=folder, settings=settings, **facts)
 
 
 def at_last_epoch(run: Run) -> Run:
@@ -144,15 +116,13 @@ def at_last_epoch(run: Run) -> Run:
     return replace(run, epoch="last")
 
 
-def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, Trial | None]:
-    """Return the folder that a text names, what to call the run, and the run's record if it was
-    looked up.
-    """
+def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
+    """Return the folder that a text names, and what to call the run."""
     folder = Path(text).expanduser()
     # Not `Path.is_file`, which raises for a name that no file system takes.
     if os.path.isfile(folder / SETTINGS) or os.path.isfile(folder / WEIGHTS):
-        return folder, folder.resolve().name, None
-    name, best = parse_run(text), None
+        return folder, folder.resolve().name
+    name = parse_run(text)
     if name is None and "/" in text.rstrip("/") and not text.endswith((".yaml", ".yml")):
         raise UserError(text, f"is no finished run. {_FORMS}")
     if name is None or name.number is None:
@@ -165,16 +135,14 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, Trial 
     trials = runs / "trials" / name.study
     if not trials.is_dir():
         names = [path.name for path in trials.parent.glob("*") if path.is_dir()]
-        raise UserError(
-            str(name),
-            f"'{trials.parent}' has no study '{name.study}'. {did_you_mean(name.study, names)}",
-        )
+        hint = did_you_mean(name.study, names)
+        raise UserError(str(name), f"'{trials.parent}' has no study '{name.study}'. {hint}")
     if not (trials / name.folder).is_dir():
         raise UserError(
             str(name),
             f"there is no such run with weights. `vaeexp trials {name.study}` lists the runs.",
         )
-    return trials / name.folder, str(name), best
+    return trials / name.folder, str(name)
 
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
@@ -220,7 +188,6 @@ def open_images(
     *,
     split: str = "test",
     count: int | None = None,
-    most: int | None = None,
     seed: int = 0,
     same: bool = False,
     say: Callable[[str], None],
@@ -231,9 +198,8 @@ def open_images(
         data: as for a sweep: the folder or file with the images; else the user's cache or a
             download.
         split: `test` or `validation`.
-        count: number of images, drawn with the seed; all where there are fewer, and `say` gets a
-            note.
-        most: without `count`, the largest number of images. None gives all images in their order.
+        count: number of images, drawn with the seed, or all where there are fewer. None gives all
+            images in their order.
         same: whether to refuse other images than the run's own; otherwise `say` gets a note.
 
     Raises:
@@ -255,13 +221,8 @@ def open_images(
             raise error
         say(f"NOTE: {run.name} {error.problem}")
     part = dataset.test if split == "test" else dataset.validation
-    if count is not None and count > len(part):
-        say(
-            f"NOTE: {dataset.title} has {plural(len(part), 'image')} for {split}, fewer than "
-            f"{count:,}: all are used."
-        )
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed)).numpy()
-    indices = np.arange(len(part)) if count is None and most is None else order[: count or most]
+    indices = np.arange(len(part)) if count is None else order[:count]
     name = "test targets" if split == "test" else "targets"
     return Images(
         dataset=dataset,
@@ -275,25 +236,12 @@ def open_images(
 
 def other_images(run: str, fingerprint: str, dataset: Dataset) -> UserError:
     """Return the error that says that a run was trained on other images than these."""
-    bundled = DATASETS[dataset.name].bundled and not dataset.subset
-    hint = "; for the bundled digits leave out --data and VAEEXP_DATA" if bundled else ""
     return UserError(
         run,
         f"was trained on other images, with the fingerprint {fingerprint[:12]}; {dataset.title} "
         f"({dataset.source}) has {dataset.fingerprint[:12]}. Numbers would not be comparable. "
-        f"Give the run's own images (--data){hint}.",
+        "Give the run's own images (--data).",
     )
-
-
-def own_data(run: Run, data: Path | None) -> Path | None:
-    """Return where the run's data set can be had without a download: `data`, or the user's cache;
-    None when nowhere.
-    """
-    definition = DATASETS[run.settings.data.dataset]
-    cached = cache_folder() / "downloads" / definition.name
-    if data is not None or not definition.mirrors:
-        return data
-    return cached if definition.layout.find(definition, cached) else None
 
 
 def evaluate_run(
@@ -357,15 +305,11 @@ def evaluate_run(
 def _compare_with_record(
     run: Run, split: str, figures: Mapping[str, float], device: torch.device
 ) -> Part:
-    """Compare figures with those of the study's record, or of the run's own file where the record
-    is not at hand.
-    """
+    """Compare figures with those that the study recorded in the run's folder."""
     if split != "test":
         return Part("record", "not compared: the study has figures of test images on record", None)
     result = run.folder / RESULT
-    recorded = (
-        run.record.results if run.record else load_json(result)["test"] if result.is_file() else {}
-    )
+    recorded = load_json(result)["test"] if result.is_file() else {}
     here = arithmetic(str(device), precision="float32", fuse=False, compile=False, threads=None)
     same = all(run.arithmetic.get(name) == here[name] for name in ("device", "processor", "torch"))
     return compare_figures(figures, recorded, last=run.epoch == "last", same=same)

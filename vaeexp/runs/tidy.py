@@ -50,9 +50,15 @@ LEFT_OVER = "runs without a record, or moved aside"
 KEPT_WEIGHTS = "weights"
 SHEETS = "sheets of pictures"
 PRUNED = (PRUNED_WEIGHTS, PRUNED_PICTURES)
-_BINARISATIONS = get_args(DataSettings.model_fields["binarisation"].annotation)
+_CACHED = {
+    "compiled": ("compiled programs", PROGRAMS),
+    "prepared": ("prepared images", PREPARED),
+    "downloads": ("downloads", "downloads"),
+    "classifiers": ("classifiers", "classifiers"),
+}
+"""Folder of the user's cache → kinds of what it holds: in use, and unused."""
 _DAY = 86_400.0
-_PROGRAM_DAYS, _PREPARED_DAYS = 30, 2
+_BINARISATIONS = get_args(DataSettings.model_fields["binarisation"].annotation)
 
 
 @dataclass(frozen=True)
@@ -236,24 +242,16 @@ def _remove_files(paths: Iterable[Path], artifacts: Iterable[Path]) -> None:
 def items_of_cache(studies: Collection[State]) -> list[Item]:
     """Return the folders of the user's cache. Prepared images of these studies count as used."""
     items = []
-    for folder in sorted(
-        path for path in cache_folder().glob("*/*") if path.is_dir() and path.name[0] != "."
-    ):
-        kind, age = folder.parent.name, (time.time() - _last_use(folder)) / _DAY
-        if kind == "compiled":
-            kind = PROGRAMS if age > _PROGRAM_DAYS or is_aside(folder) else "compiled programs"
-        elif kind == "prepared":
-            unused = is_aside(folder) or (age > _PREPARED_DAYS and not _is_used(folder, studies))
-            kind = PREPARED if unused else "prepared images"
-        elif kind not in ("downloads", "classifiers"):
+    for folder in sorted(path for path in cache_folder().glob("*/[!.]*") if path.is_dir()):
+        kinds = _CACHED.get(folder.parent.name)
+        if kinds is None:
             continue
-        items.append(
-            Item(
-                kind,
-                folder,
-                sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-            )
-        )
+        days = (time.time() - _last_use(folder)) / _DAY
+        unused = days > 30
+        if kinds[1] == PREPARED:
+            unused = days > 2 and not _is_used(folder, studies)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        items.append(Item(kinds[unused or is_aside(folder)], folder, size))
     return items
 
 
@@ -263,11 +261,7 @@ def free_of_cache(items: Iterable[Item]) -> None:
     """
     for item in items:
         with suppress(Timeout), FileLock(item.path.with_name(f"{item.path.name}.lock"), timeout=0):
-            # Renamed first, so that no process opens half a folder; the next process that builds it
-            # removes such leftovers.
-            aside = item.path.with_name(f".{item.path.name}-freed")
-            item.path.rename(aside)
-            shutil.rmtree(aside)
+            shutil.rmtree(item.path)
 
 
 def _last_use(folder: Path) -> float:

@@ -111,18 +111,16 @@ def open_lanes(
     torch.set_num_threads(threads or usable_cores())
     keep_freed_memory()
 
-    @cache
-    def source_of(binarisation: str) -> Source:
-        return open_source(
-            datasets[binarisation], torch.device(device), study_seed, resident_mb=resident_mb
-        )
-
+    place = torch.device(device)
+    sources = cache(
+        lambda name: open_source(datasets[name], place, study_seed, resident_mb=resident_mb)
+    )
     here = arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads)
     fingerprints = {binarisation: dataset.fingerprint for binarisation, dataset in datasets.items()}
     origin = {"images": fingerprints, "arithmetic": here, "seed": study_seed}
     keep = {"keep_pruned": keep_pruned, "keep_sheets": keep_sheets}
     training = TrainingLanes(
-        source_of=source_of,
+        source_of=sources,
         settings_of=lambda trial: settings.with_params(dict(trial.params)),
         maxima=maxima,
         averaged=averaged,
@@ -134,7 +132,7 @@ def open_lanes(
         lanes=lanes,
         rows=rows,
         checkpoint_seconds=checkpoint_seconds,
-        artifacts=TrialArtifacts(datasets, torch.device(device), study, study_seed, here, **keep),
+        artifacts=TrialArtifacts(datasets, place, study, study_seed, here, **keep),
         pictures=keep_pictures,
         checkpoints=None if checkpoints is None else RemoteCheckpoints(checkpoints, study, origin),
         kind=worker_kind(here, datasets, rows if fuse else None),
@@ -196,12 +194,8 @@ def open_source(
 
 
 def _half_of_free_memory(device: torch.device) -> float:
-    """Return half of an accelerator's free memory in bytes; infinity on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] / 2
-    if device.type == "mps":
-        return (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) / 2
-    return math.inf
+    """Return half of the free memory of a CUDA device in bytes; infinity elsewhere."""
+    return torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else math.inf
 
 
 def test_targets(dataset: Dataset, study_seed: int) -> Tensor:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from sweeps import (
     MARKS,
@@ -25,7 +24,7 @@ from sweeps import (
     warn_once,
     write_whole,
 )
-from vaeexp.import_paths import flat_settings, own_paths, shown_paths
+from vaeexp.import_paths import flat_settings, own_paths
 from vaeexp.models.networks import settings_from
 from vaeexp.models.networks.stateless import set_tensors
 from vaeexp.models.vae import VAE
@@ -33,7 +32,6 @@ from vaeexp.own_code import check_code, code_changes, code_in_process, own_code
 from vaeexp.run_files import (
     CHECKPOINT,
     PREVIOUS,
-    REMEDY,
     SETTINGS,
     WEIGHTS,
     check_run_file,
@@ -42,14 +40,8 @@ from vaeexp.run_files import (
 )
 from vaeexp.training import Lane, Snapshot, State
 
-_PROGRESS = {
-    "epoch": int,
-    "best_objective": float,
-    "best_epoch": int,
-    "best_metrics": dict,
-    "stale": int,
-}
-"""The attributes of a lane that its checkpoint holds beside its tensors, and their types."""
+_PROGRESS = ("epoch", "best_objective", "best_epoch", "best_metrics", "stale")
+"""The attributes of a lane that its checkpoint holds besides its tensors."""
 
 
 def save_checkpoint(folder: Path, lane: Lane, state: State) -> int:
@@ -132,17 +124,7 @@ def read_checkpoint(
     progress = json.loads(_header(content)[0]["__metadata__"].get("vaeexp", "{}"))
     if not _fits(json.loads(progress.pop("fingerprint", "{}")), lane, averaged=averaged):
         return None
-    of_weights = ("weights", "first", "second", "best", *(["average"] if averaged else []))
-    sizes = dict.fromkeys(of_weights, lane.layout.size)
-    sizes |= dict.fromkeys(("buffers", "best_buffers"), lane.buffer_layout.size)
-    state = _tensors(content)
-    found = {
-        name: tensor.numel() if tensor.dtype == torch.float32 else None
-        for name, tensor in state.items()
-    }
-    if {name: type(value) for name, value in progress.items()} != _PROGRESS or found != sizes:
-        raise Damaged(str(path), "is damaged: its entries are not those of a checkpoint.")
-    return None if progress["epoch"] > lane.trial.epoch else (progress, state)
+    return None if progress["epoch"] > lane.trial.epoch else (progress, _tensors(content))
 
 
 def discard_checkpoints(folder: Path) -> None:
@@ -214,45 +196,37 @@ def save_settings(
     )
 
 
-def load_model(
-    folder: Path, weights: str = WEIGHTS, *, sha256: str | None = None, allow_code: bool = False
-) -> VAE:
+def load_model(folder: Path, weights: str = WEIGHTS, *, allow_code: bool = False) -> VAE:
     """Return the model of a finished trial, in evaluation mode, from its folder alone, without
     pickle.
 
-    `weights` is the file with the weights: those of the best epoch, or `LAST`. `sha256` is the hash
-    that the trial's record has of this file, where the record is at hand. `allow_code` allows the
-    modules that a run from elsewhere names.
+    `weights` is the file with the weights: those of the best epoch, or `LAST`. `allow_code` allows
+    the modules that a run from elsewhere names.
 
     Raises:
         UserError: the run comes from elsewhere, and names a module that its user has not allowed;
             or the code of its network has changed, so that the weights do not fit.
         FileNotFoundError: the folder holds no weights.
-        Damaged: settings or weights are not what was written, or the weights are not those of the
-            record.
+        Damaged: settings or weights are not what was written.
         ValueError: the user's own network cannot be imported.
     """
     settings = load_json(folder / SETTINGS)
     flat = flat_settings(settings)
     check_code(str(folder), flat, folder, allow=allow_code)
-    tensors = load_tensors(folder / weights, sha256=sha256)
+    tensors = load_tensors(folder / weights)
     vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
-    changes = (
-        code_changes(settings["own_code"], own_code(own_paths(flat)))
-        if "own_code" in settings
-        else []
-    )
+    own = vae.named_parameters(), vae.named_buffers()
+    shapes = {name: tensor.shape for named in own for name, tensor in named}
+    changes = []
+    if "own_code" in settings:
+        changes = code_changes(settings["own_code"], own_code(own_paths(flat)))
     differs = (
-        f"the code of {shown_paths(flat)} has changed since it was trained "
+        f"the code of {', '.join(own_paths(flat))} has changed since it was trained "
         f"({'; '.join(changes) or 'other tensors'})"
     )
-    shapes = {
-        name: tensor.shape for name, tensor in (*vae.named_parameters(), *vae.named_buffers())
-    }
     if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise UserError(
-            str(folder), f"{differs}, so that its weights do not fit. Put the code back as it was."
-        )
+        problem = f"{differs}, so that its weights do not fit. Put the code back as it was."
+        raise UserError(str(folder), problem)
     if changes:
         warn_once(f"{folder}: {differs}. What it gives now is not what its study measured.")
     set_tensors(vae, tensors)
@@ -282,22 +256,16 @@ def save_tensors(path: Path, tensors: State, facts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def load_tensors(path: Path, *, sha256: str | None = None) -> State:
-    """Return the tensors that `save_tensors` wrote. `sha256`: the hash on record, if the record is
-    at hand.
+def load_tensors(path: Path) -> State:
+    """Return the tensors that `save_tensors` wrote.
 
     Raises:
         OSError: the file cannot be read.
-        Damaged: its content does not match its seal, it has no seal, or it is another file than
-            that of the record.
+        Damaged: its content does not match its seal, or it has no seal.
         UserError: another version of vaeexp wrote it in a way that this version cannot read.
     """
     content = path.read_bytes()
     check_run_file(content, path)
-    if sha256 not in (None, hashlib.sha256(content).hexdigest()):
-        raise Damaged(
-            str(path), f"is not the file of the run's record, whose SHA-256 is {sha256}. {REMEDY}"
-        )
     return _tensors(content)
 
 

@@ -4,12 +4,11 @@ machines see.
 
 import hashlib
 import json
-import logging
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fsspec.core import url_to_fs
 
@@ -25,39 +24,28 @@ from vaeexp.training.checkpoint import (
 )
 
 _SLOTS = (0, 1)
-_log = logging.getLogger(__name__)
-
-
-class Checkpoints(Protocol):
-    """Keeps two checkpoints of each running trial."""
-
-    def save(self, lane: Lane, state: State) -> int:
-        """Write a checkpoint, from which the lane continues as if it had never stopped; return its
-        size in bytes.
-        """
-
-    def load(self, lane: Lane, *, averaged: bool) -> State | None:
-        """Return the state of the newest usable checkpoint and put its progress into `lane`; None
-        without one. `averaged`, usable: as in `vaeexp.training.checkpoint.load_checkpoint`."""
-
-    def discard(self, trial: TrialSpec) -> None:
-        """Delete the checkpoints of a trial."""
 
 
 class FolderCheckpoints:
-    """Checkpoints in the trials' folders."""
+    """Two checkpoints of each running trial, in the trials' folders."""
 
     def __init__(self, folder: Path) -> None:
         """`folder`: the parent of the trials' folders."""
         self._folder = folder
 
     def save(self, lane: Lane, state: State) -> int:
+        """Write a checkpoint, from which the lane continues as if it had never stopped; return its
+        size in bytes.
+        """
         return save_checkpoint(self._folder / lane.trial.checkpoint_name, lane, state)
 
     def load(self, lane: Lane, *, averaged: bool) -> State | None:
+        """Return the state of the newest usable checkpoint and put its progress into `lane`; None
+        without one. `averaged`, usable: as in `vaeexp.training.checkpoint.load_checkpoint`."""
         return load_checkpoint(self._folder / lane.trial.checkpoint_name, lane, averaged=averaged)
 
     def discard(self, trial: TrialSpec) -> None:
+        """Delete the checkpoints of a trial."""
         discard_checkpoints(self._folder / trial.checkpoint_name)
 
 
@@ -88,10 +76,9 @@ class RemoteCheckpoints:
         self._address, self._root = masked(address), f"{root.rstrip('/')}/{study}-{digest[:16]}"
         self._next: dict[str, int] = {}
         """Folder of a trial → slot of its next checkpoint."""
-        self._told: set[tuple[str, str]] = set()
 
     def save(self, lane: Lane, state: State) -> int:
-        """See `Checkpoints.save`; 0 where the address cannot be written."""
+        """As `FolderCheckpoints.save`; 0 where the address cannot be written."""
         name = lane.trial.checkpoint_name
         slot = self._next.get(name, _SLOTS[0])
         content = b"".join(checkpoint_parts(lane, state))
@@ -150,14 +137,13 @@ class RemoteCheckpoints:
         """Warn once of each kind of error, because the text of a server's error differs each
         time.
         """
-        kind = (what, type(error).__name__)
-        if kind not in self._told:
-            self._told.add(kind)
-            problem = masked(" ".join(f"{kind[1]}: {error}".split()))
-            _log.warning(
-                "%s: checkpoints cannot be %s (%s). Training goes on; the numbers stay the same.",
-                *(self._address, what, problem),
-            )
+        warn_once(
+            f"{self._address}: checkpoints cannot be {what} ({type(error).__name__}). Training "
+            "goes on; the numbers stay the same."
+        )
+
+
+Checkpoints = FolderCheckpoints | RemoteCheckpoints
 
 
 def check_address(address: str) -> None:

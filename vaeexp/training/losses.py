@@ -169,18 +169,9 @@ def check_loss(name: str, settings: "ModelSettings", image_shape: ImageShape | N
         raise ValueError(
             f"loss: '{name}' fails on two images of shape {image_shape}: {one_line(error)}."
         ) from error
-    if not isinstance(found, Tensor) or found.shape != () or not found.is_floating_point():
-        got = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    good = isinstance(found, Tensor) and found.shape == () and found.is_floating_point()
+    if not good or not found.requires_grad or not found.isfinite():
         raise ValueError(
-            f"loss: '{name}' returns {got}; must return one number, a tensor []. Try `.mean()` "
-            "over images."
-        )
-    if not found.requires_grad:
-        raise ValueError(
-            f"loss: '{name}' does not depend on the weights; compute it from the tensors of the "
-            "step."
-        )
-    if not found.isfinite():
-        raise ValueError(
-            f"loss: '{name}' is {found.item()} on two images with fresh weights; must be finite."
+            f"loss: '{name}' returns {found!r} on two images with fresh weights; must return one "
+            "finite number, a tensor [] computed from the step's tensors. Try `.mean()`."
         )

@@ -107,12 +107,12 @@ def test_refused_commands_write_nothing_and_the_study_goes_on(place):
     assert "another definition" in refused(place, "--set", "seed=5")
     assert "--lanes" in refused(place, "--workers", "3")
     for file, old, new, said in (
-        ("refused_helper.py", "ReLU", "Tanh", "refused_helper.py: activation has changed"),
+        ("refused_helper.py", "ReLU", "Tanh", "refused_helper.py: activation changed"),
         (
             "refused_network.py",
             "WIDTH = 6",
             "WIDTH = 5",
-            "refused_network.py: top-level code has changed",
+            "refused_network.py: top-level code changed",
         ),
     ):
         text = (place / file).read_text()
@@ -132,7 +132,7 @@ def test_refused_commands_write_nothing_and_the_study_goes_on(place):
     opened = subprocess.run(command, capture_output=True, text=True, check=False)
     assert opened.returncode == 2, opened.stderr
     said = " ".join(opened.stderr.split())
-    assert "refused_network.py: top-level code has changed" in said
+    assert "refused_network.py: top-level code changed" in said
     assert "do not fit" in said
 
 

@@ -173,21 +173,12 @@ def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goe
     ] * 2
 
 
-def test_a_repeat_has_pictures_like_the_trial_of_its_number(lanes_of):
-    lanes = lanes_of("sequential")
-    for repeat in (False, True):
-        lanes.add(TrialSpec(number=0, params={}, seed=1, repeat=repeat))
-        [progress] = advance_all(lanes, [0])
-        assert names(progress.images) == {1: DRAWN}
-        lanes.finish({0: PRUNED})
-
-
 def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_of):
     lanes = admitted(lanes_of("vectorised"))
     artifacts = lanes._artifacts
     artifacts._drawing.acquire()  # nothing is drawn until the next epoch is trained
     advance_all(lanes, [0, 1])
-    [group] = lanes._all()
+    [group] = lanes.groups.all()
     expected = {}
     for number, lane in group.lanes.items():
         model = artifacts._build(lane.settings.model, (1, 8, 8), "cpu")
@@ -219,7 +210,8 @@ def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_for
     values = [[each.objective for each in advance_all(lanes, [0, 1, 2])] for _ in range(3)]
     assert values[2] < values[0]
     groups = {
-        number: next(group for group in lanes._all() if number in group.lanes) for number in (0, 1)
+        number: next(group for group in lanes.groups.all() if number in group.lanes)
+        for number in (0, 1)
     }
     best = {number: group.state(number)["best"].clone() for number, group in groups.items()}
     layout = groups[0].lanes[0].layout
@@ -254,7 +246,7 @@ def test_a_repeat_keeps_its_last_weights_and_pictures_of_them(lanes_of, tmp_path
     lanes = lanes_of(group, averaged=averaged, ema_decay=0.1 if averaged else 0.0, **WORSENING)
     progress = trained(lanes, TrialSpec(number=0, params={}, seed=0, repeat=True), 2)
     assert progress[0].objective < progress[1].objective
-    [held] = lanes._all()
+    [held] = lanes.groups.all()
     lane, state = held.lanes[0], {name: tensor.clone() for name, tensor in held.state(0).items()}
     shown = lanes._artifacts._shown(lane)
     lanes.finish({0: PRUNED})
@@ -271,20 +263,6 @@ def test_a_repeat_keeps_its_last_weights_and_pictures_of_them(lanes_of, tmp_path
             np.testing.assert_array_equal(arrays[name], best[name])
             np.testing.assert_array_equal(arrays[f"last_{name}"], last[name])
             assert not np.array_equal(best[name], last[name])
-
-
-def test_a_trial_of_the_search_has_pictures_of_its_last_epoch_and_no_second_file_of_weights(
-    lanes_of, tmp_path
-):
-    lanes = lanes_of("sequential")
-    trained(lanes, TrialSpec(number=0, params={}, seed=0), 2)
-    lanes.finish({0: PRUNED})
-    folder = tmp_path / "trials" / "trial-0000"
-    assert {path.name for path in folder.iterdir()} >= KEPT
-    assert not (folder / LAST).exists()
-    with np.load(folder / "pictures.npz") as arrays:  # its last epoch is its best
-        for name in ("reconstructions", "samples"):
-            np.testing.assert_array_equal(arrays[name], arrays[f"last_{name}"])
 
 
 @pytest.mark.parametrize("group", ["vectorised", "sequential"])
@@ -319,7 +297,7 @@ def measured(lanes, tmp_path, epochs):
     progress = trained(
         lanes, TrialSpec(number=0, params={}, seed=0, repeat=True, test=True), epochs
     )
-    lane = lanes._all()[0].lanes[0]
+    lane = lanes.groups.all()[0].lanes[0]
     [result] = lanes.finish(
         {0: Outcome(state="complete", epoch=epochs, objective=progress[0].objective)}
     )
@@ -377,22 +355,6 @@ def test_a_run_that_may_not_see_the_test_images_has_no_figures_of_them(lanes_of)
     trained(lanes, TrialSpec(number=0, params={}, seed=0, repeat=True), 2)
     [result] = lanes.finish({0: Outcome(state="complete", epoch=2, objective=1.0)})
     assert not [name for name in result.metrics if name.startswith("test")]
-
-
-def test_originals_show_the_classes_in_turn(lanes_of):
-    lanes = admitted(lanes_of("sequential"), 1)
-    [dataset], shown = (
-        lanes._artifacts._datasets.values(),
-        lanes._artifacts._shown(lanes._all()[0].lanes[0]),
-    )
-    images, labels = (
-        np.asarray(array) for array in (dataset.validation.images, dataset.validation.labels)
-    )
-    places = [
-        next(place for place, image in enumerate(images) if np.array_equal(image, x)) for x in shown
-    ]
-    assert labels[places[:4]].tolist() == [0, 1, 0, 1]
-    assert len(shown) == min(10, len(images))
 
 
 def test_a_trial_that_failed_has_no_pictures_of_its_last_weights(lanes_of, tmp_path):
@@ -454,18 +416,6 @@ def test_each_trial_of_the_search_leaves_a_sheet_of_its_last_epoch(lanes_of, tmp
     assert (Path(result.folder) / "pictures.npz").exists() == (state in ("complete", "failed"))
 
 
-def test_a_trial_that_goes_on_replaces_its_sheet(lanes_of):
-    lanes = admitted(lanes_of("sequential"), count=1)
-    advance_all(lanes, [0])
-    [paused] = lanes.finish({0: Outcome(state="paused", epoch=1, objective=1.0)})
-    assert sheet_of(paused)["epoch"] == 1
-    lanes.add(TrialSpec(number=0, params={}, seed=0, epoch=1))
-    lanes.replay()
-    advance_all(lanes, [0])
-    [ended] = lanes.finish({0: Outcome(state="pruned", epoch=2, objective=1.0)})
-    assert sheet_of(ended)["epoch"] == 2
-
-
 def test_neither_a_repeat_nor_a_study_that_wants_none_leaves_a_sheet(lanes_of):
     for keep, repeat in (({"keep_sheets": False}, False), ({}, True)):
         lanes = lanes_of("sequential", keep=keep)
@@ -492,17 +442,3 @@ def test_a_sheet_of_pictures_of_any_size_takes_100_kb(tmp_path, shape):
     if shape[0] <= 32:
         assert counts == [10, 16]
         assert made["samples"].shape[1:] == shape
-
-
-def test_smaller_pictures_of_a_sheet_are_means_of_pixels():
-    image = np.arange(256 * 256 * 3, dtype=np.int64).reshape(1, 256, 256, 3) // 1000
-    made = sheet(
-        {
-            "reconstructions": image.astype(np.uint8),
-            "samples": np.repeat(image, 8, axis=0).astype(np.uint8),
-        }
-    )
-    small = made["reconstructions"][0]
-    assert small.shape == (64, 64, 3)
-    wanted = image[0].reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))
-    assert abs(small.astype(float) - wanted).max() <= 1

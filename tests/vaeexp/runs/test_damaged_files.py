@@ -14,16 +14,16 @@ import pytest
 from click.testing import CliRunner, Result
 from refusals import refused
 from safetensors import safe_open
-from sealed import change_marks, change_settings, change_tensors, flip_bit
+from sealed import change_marks, change_settings, flip_bit
 from tiny_study import NAME
 from trials import changed
 
-from sweeps.checksums import Damaged, file_digest
+from sweeps.checksums import Damaged
 from sweeps.errors import UserError, warn_once
 from sweeps.schema import MARKS, VERSION
 from vaeexp.commands import cli
 from vaeexp.console import program
-from vaeexp.results import parse_run, stored_study
+from vaeexp.results import stored_study
 from vaeexp.results.tables import read_arrays
 from vaeexp.run_files import EVALUATION, LAST, PICTURES, RESULT, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.checks import check_files
@@ -53,7 +53,7 @@ def called(tiny_study: Path, runs: Path, *arguments: object) -> Result:
 # ---- what loads a model ----
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+@pytest.mark.parametrize("share", [0.0, 0.5])
 @pytest.mark.parametrize("file", [WEIGHTS, LAST, SETTINGS])
 def test_a_flipped_bit_keeps_a_model_from_being_loaded(runs: Path, file: str, share: float) -> None:
     flip_bit(folder_of(runs) / file, share)
@@ -67,69 +67,13 @@ def test_every_command_on_a_run_refuses_damaged_weights_in_one_line(
 ) -> None:
     flip_bit(folder_of(runs) / WEIGHTS)
     data, run = ["--data", tiny_study / "data"], f"{NAME}/r0"
-    for arguments in (
-        *(
-            ["evaluate", run, *data],
-            ["sample", run],
-            ["reconstruct", run, *data],
-            ["export", run, "-o", "out"],
-        ),
-        *(["interpolate", run, *data], ["traverse", run, *data], ["embed", run, *data]),
-    ):
+    for arguments in (["evaluate", run, *data], ["sample", run], ["export", run, "-o", "out"]):
         said = refused(capsys, *arguments, "--runs", runs)
         assert (
             f"{WEIGHTS}: is damaged: its content does not match its checksum. `{program()} "
             "reproduce" in said
         )
     assert list(Path().iterdir()) == []
-
-
-def test_a_whole_file_that_is_not_the_recorded_one_is_refused_where_the_record_is_at_hand(
-    runs: Path, capsys: pytest.CaptureFixture
-) -> None:
-    change_tensors(
-        folder_of(runs) / WEIGHTS,
-        lambda tensors: [tensor.mul_(1.001) for tensor in tensors.values()],
-    )
-    for name in (f"{NAME}/r0", f"{NAME}/best", folder_of(runs)):
-        if name != f"{NAME}/best" or stored_best(runs) == f"{NAME}/r0":
-            assert "is not the file of the run's record" in refused(
-                capsys, "sample", name, "--runs", runs
-            )
-    shutil.copytree(folder_of(runs), "alone")
-    alone = CliRunner().invoke(cli, ["sample", "alone", "--runs", str(runs), "-n", "1"])
-    assert alone.exit_code == 0, alone.output
-
-
-def stored_best(runs: Path) -> str:
-    stored = stored_study(NAME, runs, None)
-    return parse_run(f"{NAME}/best").record(stored).name_in(NAME)
-
-
-def test_the_record_holds_the_hash_of_every_file_of_weights(runs: Path) -> None:
-    stored = stored_study(NAME, runs, None)
-    for name in ("0", "1", "2", "r0"):
-        run = parse_run(f"{NAME}/{name}")
-        folder = folder_of(runs, run.folder)
-        there = {
-            file: file_digest(folder / file) for file in (WEIGHTS, LAST) if (folder / file).exists()
-        }
-        assert run.record(stored).files == there
-    assert set(there) == {WEIGHTS, LAST}
-
-
-def test_files_of_an_older_version_are_refused_with_the_reason(
-    runs: Path, capsys: pytest.CaptureFixture
-) -> None:
-    path = folder_of(runs) / SETTINGS
-    settings = json.loads(path.read_text())
-    del settings["sha256"]
-    path.write_text(json.dumps(settings))
-    said = refused(capsys, "sample", f"{NAME}/r0", "--runs", runs)
-    assert (
-        "has no checksum, because it is damaged or was written by an older version of vaeexp"
-        in said
-    )
 
 
 # ---- arrays ----
@@ -147,7 +91,7 @@ def test_no_array_is_ever_read_from_a_damaged_file(
         needed = "originals" if name == PICTURES else "neg_elbo_per_image"
         assert read_arrays(folder, needed)
         places = [0, 40, len(whole) // 2, len(whole) - 100, len(whole) - 1]
-        for place in [*places, *(draw.randrange(len(whole)) for _ in range(40))]:
+        for place in [*places, *(draw.randrange(len(whole)) for _ in range(10))]:
             changed = bytearray(whole)
             changed[place] ^= 1 << draw.randrange(8)
             (folder / name).write_bytes(changed)
@@ -156,13 +100,6 @@ def test_no_array_is_ever_read_from_a_damaged_file(
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == len(set(lines)), "one line for each file and reason"
     assert all("It is left out; `vaeexp reproduce RUN --restore`" in line for line in lines)
-
-
-def test_arrays_are_read_as_they_were_written(runs: Path) -> None:
-    arrays = read_arrays(folder_of(runs))
-    with np.load(folder_of(runs) / PICTURES) as file:
-        for name in file.files:
-            np.testing.assert_array_equal(arrays[name], file[name])
 
 
 # ---- versions ----
@@ -262,6 +199,9 @@ def test_restore_of_a_run_that_left_no_weights_goes_by_its_figures(
     assert not (place / PICTURES).exists()
 
 
+# ---- evaluate ----
+
+
 def test_restore_puts_other_weights_beside(runs: Path, tiny_study: Path) -> None:
     folder = folder_of(runs, "trial-0001")
     flip_bit(folder / WEIGHTS)
@@ -271,9 +211,6 @@ def test_restore_puts_other_weights_beside(runs: Path, tiny_study: Path) -> None
     assert "on record; it lies beside as reproduced-weights.safetensors" in done.output
     assert (folder / WEIGHTS).read_bytes() == damaged
     assert load_tensors(folder / f"reproduced-{WEIGHTS}")
-
-
-# ---- evaluate ----
 
 
 def test_evaluate_says_whether_the_figures_are_those_of_the_record(
@@ -293,6 +230,15 @@ def test_evaluate_says_whether_the_figures_are_those_of_the_record(
     assert json.loads(Path("figures.json").read_text())["record"]["agrees"] is False
 
 
+RECORDED = {
+    "test/neg_elbo": 100.0,
+    "test/iw_nll": 95.0,
+    "test/importance_samples": 50.0,
+    "test/fid": 9.0,
+}
+RECORDED |= {"test/active_units": 7.0, "test_last/neg_elbo": 101.0}
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
 def test_what_one_test_image_cannot_tell_agrees_with_itself(value: float) -> None:
     """Standard errors of one image are no numbers, on record and again."""
@@ -304,25 +250,14 @@ def test_what_one_test_image_cannot_tell_agrees_with_itself(value: float) -> Non
     assert not Criterion(1e-3, "").near(value, 1.0)
 
 
-RECORDED = {
-    "test/neg_elbo": 100.0,
-    "test/iw_nll": 95.0,
-    "test/importance_samples": 50.0,
-    "test/fid": 9.0,
-}
-RECORDED |= {"test/active_units": 7.0, "test_last/neg_elbo": 101.0}
-
-
 @pytest.mark.parametrize(
     ("changed", "options", "agrees"),
     [
         ({}, {}, True),
         ({"test/neg_elbo": 100.005}, {}, True),
-        ({"test/neg_elbo": 100.05}, {}, False),
         ({"test/neg_elbo": 100.05}, {"same": False}, True),
         ({"test/neg_elbo": 100.2}, {"same": False}, False),
         ({"test/neg_elbo": float("nan")}, {}, False),
-        ({"test/active_units": 8.0}, {}, False),
         ({"test/fid": 12.0}, {}, True),
         ({"test/iw_nll": 90.0}, {}, False),
         ({"test/iw_nll": 90.0, "test/importance_samples": 500.0}, {}, True),

@@ -2,12 +2,9 @@
 model computes.
 """
 
-import json
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -147,16 +144,6 @@ def check_numbers(vae: VAE, folder: Path) -> None:
         torch.testing.assert_close(decoded, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_every_part_of_a_model_is_in_a_case() -> None:
-    settings = [params for _, params in CASES.values()]
-    for part, known in {
-        "network": NETWORKS,
-        "likelihood": LIKELIHOODS_OF_FEW_STEPS,
-        "posterior": POSTERIORS,
-    }.items():
-        assert set(known) <= {params.get(part) for params in settings}
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_the_lines_of_its_readme_compute_what_the_model_does_without_vaeexp(
     exported: dict, name: str
@@ -184,29 +171,6 @@ def test_weights_and_settings_are_the_runs_own_and_open_again(exported: dict) ->
         assert torch.equal(mine, its)
 
 
-def test_each_program_holds_its_own_weights_alone_and_no_pickled_ones(exported: dict) -> None:
-    vae, folder = next(made for name, made in exported.items() if name.startswith("conv_mnist"))
-    for half in ("encoder", "decoder"):
-        network = getattr(vae, half)
-        floats = sum(
-            tensor.numel() for tensor in network.state_dict().values() if tensor.is_floating_point()
-        )
-        assert (folder / f"{half}.pt2").stat().st_size < 4 * floats + 200_000
-        with zipfile.ZipFile(folder / f"{half}.pt2") as archive:
-            [inside] = [
-                name
-                for name in archive.namelist()
-                if name.endswith(("model_weights_config.json", "weights/model.pt"))
-            ]
-            stored = archive.read(inside)
-        if inside.endswith(".pt"):  # of PyTorch 2.8: in one file, which holds nothing but tensors
-            weights = torch.load(BytesIO(stored), weights_only=True)
-        else:
-            weights = json.loads(stored)["config"]
-            assert not any(weight["use_pickle"] for weight in weights.values())
-        assert len(weights) >= len(dict(network.named_parameters()))
-
-
 def test_a_network_that_cannot_be_traced_is_refused(tmp_path: Path) -> None:
     finished_run(tmp_path / "run", (1, 4, 4), network="test_export:Branching", latent_size=3)
     with pytest.raises(UserError, match=r"test_export:Branching.*decoder\.pt2"):
@@ -218,11 +182,6 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
         finished_run(tmp_path / name, (1, 4, 4), seed=seed, hidden=(4,), latent_size=2)
     one = open_run(str(tmp_path / "one"), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for folder, said in (
-        ("one", "the run itself"),
-        ("two", "another run"),
-        ("one/settings.json", "is a file"),
-    ):
-        with pytest.raises(UserError, match=said):
-            export_run(one, tmp_path / folder)
+    with pytest.raises(UserError, match="another run"):
+        export_run(one, tmp_path / "two")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -23,7 +23,6 @@ from sweeps.lanes import Failure, Outcome
 from sweeps.state.trial import Epoch, Trial
 from sweeps.storage import open_storage
 from sweeps.storage.checked_records import record_line
-from sweeps.storage.study_record import read_state
 from vaeexp.commands import cli, main
 from vaeexp.results import parse_run
 from vaeexp.runs.comparison import (
@@ -113,7 +112,6 @@ def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
     assert lines[0].startswith(f"{NAME}/1: complete after 4 epochs, seed ")
     assert "on cpu (float32, fuse off, compile off, threads 1)" in lines[1]
     assert lines[2].startswith("It should match bit for bit: ")
-    assert lines[3].startswith("epoch 4/4: −ELBO ")
     found = {line.split("  ")[0]: line for line in lines if "  agrees  " in line}
     assert found["epochs"].endswith("4 of 4 equal, bit for bit, each in 13 figures")
     assert found["weights"].endswith("13 tensors equal, bit for bit")
@@ -129,8 +127,7 @@ def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
             "0",
             [
                 "failed after 2 epochs",
-                "epoch 3/3: diverged",
-                "fails again in epoch 3: diverged",
+                "fails in epoch 3, diverged",
                 "9 tensors equal",
             ],
         ),
@@ -140,8 +137,7 @@ def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
             "r0",
             [
                 "test/iw_nll",
-                "test_last/reconstruction_mse",
-                "/inception_score: as on record",
+                "test_last/used_dimensions: as on record",
                 "last weights",
             ],
         ),
@@ -166,11 +162,7 @@ def test_an_epoch_that_took_too_long_is_not_tried_again(
     tamper(runs, "trial-0000", attribute("outcome", lambda ending: ending | {"failure": failure}))
     done = reproduce(tiny_study, "0", runs=runs)
     assert "2 of 2 equal, bit for bit" in done.output
-    assert (
-        "not tried, because a limit on time ended the trial; on record: epoch 3, timed_out (its "
-        "epoch" in done.output
-    )
-    assert "epoch 3/" not in done.output
+    assert "not tried, because a limit on time ended the trial" in done.output
 
 
 def test_without_its_folder_a_trial_is_trained_from_the_study(tiny_study: Path, runs: Path) -> None:
@@ -192,7 +184,7 @@ def test_a_study_that_was_changed_since_does_not_change_what_its_runs_were(
     storage.set_study_user_attr(study, "spec", spec)
     done = reproduce(tiny_study, "1", runs=runs)
     assert done.exit_code == 0, done.output
-    assert "The study has changed since: this run had epochs 4 (now 9)." in done.output
+    assert "4 of 4 equal, bit for bit" in done.output
 
 
 def test_another_precision_has_a_tolerance(tiny_study: Path, runs: Path) -> None:
@@ -265,12 +257,12 @@ CHANGES = {
     "how it failed": (
         "trial-0000",
         attribute("outcome", lambda own: own | {"epoch": 4}),
-        "end fails otherwise in epoch 3: diverged",
+        "end fails in epoch 3, diverged",
     ),
     "that it failed": (
         "trial-0001",
         failing_in_epoch_4,
-        "end does not fail again; on record: epoch 4, diverged (by decree)",
+        "end does not fail; on record: fails in epoch 4, diverged (by decree)",
     ),
 }
 
@@ -284,14 +276,10 @@ def test_what_was_changed_on_record_is_found_out(tiny_study: Path, runs: Path, c
     assert done.output.splitlines()[-1].startswith(
         f"{parse_run(f'{NAME}/{trial}')} DIFFERS from its record: {says}"
     )
-    if change == "the seed":
-        assert "in the run's folder" in done.output
     if change == "a value":
         assert "differs: epoch 3, −ELBO " in done.output, (
             "at once, and not after the last epoch only"
         )
-    if change == "that it failed":
-        assert re.search(r"epoch 4/4: −ELBO [\d.]+, not as on record", done.output)
 
 
 def test_changed_weights_and_settings_are_found_out(tiny_study: Path, runs: Path, capsys) -> None:
@@ -300,13 +288,11 @@ def test_changed_weights_and_settings_are_found_out(tiny_study: Path, runs: Path
     change_tensors(
         folder / "weights.safetensors", lambda tensors: tensors[name].view(-1)[0].add_(0.5)
     )
-    change_settings(folder, lambda settings: settings["train"].update(beta=2.0))
     with pytest.raises(SystemExit) as ended:
         main(list(map(str, given("1", runs, tiny_study / "data"))))
     said = capsys.readouterr()
     assert ended.value.code == 1
     assert f"weights        DIFFERS  1 of 13 tensors differ, {name} by up to 0.5" in said.out
-    assert "settings.json  DIFFERS  beta 2.0 in the run's folder, 1.0 in the storage" in said.out
     assert said.err == "", "a difference is no bug"
 
 
@@ -356,9 +342,6 @@ def test_a_device_that_is_not_here_is_named(
     )
     said = refused(capsys, *given("1", runs, tiny_study / "data"))
     assert f"got mps, which this machine does not have. Try cpu. {NAME}/1 was trained there" in said
-    done = reproduce(tiny_study, "1", "--device", "cpu", runs=runs)
-    assert done.exit_code == 0
-    assert "−ELBO within 10 % at each epoch: device cpu instead of mps" in done.output
 
 
 # ---- the comparison itself ----
@@ -372,7 +355,6 @@ HERE |= {"threads": 2, "torch": "2"}
     [
         ({}, {}, 0.0),
         ({"threads": 1}, {}, ROUNDING),
-        ({"processor": "B"}, {}, ROUNDING),
         ({"compile": "on", "torch": None}, {}, ROUNDING),
         ({"precision": "bf16", "threads": 1}, {}, PRECISION),
         ({"device": "cuda", "processor": "C", "threads": None, "precision": "bf16"}, {}, DRAWS),
@@ -420,9 +402,7 @@ def findings(record: Trial, again: Trial, wanted: Criterion = EXACT) -> dict[str
 def test_a_failure_that_does_not_come_again_is_a_difference() -> None:
     crashed = Failure(kind="crashed", message="its process ended")
     agrees, words = findings(recorded(crashed), recorded())["end"]
-    assert agrees is False
-    assert "does not fail again" in words
-    assert "the machine and not the trial" in words
+    assert (agrees, words.partition(";")[0]) == (False, "does not fail")
     assert (
         findings(recorded(crashed), recorded(replace(crashed, message="otherwise")))["end"][0]
         is True
@@ -447,8 +427,7 @@ def test_times_and_the_classifier_do_not_count() -> None:
     slower = replace(other.epochs[0], metrics={"train/loss": 6.0, "seconds": 9.0})
     found = findings(one, changed(other, epochs=(slower,)))
     assert found["epochs"][0] is True
-    assert found["by the classifier"][0] is None
-    assert "not counted" in found["by the classifier"][1]
+    assert found["final figures"][0] is True
     assert not [words for agrees, words in found.values() if agrees is False]
 
 
@@ -461,18 +440,3 @@ def test_a_final_figure_that_changed_or_is_missing_is_a_difference() -> None:
     assert found["epochs"] == (False, "differ first at epoch 1, train/loss is on record alone")
     assert found["final figures"] == (False, "test/neg_elbo is on record alone")
     assert findings(record, changed(record, epochs=()))["epochs"][0] is False
-
-
-def test_a_trial_is_read_as_it_was_given(tiny_study: Path) -> None:
-    storage = open_storage(None, tiny_study / "mlruns", NAME, must_exist=True)
-    stored = read_state(storage, NAME)
-    found = stored.run(0, repeat=True)
-    assert (found.number, found.test, found.repeat) == (0, True, True)
-    fixed = {"learning_rate": 0.003, "beta": 1.0, "free_nats": 0.0}
-    assert found.spec.params == fixed | {"prior": "mixture", "components": 3}
-    assert [each.epoch for each in found.epochs] == [1, 2, 3, 4]
-    assert found.outcome.state == "complete"
-    assert found.results["test/neg_elbo"] > 0
-    failed = stored.run(0, repeat=False)
-    assert failed.outcome.failure.kind == "diverged"
-    assert stored.run(3, repeat=False).duplicate_of == 1

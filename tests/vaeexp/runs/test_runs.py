@@ -3,7 +3,6 @@ and nothing else is needed.
 """
 
 import csv
-import io
 import json
 import os
 import shutil
@@ -19,12 +18,10 @@ from image_files import noise
 from mnist_files import write_files
 from PIL import Image
 from refusals import refused
-from rich.console import Console
 from saved_runs import finished_run
 from sealed import change_settings, change_tensors
 
 from vaeexp.commands import cli, main
-from vaeexp.console import progress_bar
 from vaeexp.runs.drawing import (
     draw_interpolations,
     draw_manifold,
@@ -185,19 +182,6 @@ def test_a_plain_autoencoder_has_no_bound_on_the_likelihood(
     assert "NLL" not in said
 
 
-def test_the_bar_shows_how_far_it_is() -> None:
-    written = io.StringIO()
-    with progress_bar(
-        Console(file=written, force_terminal=True, width=80), "some work"
-    ) as progress:
-        progress(30, 40)
-    assert "some work" in written.getvalue()
-    assert "75%" in written.getvalue()
-    with progress_bar(Console(file=(quiet := io.StringIO())), "some work") as progress:
-        progress(30, 40)
-    assert quiet.getvalue() == ""
-
-
 # ---- which run ----
 
 
@@ -220,18 +204,15 @@ def test_runs_that_are_not_there(
 ) -> None:
     runs = ["--runs", tiny_study / "mlruns"]
     assert " trials beta_mnist --runs " in refused(capsys, "sample", "beta_mnist/trial-0009", *runs)
-    assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", "beta_mnits/trial-0000", *runs)
-    assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", "beta_mnits", *runs)
+    for name in ("beta_mnits", "beta_mnits/trial-0000"):
+        assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", name, *runs)
     assert "STUDY/7" in refused(capsys, "sample", "some/folder", *runs)
     assert "mlruns" in refused(capsys, "sample", "beta_mnist")
     unfinished = tmp_path / "runs/trials/beta_mnist/trial-0000"
     unfinished.mkdir(parents=True)
     (unfinished / "checkpoint.safetensors").write_bytes(b"")
     said = refused(capsys, "sample", "beta_mnist/trial-0000", "--runs", tmp_path / "runs")
-    assert said.rstrip().endswith(
-        "beta_mnist/0: has no weights.safetensors; choose a complete run, because a pruned trial "
-        "leaves weights only with `keep: {pruned: weights}` in its study file."
-    )
+    assert "beta_mnist/0: has no weights.safetensors. A pruned trial leaves weights only" in said
     assert list(Path().iterdir()) == []
 
 
@@ -308,7 +289,7 @@ def test_every_drawing_has_a_title_that_fits(tiny_study: Path) -> None:
         draw_samples(run, 4, component=None, seed=0),
         draw_reconstructions(run, images),
         draw_interpolations(run, images, steps=4, kinds=("linear", "pixel")),
-        draw_traversals(run, images.x, "8 test images", dimensions=2, steps=3),
+        draw_traversals(run, images, dimensions=2, steps=3),
         draw_map(run, images, seed=0)[0],
         draw_manifold(run, images.x),
     ]
@@ -326,12 +307,9 @@ def test_every_drawing_has_a_title_that_fits(tiny_study: Path) -> None:
 
 def test_reconstructions_show_as_many_images_as_asked_or_as_there_are(of_study: list) -> None:
     reconstruct = ["reconstruct", "beta_mnist", *of_study, "-n"]
-    assert "30 test images" in run(*reconstruct, "30")
-    picture(Path("reconstructions.png"))
     assert "20 validation images" in run(*reconstruct, "20", "--split", "validation")
-    said = run(*reconstruct, "31")
-    assert "30 images for test, fewer than 31: all are used" in said
-    assert "30 test images" in said
+    picture(Path("reconstructions.png"))
+    assert "30 test images" in run(*reconstruct, "31")
 
 
 @pytest.mark.parametrize(
@@ -353,49 +331,16 @@ def test_what_draws_images_takes_as_many_as_there_are(
     assert f"t-SNE map of {there} test images" in run("embed", *shared, "-n", "9")
 
 
-def test_interpolations_of_each_kind(tiny_study: Path) -> None:
-    shared = [
-        "--runs",
-        tiny_study / "mlruns",
-        "--data",
-        tiny_study / "data",
-        "--pairs",
-        "2",
-        "--steps",
-        "4",
-    ]
-    run("interpolate", "beta_mnist", *shared)
-    whole = picture(Path("interpolations.png"))
-    for kind in ("linear", "spherical", "pixel"):
-        run("interpolate", "beta_mnist", *shared, "--kind", kind)
-        assert picture(Path("interpolations.png")).shape[0] < 0.6 * whole.shape[0]
-
-
-def test_traversals_with_images_and_without(tiny_study: Path) -> None:
-    """Without its images the model's own take their place; with two dimensions there is the plane
-    too.
-    """
-    shared = [
-        "traverse",
-        "beta_mnist",
-        "--runs",
-        tiny_study / "mlruns",
-        "--dimensions",
-        "1",
-        "--steps",
-        "3",
-    ]
-    assert (
-        "the most active dimension over the aggregate posterior of images that the model draws"
-        in run(*shared)
-    )
-    without = picture(Path("traversals.png"))
+def test_traversals_of_two_dimensions_have_a_plane_too(of_study: list) -> None:
+    said = run("traverse", "beta_mnist", *of_study, "--dimensions", "1", "--steps", "3")
+    assert "the most active dimension over the aggregate posterior of 30 test images" in said
+    assert picture(Path("traversals.png")).size
     assert picture(Path("manifold.png")).size
-    assert "of 30 test images" in run(*shared, "--data", tiny_study / "data")
-    assert not np.array_equal(picture(Path("traversals.png")), without)
 
 
-def test_a_map_and_its_table(tiny_study: Path, of_study: list) -> None:
+def test_a_map_and_its_table(
+    tiny_study: Path, of_study: list, capsys: pytest.CaptureFixture
+) -> None:
     run("embed", "beta_mnist/trial-0000", *of_study, "-o", "sub/map.png")
     picture(Path("sub/map.png"))
     with Path("sub/map.csv").open(encoding="utf-8") as file:
@@ -406,6 +351,9 @@ def test_a_map_and_its_table(tiny_study: Path, of_study: list) -> None:
     for row in rows:
         assert row["label"] == row["class"] == str(labels[int(row["image"])])
     assert {"x", "y", "z1", "z2"} <= rows[0].keys()
+    Path("embedding.csv").write_text("mine")
+    assert "is not from vaeexp" in refused(capsys, "embed", "beta_mnist/trial-0000", *of_study)
+    assert Path("embedding.csv").read_text() == "mine"
 
 
 def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(
@@ -423,14 +371,6 @@ def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(
     assert ".png" in refused(capsys, "sample", made, "--output", "samples.gif")
 
 
-@pytest.mark.parametrize("command", ["sample", "evaluate", "export"])
-def test_places_that_cannot_be_written(
-    made: Path, command: str, capsys: pytest.CaptureFixture
-) -> None:
-    Path("file").touch()
-    assert "cannot be written" in refused(capsys, command, made, "-o", "file/below.png")
-
-
 def test_images_that_the_model_does_not_fit(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -445,7 +385,7 @@ def test_images_that_the_model_does_not_fit(
 # ---- export, completion ----
 
 
-def test_export_is_a_command(made: Path, capsys: pytest.CaptureFixture) -> None:
+def test_export_is_a_command(made: Path) -> None:
     assert run("export", made, "-o", "out").split() == [
         f"out/{name}"
         for name in (
@@ -456,7 +396,6 @@ def test_export_is_a_command(made: Path, capsys: pytest.CaptureFixture) -> None:
             "README.txt",
         )
     ]
-    assert "the run itself" in refused(capsys, "export", made, "-o", made)
     run("sample", "out", "-n", "1")
 
 

@@ -2,7 +2,6 @@
 work is done.
 """
 
-import itertools
 import re
 
 import numpy as np
@@ -66,15 +65,3 @@ def test_a_likelihood_meets_only_what_it_describes(place, binarisation, channels
             f"{likelihood}: images were prepared all the same"
         )
         assert not (place / "mlruns").exists()
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_baseline_is_held_to_the_same(place, channels):
-    for binarisation, likelihood in itertools.product(["static", "none"], ["bernoulli", "laplace"]):
-        settings = f"{{binarisation: {binarisation}, likelihood: {likelihood}}}"
-        more = f"baselines: {{other: {{settings: {settings}}}}}"
-        if binarisation == "none" or (likelihood == "bernoulli" and channels == 1):
-            prepare(place, "gaussian", "none", channels, more)
-        else:
-            with pytest.raises(UserError, match="binarisation"):
-                prepare(place, "gaussian", "none", channels, more)

@@ -87,7 +87,7 @@ def test_an_own_objective_trains_alike_fused_and_one_after_the_other(name, own, 
             lanes.add(trial(number, loss=f"own_losses:{name}", epochs=2, latent_size=size))
         for progress in advance_all(lanes, [0, 1]):
             losses[kind, progress.number] = progress.metrics
-        assert [group.fused for group in lanes._all()] == [kind == "vectorised"]
+        assert [group.fused for group in lanes.groups.all()] == [kind == "vectorised"]
     for number in (0, 1):
         fused, alone = (losses[kind, number] for kind in ("vectorised", "sequential"))
         assert fused["train/loss"] == pytest.approx(alone["train/loss"], rel=1e-4)
@@ -120,7 +120,7 @@ def test_the_same_objective_from_outside_gives_the_same_bits(own):
 def test_what_vmap_refuses_trains_one_lane_after_the_other(name, says, own, caplog):
     lanes, _ = make_lanes(own / "runs", every=3600.0, maxima={"latent_size": 6})
     lanes.add(trial(0, loss=f"own_losses:{name}"))
-    assert not lanes._all()[0].fused
+    assert not lanes.groups.all()[0].fused
     assert f"loss 'own_losses:{name}'" in caplog.text
     assert says in caplog.text
 
@@ -158,16 +158,11 @@ baselines: {plain: {title: The ELBO, at: best, seeds: 2, settings: {loss: elbo}}
     [
         ("elbow", r"loss: there is no loss 'elbow'.*Did you mean 'elbo'.*import path"),
         ("own_losses:no_such", r"loss: 'own_losses:no_such' cannot be imported: .*no_such"),
-        (
-            "no_such_module:loss",
-            r"loss: 'no_such_module:loss' cannot be imported: .*working directory",
-        ),
         ("own_losses:two", r"'own_losses:two' must be a function `\(step\)`"),
         ("own_losses:half", r"`samples` of 'own_losses:half' is 0.5; must be a whole number"),
-        ("own_losses:per_image", r"returns a tensor \[2\]; must return one number.*`.mean\(\)`"),
-        ("own_losses:number", r"returns float; must return one number"),
-        ("own_losses:constant", r"does not depend on the weights"),
-        ("own_losses:infinite", r"is inf on two images"),
+        ("own_losses:per_image", r"returns tensor\(\[.*must return one finite number"),
+        ("own_losses:constant", r"returns tensor\(.*must return one finite number"),
+        ("own_losses:infinite", r"returns tensor\(inf.* on two images"),
         ("own_losses:raises", r"fails on two images of shape \(1, 28, 28\): AttributeError"),
     ],
 )

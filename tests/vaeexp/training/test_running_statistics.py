@@ -127,7 +127,7 @@ def test_the_model_that_is_kept_has_the_objective_that_is_reported(tmp_path, ave
     model = build_vae(base.model, (1, 8, 8), seed=0)
     lanes, _ = make_lanes(tmp_path / "layout", base=base, averaged=averaged, kind="sequential")
     lanes.add(trial(0))
-    [lane] = [lane for group in lanes._all() for lane in group.lanes.values()]
+    [lane] = [lane for group in lanes.groups.all() for lane in group.lanes.values()]
     tensors = lane.layout.views(state["best"]) | lane.buffer_layout.read(state["best_buffers"])
     model.load_state_dict(tensors, strict=False)
     data = source()
@@ -140,11 +140,10 @@ def test_the_model_that_is_kept_has_the_objective_that_is_reported(tmp_path, ave
     "norm",
     [
         nn.BatchNorm2d(3),
-        nn.BatchNorm2d(3, momentum=0.01),
         nn.BatchNorm2d(3, momentum=None, affine=False),
         nn.InstanceNorm2d(3, track_running_stats=True),
     ],
-    ids=["usual", "slow", "cumulative", "instance"],
+    ids=["usual", "cumulative", "instance"],
 )
 def test_the_statistics_are_the_means_over_the_batches(norm):
     """Of layers of each kind; what else is in the buffers, and the layer's own momentum, stay."""

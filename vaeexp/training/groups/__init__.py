@@ -73,14 +73,12 @@ def open_group(
         parts: what the updates of all lanes need beyond Adam and Adamax
             (`vaeexp.training.optimizers.parts_of`).
     """
-    model, batch_shape = settings.model, (settings.train.batch_size, *source.image_shape)
+    model, loss = settings.model, settings.train.loss
     sequential = SequentialGroup(source, precision)
     if not fuse and not compile:
         return sequential
-    lanes, loss = f"Lanes of network '{model.network}' (prior '{model.prior}')", settings.train.loss
+    lanes = f"Lanes of network '{model.network}' (prior '{model.prior}', loss '{loss}')"
     objective = find_loss(loss)
-    if loss != "elbo":
-        lanes = lanes.replace(")", f", loss '{loss}')")
     try:
         template = padded_template(model, source.image_shape, maxima)
     except Exception as error:  # of a user's network, for sizes that this trial does not have
@@ -96,32 +94,35 @@ def open_group(
     problem = fusion_problem(template, model, source.image_shape, objective)
     if problem is not None:
         warn_once(f"{lanes} train one after the other: {problem}")
-    elif fuse:
-        rows = find_network(model.network).least_rows
-        if rows > 1 and source.device.type == "cpu":
-            rows = max(rows, _LEAST_CHANNELS // source.image_shape[0])
+        return sequential
+    if fuse:
         return VectorisedGroup(
             source,
             precision,
             template,
-            least_rows=rows,
+            least_rows=_least_rows(model.network, source),
             compiled=compile,
             parts=parts,
             objective=objective,
         )
-    else:
-        try:
-            sequential.compiled = CompiledStep(
-                template, model, batch_shape, precision, averaged=averaged, parts=parts, loss=loss
-            )
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            warn_once(
-                f"Lanes of network '{model.network}' train uncompiled, about half as fast: "
-                f"{_one_line(error)}"
-            )
+    batch_shape = (settings.train.batch_size, *source.image_shape)
+    try:
+        sequential.compiled = CompiledStep(
+            template, model, batch_shape, precision, averaged=averaged, parts=parts, loss=loss
+        )
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        warn_once(f"{lanes} train uncompiled, about half as fast: {_one_line(error)}")
     return sequential
+
+
+def _least_rows(network: str, source: Source) -> int:
+    """Return the fewest rows of a fused group whose numbers do not depend on the number of rows."""
+    rows = find_network(network).least_rows
+    if rows > 1 and source.device.type == "cpu":
+        return max(rows, _LEAST_CHANNELS // source.image_shape[0])
+    return rows
 
 
 def fusion_problem(

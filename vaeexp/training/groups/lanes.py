@@ -110,6 +110,64 @@ def copied(group: Group, number: int, *names: str) -> list[Tensor]:
     ]
 
 
+class LaneGroups:
+    """The groups of all lanes of a process, by the settings that the lanes of a group share."""
+
+    def __init__(
+        self,
+        opened: Callable[[Source, "Settings"], Group],
+        source_of: Callable[[str], Source],
+        *,
+        by_shape: bool,
+        limit: int,
+    ) -> None:
+        """
+        Args:
+            opened: images and settings of a lane → an empty group for such lanes.
+            source_of: binarisation → the images.
+            by_shape: whether the lanes of a group have tensors of the same shapes.
+            limit: the most lanes of a fused group.
+        """
+        self.limit = limit
+        self._opened, self._source_of, self._by_shape = opened, source_of, by_shape
+        self._groups: dict[tuple, list[Group]] = {}
+
+    def all(self) -> list[Group]:
+        return [group for groups in self._groups.values() for group in groups]
+
+    def holding(self, numbers: Collection[int]) -> Iterator[tuple[Group, int]]:
+        """Yield each of these trials that has a lane, after its group."""
+        for group in self.all():
+            for number in group.lanes.keys() & set(numbers):
+                yield group, number
+
+    def for_lane(self, settings: "Settings") -> Group:
+        """Return the group with room for a lane of these settings; open it if there is none."""
+        shape: tuple[Any, ...] = (settings.data.binarisation,)
+        if self._by_shape:  # these settings change tensors or code
+            shape += (*shape_of(settings.model), settings.train.batch_size, settings.train.loss)
+        groups = self._groups.setdefault(shape, [])
+        for group in groups:
+            if not group.fused or len(group.lanes) < self.limit:
+                return group
+        groups.append(self._opened(self._source_of(settings.data.binarisation), settings))
+        return groups[-1]
+
+    def shrink(self) -> None:
+        """Give back the memory of lanes that left. Done before a round, because most lanes are
+        replaced at once.
+        """
+        for groups in self._groups.values():
+            for group in groups:
+                group.shrink()
+            # An empty sequential group stays, because it takes little memory and its compiled step
+            # will be used again.
+            groups[:] = [group for group in groups if group.lanes or not group.fused]
+
+    def close(self) -> None:
+        self._groups.clear()
+
+
 _CHECKPOINTS = 2
 """Checkpoints that a trial keeps: the newest, and the one before."""
 
@@ -157,9 +215,8 @@ class TrainingLanes:
         self.width, self.kind = lanes, kind or {}
         self._source_of, self._settings_of, self._folder = source_of, settings_of, folder
         self._averaged = averaged
-        self._by_shape = fuse or compile
         self._checkpoint_seconds = checkpoint_seconds
-        self._open_group = partial(
+        opened = partial(
             open_group,
             maxima=maxima,
             precision=precision,
@@ -174,77 +231,65 @@ class TrainingLanes:
         )
         self._checkpoints = checkpoints or FolderCheckpoints(folder)
         self._artifacts, self._pictures = artifacts, Pictures(artifacts, self._evaluated, pictures)
-        self._groups: dict[tuple, list[Group]] = {}
-        self._limit = rows
-        """Lanes in one fused group; halved when memory runs out."""
+        self.groups = LaneGroups(opened, source_of, by_shape=fuse or compile, limit=rows)
 
     def add(self, trial: TrialSpec) -> None:
         lane, vae = self._open(trial)
         group = self._place(lane, vae, self._checkpoints.load(lane, averaged=self._averaged))
-        self._pictures.draw(group, lane, self._trial_folder(trial))
+        self._pictures.draw(group, lane, self._folder / trial.folder_name)
 
     def replay(self) -> None:
-        while not ends_soon() and (
-            behind := [
-                n
-                for group in self._all()
-                for n, lane in group.lanes.items()
-                if lane.epoch < lane.trial.epoch
-            ]
-        ):
+        while not ends_soon():
+            lanes = [lane for group in self.groups.all() for lane in group.lanes.values()]
+            behind = [lane.trial.number for lane in lanes if lane.epoch < lane.trial.epoch]
+            if not behind:
+                return
             for _ in self._round(behind, replay=True):
                 pass
 
     def prefetch(self, plan: Plan) -> None: ...
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
-        for group in self._all():
-            for number in group.lanes.keys() & set(numbers):
-                lane = group.lanes[number]
-                # At the start of a round the storage holds all epochs of the lane, so no checkpoint
-                # runs ahead of it.
-                if lane.checkpoint_due >= self._checkpoint_seconds and lane.epoch > 0:
-                    self._checkpoints.save(lane, group.state(number))
+        for group, number in self.groups.holding(numbers):
+            lane = group.lanes[number]
+            # At the start of a round the storage holds all epochs of the lane, so no checkpoint
+            # runs ahead of it.
+            if lane.checkpoint_due >= self._checkpoint_seconds and lane.epoch > 0:
+                self._save(group, number)
         yield from self._round(list(numbers), replay=False)
 
     def release(self, numbers: Collection[int]) -> None:
-        for group in self._all():
-            for number in group.lanes.keys() & set(numbers):
-                lane = group.lanes[number]
-                if lane.epoch:
-                    self._checkpoints.save(lane, group.state(number))
-                self._pictures.take(number, last=True)  # whoever adds the trial draws them again
-                group.remove(number)
+        for group, number in self.groups.holding(numbers):
+            if group.lanes[number].epoch:
+                self._save(group, number)
+            self._pictures.take(number, last=True)  # drawn again where the trial is added
+            group.remove(number)
 
     def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
         return iter(())
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
-        sizes = {
-            number: self._paused_at(number) if end.state == "paused" else 0
-            for number, end in ending.items()
-        }
+        paused = [number for number, outcome in ending.items() if outcome.state == "paused"]
+        sizes = {n: self._save(group, n) for group, n in self.groups.holding(paused)}
         # Start the files of all lanes, then wait for them.
         released = [(number, *self._finish(number, outcome)) for number, outcome in ending.items()]
         results = []
         for number, folder, metrics, written in released:
-            files = written.result() if written else {}
-            where = str(folder) if folder.exists() else None
             drawn = self._pictures.take(number, last=True)
-            images = {
-                epoch: named
-                for epoch, named in drawn.items()
-                if all(map(os.path.exists, named.values()))
-            }
-            left = TrialResult(
-                number=number, metrics=metrics, folder=where, files=files, images=images
+            results.append(
+                TrialResult(
+                    number=number,
+                    metrics=metrics,
+                    folder=str(folder) if folder.exists() else None,
+                    files=written.result() if written else {},
+                    images={epoch: own for epoch, own in drawn.items() if _are_there(own)},
+                    checkpoint_bytes=_CHECKPOINTS * sizes.get(number, 0),
+                )
             )
-            results.append(replace(left, checkpoint_bytes=_CHECKPOINTS * sizes[number]))
         return results
 
-    def _paused_at(self, number: int) -> int:
-        """Leave a checkpoint of a lane; return its size in bytes."""
-        group = next(group for group in self._all() if number in group.lanes)
+    def _save(self, group: Group, number: int) -> int:
+        """Write a checkpoint of a lane; return its size in bytes."""
         return self._checkpoints.save(group.lanes[number], group.state(number))
 
     def _finish(
@@ -253,15 +298,16 @@ class TrainingLanes:
         """Free a lane; return its folder, its metrics and the future of its files (None without
         files).
         """
-        group = next(group for group in self._all() if number in group.lanes)
-        lane, folder = group.lanes[number], self._trial_folder(group.lanes[number].trial)
+        [(group, _)] = self.groups.holding([number])
+        lane = group.lanes[number]
+        folder = self._folder / lane.trial.folder_name
         metrics = {"parameters": float(lane.layout.count), "best_epoch": float(lane.best_epoch)}
         written = None
         if lane.best_epoch:
             folder.mkdir(parents=True, exist_ok=True)
             self._test(lane, group, outcome.state == "complete")
             metrics |= lane.test_metrics
-            best, last = self._snapshots(lane, partial(copied, group, number))
+            best, last = _snapshots(lane, self._evaluated, partial(copied, group, number))
             usable = None if outcome.state == "failed" else last
             written = self._artifacts.finish(lane, best, usable, outcome, folder)
         group.remove(number)
@@ -272,14 +318,13 @@ class TrainingLanes:
             self._checkpoints.discard(trial)
 
     def close(self) -> None:
-        self._groups.clear()
+        self.groups.close()
 
     def _round(self, numbers: list[int], *, replay: bool) -> Iterator[list[Progress]]:
-        self._shrink_groups()
-        for group in self._all():
-            for turn in group.batches_of_lanes(
-                [number for number in numbers if number in group.lanes]
-            ):
+        self.groups.shrink()
+        for group in self.groups.all():
+            present = [number for number in numbers if number in group.lanes]
+            for turn in group.batches_of_lanes(present):
                 if ends_soon():
                     return
                 try:
@@ -351,7 +396,7 @@ class TrainingLanes:
             group.snapshot_best(number, self._evaluated)
         if not replay:
             self._test(lane, group, lane.finished)
-        self._pictures.draw(group, lane, self._trial_folder(lane.trial))
+        self._pictures.draw(group, lane, self._folder / lane.trial.folder_name)
         return Progress(
             number=number,
             epoch=lane.epoch,
@@ -366,19 +411,10 @@ class TrainingLanes:
         resumed after that round."""
         if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
             state = partial(group.state, lane.trial.number)
-            snapshots = self._snapshots(lane, lambda *names: list(state(*names).values()))
-            lane.test_metrics, lane.test_arrays = self._artifacts.test(lane, *snapshots)
-
-    def _snapshots(
-        self, lane: Lane, read: Callable[..., list[Tensor]]
-    ) -> tuple[Snapshot, Snapshot]:
-        """Return the lane's model after its best epoch and after its last; `read` gives tensors of
-        its state by name.
-        """
-        best = Snapshot(lane.best_epoch, *read("best", "best_buffers"))
-        if lane.epoch == lane.best_epoch:
-            return best, best
-        return best, Snapshot(lane.epoch, *read(self._evaluated, "buffers"))
+            best, last = _snapshots(
+                lane, self._evaluated, lambda *names: list(state(*names).values())
+            )
+            lane.test_metrics, lane.test_arrays = self._artifacts.test(lane, best, last)
 
     def _after_out_of_memory(
         self, group: Group, numbers: list[int], replay: bool
@@ -391,7 +427,7 @@ class TrainingLanes:
         lanes = [group.lanes[number] for number in numbers] if alone else list(group.lanes.values())
         for lane in lanes:
             group.remove(lane.trial.number)
-        self._shrink_groups()
+        self.groups.shrink()
         free_memory(group.source.device)
         if alone:
             [lane] = lanes
@@ -405,7 +441,7 @@ class TrainingLanes:
             )
             yield [_failed(lane, "out_of_memory", message)]
             return
-        self._limit = max(1, count // 2)
+        self.groups.limit = max(1, count // 2)
         for lane in lanes:
             self.add(replace(lane.trial, epoch=max(lane.trial.epoch, lane.epoch)))
         self.replay()
@@ -418,8 +454,8 @@ class TrainingLanes:
 
     def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> Group:
         """Put a lane into its group, with this state or a fresh one; return the group."""
-        group = self._group_for(lane.settings)
-        for other in self._all():
+        group = self.groups.for_lane(lane.settings)
+        for other in self.groups.all():
             # Another shape replaces the lanes that left, so their memory is given back.
             if other is not group:
                 other.shrink()
@@ -431,37 +467,25 @@ class TrainingLanes:
         trial.
         """
         for settings in configurations:
-            self._group_for(settings)
+            self.groups.for_lane(settings)
 
-    def _group_for(self, settings: "Settings") -> Group:
-        """Return the group with room for a lane of these settings; open it if there is none."""
-        shape: tuple[Any, ...] = (settings.data.binarisation,)
-        if self._by_shape:  # these settings change tensors or code
-            shape += (*shape_of(settings.model), settings.train.batch_size, settings.train.loss)
-        groups = self._groups.setdefault(shape, [])
-        for group in groups:
-            if not group.fused or len(group.lanes) < self._limit:
-                return group
-        source = self._source_of(settings.data.binarisation)
-        groups.append(self._open_group(source, settings))
-        return groups[-1]
 
-    def _shrink_groups(self) -> None:
-        """Give back the memory of lanes that left. Done before a round, because most lanes are
-        replaced at once.
-        """
-        for groups in self._groups.values():
-            for group in groups:
-                group.shrink()
-            # An empty sequential group stays, because it takes little memory and its compiled step
-            # will be used again.
-            groups[:] = [group for group in groups if group.lanes or not group.fused]
+def _snapshots(
+    lane: Lane, evaluated: str, read: Callable[..., list[Tensor]]
+) -> tuple[Snapshot, Snapshot]:
+    """Return the lane's model after its best epoch and after its last.
 
-    def _all(self) -> list[Group]:
-        return [group for groups in self._groups.values() for group in groups]
+    `evaluated`: the weights that validation uses, "weights" or "average". `read` gives tensors of
+    the lane's state by name.
+    """
+    best = Snapshot(lane.best_epoch, *read("best", "best_buffers"))
+    if lane.epoch == lane.best_epoch:
+        return best, best
+    return best, Snapshot(lane.epoch, *read(evaluated, "buffers"))
 
-    def _trial_folder(self, trial: TrialSpec) -> Path:
-        return self._folder / trial.folder_name
+
+def _are_there(pictures: Mapping[str, str]) -> bool:
+    return all(map(os.path.exists, pictures.values()))
 
 
 def _failed(lane: Lane, kind: FailureKind, message: str) -> Progress:

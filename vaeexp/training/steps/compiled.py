@@ -12,7 +12,7 @@ lanes of all sizes of a study.
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from vaeexp.compiler import has_foreign_layers, open_program, with_biases_apart
 from vaeexp.models.vae import VAE
 from vaeexp.training import Lane, Layout, State, leading_slice
 from vaeexp.training.device import wide_dtype
-from vaeexp.training.losses import find_loss, noise_shape
+from vaeexp.training.losses import Objective, find_loss, noise_shape
 from vaeexp.training.optimizers import Rule, check_parts, move_names, moves_of, rule_of
 from vaeexp.training.steps import Numbers, StepState, lane_loss, same_step, step_of
 
@@ -68,51 +68,54 @@ class CompiledStep:
             RuntimeError: the step cannot be compiled on this machine, or the compiled step computes
                 something else.
         """
-        parameters, buffers = dict(template.named_parameters()), dict(template.named_buffers())
-        layout, latent_size = Layout(parameters), len(template.latent_mask)
-        names = (
-            ("weights", "first", "second", "average")
-            if averaged
-            else ("weights", "first", "second")
-        )
-        self._views = {name: layout.views(torch.zeros(layout.size)) for name in names}
-        self._buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-        wide, objective = wide_dtype(_CPU), find_loss(loss)
-        self._sums = torch.zeros(3, dtype=wide)
-        self._moments = torch.zeros(2, latent_size, dtype=wide)
         self._parts, self._names = parts, (*_OF_LANE, *move_names(parts))
+        self._open_tensors(template, averaged=averaged)
+        objective = find_loss(loss)
         self._numbers = torch.zeros(len(self._names))
-        self._noise = torch.zeros(batch_shape[0], *noise_shape(objective, latent_size))
-        self._state = {name: list(views.values()) for name, views in self._views.items()}
-        self._state |= {
-            "buffers": list(self._buffers.values()),
-            "totals": [self._sums, self._moments],
-        }
-        for name, parameter in parameters.items():
-            self._views["weights"][name].copy_(parameter.detach())
+        self._noise = torch.zeros(
+            batch_shape[0], *noise_shape(objective, len(template.latent_mask))
+        )
+        step = self._plain_step(template, objective, precision)
         x = (torch.rand(batch_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
         arguments = (self._state, self._numbers, self._noise, x)
-        plain = step_of(
-            lane_loss(template.train(), objective), list(parameters), list(buffers), _CPU, precision
+        self._run = open_program(
+            partial(_traced, step, arguments),
+            arguments,
+            what="the training step",
+            made_from=_made_from(template, model, precision, parts, loss),
         )
+        self._check(step, x, precision)
+
+    def _open_tensors(self, template: VAE, *, averaged: bool) -> None:
+        """Allocate the tensors that the step changes in place, with the weights of the template."""
+        parameters = dict(template.named_parameters())
+        layout, wide = Layout(parameters), wide_dtype(_CPU)
+        names = ("weights", "first", "second", *(["average"] if averaged else []))
+        self._views = {name: layout.views(torch.zeros(layout.size)) for name in names}
+        for name, parameter in parameters.items():
+            self._views["weights"][name].copy_(parameter.detach())
+        self._buffers = {name: buffer.clone() for name, buffer in template.named_buffers()}
+        self._sums = torch.zeros(3, dtype=wide)
+        self._moments = torch.zeros(2, len(template.latent_mask), dtype=wide)
+        self._state = {name: list(views.values()) for name, views in self._views.items()}
+        self._state["buffers"] = list(self._buffers.values())
+        self._state["totals"] = [self._sums, self._moments]
+        self._leaves = tree_leaves(self._state)
+
+    def _plain_step(
+        self, template: VAE, objective: Objective, precision: str
+    ) -> Callable[[StepState, Tensor, Tensor, Tensor], None]:
+        """Return the step of (state, packed numbers, noise, targets), operation by operation."""
+        of_update = move_names(self._parts)
+        names = list(self._views["weights"]), list(self._buffers)
+        plain = step_of(lane_loss(template.train(), objective), *names, _CPU, precision)
 
         def step(state: StepState, numbers: Tensor, noise: Tensor, x: Tensor) -> None:
             beta, free_nats, progress, share, *moves = numbers.unbind()
-            of_update = dict(zip(move_names(parts), moves, strict=True))
-            plain(state, Numbers(beta, free_nats, progress, share, of_update), noise, x)
+            of_step = dict(zip(of_update, moves, strict=True))
+            plain(state, Numbers(beta, free_nats, progress, share, of_step), noise, x)
 
-        def traced() -> GraphModule:
-            # Late, because PyTorch's tracer imports slowly.
-            from torch.fx.experimental.proxy_tensor import make_fx
-
-            return with_biases_apart(
-                make_fx(step)(*tree_map(Tensor.clone, arguments))
-            )  # copies, because tracing takes a step
-
-        made_from = _made_from(template, model, precision, parts, loss)
-        self._run = open_program(traced, arguments, what="the training step", made_from=made_from)
-        self._leaves = tree_leaves(self._state)
-        self._check(step, x, precision)
+        return step
 
     def begin(self, lane: Lane, state: State) -> None:
         """Copy the lane's state into the padded tensors, filled up with zeros."""
@@ -163,6 +166,15 @@ class CompiledStep:
             runs, self._state, self._leaves, tree_map(Tensor.clone, self._leaves), precision
         ):
             raise RuntimeError("the compiled step computes something else")
+
+
+def _traced(step: Callable[..., None], arguments: tuple[Any, ...]) -> GraphModule:
+    """Return the operations of a step."""
+    # Late, because PyTorch's tracer imports slowly.
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    copies = tree_map(Tensor.clone, arguments)  # because tracing takes a step
+    return with_biases_apart(make_fx(step)(*copies))
 
 
 def _made_from(

@@ -146,7 +146,7 @@ def test_a_conv_lane_equals_a_plain_pytorch_loop(monkeypatch, tmp_path, kind, no
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
         lanes.add(each)
     assert isinstance(
-        lanes._all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind]
+        lanes.groups.all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind]
     )
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(4)]
     lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
@@ -241,9 +241,9 @@ def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeyp
         lanes = make_lanes(tmp_path, kind="sequential", base=CONV, averaged=True)
         lanes[0].add(me)
         advance_all(lanes[0], [0])
-        group = lanes[0]._all()[0]
+        group = lanes[0].groups.all()[0]
         for name, view in (
-            lanes[0]._all()[0].lanes[0].layout.views(group.states[0]["weights"]).items()
+            lanes[0].groups.all()[0].lanes[0].layout.views(group.states[0]["weights"]).items()
         ):
             parameter = group._modules[0].get_parameter(name)
             assert parameter.data_ptr() == view.data_ptr(), "the state is what the module has"
@@ -281,7 +281,7 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
     del lanes
     lanes, artifacts = make_lanes(tmp_path / "cut", **make)
     lanes.add(trial(0, epoch=3, **params))
-    assert lanes._all()[0].lanes[0].epoch == 2, "from the checkpoint, not from the start"
+    assert lanes.groups.all()[0].lanes[0].epoch == 2, "from the checkpoint, not from the start"
     lanes.replay()
     assert [advance_all(lanes, [0])[0].objective] == whole[0][3:]
     lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
@@ -314,4 +314,4 @@ def test_a_batch_norm_whose_batch_holds_padding_is_looped(tmp_path):
     """A VampPrior's padded pseudo-images would enter the statistics of the encoder."""
     lanes, _ = make_lanes(tmp_path, base=CONV, maxima=MAXIMA)
     lanes.add(trial(0, prior="vampprior"))
-    assert isinstance(lanes._all()[0], SequentialGroup)
+    assert isinstance(lanes.groups.all()[0], SequentialGroup)

@@ -138,11 +138,7 @@ def test_the_methods_find_the_values_in_self(nets):
             r"Small\.width has the default 2: .*greater than or equal to 4",
         ),
         (["network=own_nets:Odd"], r"annotations of 'own_nets:Odd' cannot be read: NameError"),
-        (
-            ["network=own_nets:Undeclared", "Undeclared.depth=3"],
-            r"unknown.*\nUndeclared\.depth is no setting of .* Write `depth: TYPE = DEFAULT` in "
-            r"the class",
-        ),
+        (["network=own_nets:Undeclared", "Undeclared.depth=3"], "Undeclared.depth: unknown"),
         (
             ["baselines.x.settings.network=other_nets:Net"],
             "'own_nets:Net' and 'other_nets:Net' have settings and one name",

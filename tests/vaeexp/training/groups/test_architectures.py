@@ -61,7 +61,7 @@ class Seen:
     def round_finished(self, snapshot): ...
 
     def epoch_finished(self, *event):
-        for group in self.lanes._all():
+        for group in self.lanes.groups.all():
             if kinds := frozenset(lane.settings.model.network for lane in group.lanes.values()):
                 self.groups.add((type(group), kinds))
 

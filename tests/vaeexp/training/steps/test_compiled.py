@@ -6,11 +6,8 @@ import logging
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -171,63 +168,18 @@ def test_it_is_compiled_once(cache, tmp_path, monkeypatch):
     )
 
 
-def test_libraries_that_nobody_loads_are_removed(tmp_path):
-    day = 86_400
-    for name, age in (("old", 91 * day), ("kept", 89 * day)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / library._FILE).touch()
-        (tmp_path / f"{name}.lock").touch()
-        os.utime(tmp_path / name / library._FILE, (time.time() - age,) * 2)
-    library._remove_unused(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "kept.lock"]
-
-
-def test_loading_leaves_no_files_behind(cache, tmp_path, monkeypatch):
-    """A process that is killed cannot tidy up, so there must be nothing to."""
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    script = (
-        "import os, signal, sys\n"
-        "sys.path[:0] = "
-        f"{[str(Path(__file__).parent), str(Path(__file__).parents[3] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"  # noqa: E501
-        "from pathlib import Path\n"
-        f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
-        "from test_compiled import PRIOR, lanes_in, run, trial\n"
-        "run(*lanes_in(Path(sys.argv[1])), [trial(0, **PRIOR)], 1)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    environment = {**os.environ, "TMPDIR": str(temporary), "VAEEXP_CACHE": str(cache)}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "run")], env=environment, timeout=300
-    )
-    assert done.returncode == -signal.SIGKILL
-    assert not list(temporary.iterdir())
-
-
-def _cut(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def _flipped(first: float, last: float) -> Callable[[bytes], bytes]:
-    """Return damage of 200 bits at random places between two shares of the length."""
-
-    def flip(content: bytes) -> bytes:
-        damaged, draw = bytearray(content), random.Random(f"{first}")
-        for _ in range(200):
-            damaged[draw.randrange(int(first * len(content)), int(last * len(content)))] ^= (
-                1 << draw.randrange(8)
-            )
-        return bytes(damaged)
-
-    return flip
+def _flipped(content: bytes) -> bytes:
+    """Return damage of 200 bits at random places."""
+    damaged, draw = bytearray(content), random.Random(1)
+    for _ in range(200):
+        damaged[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    return bytes(damaged)
 
 
 DAMAGE = {
-    "cut": _cut,
+    "cut": lambda content: content[: len(content) // 2],
     "zeros": lambda content: bytes(4096) + content[4096:],
-    "head": _flipped(0.0, 0.1),
-    "middle": _flipped(0.1, 0.9),
-    "end": _flipped(0.9, 1.0),
+    "bits": _flipped,
 }
 
 
@@ -266,29 +218,6 @@ def test_a_damaged_program_is_never_loaded(cache, tmp_path):
     lines = [line for line in done.stderr.splitlines() if line.endswith("It is made again.")]
     assert [line.partition("/compiled/")[0] for line in lines] == folders
     assert "there is no C++ compiler" in done.stderr
-
-
-@pytest.mark.slow
-def test_a_damaged_program_is_compiled_again(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path))
-    x = torch.linspace(-3, 3, 40)
-
-    def program():
-        traced = partial(make_fx(lambda x: (x.sin() + 1,)), x)
-        return library.open_program(traced, (x,), what="a sine")([x])[0]
-
-    expected = program()
-    torch.testing.assert_close(expected, x.sin() + 1)
-    [file] = tmp_path.rglob(library._FILE)
-    cut = file.with_suffix(".cut")
-    cut.write_bytes(_cut(file.read_bytes()))
-    cut.replace(file)  # a new file, because this process has mapped the old one
-    caplog.clear()
-    for _ in range(2):
-        assert torch.equal(program(), expected)
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("vaeexp")]
-    # And "Compiling …", once.
-    assert [line.endswith("It is made again.") for line in said] == [True, False]
 
 
 def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
@@ -343,7 +272,7 @@ def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypat
     me = trial(0, **PRIOR)
     with caplog.at_level(logging.WARNING):
         values = run(*lanes_in(tmp_path / "compiled"), [me], 2)[0][0]
-    assert "Lanes of network 'mlp' train uncompiled" in caplog.text
+    assert "train uncompiled" in caplog.text
     assert "there is no C++ compiler" in caplog.text
     assert values == run(*lanes_in(tmp_path / "sequential", "sequential"), [me], 2)[0][0]
 

@@ -84,7 +84,7 @@ def opened_step(
     lanes, _ = make_lanes(folder, averaged=True, maxima={"components": 3}, parts=parts)
     for number, optimizer in enumerate(rules):
         lanes.add(trial(number, optimizer=optimizer, ema_decay=0.9, schedule="cosine", **params))
-    [group] = lanes._all()
+    [group] = lanes.groups.all()
     made = FusedStep(group.template, group._rows, precision, compiled=True, parts=parts)
     made.begin([group.lanes.get(number) for number in group._numbers])
     for moves in itertools.islice(made._course, 1):
