@@ -212,7 +212,6 @@ def first_value_seconds(images: int) -> float:
             "-m",
             "vaeexp",
             "sweep",
-            "--study",
             "beta_mnist",
             "--runs",
             f"{folder}/mlruns",

@@ -49,7 +49,6 @@ def sweep_once(folder: Path, empty_store: Path) -> Swept:
             "-m",
             "vaeexp",
             "sweep",
-            "--study",
             "smoke",
             "--name",
             "beta_mnist",

@@ -7,9 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -20,7 +18,6 @@ from sweeps import (
     UserError,
     check_optuna,
     did_you_mean,
-    free_memory,
     limit_reached,
     masked,
     unfit_folder,
@@ -28,7 +25,6 @@ from sweeps import (
 from vaeexp.cache import spare_home
 from vaeexp.commands.stop_signals import after_finalizers
 from vaeexp.console import discard_output, open_closed_output
-from vaeexp.words import format_gibibytes
 
 COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
@@ -73,16 +69,6 @@ _PLACES = "--runs, --reports, VAEEXP_CACHE, MPLCONFIGDIR, TORCHINDUCTOR_CACHE_DI
 _MODULES = {
     name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()
 }
-_MEMORY = {
-    "slurm": 800,
-    "sweep": 800,
-    "archive": 400,
-    "doctor": 400,
-    "finished_run": 400,
-    "gc": 400,
-}
-"""Module in `vaeexp.commands` → MiB that it takes to load PyTorch and what else its commands need,
-about. In a container with less the kernel kills the process without a word."""
 
 
 class CommandTable(click.Group):
@@ -96,7 +82,6 @@ class CommandTable(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _MODULES:
             return None
-        _check_memory(name)
         if name != "doctor":  # which says so, too
             check_optuna("vaeexp")
         command: click.Command = getattr(
@@ -130,17 +115,6 @@ class CommandTable(click.Group):
             if name.startswith(incomplete)
         ]
         return items + click.Command.shell_complete(self, ctx, incomplete)
-
-
-def _check_memory(name: str) -> None:
-    """Raise UserError where the memory does not suffice to load the command."""
-    needed, free = _MEMORY.get(_MODULES[name], 0) * 2**20, free_memory()
-    if free is not None and free.bytes < needed:
-        problem = (
-            f"`vaeexp {name}` needs about {format_gibibytes(needed)} to load PyTorch, and "
-            f"{free.bound} has {format_gibibytes(free.bytes)} free. Give it more memory."
-        )
-        raise UserError("memory", problem)
 
 
 @click.group(
@@ -190,72 +164,39 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             # A terminal that lacks a letter shows ? instead of failing.
             stream.reconfigure(errors="replace")
+    code = 0
     try:
         code = cli.main(arguments, prog_name="vaeexp", standalone_mode=False)
+        sys.stdout.flush()
     except click.Abort:
         code = interrupted
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except UserError as error:
-        said = _typeable(str(error), sys.argv[1:] if arguments is None else arguments)
-        click.echo(f"vaeexp: {masked(said)}", err=True)
+        click.echo(f"vaeexp: {masked(str(error))}", err=True)
         code = error.status
+    except BrokenPipeError:
+        code = 1
     except Exception as error:
-        code = _failed(error)
-    sys.exit(_lost_output() or code or 0)
+        code = report_failure(error)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_output(sys.stdout)
+    sys.exit(code)
 
 
-def _typeable(message: str, arguments: Sequence[str]) -> str:
-    """Return a message with commands that can be typed as they stand, in the places that the failed
-    command names.
-    """
-    from vaeexp.commands.options import Places
-
-    name, *rest = arguments
-    given: dict[str, Any] = {}
-    # Which is the message, where the command itself is refused.
-    with suppress(UserError, click.ClickException):
-        if command := cli.get_command(click.Context(cli), name):
-            given = command.make_context(name, rest, resilient_parsing=True).params
-    return Places(
-        Path(given.get("runs") or "mlruns"), given.get("storage"), given.get("tracking")
-    ).typeable(message)
-
-
-def _lost_output(more: str = "") -> int | None:
-    """Write what standard output still holds, and `more`; return the exit status where it cannot be
-    written, else None.
-    """
-    code = None
-    for stream, text in ((sys.stdout, more), (sys.stderr, "")):
-        try:
-            stream.write(text)
-            stream.flush()
-        except OSError as error:
-            discard_output(stream)
-            if stream is sys.stdout and isinstance(error, BrokenPipeError):
-                code = 1  # as Click ends a command whose reader is gone
-            elif stream is sys.stdout:
-                click.echo(
-                    f"vaeexp: standard output cannot be written: {error.strerror}.", err=True
-                )
-                code = 2
-    return code
-
-
-def _failed(error: Exception) -> int:
+def report_failure(error: Exception) -> int:
     """Say in one line why a command failed, with a traceback where the reason is a bug; return the
     exit status.
     """
-    # The text that the output refused may be gone, so another character finds out.
-    if isinstance(error, OSError) and error.filename is None and (lost := _lost_output("\n")):
-        return lost
-    if limit := limit_reached(error) or (
-        unfit_folder(error, _PLACES) if isinstance(error, OSError) else None
-    ):
+    limit = limit_reached(error)
+    if limit is None and isinstance(error, OSError):
+        limit = unfit_folder(error, _PLACES)
+    if limit is not None:
         click.echo(f"vaeexp: {masked(str(limit))}", err=True)
-        return 2
+        return limit.status
     click.echo(masked(traceback.format_exc()), err=True, nl=False)
     click.echo(
         "vaeexp: this is a bug. Please report it with the lines above, the command and `vaeexp "

@@ -46,15 +46,14 @@ def ui(*, runs: Path, tracking: str | None, host: str, port: int | None) -> None
 
 
 @click.command()
-@study_argument(
-    "Study to bring; without it, all studies of the runs folder or the storage.", required=False
-)
+@study_argument("[STUDY]")
 @places_options
 @tracking_option
 def sync(*, study: str | None, places: Places, tracking: str | None) -> None:
     """Bring MLflow up to what the studies have stored.
 
-    A sweep does it by itself. This command builds a deleted or damaged mlflow.db anew, brings what
+    Without STUDY, it brings all studies of the runs folder or the storage. A sweep does it by
+    itself. This command builds a deleted or damaged mlflow.db anew, brings what
     a server missed while it was away, and copies studies into another server or store.
     """
     names = [study] if study else study_names(places.runs, places.storage)
@@ -71,7 +70,5 @@ def sync(*, study: str | None, places: Places, tracking: str | None) -> None:
             click.echo(state.notice)
         done = f"{state.brought} brought up to date" if state.brought else "nothing to bring"
         click.echo(f"{name}: {state.runs or 0} runs in MLflow, {done}.")
-    for failure in failures[:-1]:
-        click.echo(f"vaeexp: {failure}", err=True)
     if failures:
-        raise failures[-1]
+        raise UserError("", "; ".join(map(str, failures)))

@@ -4,7 +4,6 @@ Nothing is written yet.
 
 import os
 import shlex
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sweeps import (
-    PromotionSettings,
     UserError,
     check_name,
     grid_size,
@@ -23,13 +21,11 @@ from sweeps import (
     recorded_study,
     tracking_uri,
 )
-from vaeexp.console import write_line
+from vaeexp.console import program, write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
-from vaeexp.data.dataset import targets
-from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.memory import MemoryPlan, choose_execution
-from vaeexp.launch.options import Places, SweepOptions
+from vaeexp.launch.options import OPTIONS, SweepOptions
 from vaeexp.machine import shipped_studies
 from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
@@ -62,10 +58,6 @@ if TYPE_CHECKING:
     from vaeexp.launch.study_log import StudyLog
 
 
-TIMED_IMAGES, TIMED_SAMPLES = 32, 20
-"""Validation images, and codes of each, by which the plan estimates the test figures."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A sweep whose options, study and data have been checked."""
@@ -94,11 +86,6 @@ class Job:
         return Path(self.options.reports)
 
     @property
-    def places(self) -> Places:
-        """The stores of the study."""
-        return Places(self.runs, self.options.storage, self.options.tracking)
-
-    @property
     def dataset(self) -> Dataset:
         """The images of the search."""
         return self.datasets[self.settings.data.binarisation]
@@ -119,6 +106,13 @@ class Job:
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
         """Return the command that continues this study, as `SweepOptions.words` has it."""
         return f"{program} {shlex.join(['sweep', *self.options.words(budget=budget)])}"
+
+    def command_here(self, command: str, *places: str) -> str:
+        """Return another command of vaeexp, with the options of the sweep that name its places."""
+        words = []
+        for name in places:
+            words += OPTIONS[name].words(getattr(self.options, name))
+        return " ".join([program(), command, *map(shlex.quote, words)])
 
 
 def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None) -> Job:
@@ -196,18 +190,10 @@ def _recorded_text(options: SweepOptions) -> str | None:
 
 
 def _check_writable(folder: Path, flag: str) -> None:
-    there = next(
-        parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists()
-    )
-    if not there.is_dir():
-        raise UserError(
-            flag, f"'{folder}' cannot be a folder: '{there}' is a file. Choose another folder."
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(
-            flag,
-            f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.",
-        )
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        problem = f"'{folder}' cannot be written: '{there}' is no folder that you may write to."
+        raise UserError(flag, f"{problem} Choose another folder.")
 
 
 def print_plan(job: Job, console: "Console", engine: "Engine") -> None:
@@ -224,7 +210,7 @@ def print_plan(job: Job, console: "Console", engine: "Engine") -> None:
     execution = choose_execution(
         study, job.settings, job.dataset, job.options.execution, {}, say, engine=engine
     )
-    for line in (*_intent(job), *_cost(job, execution, trials)):
+    for line in (*_describe_intent(job), *_describe_cost(job, execution, trials)):
         write_line(console, line)
     for warning in job.warnings:
         write_line(console, f"warning: {warning}", style="yellow")
@@ -247,8 +233,8 @@ def sheet_caption(job: Job, sheet: ContactSheet) -> str:
     return sentence(sheet_statement(shown, dataset.sizes[0], dataset.binarisation, channels))
 
 
-def _intent(job: Job) -> Iterator[str]:
-    study, dataset, later, epochs = job.study, job.dataset, later_runs(job.study), _epochs(job)
+def _describe_intent(job: Job) -> Iterator[str]:
+    study, dataset, later, epochs = job.study, job.dataset, later_runs(job.study), _longest(job)
     train, validation, test = dataset.sizes
     limits = study.budget.model_dump(exclude_none=True)
     yield f"Study {study.name} ({study.path}): {one_line(study.question)}"
@@ -262,31 +248,27 @@ def _intent(job: Job) -> Iterator[str]:
         f"{study.pruner.name}"
     )
     if warmup := study.longest_warmup:
-        compared = f"trials are compared from epoch {warmup + 1} on"
-        if warmup >= epochs:
-            compared = "no trial is compared before its end"
-        elif isinstance(study.pruner, PromotionSettings):
-            compared += f", rungs at {join_and([str(rung) for rung in study.pruner.rungs or ()])}"
+        rungs = getattr(study.pruner, "rungs", None) or ()
+        moved = f", rungs at {join_and([str(rung) for rung in rungs])}" if rungs else ""
         yield (
             f"Warm-up of β: up to {plural(warmup, 'epoch')}, which count for no best epoch, "
-            f"patience or pruning; {compared}"
+            f"patience or pruning; trials are compared from epoch {warmup + 1} on{moved}"
         )
     yield (
         f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to "
         f"{epochs} epochs each"
     )
     if study.confirm and TO_CONFIRM in later:
+        race = " in a race" if study.confirm.race else ""
         top = (
             f"the best {study.confirm.top} settings"
             if study.confirm.top > 1
             else "the best setting"
         )
-        runs = f"{later[TO_CONFIRM]} runs on the test images"
-        seeds = f"{study.confirm.seeds} fresh seeds"
-        if study.confirm.race:
-            yield f"Confirm: up to {runs}, {top} in a race over {seeds}"
-        else:
-            yield f"Confirm: {runs}, {top} with {seeds} each"
+        yield (
+            f"Confirm: up to {later[TO_CONFIRM]} runs on the test images, {top} with "
+            f"{study.confirm.seeds} fresh seeds each{race}"
+        )
     if study.compare and TO_COMPARE in later:
         names = " or ".join(study.compare.parameters)
         yield (
@@ -294,62 +276,50 @@ def _intent(job: Job) -> Iterator[str]:
             "also confirm are trained once"
         )
     for row in study.baselines:
-        changes = (
-            ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items())
-            or "as it is"
-        )
+        changes = [f"{name} = {format_short(value)}" for name, value in row.settings.items()]
         at = "the best setting" if row.at == "best" else "the fixed settings"
-        if (more := _of_baseline(study, row) - row.seeds) > 0:
-            at += (
-                f", and up to {plural(more, 'run')} more where another setting wins the "
-                "confirmation"
-            )
-        yield f"Baseline: {row.title} ({at}; {changes})"
+        yield (
+            f"Baseline: up to {plural(_count_baseline(study, row), 'run')} of {row.title} ({at}; "
+            f"{', '.join(changes) or 'as it is'})"
+        )
 
 
-def _cost(job: Job, execution: Execution, trials: int) -> Iterator[str]:
+def _describe_cost(job: Job, execution: Execution, trials: int) -> Iterator[str]:
     study = job.study
     networks = (
         study.space["network"].values
         if "network" in study.space.names
         else [job.settings.model.network]
     )
-    measured = {name: _measure(job, execution, name) for name in networks}
-    parameters, epoch = (max(numbers) for numbers in zip(*measured.values(), strict=True))
-    slowest = max(measured, key=lambda name: measured[name][1])
-    of = f" with {slowest}, the slowest network" if len(measured) > 1 else ""
-    search = trials * _epochs(job) * epoch
+    measured = [_measure(job, execution, name) for name in networks]
+    parameters, epoch = (max(numbers) for numbers in zip(*measured, strict=True))
+    search = trials * _longest(job) * epoch
     yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
     yield (
         f"Largest model: {parameters:,} parameters. "
         f"{MemoryPlan(study, job.settings, job.dataset).words(execution)}"
     )
     yield (
-        f"Measured: {epoch:.2f} s per trial-epoch{of}. The search takes at most "
+        f"Measured: {epoch:.2f} s per trial-epoch. The search takes at most "
         f"{format_duration(search)}; pruning shortens that"
     )
     later = later_runs(study)
-    if runs := sum(later.values()):
-        training, figures = later_epochs(job) * epoch, runs * _test_seconds(job, execution)
+    if later:
+        training = later_epochs(job) * epoch
         purposes = ", ".join(f"{count} {purpose}" for purpose, count in later.items())
         yield (
-            f"Then up to {plural(runs, 'further run')}, whatever the budget: {purposes}. They "
-            f"take at most {format_duration(training)}, their test figures {_about(figures)}"
+            f"Then up to {plural(sum(later.values()), 'further run')}, whatever the budget: "
+            f"{purposes}. They take at most {format_duration(training)} and the time of their test "
+            "figures"
         )
-        yield f"Altogether at most {format_duration(search + training + figures)}"
 
 
-def _epochs(job: Job) -> int:
+def _longest(job: Job) -> int:
     """Return the most epochs of a trial of the search."""
     return int(job.study.space.maximum("epochs") or job.settings.train.epochs)
 
 
-def _about(seconds: float) -> str:
-    text = format_duration(seconds)
-    return text if text.startswith("under") else f"about {text}"
-
-
-def _of_baseline(study: "Study", row: "Baseline") -> int:
+def _count_baseline(study: "Study", row: "Baseline") -> int:
     """Return the most runs of a baseline: on the best setting of the search, and on another one
     that wins the confirmation.
     """
@@ -372,40 +342,17 @@ def later_runs(study: "Study") -> dict[str, int]:
     if study.compare:
         pairs = sum(len(study.space[name].values) ** 2 for name in study.compare.parameters)
         counts[TO_COMPARE] = study.compare.top * study.compare.seeds * pairs
-    counts[OF_BASELINES] = sum(_of_baseline(study, row) for row in study.baselines)
+    counts[OF_BASELINES] = sum(_count_baseline(study, row) for row in study.baselines)
     return {purpose: count for purpose, count in counts.items() if count}
 
 
 def later_epochs(job: Job) -> int:
     """Return the most trial-epochs of the runs that follow the search."""
-    study, longest = job.study, _epochs(job)
-    fewer = (
-        _of_baseline(study, row) * (longest - int(row.settings.get("epochs", longest)))
-        for row in study.baselines
-    )
-    return sum(later_runs(study).values()) * longest - sum(fewer)
-
-
-def _test_seconds(job: Job, execution: Execution) -> float:
-    """Estimate the machine's seconds for the test figures of a run: the importance-weighted NLL
-    takes most of them.
-    """
-    dataset, samples = job.dataset, job.settings.evaluation.importance_samples
-    model = build_vae(
-        job.settings.with_params(dict(maxima_of(job.study))).model, dataset.image_shape, 0
-    )
-    if not model.posterior.stochastic:
-        return 0.0
-    x = targets(dataset.validation.images[:TIMED_IMAGES], dataset.binarisation, 0)
-    tried = min(samples, TIMED_SAMPLES)
-    model = model.to(execution.device).eval()
-    measure = partial(importance_weighted_nll, model, x, importance_samples=tried, seed=0)
-    with torch.no_grad():
-        measure()  # the first call is slower
-        began = time.perf_counter()
-        measure()
-    per_code = (time.perf_counter() - began) / (len(x) * tried)
-    return per_code * samples * dataset.sizes[2] / execution.workers
+    study, longest = job.study, _longest(job)
+    epochs = sum(later_runs(study).values()) * longest
+    for row in study.baselines:
+        epochs += _count_baseline(study, row) * (int(row.settings.get("epochs", longest)) - longest)
+    return epochs
 
 
 def _measure(job: Job, execution: Execution, network: str) -> tuple[int, float]:

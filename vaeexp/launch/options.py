@@ -7,7 +7,6 @@ it: a new option is one field of `SweepOptions`, and the code that reads the fie
 
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
@@ -26,7 +25,6 @@ from sweeps import (
     did_you_mean,
     masked,
 )
-from vaeexp.console import program
 
 CHECKPOINT_SECONDS = 20.0
 """Training between two checkpoints of a trial."""
@@ -57,29 +55,14 @@ class Duration(click.ParamType):
         return total
 
 
-class IntegerOrAuto(click.ParamType):
-    """A whole number of at least 1, or `auto`."""
+class OrAuto(click.ParamType):
+    """A value of another kind, or `auto`."""
 
-    name = "number|auto"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        if value == "auto":
-            return value
-        if not re.fullmatch(r"0*[1-9][0-9]*", str(value)):
-            self.fail(f"'{value}' is neither a whole number of at least 1 nor 'auto'.", param, ctx)
-        return int(value)
-
-
-class SizeOrAuto(click.FloatRange):
-    """A number of at least 0, or `auto`."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0)
+    def __init__(self, kind: click.ParamType) -> None:
+        self.kind, self.name = kind, f"{kind.name}|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value == "auto" else super().convert(value, param, ctx)
+        return value if value == "auto" else self.kind.convert(value, param, ctx)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +76,6 @@ class Option:
     title: str
     """Group of options that the help shows together."""
     help: str
-    brief: str | bool = False
-    """Its line in `--help`, True for its help; False: only `--help-all` shows the option."""
     shown: str | bool = True
     """The default in the help, where the value itself does not say what happens."""
     kind: click.ParamType = click.STRING
@@ -105,8 +86,6 @@ class Option:
     envvar: str | None = None
     recorded: bool = True
     """Whether the command that continues the study repeats it."""
-    slurm: bool = True
-    """Whether `vaeexp slurm` takes it; the script of the job sets the others."""
     address: bool = False
     """Whether its value is an address, which may hold a password."""
 
@@ -146,7 +125,12 @@ class Option:
             raise UserError(self.name, error.message) from None
 
     def words(self, value: Any) -> list[str]:
-        """Return the words that give this value on a command line, without a password."""
+        """Return the words that give this value on a command line, without a password; none for
+        the default, and for an address that the environment gives again.
+        """
+        from_environment = self.address and value == os.environ.get(str(self.envvar))
+        if value in (self.default, "") or from_environment:
+            return []
         if self.kind is click.BOOL:
             return [self.flag]
         if self.multiple:
@@ -163,8 +147,6 @@ STUDY, BUDGET, FAILURES, DATA = "What to run", "Budget", "Failures", "Data"
 PLACES, MACHINES = "Where it is kept", "Many machines"
 EXECUTION = "How it runs"
 """Of options whose default None leaves the choice to the study's record, or to the machine."""
-TITLES = (STUDY, BUDGET, FAILURES, DATA, PLACES, MACHINES, EXECUTION)
-"""Groups of options, in the order of the help."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +160,6 @@ class SweepOptions:
     name: str | None = _option(
         STUDY,
         "Keep it under another name, as a study of its own.",
-        brief=True,
         shown="the study's own",
         metavar="NAME",
     )
@@ -186,7 +167,6 @@ class SweepOptions:
         STUDY,
         "Change one setting of the study file, as epochs=5 or search.beta.low=0.1. Repeatable.",
         (),
-        brief="Change a setting, as epochs=5 or search.beta.low=0.1.",
         flag="--set",
         multiple=True,
         metavar="KEY=VALUE",
@@ -196,7 +176,6 @@ class SweepOptions:
         "Continue a study although its file, its code or the kind of its machine has changed; "
         "trials done so far still count.",
         False,
-        brief="Continue a study although its file has changed.",
         recorded=False,
     )
     retry_failed: bool = _option(
@@ -210,14 +189,12 @@ class SweepOptions:
     trials: int | None = _option(
         BUDGET,
         "Budget in trials, of the whole study.",
-        brief=True,
         shown="the study's",
         metavar="N",
     )
     seconds: float | None = _option(
         BUDGET,
         "Budget in time, of the whole study: 90, 90s, 15m or 2h.",
-        brief="Budget in time: 90, 90s, 15m or 2h.",
         shown="the study's",
         kind=Duration(),
     )
@@ -248,7 +225,6 @@ class SweepOptions:
     data: str | Path | None = _option(
         DATA,
         "Folder of the official data files, folder of images, or file of arrays.",
-        brief="Folder or file with the images.",
         shown="user cache, else download, else the bundled subset",
         kind=click.Path(path_type=Path),
         metavar="PATH",
@@ -300,7 +276,6 @@ class SweepOptions:
         f"{SILENCE:g} seconds for its sign of life.",
         False,
         recorded=False,
-        slurm=False,
     )
     tracking: str | None = _option(
         PLACES,
@@ -318,14 +293,12 @@ class SweepOptions:
         "the same.",
         "local",
         kind=click.Choice([*ENGINES]),
-        slurm=False,
     )
     address: str = _option(
         MACHINES,
         "Ray cluster to use. auto: the one that RAY_ADDRESS names or that runs on this machine.",
         "auto",
         metavar="auto|HOST:PORT",
-        slurm=False,
     )
     worker_timeout: float = _option(
         MACHINES,
@@ -359,14 +332,14 @@ class SweepOptions:
         "Trials at once, of all workers together. auto: a few numbers are tried and the fastest "
         "is taken.",
         shown="2 for each worker on cpu, auto elsewhere",
-        kind=IntegerOrAuto(),
+        kind=OrAuto(click.IntRange(min=1)),
         metavar="N|auto",
     )
     workers: int | Literal["auto"] | None = _option(
         EXECUTION,
         "Processes that train. auto: one per device, or per CPU core.",
         shown="auto",
-        kind=IntegerOrAuto(),
+        kind=OrAuto(click.IntRange(min=1)),
         metavar="N|auto",
     )
     threads: int | None = _option(
@@ -393,7 +366,7 @@ class SweepOptions:
         "Training images beyond this size stay on disk and stream to the device. The results are "
         "the same.",
         shown="half of an accelerator's free memory",
-        kind=SizeOrAuto(),
+        kind=OrAuto(click.FloatRange(min=0)),
         metavar="MB",
     )
     checkpoint_seconds: float | None = _option(
@@ -410,10 +383,6 @@ class SweepOptions:
         names the option.
         """
         for name in given:
-            if name in ("dry_run", "show"):
-                raise UserError(
-                    name, "is for the command alone. Try: vaeexp sweep STUDY --dry-run --show."
-                )
             if name not in OPTIONS:
                 raise UserError(name, f"is no option of a sweep. {did_you_mean(name, OPTIONS)}")
         return cls(study, **{name: OPTIONS[name].checked(value) for name, value in given.items()})
@@ -431,32 +400,11 @@ class SweepOptions:
     def words(self, *, budget: bool = True) -> Iterator[str]:
         """Yield the words after `sweep` that continue the study, with `***` in place of passwords;
         without its budget if not `budget`.
-
-        An address that the environment gives is left out, because the environment will give it
-        again.
         """
         yield str(self.study)
         for name, option in OPTIONS.items():
-            value = getattr(self, name)
-            if (
-                not option.recorded
-                or value in (option.default, "")
-                or (option.title == BUDGET and not budget)
-            ):
-                continue
-            if not (option.address and value == os.environ.get(str(option.envvar))):
-                yield from option.words(value)
-
-
-PLACELESS = ("completion", "init", "slurm")
-"""Commands without `--runs`."""
-TRACKED = ("doctor", "sweep", "sync", "ui")
-"""Commands that messages name and that take `--tracking`."""
-
-
-def usual_runs() -> Path:
-    """Return the runs folder of a command that names none."""
-    return Path(os.environ.get("VAEEXP_RUNS", "mlruns"))
+            if option.recorded and (budget or option.title != BUDGET):
+                yield from option.words(getattr(self, name))
 
 
 class Places(NamedTuple):
@@ -464,46 +412,11 @@ class Places(NamedTuple):
 
     runs: Path
     storage: str | None = None
-    tracking: str | None = None
-    """MLflow's store."""
 
     @property
     def store(self) -> str:
         """The storage in words."""
         return masked(self.storage or str(self.runs))
-
-    def command(self, name: str, words: str = "") -> str:
-        """Return a command on these places, started as here, with the options that are neither
-        default nor in the environment or its `words`.
-        """
-        given: dict[str, str] = {}
-        if name not in PLACELESS and "--runs" not in words and "--storage" not in words:
-            given |= {"runs": str(self.runs)} if self.runs != usual_runs() else {}
-            stored = (
-                self.storage and self.storage != os.environ.get("VAEEXP_STORAGE") and name != "ui"
-            )
-            given |= {"storage": str(self.storage)} if stored else {}
-        if (
-            self.tracking
-            and self.tracking != os.environ.get("VAEEXP_TRACKING")
-            and "--tracking" not in words
-        ):
-            given |= {"tracking": self.tracking} if name in TRACKED else {}
-        options = [
-            word
-            for option, place in given.items()
-            for word in (f"--{option}", shlex.quote(masked(place)))
-        ]
-        return " ".join([program(), name + words, *options])
-
-    def typeable(self, text: str) -> str:
-        """Return a message in which each `vaeexp …` between backticks can be typed as it stands."""
-        # `vaeexp sweep` alone is its name.
-        return re.sub(
-            "`vaeexp (?!sweep`)([a-z]+)([^`]*)`",
-            lambda match: f"`{self.command(*match.groups())}`",
-            text,
-        )
 
 
 def _kind(annotation: Any, kind: click.ParamType) -> click.ParamType:

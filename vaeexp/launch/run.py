@@ -1,6 +1,5 @@
 """`vaeexp sweep`: one study from its file to its report and the registered model."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -23,16 +22,12 @@ from sweeps import (
     WorkerPool,
     check_definition,
     check_reachable,
-    exhausted,
-    masked,
     mirroring,
-    named_sources,
     open_storage,
     open_sweep,
     read_state,
     recorded_study,
     run_folder,
-    sources,
     stored_path,
     study_reader,
     sync,
@@ -77,7 +72,7 @@ from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.export import Reconstructor
-from vaeexp.runs.provenance import describe_run, installed_versions, protocol
+from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.study import own_paths_of, train_options
 from vaeexp.words import one_line, plural
 
@@ -122,14 +117,12 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
             begin_log()
             return _already_finished(job, sweep.read())
         execution = choose_execution(
-            *(
-                job.study,
-                job.settings,
-                job.dataset,
-                options.execution,
-                sweep.before.execution,
-                log.say,
-            ),
+            job.study,
+            job.settings,
+            job.dataset,
+            options.execution,
+            sweep.before.execution,
+            log.say,
             engine=engine,
         )
         _announce(job, execution)
@@ -269,7 +262,6 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
             return
-    _say_unused_address(job)
     before = stored or StudyRecord(name=job.study.name)
     read = study_reader(options.storage, job.runs, job.study)
     for line in warm_start(job.study, before, _comparable(job), read)[1]:
@@ -328,18 +320,11 @@ def _with_own_code(
     if before is not None and (differences := code_changes(before, now)):
         if not job.options.extend:
             shown = "".join(f"\n  {line}" for line in differences)
-            problem = (
-                f"began with other code:{shown}\nPut the code back as it was, or give --name NEW "
-                "for a new study."
-            )
-            more = (
-                ""
-                if job.options.retry_failed
-                else "; with --retry-failed, too, it trains failed runs once more"
-            )
             raise UserError(
                 f"study '{job.study.name}'",
-                f"{problem} --extend goes on and marks the runs of the new code{more}.",
+                f"began with other code:{shown}\nPut the code back as it was, or give --name NEW "
+                "for a new study. --extend goes on and marks the runs of the new code; with "
+                "--retry-failed, too, it trains failed runs once more.",
             )
         changes.append({"changes": differences, **progress()})
     code = {"own_code": now, "code_changes": changes}
@@ -347,46 +332,11 @@ def _with_own_code(
 
 
 def _say_finished(job: Job, study: StudyRecord) -> None:
-    more = (job.study.budget.trials or 40) * 2
     job.log.say(f"The study '{study.name}' is complete: {study.stopped}")
-    if study.stopped == GRID_DONE or exhausted(
-        job.study.sampler, job.study.space, job.study.budget.trials or 0
-    ):
-        job.log.say(
-            "A larger budget adds no trial: the grid has no other setting. Search more values, "
-            "under another --name."
-        )
-        return
-    job.log.say(
-        f"To extend it: {_as_begun(job, study).command(budget=False, program=program())} "
-        f"--trials {more}{_extend(study)}"
-    )
-
-
-def _as_begun(job: Job, study: StudyRecord) -> Job:
-    """Return the job without options of the execution that this study's workers would be refused
-    for.
-    """
-    refused: dict[str, Any] = {
-        name: None
-        for name, value in job.options.execution.items()
-        if name in study.worker_kind and str(value) not in ("auto", str(study.worker_kind[name]))
-    }
-    return replace(job, options=replace(job.options, **refused))
-
-
-def _extend(study: StudyRecord) -> str:
-    """Return the option without which a study does not go on under another version of vaeexp or
-    PyTorch; empty where it began under these.
-    """
-    here = named_sources(sources(("sweeps", "vaeexp"))) | {
-        "torch": installed_versions().get("torch")
-    }
-    return (
-        " --extend"
-        if any(study.worker_kind.get(name, value) != value for name, value in here.items())
-        else ""
-    )
+    if study.stopped != GRID_DONE:
+        more = (job.study.budget.trials or 40) * 2
+        command = job.command(budget=False, program=program())
+        job.log.say(f"To extend it: {command} --trials {more}")
 
 
 def _already_finished(job: Job, stored: State) -> bool:
@@ -404,22 +354,23 @@ def _already_finished(job: Job, stored: State) -> bool:
     _say_finished(job, stored.study)
     path = job.reports / job.study.name / "README.md"
     view = StudyView(study_tables(stored, job.runs))
-    if not (path.exists() and (not options.html or path.with_name(pages.PAGE).exists())):
+    if not path.exists() or (options.html and not path.with_name(pages.PAGE).exists()):
         path = pages.write_report(view, reports=job.reports, html=options.html)
     return _conclude(job, view, path)
 
 
 def _mirrored(job: Job) -> AbstractContextManager[Mirror]:
     """Keep MLflow up to date, and say at the end which runs it lacks."""
-    options = job.options
+    options, study = job.options, job.study.name
+    command = job.command_here(f"sync {study}", "runs", "storage", "tracking")
     return mirroring(
         job.study,
         runs=job.runs,
         storage=options.storage,
         tracking=options.tracking,
-        say=lambda line: job.log.say(line, style="yellow"),
-        sync_command=f"`{job.places.command('sync', f' {job.study.name}')}`",
-        log=log_path(job.runs, job.study.name),
+        say=partial(job.log.say, style="yellow"),
+        sync_command=f"`{command}`",
+        log=log_path(job.runs, study),
     )
 
 
@@ -453,7 +404,8 @@ def _describe_study(job: Job, execution: Execution) -> Description:
     protocols = {}
     for row in job.study.baselines:
         settings = job.settings.with_params(dict(row.settings))
-        protocols[row.name] = protocol(job.datasets[settings.data.binarisation], settings, searched)
+        dataset = job.datasets[settings.data.binarisation]
+        protocols[row.name] = protocol(dataset, settings, searched)
     data = record["data"]
     return Description(
         execution=execution.as_dict(),
@@ -512,7 +464,6 @@ def _no_metrics(job: Job) -> tuple[str, ...]:
 def _announce(job: Job, execution: Execution) -> None:
     train, validation, test = job.dataset.sizes
     job.log.say(f"{job.study.name}: {one_line(job.study.question)}")
-    _say_unused_address(job)
     job.log.say(
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, "
         f"{test:,} to test. {execution.lanes} trials at once on {execution.describe()}.",
@@ -529,25 +480,12 @@ def _announce(job: Job, execution: Execution) -> None:
         job.log.say(f"warning: {warning}", style="yellow")
 
 
-def _say_unused_address(job: Job) -> None:
-    """Say that MLflow's own variable is not used: runs go to no server that was not named to this
-    command.
-    """
-    address = os.environ.get("MLFLOW_TRACKING_URI")
-    if address and job.options.tracking is None:
-        job.log.say(
-            f"MLFLOW_TRACKING_URI is set and not used: the runs go to {job.runs / 'mlflow.db'}. "
-            f"To send them there: --tracking {masked(address)}",
-            style="yellow",
-        )
-
-
 def _conclude(job: Job, view: StudyView, report: Path) -> bool:
     """Say what the study has come to, and where its report is."""
     for line in pages.answer_lines(view):
         job.log.say(line, style="yellow" if view.nothing_learned else "")
     job.log.say(f"Report: {report.with_name(pages.PAGE) if job.options.html else report}")
-    job.log.say(f"Browse the runs: {job.places.command('ui')}")
+    job.log.say(f"Browse the runs: {job.command_here('ui', 'runs', 'tracking')}")
     return view.all_failed
 
 

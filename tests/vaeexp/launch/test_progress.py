@@ -155,12 +155,15 @@ def test_plain_lines_where_there_is_no_terminal():
     assert "\x1b" not in text(console)
 
 
-def test_a_trial_that_ended_in_the_last_round_is_not_lost():
+def test_a_trial_that_ended_in_the_last_round_is_not_lost_and_a_warning_is_said_once():
     console = Console(file=io.StringIO())
     with LiveProgress(console, study="s", clock=Clock()) as progress:
         end(progress, 4, Outcome(state="complete", epoch=30, objective=98.314))
         assert text(console) == ""
+        for _ in range(2):
+            progress.warn("look [retrying]")
     assert "s/4" in text(console)
+    assert text(console).count("warning: look [retrying]\n") == 1
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (20, 5), (300, 24)])
@@ -176,14 +179,6 @@ def test_no_terminal_makes_it_fail(width, height, encoding):
         progress.warn("MLflow at http://127.0.0.1:5000 does not answer: β")
     stream.flush()
     assert raw.getvalue()
-
-
-def test_a_warning_is_said_once():
-    console = Console(file=io.StringIO(), width=30)
-    with LiveProgress(console, study="s") as progress:
-        progress.warn("the server does not answer [retrying]")
-        progress.warn("the server does not answer [retrying]")
-    assert text(console) == "warning: the server does not answer [retrying]\n"
 
 
 def test_time_left_counts_what_is_to_come_and_what_is_under_way():

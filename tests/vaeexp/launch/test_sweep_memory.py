@@ -36,8 +36,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepOptions:
     return SweepOptions(study="smoke", overrides=overrides, data=tmp_path / "data", **execution)
 
 
-@pytest.mark.parametrize("network", ["mlp", "conv", "conv_mnist"])
-@pytest.mark.parametrize("prior", ["normal", "mixture", "vampprior"])
+@pytest.mark.parametrize(("network", "prior"), [("mlp", "mixture"), ("conv", "vampprior")])
 def test_parameters_are_counted_without_building_the_model(network, prior):
     settings = ModelSettings(network=network, prior=prior, hidden=(16, 8))
     assert (
@@ -117,19 +116,12 @@ def test_a_cluster_has_no_more_workers_than_its_memory_has_room_for(options, tmp
     assert plan.asked(cluster, choose_execution(*place, wide, {}, print, engine=cluster)).cpus == 3
 
 
-def test_the_plan_shows_the_memory(options):
-    console = Console(file=io.StringIO(), width=300)
-    plan_sweep(options, console=console)
-    assert "parameters. Memory: about 0." in console.file.getvalue()
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("megabytes", "said"),
     [
-        (600, "vaeexp: memory: `vaeexp sweep` needs about 0.8 GiB to load PyTorch, and the "
-            "container has 0.5 GiB free. Give it more memory.\n"),
         (900, "parameters; one trial of it needs about 0.5 GiB more, and the container has 0."),
-        pytest.param(1600, "Report: reports/smoke/report.html", marks=pytest.mark.slow),
+        (1600, "Report: reports/smoke/report.html"),
     ],
 )  # fmt: skip
 def test_in_a_real_group_with_little_memory_a_sweep_says_so_or_runs_to_its_end(

@@ -353,24 +353,6 @@ def test_what_draws_images_takes_as_many_as_there_are(
     assert f"t-SNE map of {there} test images" in run("embed", *shared, "-n", "9")
 
 
-def test_interpolations_of_each_kind(tiny_study: Path) -> None:
-    shared = [
-        "--runs",
-        tiny_study / "mlruns",
-        "--data",
-        tiny_study / "data",
-        "--pairs",
-        "2",
-        "--steps",
-        "4",
-    ]
-    run("interpolate", "beta_mnist", *shared)
-    whole = picture(Path("interpolations.png"))
-    for kind in ("linear", "spherical", "pixel"):
-        run("interpolate", "beta_mnist", *shared, "--kind", kind)
-        assert picture(Path("interpolations.png")).shape[0] < 0.6 * whole.shape[0]
-
-
 def test_traversals_with_images_and_without(tiny_study: Path) -> None:
     """Without its images the model's own take their place; with two dimensions there is the plane
     too.
