@@ -150,7 +150,7 @@ def study_object(stored: State, places: Places) -> dict[str, Any]:
         "front": [trial.name_in(study.name) for trial in front_trials(stored)]
         if study.objectives
         else None,
-        **_verdict(stored),
+        **_find_verdict(stored),
         "answer": study.answer if study.finished else (),
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
@@ -158,26 +158,26 @@ def study_object(stored: State, places: Places) -> dict[str, Any]:
         "workers": [
             {**worker, "since": moment(worker["since"])} for worker in study.workers if running
         ],
-        "warnings": _warnings(stored),
+        "warnings": _find_warnings(stored),
     }
 
 
-def _warnings(stored: State) -> list[str]:
+def _find_warnings(stored: State) -> list[str]:
     """Return the warnings of a study: of a finished study all checks that failed, before that those
     that can be made.
     """
     study = stored.study
     if study.finished:
         return list(study.warnings)
-    return [*study.provenance.get("warnings", ()), *map(_warning, wider_ranges(stored))]
+    return [*study.provenance.get("warnings", ()), *map(_write_warning, wider_ranges(stored))]
 
 
-def _warning(statement: Statement) -> str:
+def _write_warning(statement: Statement) -> str:
     said = sentence(statement)
     return f"{said[0].upper()}{said[1:]}"
 
 
-def _verdict(stored: State) -> dict[str, str | None]:
+def _find_verdict(stored: State) -> dict[str, str | None]:
     """Return whether a search has learned nothing, and whether an unfinished trial came further;
     None where it is not so.
     """
@@ -203,7 +203,9 @@ def status_rows(places: Places) -> tuple[list[tuple[str, ...]], bool]:
         (state, running), at = state_of(stored.study, places), stored.study.session_at or 0.0
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else ""
         elapsed = format_duration(stored.study.elapsed or 0.0)
-        rows.append((at, (name, _counts(stored), _best(stored), elapsed, when, state)))
+        rows.append(
+            (at, (name, _count_states(stored), _describe_best(stored), elapsed, when, state))
+        )
         any_running |= running
     rows.sort(key=lambda row: -row[0])
     return [row for _, row in rows], any_running
@@ -227,19 +229,21 @@ def _print_all(places: Places, console: "Console") -> bool:
 def _print_one(name: str, places: Places, console: "Console") -> bool:
     """Print the tables of one study, and return whether it is running."""
     stored = stored_study(name, places.runs, places.storage)
-    study, best = stored.study, _best(stored) or "none complete"
+    study, best = stored.study, _describe_best(stored) or "none complete"
     state, running = state_of(study, places)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, one_line(study.question))
     _print_answer(stored, console)
     elapsed = format_duration(study.elapsed or 0.0)
-    write_line(console, f"{_counts(stored)}; best of the search {best}; searched for {elapsed}")
+    write_line(
+        console, f"{_count_states(stored)}; best of the search {best}; searched for {elapsed}"
+    )
     if study.stopped:
         write_line(console, f"search ended: {study.stopped}")
     if running:
         _print_workers(study, console)
     _print_tables(stored, console)
-    for warning in _warnings(stored):
+    for warning in _find_warnings(stored):
         write_line(console, f"\n{warning}")
     return running
 
@@ -284,7 +288,7 @@ def _print_answer(stored: State, console: "Console") -> None:
         for line in stored.study.answer:
             write_line(console, line)
         return
-    for line in filter(None, _verdict(stored).values()):
+    for line in filter(None, _find_verdict(stored).values()):
         write_line(console, line, style="yellow")
 
 
@@ -307,7 +311,7 @@ def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _counts(stored: State) -> str:
+def _count_states(stored: State) -> str:
     """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`. A budget that is smaller than the
     number of trials is left out.
     """
@@ -319,7 +323,7 @@ def _counts(stored: State) -> str:
     return f"{count}: {', '.join(parts)}" if parts else count
 
 
-def _best(stored: State) -> str:
+def _describe_best(stored: State) -> str:
     """Say `98.31 (beta_mnist/7)` of the best trial of the search, `front of 5 trials` with two
     objectives; nothing where no trial is complete.
     """

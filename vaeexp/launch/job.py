@@ -234,7 +234,7 @@ def sheet_caption(job: Job, sheet: ContactSheet) -> str:
 
 
 def _describe_intent(job: Job) -> Iterator[str]:
-    study, dataset, later, epochs = job.study, job.dataset, later_runs(job.study), _longest(job)
+    study, dataset, epochs = job.study, job.dataset, _find_most_epochs(job)
     train, validation, test = dataset.sizes
     limits = study.budget.model_dump(exclude_none=True)
     yield f"Study {study.name} ({study.path}): {one_line(study.question)}"
@@ -258,6 +258,11 @@ def _describe_intent(job: Job) -> Iterator[str]:
         f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to "
         f"{epochs} epochs each"
     )
+    yield from _describe_later_runs(study)
+
+
+def _describe_later_runs(study: "Study") -> Iterator[str]:
+    later = later_runs(study)
     if study.confirm and TO_CONFIRM in later:
         race = " in a race" if study.confirm.race else ""
         top = (
@@ -293,7 +298,7 @@ def _describe_cost(job: Job, execution: Execution, trials: int) -> Iterator[str]
     )
     measured = [_measure(job, execution, name) for name in networks]
     parameters, epoch = (max(numbers) for numbers in zip(*measured, strict=True))
-    search = trials * _longest(job) * epoch
+    search = trials * _find_most_epochs(job) * epoch
     yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
     yield (
         f"Largest model: {parameters:,} parameters. "
@@ -314,7 +319,7 @@ def _describe_cost(job: Job, execution: Execution, trials: int) -> Iterator[str]
         )
 
 
-def _longest(job: Job) -> int:
+def _find_most_epochs(job: Job) -> int:
     """Return the most epochs of a trial of the search."""
     return int(job.study.space.maximum("epochs") or job.settings.train.epochs)
 
@@ -348,7 +353,7 @@ def later_runs(study: "Study") -> dict[str, int]:
 
 def later_epochs(job: Job) -> int:
     """Return the most trial-epochs of the runs that follow the search."""
-    study, longest = job.study, _longest(job)
+    study, longest = job.study, _find_most_epochs(job)
     epochs = sum(later_runs(study).values()) * longest
     for row in study.baselines:
         epochs += _count_baseline(study, row) * (int(row.settings.get("epochs", longest)) - longest)

@@ -244,17 +244,6 @@ def test_studies_are_completed(monkeypatch, capsys):
 # ---- studies and show ----
 
 
-def test_studies_lists_a_broken_file_with_what_is_wrong(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "mine.yaml").write_text("question: Is mine better?\n")
-    (tmp_path / "studies" / "broken.yaml").write_text("question: [\n")
-    lines = dict(line.split(maxsplit=1) for line in run("studies").splitlines())
-    assert lines["mine"] == "Is mine better?"
-    assert "broken.yaml" in lines["broken"]
-    assert "beta_mnist" in lines
-
-
 def test_show_tells_what_is_fixed_searched_and_default():
     rows = [line.split() for line in run("show", "beta_mnist", "--set", "epochs=5").splitlines()]
     assert ["beta", "0.01", "to", "10,", "log", "scale"] in rows
