@@ -37,10 +37,10 @@ install-dev: $(INSTALLED_DEV) ## the same, with what the tests need
 install-ray: $(INSTALLED_RAY) ## the same, with Ray, whose tests are skipped without it
 
 sweep: $(INSTALLED) ## run the main study, or continue it (STUDY=beta_mnist, ARGS="--trials 80")
-	@$(PYTHON) -P -m vaeexp sweep '$(STUDY)' $(ARGS)
+	@$(PYTHON) -P -m vaeexp sweep --study '$(STUDY)' $(ARGS)
 
 report: $(INSTALLED) ## write the report of STUDY again
-	@$(PYTHON) -P -m vaeexp report '$(STUDY)' $(ARGS)
+	@$(PYTHON) -P -m vaeexp report --study '$(STUDY)' $(ARGS)
 
 ui: $(INSTALLED) ## browse the runs in MLflow's pages
 	@$(PYTHON) -P -m vaeexp ui $(ARGS)

@@ -212,6 +212,7 @@ def first_value_seconds(images: int) -> float:
             "-m",
             "vaeexp",
             "sweep",
+            "--study",
             "beta_mnist",
             "--runs",
             f"{folder}/mlruns",

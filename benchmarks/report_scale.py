@@ -79,7 +79,7 @@ def main() -> None:
             f"{options.trials:,} trials, journal of {path.stat().st_size / 2**20:.0f} MiB",
             flush=True,
         )
-        command = [sys.executable, "-m", "vaeexp", "report", STUDY]
+        command = [sys.executable, "-m", "vaeexp", "report", "--study", STUDY]
         started = time.perf_counter()
         subprocess.run(
             [*command, "--runs", str(runs), "--reports", str(runs / "reports")], check=True

@@ -120,7 +120,7 @@ def ours(name: str, options: argparse.Namespace, folder: Path) -> tuple[list[str
         encoding="utf-8",
     )
     runs = folder / "mlruns"
-    command = [sys.executable, "-m", "vaeexp", "sweep", str(study), "--runs", str(runs)]
+    command = [sys.executable, "-m", "vaeexp", "sweep", "--study", str(study), "--runs", str(runs)]
     return [*command, "--reports", str(folder / "reports")], runs / "journal" / "race.log"
 
 

@@ -111,7 +111,7 @@ SAID = {
     for path in Path(ROOT, package).rglob("*.py")
     for text in said_in(path)
 }
-OF_OTHERS = {"--help", "--version", "--workers"} | {
+OF_OTHERS = {"--help", "--help-all", "--version", "--workers"} | {
     # Mlflow.
     *(
         "--allowed-hosts",

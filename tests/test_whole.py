@@ -288,7 +288,7 @@ def test_the_report_says_what_the_store_says(place):
 def test_a_finished_study_trains_nothing_and_says_how_to_extend(place, vaeexp):
     before = table(place, NAME)
     (place / "mlruns" / "mlflow.db").unlink()
-    again = vaeexp("sweep", "smoke", "--name", NAME)
+    again = vaeexp("sweep", "--study", "smoke", "--name", NAME)
     assert again.returncode == 0
     runs = len(before[0]) + 1
     assert (
@@ -330,7 +330,7 @@ def test_the_same_study_gives_the_same_table_even_when_killed(place):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-    again = command("sweep", "smoke", "--name", "killed")
+    again = command("sweep", "--study", "smoke", "--name", "killed")
     continued = subprocess.run(
         again, cwd=place, env=without_mnist(place), capture_output=True, text=True, check=False
     )
@@ -344,7 +344,7 @@ def test_the_same_study_gives_the_same_table_even_when_killed(place):
 
 
 def test_ctrl_c_stops_within_seconds_and_says_how_to_continue(place):
-    arguments = command("sweep", "smoke", "--name", "stopped", "--set", "epochs=50")
+    arguments = command("sweep", "--study", "smoke", "--name", "stopped", "--set", "epochs=50")
     running = subprocess.Popen(
         arguments,
         cwd=place,

@@ -99,7 +99,7 @@ def run_study(options: SweepOptions) -> "Study":
         html: whether to write the report as one page, `report.html`, too.
         **options: every other option of `vaeexp sweep` by its name with underscores, such as
             `trials=80` or `device="cpu"`. It takes the same values and has the same default.
-            `vaeexp sweep --help` says what each does. Variables of the environment such as
+            `vaeexp sweep --help-all` says what each does. Variables of the environment such as
             `VAEEXP_RUNS` are not read.
 
     Raises:

@@ -59,7 +59,7 @@ def is_path(text: str) -> bool:
     )
 
 
-def find_study(name: str, shipped: Path | None, option: str = "STUDY") -> Path:
+def find_study(name: str, shipped: Path | None, option: str = "--study") -> Path:
     """Return the file of a study given by path or by name.
 
     Raises:

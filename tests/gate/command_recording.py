@@ -58,7 +58,7 @@ class Sweep:
     def arguments(self) -> list[str]:
         changes = [word for change in self.changes for word in ("--set", change)]
         study = f"{self.study}.yaml" if self.text else self.study
-        return ["sweep", study, *SEQUENTIAL, *self.options, *changes]
+        return ["sweep", "--study", study, *SEQUENTIAL, *self.options, *changes]
 
 
 BETA = (

@@ -49,6 +49,7 @@ def sweep_once(folder: Path, empty_store: Path) -> Swept:
             "-m",
             "vaeexp",
             "sweep",
+            "--study",
             "smoke",
             "--name",
             "beta_mnist",

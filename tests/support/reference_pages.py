@@ -389,7 +389,8 @@ def _helps(names: Sequence[str]) -> list[str]:
 import sys
 from vaeexp.commands import cli
 for name in ("", *sys.argv[1:]):
-    cli([*filter(None, [name]), "--help"], prog_name="vaeexp", terminal_width=100, standalone_mode=False)
+    whole = "--help-all" if name == "sweep" else "--help"
+    cli([*filter(None, [name]), whole], prog_name="vaeexp", terminal_width=100, standalone_mode=False)
     print("\\f", end="")
 """  # noqa: E501
     command = [sys.executable, "-c", code, *names]

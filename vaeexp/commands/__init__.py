@@ -7,7 +7,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -174,7 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         code = error.exit_code
     except UserError as error:
-        click.echo(f"vaeexp: {masked(str(error))}", err=True)
+        said = _typeable(str(error), sys.argv[1:] if arguments is None else arguments)
+        click.echo(f"vaeexp: {masked(said)}", err=True)
         code = error.status
     except BrokenPipeError:
         code = 1
@@ -185,6 +188,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError:
         discard_output(sys.stdout)
     sys.exit(code)
+
+
+def _typeable(message: str, arguments: Sequence[str]) -> str:
+    """Return a message with commands that can be typed as they stand, in the places that the failed
+    command names.
+    """
+    from vaeexp.commands.options import Places
+
+    name, *rest = arguments
+    given: dict[str, Any] = {}
+    # Which is the message, where the command itself is refused.
+    with suppress(UserError, click.ClickException):
+        if command := cli.get_command(click.Context(cli), name):
+            given = command.make_context(name, rest, resilient_parsing=True).params
+    return Places(
+        Path(given.get("runs") or "mlruns"), given.get("storage"), given.get("tracking")
+    ).typeable(message)
 
 
 def report_failure(error: Exception) -> int:

@@ -106,4 +106,5 @@ def restore(
         click.echo(f"Its report: {restored.report}")
     if restored.study_file:
         click.echo(f"Its study file: {restored.study_file}. Read it before you run it.")
-    click.echo(f"Next: `vaeexp doctor {name}` checks it, `vaeexp sync {name}` brings it to MLflow.")
+    following = f"`vaeexp doctor {name}` checks it, `vaeexp sync {name}` brings it to MLflow."
+    click.echo(f"Next: {Places(runs, storage).typeable(following)}")

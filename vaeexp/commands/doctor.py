@@ -45,9 +45,9 @@ def machine_checks(places: Places) -> dict[str, Check]:
     }
 
 
-def check_study(places: Places, tracking: str | None, study: str) -> Iterator[Finding]:
+def check_study(places: Places, study: str) -> Iterator[Finding]:
     """Check the storage of a study and then, where it can be read, all that belongs to it."""
-    runs, storage = places
+    runs, storage, tracking = places
     found: list[State] = []
     yield from examine(partial(check_storage, storage, runs, study, found), f"{study}: storage")
     for stored in found:
@@ -93,8 +93,15 @@ def repair_found(
             found[name] = look({name: checks[name]}, show)[name]
 
 
+def remedy_of(finding: Finding, places: Places) -> str:
+    """Return the remedy where it is needed; its commands can be typed as they stand."""
+    return "" if finding.ok else places.typeable(finding.remedy)
+
+
 @click.command()
-@study_argument("[STUDY]")
+@study_argument(
+    "Study to check; without it, all studies of the runs folder or the storage.", required=False
+)
 @click.option(
     "--repair",
     is_flag=True,
@@ -110,19 +117,18 @@ def doctor(
 ) -> None:
     """Check this machine, and all that is stored.
 
-    Without STUDY, all studies of the runs folder or the storage are checked. One line for each
-    check, with what to do where something is wrong; the exit status is 1 then. Without --repair it
-    only reads.
+    One line for each check, with what to do where something is wrong; the exit status is 1 then.
+    Without --repair it only reads.
     """
-    console = open_console()
+    places, console = places._replace(tracking=tracking), open_console()
     utf8 = console.encoding.lower().startswith("utf")
     marks = {True: "✓", False: "✗", None: "?"} if utf8 else {True: "ok", False: "WRONG", None: "?"}
     repairs: list[str] = []
 
     def show(finding: Finding) -> None:
         if not as_json:
-            words = [f"{marks[finding.ok]} {finding.name}", finding.words]
-            words += [] if finding.ok else [finding.remedy]
+            remedy = remedy_of(finding, places)
+            words = [f"{marks[finding.ok]} {finding.name}", finding.words, remedy]
             write_line(console, " – ".join(filter(None, words)))
 
     def say(line: str) -> None:
@@ -132,7 +138,7 @@ def doctor(
 
     names = [study_name(study)] if study else study_names(places.runs, places.storage)
     checks = machine_checks(places) | {
-        f"study '{name}'": partial(check_study, places, tracking, name) for name in names
+        f"study '{name}'": partial(check_study, places, name) for name in names
     }
     if not study:
         checks["left over"] = partial(check_unknown, places.storage, places.runs)
@@ -146,7 +152,7 @@ def doctor(
                 "name": each.name,
                 "ok": each.ok,
                 "words": each.words,
-                "remedy": None if each.ok else each.remedy or None,
+                "remedy": remedy_of(each, places) or None,
             }
             for each in findings
         ]

@@ -31,7 +31,9 @@ OF_CACHE = {"programs": [tidy.PROGRAMS], "prepared": [tidy.PREPARED]}
 
 
 @click.command()
-@study_argument("[STUDY]")
+@study_argument(
+    "Study to look at; without it, all studies of the runs folder or the storage.", required=False
+)
 @click.option(
     "--keep",
     is_flag=True,
@@ -65,12 +67,11 @@ OF_CACHE = {"programs": [tidy.PROGRAMS], "prepared": [tidy.PREPARED]}
 def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags: bool) -> None:
     """Show what takes how much room, and free it.
 
-    Without STUDY, it looks at all studies of the runs folder or the storage. Without an option
-    that frees, it only shows. What a report, the best run, a registered model, a
+    Without an option that frees, it only shows. What a report, the best run, a registered model, a
     study that goes on or --extend needs stays in any case; freed files are on record, so that
     nobody misses them. A running study is refused.
     """
-    runs, storage = places
+    runs, storage = places.runs, places.storage
     names = study_names(runs, storage)
     chosen = [study_name(study)] if study else names
     every = {name: stored_study(name, runs, storage) for name in dict.fromkeys([*names, *chosen])}

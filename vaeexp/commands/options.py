@@ -10,7 +10,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from sweeps import UserError
-from vaeexp.launch.options import OPTIONS, Places
+from vaeexp.launch.options import OPTIONS, Places, usual_runs
 from vaeexp.machine import shipped_studies
 
 
@@ -34,25 +34,46 @@ def completions(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 def runs_folder(ctx: click.Context) -> Path:
     """Return the runs folder while a command line is being completed."""
-    return Path(ctx.params.get("runs") or OPTIONS["runs"].default)
+    return Path(ctx.params.get("runs") or usual_runs())
 
 
-def _refuse_empty(ctx: click.Context, param: click.Parameter, study: str | None) -> str | None:
-    """Raise UsageError for `""`, as of an unset variable; it must not mean all studies."""
-    if study == "":
+def one_study(
+    study: str | None, named: str | None, *, required: bool = True, names: str = "STUDY"
+) -> str | None:
+    """Return the study that is given as an argument or with --study. Raises UsageError for two, and
+    where one is `required`, for none.
+    """
+    if study and named:
+        raise click.UsageError(f"--study: got '{named}' besides '{study}'; give one study.")
+    if "" in (study, named):
         raise click.UsageError("STUDY: got an empty name.")
-    return study
+    if required and not (study or named):
+        raise click.UsageError(
+            f"Missing argument '{names}'. `vaeexp studies` lists the studies at hand."
+        )
+    return study or named
 
 
-def study_argument(metavar: str = "STUDY") -> Callable:
-    """Make the argument `study`; it may be left out where `metavar` is in brackets."""
-    return click.argument(
-        "study",
-        required=not metavar.startswith("["),
-        metavar=metavar,
-        callback=_refuse_empty,
-        shell_complete=complete_study,
-    )
+def study_argument(help: str, *, required: bool = True, names: str = "STUDY") -> Callable:
+    """Decorate a command with STUDY, as an argument or as `--study STUDY`; the command gets
+    `study`. The argument may have more `names`.
+    """
+
+    def decorate(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def with_study(*, study: str | None, named: str | None, **options: Any) -> Any:
+            return command(study=one_study(study, named, required=required, names=names), **options)
+
+        option = click.option(
+            "--study", "-s", "named", metavar="STUDY", help=help, shell_complete=complete_study
+        )
+        shown = names if required else f"[{names}]"
+        argument = click.argument(
+            "study", required=False, metavar=shown, shell_complete=complete_study
+        )
+        return argument(option(with_study))
+
+    return decorate
 
 
 def _check_there(ctx: click.Context, param: click.Parameter, path: Path) -> Path:

@@ -137,6 +137,16 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("studies", metavar="[STUDY]...", nargs=-1, shell_complete=complete_study)
 @click.option(
+    "--study",
+    "-s",
+    "more",
+    metavar="STUDY",
+    multiple=True,
+    shell_complete=complete_study,
+    help="Study to report on, as named in the runs folder. Given several: their reports, and a "
+    "comparison.",
+)
+@click.option(
     "--all",
     "every",
     is_flag=True,
@@ -155,14 +165,14 @@ Examples:
 @runs_option
 @reports_option
 @storage_option
-def report(*, studies: tuple[str, ...], every: bool, **where: Any) -> None:
+def report(*, studies: tuple[str, ...], more: tuple[str, ...], every: bool, **where: Any) -> None:
     """Write the report of a study, or compare studies.
 
     It is made from what the runs recorded; nothing is trained, and a study that still runs gets an
     interim report. Several studies, as `vaeexp report A B`, are also compared, in
     DIR/<study>+<study>, a table for each protocol. Prints the paths of the pages.
     """
-    names = tuple(map(results.study_name, studies))
+    names = tuple(map(results.study_name, studies + more))
     if names and every:
         raise click.UsageError("Give studies or --all, not both.")
     if not (names or every):

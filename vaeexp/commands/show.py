@@ -135,7 +135,7 @@ def studies(*, places: Places) -> None:
 
 
 @click.command()
-@study_argument("STUDY|RUN")
+@study_argument("Study to show.", names="STUDY|RUN")
 @OPTIONS["overrides"].click_option(
     help="Change one setting of the study's file, as in `vaeexp sweep`. Repeatable."
 )

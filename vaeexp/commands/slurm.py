@@ -12,24 +12,31 @@ import click
 from click.core import ParameterSource
 
 from sweeps import UserError, check_name, masked
+from vaeexp.commands.options import one_study
 from vaeexp.commands.sweep import sweep
 from vaeexp.console import open_console, program, write_line
 from vaeexp.launch.options import OPTIONS
 from vaeexp.study import open_study_file
 
 
-def batch_script(study: str, options: Sequence[str], words: Sequence[str]) -> str:
+def batch_script(
+    study: str, options: Sequence[str], words: Sequence[str], variables: Sequence[str] = ()
+) -> str:
     """Return the template `slurm.sbatch`, filled in.
 
     Args:
         study: name of the study.
         options: of sbatch, without their dashes.
         words: what follows `vaeexp sweep`.
+        variables: of the environment, which stand for options of sweep; the job must have them.
     """
     values = {
         "STUDY": study,
         "SBATCH": "\n".join(f"#SBATCH --{option}" for option in options),
         "FOLDER": shlex.quote(str(Path.cwd())),
+        "VARIABLES": "\n".join(
+            f': "${{{name}:?was set when this script was written}}"' for name in variables
+        ),
         "PYTHON": shlex.quote(sys.executable),
         "SWEEP": shlex.join(words),
     }
@@ -86,7 +93,8 @@ def slurm(
     context = sweep.make_context("sweep", [*arguments])
     _refuse_passwords(context)
     given = context.params
-    study = open_study_file(given["study"], overrides=given["overrides"])
+    named = one_study(given["study"], given["named"])
+    study = open_study_file(str(named), overrides=given["overrides"])
     name = study.name if given["name"] is None else check_name(given["name"], "--name")
     if nodes > 1 and not Path(sys.executable).with_name("ray").exists():
         raise UserError(
@@ -97,7 +105,12 @@ def slurm(
         # Ray takes and ends all of its processes on a node, another job's, too.
         options.append("exclusive")
     path, console = script or Path(f"{name}.sbatch"), open_console()
-    _write(path, batch_script(name, options, arguments))
+    variables = [
+        str(option.envvar)
+        for each, option in OPTIONS.items()
+        if context.get_parameter_source(each) is ParameterSource.ENVIRONMENT
+    ]
+    _write(path, batch_script(name, options, arguments, variables))
     if not submit:
         write_line(console, f"{path} is written. Submit it: sbatch {shlex.quote(str(path))}")
         return

@@ -334,7 +334,9 @@ def _describe_best(stored: State) -> str:
 
 
 @click.command()
-@study_argument("[STUDY]")
+@study_argument(
+    "Study to show; without it, one line for each study of the runs folder.", required=False
+)
 @places_options
 @click.option(
     "--watch",
@@ -345,8 +347,7 @@ def _describe_best(stored: State) -> str:
 def status(*, study: str | None, places: Places, watch: bool, as_json: bool) -> None:
     """Show how far a study is.
 
-    Without STUDY, one line for each study of the runs folder. While a study runs or afterwards,
-    from any terminal; it only reads.
+    While it runs or afterwards, from any terminal; it only reads.
     """
     if as_json and watch:
         raise click.UsageError("Give --json or --watch, not both.")
@@ -408,7 +409,7 @@ def _print_epochs(run: Trial, console: "Console") -> None:
 
 
 @click.command()
-@study_argument()
+@study_argument("Study whose best run is shown.")
 @json_option
 @places_options
 def best(*, study: str, as_json: bool, places: Places) -> None:

@@ -9,9 +9,20 @@ from sweeps import USUAL_WORDS, AllFailedError, preload
 from vaeexp import launch
 from vaeexp.commands.options import study_argument
 from vaeexp.console import open_console
-from vaeexp.launch.options import OPTIONS, SweepOptions
+from vaeexp.launch.options import OPTIONS, STUDY, SweepOptions
 from vaeexp.settings import SECTIONS
 
+BRIEF = {
+    "named": "A path, or a name of `vaeexp studies`.",
+    **{
+        name: option.help if option.brief is True else option.brief
+        for name, option in OPTIONS.items()
+        if option.brief
+    },
+    "dry_run": "Check everything and print the plan; train nothing.",
+    "help_all": "Show all options.",
+}
+"""Option → the line that `--help` has for it."""
 EXAMPLES = """\b
 Examples:
   vaeexp sweep smoke                             half a minute, to see it work
@@ -20,18 +31,35 @@ Examples:
   vaeexp sweep my_images --data DIR --name cats  your own images
 """
 
+_ALL = "vaeexp.commands.sweep.all"
+_TITLES = {name: option.title for name, option in OPTIONS.items()} | dict.fromkeys(
+    ("named", "dry_run", "show"), STUDY
+)
+
 
 class SweepCommand(click.Command):
-    """The command `sweep`, whose help shows its options under their titles."""
+    """The command `sweep`: `--help` fits on a screen, `--help-all` shows all options under their
+    titles.
+    """
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if ctx.meta.get(_ALL):
+            super().format_help_text(ctx, formatter)
+            return
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text((self.help or "").partition("\n\n")[0])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            option = OPTIONS.get(str(parameter.name))
-            title = option.title if option else "Other options"
-            record = parameter.get_help_record(ctx)
-            if record and isinstance(parameter, click.Option):
-                sections.setdefault(title, []).append(record)
+            name, record = str(parameter.name), parameter.get_help_record(ctx)
+            if record is None or isinstance(parameter, click.Argument):
+                continue
+            if ctx.meta.get(_ALL):
+                sections.setdefault(_TITLES.get(name, "Other options"), []).append(record)
+            elif name in BRIEF:
+                sections.setdefault("Options", []).append((record[0], BRIEF[name]))
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
@@ -59,6 +87,13 @@ def find_setting(word: str) -> str | None:
     return None
 
 
+def _help_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta[_ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
 def _with_options(command: Callable) -> Callable:
     """Give a command the options of the table."""
     for option in reversed([*OPTIONS.values()]):
@@ -67,7 +102,9 @@ def _with_options(command: Callable) -> Callable:
 
 
 @click.command(cls=SweepCommand, epilog=EXAMPLES)
-@study_argument()
+@study_argument(
+    "Study to run: a path, a name in ./studies, or one that comes with vaeexp (`vaeexp studies`)."
+)
 @_with_options
 @click.option(
     "--dry-run",
@@ -81,13 +118,20 @@ def _with_options(command: Callable) -> Callable:
     help="With --dry-run, also draw nine training images, as the models are given them, into "
     "STUDY-images.png.",
 )
+@click.option(
+    "--help-all",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_help_all,
+    help="Show all options.",
+)
 def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
     """Run a study, or continue it.
 
-    STUDY is a path, a name in ./studies, or one that comes with vaeexp (`vaeexp studies`). The
-    command searches, trains the best settings again with fresh seeds, tests them, compares, and
-    writes a report. The same command again goes on where the last one stopped. Ctrl-C stops at the
-    end of the epoch at hand, within 20 seconds, and loses nothing.
+    It searches, trains the best settings again with fresh seeds, tests them, compares, and writes a
+    report. The same command again goes on where the last one stopped. Ctrl-C stops at the end of
+    the epoch at hand, within 20 seconds, and loses nothing.
 
     Exit status: 0 the study is done, also where all trials were pruned or paused; 2 something that
     was given is wrong; 3 every trial failed.

@@ -46,14 +46,15 @@ def ui(*, runs: Path, tracking: str | None, host: str, port: int | None) -> None
 
 
 @click.command()
-@study_argument("[STUDY]")
+@study_argument(
+    "Study to bring; without it, all studies of the runs folder or the storage.", required=False
+)
 @places_options
 @tracking_option
 def sync(*, study: str | None, places: Places, tracking: str | None) -> None:
     """Bring MLflow up to what the studies have stored.
 
-    Without STUDY, it brings all studies of the runs folder or the storage. A sweep does it by
-    itself. This command builds a deleted or damaged mlflow.db anew, brings what
+    A sweep does it by itself. This command builds a deleted or damaged mlflow.db anew, brings what
     a server missed while it was away, and copies studies into another server or store.
     """
     names = [study] if study else study_names(places.runs, places.storage)

@@ -35,7 +35,7 @@ def print_csv(rows: list[dict[str, Any]]) -> None:
 
 
 @click.command()
-@study_argument()
+@study_argument("Study whose runs are listed.")
 @json_option
 @click.option(
     "--csv", "as_csv", is_flag=True, help="Print CSV, a column for each parameter and result."

@@ -21,11 +21,11 @@ from sweeps import (
     recorded_study,
     tracking_uri,
 )
-from vaeexp.console import program, write_line
+from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.memory import MemoryPlan, choose_execution
-from vaeexp.launch.options import OPTIONS, SweepOptions
+from vaeexp.launch.options import Places, SweepOptions
 from vaeexp.machine import shipped_studies
 from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
@@ -86,6 +86,11 @@ class Job:
         return Path(self.options.reports)
 
     @property
+    def places(self) -> Places:
+        """The stores of the study."""
+        return Places(self.runs, self.options.storage, self.options.tracking)
+
+    @property
     def dataset(self) -> Dataset:
         """The images of the search."""
         return self.datasets[self.settings.data.binarisation]
@@ -106,13 +111,6 @@ class Job:
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
         """Return the command that continues this study, as `SweepOptions.words` has it."""
         return f"{program} {shlex.join(['sweep', *self.options.words(budget=budget)])}"
-
-    def command_here(self, command: str, *places: str) -> str:
-        """Return another command of vaeexp, with the options of the sweep that name its places."""
-        words = []
-        for name in places:
-            words += OPTIONS[name].words(getattr(self.options, name))
-        return " ".join([program(), command, *map(shlex.quote, words)])
 
 
 def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None) -> Job:

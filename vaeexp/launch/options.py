@@ -7,6 +7,7 @@ it: a new option is one field of `SweepOptions`, and the code that reads the fie
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from sweeps import (
     did_you_mean,
     masked,
 )
+from vaeexp.console import program
 
 CHECKPOINT_SECONDS = 20.0
 """Training between two checkpoints of a trial."""
@@ -76,6 +78,8 @@ class Option:
     title: str
     """Group of options that the help shows together."""
     help: str
+    brief: str | bool = False
+    """Its line in `--help`, True for its help; False: only `--help-all` shows the option."""
     shown: str | bool = True
     """The default in the help, where the value itself does not say what happens."""
     kind: click.ParamType = click.STRING
@@ -160,6 +164,7 @@ class SweepOptions:
     name: str | None = _option(
         STUDY,
         "Keep it under another name, as a study of its own.",
+        brief=True,
         shown="the study's own",
         metavar="NAME",
     )
@@ -167,6 +172,7 @@ class SweepOptions:
         STUDY,
         "Change one setting of the study file, as epochs=5 or search.beta.low=0.1. Repeatable.",
         (),
+        brief="Change a setting, as epochs=5 or search.beta.low=0.1.",
         flag="--set",
         multiple=True,
         metavar="KEY=VALUE",
@@ -176,6 +182,7 @@ class SweepOptions:
         "Continue a study although its file, its code or the kind of its machine has changed; "
         "trials done so far still count.",
         False,
+        brief="Continue a study although its file has changed.",
         recorded=False,
     )
     retry_failed: bool = _option(
@@ -189,12 +196,14 @@ class SweepOptions:
     trials: int | None = _option(
         BUDGET,
         "Budget in trials, of the whole study.",
+        brief=True,
         shown="the study's",
         metavar="N",
     )
     seconds: float | None = _option(
         BUDGET,
         "Budget in time, of the whole study: 90, 90s, 15m or 2h.",
+        brief="Budget in time: 90, 90s, 15m or 2h.",
         shown="the study's",
         kind=Duration(),
     )
@@ -225,6 +234,7 @@ class SweepOptions:
     data: str | Path | None = _option(
         DATA,
         "Folder of the official data files, folder of images, or file of arrays.",
+        brief="Folder or file with the images.",
         shown="user cache, else download, else the bundled subset",
         kind=click.Path(path_type=Path),
         metavar="PATH",
@@ -407,16 +417,62 @@ class SweepOptions:
                 yield from option.words(getattr(self, name))
 
 
+PLACELESS = ("completion", "init", "slurm")
+"""Commands without `--runs`."""
+TRACKED = ("doctor", "sweep", "sync", "ui")
+"""Commands that messages name and that take `--tracking`."""
+
+
+def usual_runs() -> Path:
+    """Return the runs folder of a command that names none."""
+    return Path(os.environ.get("VAEEXP_RUNS", "mlruns"))
+
+
 class Places(NamedTuple):
     """Where studies are kept."""
 
     runs: Path
     storage: str | None = None
+    tracking: str | None = None
+    """MLflow's store."""
 
     @property
     def store(self) -> str:
         """The storage in words."""
         return masked(self.storage or str(self.runs))
+
+    def command(self, name: str, words: str = "") -> str:
+        """Return a command on these places, started as here, with the options that are neither
+        default nor in the environment or its `words`.
+        """
+        given: dict[str, str] = {}
+        if name not in PLACELESS and "--runs" not in words and "--storage" not in words:
+            given |= {"runs": str(self.runs)} if self.runs != usual_runs() else {}
+            stored = (
+                self.storage and self.storage != os.environ.get("VAEEXP_STORAGE") and name != "ui"
+            )
+            given |= {"storage": str(self.storage)} if stored else {}
+        if (
+            self.tracking
+            and self.tracking != os.environ.get("VAEEXP_TRACKING")
+            and "--tracking" not in words
+        ):
+            given |= {"tracking": self.tracking} if name in TRACKED else {}
+        options = [
+            word
+            for option, place in given.items()
+            for word in (f"--{option}", shlex.quote(masked(place)))
+        ]
+        return " ".join([program(), name + words, *options])
+
+    def typeable(self, text: str) -> str:
+        """Return a message in which each `vaeexp …` between backticks can be typed as it stands."""
+        # `vaeexp sweep` alone is its name.
+        return re.sub(
+            "`vaeexp (?!sweep`)([a-z]+)([^`]*)`",
+            lambda match: f"`{self.command(*match.groups())}`",
+            text,
+        )
 
 
 def _kind(annotation: Any, kind: click.ParamType) -> click.ParamType:

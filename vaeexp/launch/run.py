@@ -1,5 +1,6 @@
 """`vaeexp sweep`: one study from its file to its report and the registered model."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -22,12 +23,16 @@ from sweeps import (
     WorkerPool,
     check_definition,
     check_reachable,
+    exhausted,
+    masked,
     mirroring,
+    named_sources,
     open_storage,
     open_sweep,
     read_state,
     recorded_study,
     run_folder,
+    sources,
     stored_path,
     study_reader,
     sync,
@@ -72,7 +77,7 @@ from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.export import Reconstructor
-from vaeexp.runs.provenance import describe_run, protocol
+from vaeexp.runs.provenance import describe_run, installed_versions, protocol
 from vaeexp.study import own_paths_of, train_options
 from vaeexp.words import one_line, plural
 
@@ -262,6 +267,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
             return
+    _say_unused_address(job)
     before = stored or StudyRecord(name=job.study.name)
     read = study_reader(options.storage, job.runs, job.study)
     for line in warm_start(job.study, before, _describe_objective(job), read)[1]:
@@ -332,11 +338,46 @@ def _with_own_code(
 
 
 def _say_finished(job: Job, study: StudyRecord) -> None:
+    more = (job.study.budget.trials or 40) * 2
     job.log.say(f"The study '{study.name}' is complete: {study.stopped}")
-    if study.stopped != GRID_DONE:
-        more = (job.study.budget.trials or 40) * 2
-        command = job.command(budget=False, program=program())
-        job.log.say(f"To extend it: {command} --trials {more}")
+    if study.stopped == GRID_DONE or exhausted(
+        job.study.sampler, job.study.space, job.study.budget.trials or 0
+    ):
+        job.log.say(
+            "A larger budget adds no trial: the grid has no other setting. Search more values, "
+            "under another --name."
+        )
+        return
+    job.log.say(
+        f"To extend it: {_as_begun(job, study).command(budget=False, program=program())} "
+        f"--trials {more}{_extend(study)}"
+    )
+
+
+def _as_begun(job: Job, study: StudyRecord) -> Job:
+    """Return the job without options of the execution that this study's workers would be refused
+    for.
+    """
+    refused: dict[str, Any] = {
+        name: None
+        for name, value in job.options.execution.items()
+        if name in study.worker_kind and str(value) not in ("auto", str(study.worker_kind[name]))
+    }
+    return replace(job, options=replace(job.options, **refused))
+
+
+def _extend(study: StudyRecord) -> str:
+    """Return the option without which a study does not go on under another version of vaeexp or
+    PyTorch; empty where it began under these.
+    """
+    here = named_sources(sources(("sweeps", "vaeexp"))) | {
+        "torch": installed_versions().get("torch")
+    }
+    return (
+        " --extend"
+        if any(study.worker_kind.get(name, value) != value for name, value in here.items())
+        else ""
+    )
 
 
 def _conclude_again(job: Job, stored: State) -> bool:
@@ -362,14 +403,13 @@ def _conclude_again(job: Job, stored: State) -> bool:
 def _open_mirror(job: Job) -> AbstractContextManager[Mirror]:
     """Keep MLflow up to date, and say at the end which runs it lacks."""
     options, study = job.options, job.study.name
-    command = job.command_here(f"sync {study}", "runs", "storage", "tracking")
     return mirroring(
         job.study,
         runs=job.runs,
         storage=options.storage,
         tracking=options.tracking,
         say=partial(job.log.say, style="yellow"),
-        sync_command=f"`{command}`",
+        sync_command=f"`{job.places.command('sync', f' {study}')}`",
         log=log_path(job.runs, study),
     )
 
@@ -465,6 +505,7 @@ def _find_constant_metrics(job: Job) -> tuple[str, ...]:
 def _announce(job: Job, execution: Execution) -> None:
     train, validation, test = job.dataset.sizes
     job.log.say(f"{job.study.name}: {one_line(job.study.question)}")
+    _say_unused_address(job)
     job.log.say(
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, "
         f"{test:,} to test. {execution.lanes} trials at once on {execution.describe()}.",
@@ -481,12 +522,25 @@ def _announce(job: Job, execution: Execution) -> None:
         job.log.say(f"warning: {warning}", style="yellow")
 
 
+def _say_unused_address(job: Job) -> None:
+    """Say that MLflow's own variable is not used: runs go to no server that was not named to this
+    command.
+    """
+    address = os.environ.get("MLFLOW_TRACKING_URI")
+    if address and job.options.tracking is None:
+        job.log.say(
+            f"MLFLOW_TRACKING_URI is set and not used: the runs go to {job.runs / 'mlflow.db'}. "
+            f"To send them there: --tracking {masked(address)}",
+            style="yellow",
+        )
+
+
 def _conclude(job: Job, view: StudyView, report: Path) -> bool:
     """Say what the study has come to, and where its report is."""
     for line in pages.answer_lines(view):
         job.log.say(line, style="yellow" if view.nothing_learned else "")
     job.log.say(f"Report: {report.with_name(pages.PAGE) if job.options.html else report}")
-    job.log.say(f"Browse the runs: {job.command_here('ui', 'runs', 'tracking')}")
+    job.log.say(f"Browse the runs: {job.places.command('ui')}")
     return view.all_failed
 
 

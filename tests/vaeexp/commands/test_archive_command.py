@@ -14,6 +14,7 @@ from tiny_study import NAME
 from sweeps.errors import UserError
 from sweeps.storage.journal import journal_path
 from vaeexp.commands import cli, main
+from vaeexp.console import program
 from vaeexp.own_code import check_code, note_beginning
 from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
@@ -79,6 +80,13 @@ def test_a_restored_study_goes_on_elsewhere(there, tiny_study, no_figures):
     assert "✗" not in called("doctor", NAME)
 
 
+def test_the_next_commands_name_the_folder_of_runs(there):
+    said = called("restore", FILE, "--runs", "else where")
+    assert f"`{program()} doctor {NAME} --runs 'else where'` checks it" in said
+    said = called("doctor", NAME, "--runs", "else where", status=1)
+    assert f"`{program()} sync {NAME} --runs 'else where'` brings the rest" in said
+
+
 def test_a_study_under_another_name_is_a_study_of_its_own(there, tiny_study):
     called("restore", FILE)
     called("restore", FILE, "--name", "again")
@@ -114,6 +122,7 @@ def test_what_cannot_be_archived_or_restored_is_one_line(there, capsys):
     assert "cut: is damaged, cut off" in refused(capsys, "restore", "cut")
     flip_bit(Path("before", "trials", NAME, "trial-0001", WEIGHTS))
     said = refused(capsys, "archive", NAME, "x.tar.zst", "--runs", "before")
-    assert f"First `vaeexp doctor {NAME} --repair`, which moves the file aside." in said
+    said_first = f"First `{program()} doctor {NAME} --repair --runs before`, which moves the file"
+    assert said_first in said
     assert not Path("x.tar.zst").exists()
     assert not journal_path(Path("mlruns"), NAME).exists()

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -210,11 +211,39 @@ def test_studies_lists_what_has_run(tiny_study, tmp_path, monkeypatch):
 
 
 def test_help_groups_the_options_of_sweep():
-    shown = run("sweep", "--help")
+    shown = run("sweep", "--help-all")
     titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
     of_table = dict.fromkeys(option.title for option in OPTIONS.values())
     assert titles == [*of_table, "Other options"]
     assert "--trials" in shown.split("Budget:")[1].split("Failures:")[0]
+
+
+def test_a_study_is_an_argument_or_an_option(given):
+    for arguments in (("smoke",), ("--study", "smoke"), ("-s", "smoke")):
+        run("sweep", *arguments)
+        assert given.pop("options").study == "smoke"
+    assert "got 'plain' besides 'smoke'; give one study" in refused(
+        "sweep", "smoke", "--study", "plain"
+    )
+    assert "Missing argument 'STUDY'" in refused("sweep")
+
+
+def test_the_help_of_sweep_fits_on_a_screen():
+    shown = (
+        CliRunner()
+        .invoke(cli, ["sweep", "--help"], terminal_width=80, catch_exceptions=False)
+        .output
+    )
+    assert len(shown.splitlines()) <= 24
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not [
+        option
+        for option in ("--set", "--trials", "--data", "--dry-run", "--help-all")
+        if option not in shown
+    ]
+    assert "vaeexp sweep my_images --data DIR" in shown
+    assert "vaeexp report A B" in run("report", "--help")
+    assert "vaeexp report A B" in run("--help")
 
 
 def test_output_that_cannot_be_encoded_does_not_fail(tmp_path, monkeypatch):
@@ -496,6 +525,30 @@ def test_json_of_studies_and_runs(runs):
     ]
     assert json.loads(run("show", "smoke", *where))["search"]["beta"]["high"] == 10
     assert json.loads(run("show", "beta_mnist", *where))["budget"]["trials"] == 48
+
+
+@pytest.mark.parametrize(
+    "place", ["given", "given, with a blank", "of the environment", "outside the PATH"]
+)
+def test_a_command_that_a_message_offers_can_be_typed_as_it_stands(
+    runs, tmp_path, monkeypatch, capsys, place
+):
+    there = tmp_path / ("my runs" if "blank" in place else "elsewhere")
+    shutil.copytree(runs, there)
+    (there / "trials" / "smoke").mkdir(parents=True, exist_ok=True)
+    given = ["--runs", str(there)]
+    if "environment" in place:
+        monkeypatch.setenv("VAEEXP_RUNS", str(there))
+        given = []
+    if "PATH" in place:
+        monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert status_of("sample", "smoke/77", *given) == 2
+    (offered,) = re.findall("`(.*)`", capsys.readouterr().err)
+    command, *words = shlex.split(offered)
+    if "PATH" in place:
+        assert Path(command).exists()
+    assert words[:2] == ["trials", "smoke"]
+    assert status_of(*words) == 0
 
 
 def test_what_is_only_read_needs_nothing_heavy(runs, tmp_path):

@@ -7,11 +7,16 @@ import re
 import shutil
 
 import pytest
+from click import Context
 from click.testing import CliRunner
 from tiny_study import NAME
 
+from sweeps.doctor.findings import Finding
 from sweeps.storage.journal import journal_path
 from vaeexp.commands import cli
+from vaeexp.commands.doctor import remedy_of
+from vaeexp.console import program
+from vaeexp.launch.options import TRACKED, Places
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
     folder = f"mlruns/trials/{NAME}/trial-0009"
     assert (
         f"✗ {NAME}: left over – {folder} (0.0 MB) is the folder of a run that is not on record – "
-        "`vaeexp doctor" in said
+        f"`{program()} doctor" in said
     )
     assert f"repaired: {NAME}: left over: moved it to {folder}.unrecorded" in said
     assert said.count("versions – ") == 1, "only what was repaired is looked at again"
@@ -65,7 +70,7 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
         "checksum"
     )
     assert wrong.endswith(
-        f"– `vaeexp doctor {NAME} --repair` keeps the {len(lines) - 2:,} records before it"
+        f"– `{program()} doctor {NAME} --repair` keeps the {len(lines) - 2:,} records before it"
     )
     assert path.read_bytes() == b"".join(lines)
     code, said = doctor(NAME, "--repair", "--json")
@@ -78,3 +83,29 @@ def test_a_study_that_is_not_there_is_wrong(place):
     code, said = doctor("nothing")
     assert code == 1
     assert "✗ nothing: journal – mlruns: no such study 'nothing'" in said
+
+
+def test_remedies_name_the_places_of_the_command_where_they_are_options(tmp_path, monkeypatch):
+    monkeypatch.delenv("VAEEXP_TRACKING", raising=False)
+    places = Places(tmp_path / "runs", None, "http://ann:secret@host:5000")
+    remedy = (
+        "`vaeexp reproduce s/1 --restore` makes it again, `vaeexp sync s` brings it, `vaeexp "
+        "doctor s --repair` mends it"
+    )
+    said = remedy_of(Finding(name="x", ok=False, words="y", remedy=remedy), places)
+    options = f" --runs {tmp_path / 'runs'}"
+    tracked = f"{options} --tracking 'http://ann:***@host:5000'"
+    assert said == (
+        f"`{program()} reproduce s/1 --restore{options}` makes it again, `{program()} sync "
+        f"s{tracked}` brings it, `{program()} doctor s --repair{tracked}` mends it"
+    )
+    for name in ("doctor", "reproduce", "sweep", "sync", "report", "restore", "ui"):
+        command = cli.get_command(Context(cli), name)
+        takes_it = "--tracking" in {
+            option for parameter in command.params for option in parameter.opts
+        }
+        assert takes_it == (name in TRACKED)
+    monkeypatch.setenv("VAEEXP_TRACKING", "http://ann:secret@host:5000")
+    assert "--tracking" not in remedy_of(
+        Finding(name="x", ok=False, words="y", remedy=remedy), places
+    )

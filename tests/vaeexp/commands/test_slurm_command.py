@@ -102,6 +102,16 @@ def test_what_would_fail_in_the_queue_is_refused(arguments, problem, folder):
     assert list(folder.iterdir()) == []
 
 
+def test_an_address_of_the_environment_stays_out_of_the_script_and_is_missed(monkeypatch):
+    monkeypatch.setenv("VAEEXP_STORAGE", "postgresql+psycopg://me:hunter2@host/x")
+    script = written("--time", "1:00:00")
+    assert "hunter2" not in script
+    monkeypatch.delenv("VAEEXP_STORAGE")
+    done = subprocess.run(["bash", "smoke.sbatch"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "VAEEXP_STORAGE: was set when this script was written" in done.stderr
+
+
 def said_by(script: str, **variables: str) -> list[str]:
     """The words of the sweep that the script would run."""
     begin, _, _ = script.partition("stopped=\n")

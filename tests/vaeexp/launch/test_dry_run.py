@@ -117,6 +117,20 @@ def test_a_range_that_grows_is_planned_as_wide_as_it_may_become(options):
     assert parameters[0].split(" parameters")[0] == parameters[1].split(" parameters")[0]
 
 
+def test_the_variable_of_mlflow_is_named_where_it_is_not_used(options, monkeypatch):
+    """Runs never go to a server that the command does not name, and a person who set the variable
+    is told so.
+    """
+    assert "MLFLOW_TRACKING_URI" not in planned(options)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example")
+    said = planned(options)
+    assert f"not used: the runs go to {options.runs / 'mlflow.db'}" in " ".join(said.split())
+    assert "--tracking https://me:***@mlflow.example" in " ".join(said.split())
+    assert "secret" not in said
+    store = f"sqlite:///{options.runs.parent / 'other.db'}"
+    assert "MLFLOW_TRACKING_URI" not in planned(replace(options, tracking=store))
+
+
 def test_the_plan_shows_nine_images_and_writes_nothing_else(options, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -154,7 +168,7 @@ def test_the_plan_counts_the_runs_after_the_search(options, changes, later):
     assert "parameters. Memory: about 0." in said
 
 
-@pytest.mark.parametrize(("trials", "ends"), [(50, 6), (4, 4)])
+@pytest.mark.parametrize(("trials", "ends"), [(50, 6), (4, 4), (6, 6)])
 def test_a_grid_says_when_it_is_exhausted(options, trials, ends):
     grid = (
         "sampler=grid",
@@ -171,3 +185,47 @@ def test_a_grid_says_when_it_is_exhausted(options, trials, ends):
     )
     small = replace(options, trials=trials, overrides=(*options.overrides, *grid, "components=2"))
     assert f"The grid has 6 settings; the search ends after {ends}." in planned(small)
+    study = open_study_file("smoke", overrides=[*small.overrides, f"budget.trials={trials}"])
+    stored = open_study(open_storage(None, options.runs, "smoke"), study)
+    write_study(stored, finished=True, budget=study.budget.model_dump(), stopped="as a test says")
+    said = planned(small)
+    assert ("the grid has no other setting" in said) == (trials >= 6)
+    assert ("To extend it: " in said) == (trials < 6)
+
+
+@pytest.mark.parametrize(
+    ("record", "execution", "offered"),
+    [
+        ({}, {"precision": "bf16"}, "--precision bf16 --trials"),
+        ({}, {"precision": "float32", "lanes": 3}, "--lanes 3 --trials"),
+        ({}, {"threads": 2, "device": "auto"}, "--device auto --trials"),
+        ({"vaeexp": "0.0.9 (0123456789ab)"}, {}, "--trials 16 --extend"),
+        ({"torch": "1.0"}, {"compile": "on"}, "--trials 16 --extend"),
+    ],
+)
+def test_the_command_that_extends_a_study_is_one_that_its_workers_take(
+    options, record, execution, offered
+):
+    study = open_study_file("smoke", overrides=options.overrides)
+    stored = open_study(open_storage(None, options.runs, "smoke"), study)
+    kind = {"device": "cpu", "precision": "bf16", "threads": 1, "compile": "off", **record}
+    write_study(
+        stored,
+        finished=True,
+        budget=study.budget.model_dump(),
+        stopped="as a test says",
+        worker_kind=kind,
+    )
+    (line,) = (
+        line
+        for line in planned(replace(options, **execution)).split("\n")
+        if "To extend it" in line
+    )
+    assert offered in line
+    assert line.endswith(("--trials 16", "--trials 16 --extend"))
+    refused = {
+        name: value
+        for name, value in execution.items()
+        if str(value) not in (*map(str, kind.values()), "auto", "3")
+    }
+    assert not [name for name, value in refused.items() if f"--{name} {value}" in line]

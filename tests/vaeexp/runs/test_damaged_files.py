@@ -22,6 +22,7 @@ from sweeps.checksums import Damaged, file_digest
 from sweeps.errors import UserError, warn_once
 from sweeps.schema import MARKS, VERSION
 from vaeexp.commands import cli
+from vaeexp.console import program
 from vaeexp.results import parse_run, stored_study
 from vaeexp.results.tables import read_arrays
 from vaeexp.run_files import EVALUATION, LAST, PICTURES, RESULT, SETTINGS, WEIGHTS, load_json
@@ -77,8 +78,8 @@ def test_every_command_on_a_run_refuses_damaged_weights_in_one_line(
     ):
         said = refused(capsys, *arguments, "--runs", runs)
         assert (
-            f"{WEIGHTS}: is damaged: its content does not match its checksum. `vaeexp reproduce"
-            in said
+            f"{WEIGHTS}: is damaged: its content does not match its checksum. `{program()} "
+            "reproduce" in said
         )
     assert list(Path().iterdir()) == []
 
