@@ -17,6 +17,7 @@ from vaeexp import runs as finished
 from vaeexp.commands import options
 from vaeexp.commands.options import Places
 from vaeexp.console import open_console, print_table, progress_bar, write_line
+from vaeexp.evaluation import FID_IMAGES
 from vaeexp.evaluation.metrics import METRICS, with_own
 from vaeexp.words import format_short
 
@@ -123,6 +124,12 @@ def print_evaluation(
             error = format_short(figures.get(f"{name}_se"))
             rows.append((words, format_short(figures[name]), error, metric.unit))
     print_table(console, ("figure", "value", "standard error", "unit"), rows)
+    if "fid" not in figures and figures.get("generated", FID_IMAGES) < FID_IMAGES:
+        missing = (
+            f"no Fréchet distance, because it needs {FID_IMAGES} images and there are "
+            f"{figures['generated']:,.0f}"
+        )
+        write_line(console, missing)
     record = evaluation["record"]
     style = {True: "green", False: "bold red", None: ""}[record["agrees"]]
     write_line(console, "")

@@ -4,6 +4,7 @@ Nothing is written yet.
 
 import os
 import shlex
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +24,8 @@ from sweeps import (
 )
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
+from vaeexp.data.dataset import targets
+from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.memory import MemoryPlan, choose_execution
 from vaeexp.launch.options import Places, SweepOptions
@@ -56,6 +59,10 @@ if TYPE_CHECKING:
 
     from sweeps import Baseline, Engine, Study
     from vaeexp.launch.study_log import StudyLog
+
+
+TIMED_IMAGES, TIMED_SAMPLES = 32, 20
+"""Validation images, and codes of each, by which the plan estimates the test figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,10 +254,14 @@ def _describe_intent(job: Job) -> Iterator[str]:
     )
     if warmup := study.longest_warmup:
         rungs = getattr(study.pruner, "rungs", None) or ()
-        moved = f", rungs at {join_and([str(rung) for rung in rungs])}" if rungs else ""
+        compared = f"trials are compared from epoch {warmup + 1} on"
+        if warmup >= epochs:
+            compared = "no trial is compared before its end"
+        elif rungs:
+            compared += f", rungs at {join_and([str(rung) for rung in rungs])}"
         yield (
             f"Warm-up of β: up to {plural(warmup, 'epoch')}, which count for no best epoch, "
-            f"patience or pruning; trials are compared from epoch {warmup + 1} on{moved}"
+            f"patience or pruning; {compared}"
         )
     yield (
         f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to "
@@ -308,18 +319,25 @@ def _describe_cost(job: Job, execution: Execution, trials: int) -> Iterator[str]
     )
     later = later_runs(study)
     if later:
-        training = later_epochs(job) * epoch
+        runs = sum(later.values())
+        training, figures = later_epochs(job) * epoch, runs * _test_seconds(job, execution)
         purposes = ", ".join(f"{count} {purpose}" for purpose, count in later.items())
         yield (
-            f"Then up to {plural(sum(later.values()), 'further run')}, whatever the budget: "
-            f"{purposes}. They take at most {format_duration(training)} and the time of their test "
-            "figures"
+            f"Then up to {plural(runs, 'further run')}, whatever the budget: "
+            f"{purposes}. They take at most {format_duration(training)}, their test figures "
+            f"{_about(figures)}"
         )
+        yield f"Altogether at most {format_duration(search + training + figures)}"
 
 
 def _find_most_epochs(job: Job) -> int:
     """Return the most epochs of a trial of the search."""
     return int(job.study.space.maximum("epochs") or job.settings.train.epochs)
+
+
+def _about(seconds: float) -> str:
+    text = format_duration(seconds)
+    return text if text.startswith("under") else f"about {text}"
 
 
 def _count_baseline(study: "Study", row: "Baseline") -> int:
@@ -356,6 +374,28 @@ def later_epochs(job: Job) -> int:
     for row in study.baselines:
         epochs += _count_baseline(study, row) * (int(row.settings.get("epochs", longest)) - longest)
     return epochs
+
+
+def _test_seconds(job: Job, execution: Execution) -> float:
+    """Estimate the machine's seconds for the test figures of a run: the importance-weighted NLL
+    takes most of them.
+    """
+    dataset, samples = job.dataset, job.settings.evaluation.importance_samples
+    model = build_vae(
+        job.settings.with_params(dict(maxima_of(job.study))).model, dataset.image_shape, 0
+    )
+    if not model.posterior.stochastic:
+        return 0.0
+    x = targets(dataset.validation.images[:TIMED_IMAGES], dataset.binarisation, 0)
+    tried = min(samples, TIMED_SAMPLES)
+    model = model.to(execution.device).eval()
+    measure = partial(importance_weighted_nll, model, x, importance_samples=tried, seed=0)
+    with torch.no_grad():
+        measure()  # the first call is slower
+        began = time.perf_counter()
+        measure()
+    per_code = (time.perf_counter() - began) / (len(x) * tried)
+    return per_code * samples * dataset.sizes[2] / execution.workers
 
 
 def _measure(job: Job, execution: Execution, network: str) -> tuple[int, float]:

@@ -36,7 +36,16 @@ class MemoryPlan:
     def __init__(self, study: "Study", settings: Settings, dataset: Dataset) -> None:
         """Count the parameters of the largest model without building it."""
         wide = largest_own(study) | maxima_of(study)
-        models = [shape.with_params(wide).model for shape in model_shapes(study, settings)]
+        searched = (
+            study.space["network"].values
+            if "network" in study.space.names
+            else [settings.model.network]
+        )
+        models = [
+            shape.with_params({**wide, "network": name}).model
+            for shape in model_shapes(study, settings)
+            for name in searched
+        ]
         self.parameters = max(count_parameters(model, dataset.image_shape) or 0 for model in models)
         self._lane = self.parameters * 4 * (_VECTORS + uses_average(study))
         _, validation, test = dataset.sizes

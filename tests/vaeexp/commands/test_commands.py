@@ -27,6 +27,7 @@ from sweeps.storage.journal import study_lock
 from sweeps.storage.study_record import read_state, write_study
 from vaeexp import __version__
 from vaeexp.commands import COMMANDS, cli, main
+from vaeexp.console import open_console
 from vaeexp.launch.options import OPTIONS
 from vaeexp.machine import shipped_studies
 from vaeexp.study import open_study_file
@@ -463,6 +464,16 @@ def test_a_failed_trial_a_repeat_and_one_that_is_not_there(runs, capsys):
     assert status_of("show", "smoke/9", *where) == 2
     assert "smoke/0 to smoke/3" in capsys.readouterr().err
     assert "--set changes a study" in refused("show", "smoke/0", "--set", "epochs=5", *where)
+
+
+def test_tables_fit_a_terminal(runs, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert open_console().is_terminal
+    assert status_of("show", "smoke/0", "--runs", str(runs)) == 0
+    assert status_of("status", "--study", "smoke", "--runs", str(runs)) == 0
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(len(line) for line in plain.splitlines()) <= 60
 
 
 # ---- trials, best, JSON ----

@@ -165,6 +165,7 @@ def test_the_plan_counts_the_runs_after_the_search(options, changes, later):
     said = planned(replace(options, trials=2, overrides=(*options.overrides, *changes)))
     assert (later is None) == ("further run" not in said)
     assert later is None or later in said
+    assert ("Altogether at most " in said) == (later is not None)
     assert "parameters. Memory: about 0." in said
 
 

@@ -244,6 +244,21 @@ def test_a_notebook_gets_one_bar_a_study_and_no_line_a_trial(capsys):
     assert "9/9" in last
 
 
+@pytest.mark.parametrize("width", [30, 60, 100])
+def test_a_narrow_terminal_leaves_settings_out_and_breaks_none(width):
+    progress = LiveProgress(screen(), study="study", epochs=30, clock=Clock())
+    shown = trial(6, beta=0.31234, learning_rate=0.003, prior="mixture", hidden="512")
+    progress.round_finished(snapshot(running=(Running(trial=shown, epoch=10, objective=104.5),)))
+    lines = rendered(progress, width=width).splitlines()
+    [line] = [line for line in lines if "study/6" in line]
+    settings = line.split("running", 1)[1].split() if "running" in line else []
+    whole = ["beta=0.312", "learning_rate=0.003", "prior=mixture", "hidden=512"]
+    assert settings == whole[: len(settings)] or settings == [*whole[: len(settings) - 1], "…"]
+    assert "104.5 " not in f"{line} "
+    if width >= 60:
+        assert "104.50" in line
+
+
 @pytest.mark.parametrize(("values", "lanes", "trials"), [([0.0], 1, 8), ([0.0, 0.5], 4, 8)])
 def test_trials_that_repeat_a_configuration_are_counted_like_others(values, lanes, trials):
     console = Console(file=io.StringIO(), width=300)
