@@ -14,8 +14,8 @@ from click.core import ParameterSource
 from sweeps import UserError, check_name, masked
 from vaeexp.commands.options import one_study
 from vaeexp.commands.sweep import sweep
-from vaeexp.console import open_console, program, write_line
-from vaeexp.launch.options import OPTIONS
+from vaeexp.console import open_console, write_line
+from vaeexp.launch.options import OPTIONS, Places
 from vaeexp.study import open_study_file
 
 
@@ -118,7 +118,8 @@ def slurm(
     write_line(
         console, f"{path} is submitted as job {number}. Its lines: vaeexp-{name}-{number}.log"
     )
-    write_line(console, f"Watch it: {program()} status {name} --watch. End it: scancel {number}")
+    watch = Places(given["runs"], given["storage"]).command("status", f" {name} --watch")
+    write_line(console, f"Watch it: {watch}. End it: scancel {number}")
 
 
 def _refuse_passwords(context: click.Context) -> None:

@@ -168,6 +168,9 @@ def test_version_and_help(capsys):
 @pytest.mark.parametrize(
     ("option", "setting"),
     [
+        ("--epochs", "epochs"),
+        ("--lr", "learning_rate"),
+        ("--kl-weight", "beta"),
         ("--batch-size", "batch_size"),
         ("--latent_dim", "latent_size"),
     ],
