@@ -20,6 +20,7 @@ from sweeps import (
     UserError,
     check_optuna,
     did_you_mean,
+    free_memory,
     limit_reached,
     masked,
     unfit_folder,
@@ -27,6 +28,7 @@ from sweeps import (
 from vaeexp.cache import spare_home
 from vaeexp.commands.stop_signals import after_finalizers
 from vaeexp.console import discard_output, open_closed_output
+from vaeexp.words import format_gibibytes
 
 COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
@@ -72,6 +74,17 @@ _MODULES = {
     name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()
 }
 
+_MEMORY = {
+    "slurm": 800,
+    "sweep": 800,
+    "archive": 400,
+    "doctor": 400,
+    "finished_run": 400,
+    "gc": 400,
+}
+"""Module in `vaeexp.commands` → MiB that it takes to load PyTorch and what else its commands need,
+about. In a container with less the kernel kills the process without a word."""
+
 
 class CommandTable(click.Group):
     """A group whose help and completion come from `COMMANDS`; a module is imported when its command
@@ -84,6 +97,7 @@ class CommandTable(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _MODULES:
             return None
+        _check_memory(name)
         if name != "doctor":  # which says so, too
             check_optuna("vaeexp")
         command: click.Command = getattr(
@@ -117,6 +131,17 @@ class CommandTable(click.Group):
             if name.startswith(incomplete)
         ]
         return items + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _check_memory(name: str) -> None:
+    """Raise UserError where the memory does not suffice to load the command."""
+    needed, free = _MEMORY.get(_MODULES[name], 0) * 2**20, free_memory()
+    if free is not None and free.bytes < needed:
+        problem = (
+            f"`vaeexp {name}` needs about {format_gibibytes(needed)} to load PyTorch, and "
+            f"{free.bound} has {format_gibibytes(free.bytes)} free. Give it more memory."
+        )
+        raise UserError("memory", problem)
 
 
 @click.group(
