@@ -32,6 +32,11 @@ from vaeexp.machine_checks import (
 from vaeexp.results import study_name
 from vaeexp.runs.checks import check_files
 
+ROUNDS = 3
+"""Number of times that `--repair` looks, because a repair may bring to light what stands behind the
+damage.
+"""
+
 
 def machine_checks(places: Places) -> dict[str, Check]:
     """Return the checks of this machine by name."""
@@ -144,7 +149,8 @@ def doctor(
         checks["left over"] = partial(check_unknown, places.storage, places.runs)
     found = look(checks, show)
     if repair:
-        repair_found(checks, found, say, show)
+        for _ in range(ROUNDS):
+            repair_found(checks, found, say, show)
     findings = [finding for each in found.values() for finding in each]
     if as_json:
         shown = [

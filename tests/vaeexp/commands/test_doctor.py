@@ -76,6 +76,7 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
     code, said = doctor(NAME, "--repair", "--json")
     answer = json.loads(said)
     assert f"kept {len(lines) - 2:,} records; the other 2 are in" in answer["repairs"][0]
+    assert code == 0, "what stood behind the damage is repaired, too"
     assert {each["ok"] for each in answer["findings"] if "mirror" not in each["name"]} == {True}
 
 
