@@ -387,7 +387,6 @@ def test_a_typo_fails_in_mypy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"dry_run": True}, "dry_run: is for the command alone. Try: vaeexp sweep STUDY --dry-run"),
         ({"lane": 2}, "lane: is no option of a sweep. Did you mean 'lanes'?"),
         ({"device": "tpu"}, "device: 'tpu' is not one of 'auto', 'cpu'"),
         ({"trials": 0}, "trials: 0 is not in the range x>=1."),

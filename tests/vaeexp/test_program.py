@@ -17,7 +17,7 @@ import vaeexp  # noqa: F401 (which gives the words)
 from sweeps import program
 from sweeps.errors import UserError
 from sweeps.schema import check_schema
-from vaeexp.commands import _failed, cli
+from vaeexp.commands import cli, report_failure
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMANDS = [name for name, words in asdict(program.program()).items() if words.startswith("`")]
@@ -45,7 +45,7 @@ def test_all_words_are_those_of_vaeexp() -> None:
 def test_a_command_names_the_folders_of_vaeexp_where_one_does_not_serve(
     capsys: pytest.CaptureFixture,
 ) -> None:
-    assert _failed(OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), "/drive/cache/x")) == 2
+    assert report_failure(OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), "/drive/cache/x")) == 2
     said = capsys.readouterr().err
     for place in ("--runs", "VAEEXP_CACHE", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR"):
         assert place in said

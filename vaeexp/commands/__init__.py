@@ -73,6 +73,7 @@ _PLACES = "--runs, --reports, VAEEXP_CACHE, MPLCONFIGDIR, TORCHINDUCTOR_CACHE_DI
 _MODULES = {
     name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()
 }
+
 _MEMORY = {
     "slurm": 800,
     "sweep": 800,
@@ -190,8 +191,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             # A terminal that lacks a letter shows ? instead of failing.
             stream.reconfigure(errors="replace")
+    code = 0
     try:
         code = cli.main(arguments, prog_name="vaeexp", standalone_mode=False)
+        sys.stdout.flush()
     except click.Abort:
         code = interrupted
     except click.ClickException as error:
@@ -201,9 +204,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         said = _typeable(str(error), sys.argv[1:] if arguments is None else arguments)
         click.echo(f"vaeexp: {masked(said)}", err=True)
         code = error.status
+    except BrokenPipeError:
+        code = 1
     except Exception as error:
-        code = _failed(error)
-    sys.exit(_lost_output() or code or 0)
+        code = report_failure(error)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_output(sys.stdout)
+    sys.exit(code)
 
 
 def _typeable(message: str, arguments: Sequence[str]) -> str:
@@ -223,39 +232,16 @@ def _typeable(message: str, arguments: Sequence[str]) -> str:
     ).typeable(message)
 
 
-def _lost_output(more: str = "") -> int | None:
-    """Write what standard output still holds, and `more`; return the exit status where it cannot be
-    written, else None.
-    """
-    code = None
-    for stream, text in ((sys.stdout, more), (sys.stderr, "")):
-        try:
-            stream.write(text)
-            stream.flush()
-        except OSError as error:
-            discard_output(stream)
-            if stream is sys.stdout and isinstance(error, BrokenPipeError):
-                code = 1  # as Click ends a command whose reader is gone
-            elif stream is sys.stdout:
-                click.echo(
-                    f"vaeexp: standard output cannot be written: {error.strerror}.", err=True
-                )
-                code = 2
-    return code
-
-
-def _failed(error: Exception) -> int:
+def report_failure(error: Exception) -> int:
     """Say in one line why a command failed, with a traceback where the reason is a bug; return the
     exit status.
     """
-    # The text that the output refused may be gone, so another character finds out.
-    if isinstance(error, OSError) and error.filename is None and (lost := _lost_output("\n")):
-        return lost
-    if limit := limit_reached(error) or (
-        unfit_folder(error, _PLACES) if isinstance(error, OSError) else None
-    ):
+    limit = limit_reached(error)
+    if limit is None and isinstance(error, OSError):
+        limit = unfit_folder(error, _PLACES)
+    if limit is not None:
         click.echo(f"vaeexp: {masked(str(limit))}", err=True)
-        return 2
+        return limit.status
     click.echo(masked(traceback.format_exc()), err=True, nl=False)
     click.echo(
         "vaeexp: this is a bug. Please report it with the lines above, the command and `vaeexp "

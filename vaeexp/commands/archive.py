@@ -4,7 +4,6 @@ machine.
 
 import platform
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,20 +101,10 @@ def restore(
     )
     manifest, name = restored.manifest, restored.stored.study.name
     count = len(restored.stored.runs)
-    versions = manifest.about.get("versions")
-    version = (
-        str(versions.get("vaeexp"))[:40]
-        if isinstance(versions, Mapping)
-        else "of an unknown version"
-    )
-    for line in (
-        f"{name}: {count:,} trials and repeats, {_size(manifest)}, in {runs}",
-        f"Archived by vaeexp {version}. Its report: "
-        f"{restored.report or 'none; `vaeexp report` writes it'}",
-        f"Its study file: {restored.study_file}. Read it before you run it."
-        if restored.study_file
-        else "",
-        f"Next: `vaeexp doctor {name}` checks it, `vaeexp sync {name}` brings it to MLflow.",
-    ):
-        if line:
-            click.echo(Places(runs, storage).typeable(line))
+    click.echo(f"{name}: {count:,} trials and repeats, {_size(manifest)}, in {runs}")
+    if restored.report:
+        click.echo(f"Its report: {restored.report}")
+    if restored.study_file:
+        click.echo(f"Its study file: {restored.study_file}. Read it before you run it.")
+    following = f"`vaeexp doctor {name}` checks it, `vaeexp sync {name}` brings it to MLflow."
+    click.echo(f"Next: {Places(runs, storage).typeable(following)}")

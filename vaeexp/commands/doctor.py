@@ -1,7 +1,6 @@
 """The command doctor: checks of this machine, and of all that is stored of a study."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 
 import click
@@ -33,8 +32,8 @@ from vaeexp.results import study_name
 from vaeexp.runs.checks import check_files
 
 ROUNDS = 3
-"""Number of times that `--repair` looks again, because a repair may bring to light what stands
-behind the damage.
+"""Number of times that `--repair` looks, because a repair may bring to light what stands behind the
+damage.
 """
 
 
@@ -49,18 +48,17 @@ def machine_checks(places: Places) -> dict[str, Check]:
     }
 
 
-def study_check(places: Places, study: str) -> Iterator[Finding]:
+def check_study(places: Places, study: str) -> Iterator[Finding]:
     """Check the storage of a study and then, where it can be read, all that belongs to it."""
+    runs, storage, tracking = places
     found: list[State] = []
-    yield from examine(
-        partial(check_storage, places.storage, places.runs, study, found), f"{study}: storage"
-    )
+    yield from examine(partial(check_storage, storage, runs, study, found), f"{study}: storage")
     for stored in found:
         checks: Mapping[str, Check] = {
-            "driver": partial(check_driver, places.storage, places.runs, stored),
-            "files": partial(check_files, places.runs, stored),
-            "left over": partial(check_left_over, places.storage, places.runs, stored),
-            "mirror": partial(check_mirror, places.tracking, places.runs, places.storage, stored),
+            "driver": partial(check_driver, storage, runs, stored),
+            "files": partial(check_files, runs, stored),
+            "left over": partial(check_left_over, storage, runs, stored),
+            "mirror": partial(check_mirror, tracking, runs, storage, stored),
         }
         for name, check in checks.items():
             yield from examine(check, f"{study}: {name}")
@@ -78,37 +76,29 @@ def look(
     return findings
 
 
-def repair_all(
+def repair_found(
     checks: Mapping[str, Check],
-    findings: Mapping[str, list[Finding]],
+    found: dict[str, list[Finding]],
     say: Callable[[str], object],
     show: Callable[[Finding], object],
-) -> dict[str, list[Finding]]:
-    """Repair what can be repaired, make the checks that found it again, and return what all checks
-    have found by then.
-    """
-    found = dict(findings)
-    for _ in range(ROUNDS):
-        again = {}
-        for name, each in found.items():
-            for finding in each:
-                if finding.ok is False and finding.repair:
-                    again[name] = checks[name]
-                    try:
-                        say(f"{finding.name}: {finding.repair()}")
-                    except (UserError, OSError) as error:
-                        say(f"{finding.name}: cannot be repaired: {error}")
-        if not again:
-            break
-        found |= look(again, show)
-    return found
+) -> None:
+    """Repair what can be repaired, and make the checks that found it again."""
+    for name, findings in found.items():
+        repairs = [
+            (each.name, each.repair) for each in findings if each.ok is False and each.repair
+        ]
+        for place, repair in repairs:
+            try:
+                say(f"{place}: {repair()}")
+            except (UserError, OSError) as error:
+                say(f"{place}: cannot be repaired: {error}")
+        if repairs:
+            found[name] = look({name: checks[name]}, show)[name]
 
 
-def with_places(finding: Finding, places: Places) -> Finding:
-    """Return a finding with its remedy where it is needed, whose commands have the options that
-    name the places of this command.
-    """
-    return replace(finding, remedy="" if finding.ok else places.typeable(finding.remedy))
+def remedy_of(finding: Finding, places: Places) -> str:
+    """Return the remedy where it is needed; its commands can be typed as they stand."""
+    return "" if finding.ok else places.typeable(finding.remedy)
 
 
 @click.command()
@@ -140,11 +130,8 @@ def doctor(
 
     def show(finding: Finding) -> None:
         if not as_json:
-            words = (
-                f"{marks[finding.ok]} {finding.name}",
-                finding.words,
-                with_places(finding, places).remedy,
-            )
+            remedy = remedy_of(finding, places)
+            words = [f"{marks[finding.ok]} {finding.name}", finding.words, remedy]
             write_line(console, " – ".join(filter(None, words)))
 
     def say(line: str) -> None:
@@ -154,17 +141,23 @@ def doctor(
 
     names = [study_name(study)] if study else study_names(places.runs, places.storage)
     checks = machine_checks(places) | {
-        f"study '{name}'": partial(study_check, places, name) for name in names
+        f"study '{name}'": partial(check_study, places, name) for name in names
     }
     if not study:
         checks["left over"] = partial(check_unknown, places.storage, places.runs)
     found = look(checks, show)
     if repair:
-        found = repair_all(checks, found, say, show)
-    findings = [with_places(finding, places) for each in found.values() for finding in each]
+        for _ in range(ROUNDS):
+            repair_found(checks, found, say, show)
+    findings = [finding for each in found.values() for finding in each]
     if as_json:
         shown = [
-            {"name": each.name, "ok": each.ok, "words": each.words, "remedy": each.remedy or None}
+            {
+                "name": each.name,
+                "ok": each.ok,
+                "words": each.words,
+                "remedy": remedy_of(each, places) or None,
+            }
             for each in findings
         ]
         print_json({"findings": shown, "repairs": repairs})

@@ -4,11 +4,10 @@ traverse, embed.
 
 import functools
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -35,12 +34,11 @@ def _complete_run(
     """Complete `beta_mnist/best`, `beta_mnist/7`, `beta_mnist/r3`: the runs that left weights."""
     names = set()
     for path in (options.runs_folder(ctx) / "trials").glob("*/*/weights.safetensors"):
-        study, named = path.parts[-3], named_run(path.parts[-2])
-        names |= (
-            {f"{study}/best", f"{study}/{'r' if named[0] else ''}{named[1]}"}
-            if named
-            else {f"{study}/best"}
-        )
+        *_, study, folder, _ = path.parts
+        names.add(f"{study}/best")
+        if named := named_run(folder):
+            repeat, number = named
+            names.add(f"{study}/{'r' if repeat else ''}{number}")
     return options.completions(names, incomplete)
 
 
@@ -122,8 +120,9 @@ def print_evaluation(
                 for own in metric.protocol
                 if own in figures
             ]
-            value, error = _with_error(figures[name], figures.get(f"{name}_se", math.nan))
-            rows.append((", ".join([metric.words, *conditions]), value, error, metric.unit))
+            words = ", ".join([metric.words, *conditions])
+            error = format_short(figures.get(f"{name}_se"))
+            rows.append((words, format_short(figures[name]), error, metric.unit))
     print_table(console, ("figure", "value", "standard error", "unit"), rows)
     if "fid" not in figures and figures.get("generated", FID_IMAGES) < FID_IMAGES:
         missing = (
@@ -135,14 +134,6 @@ def print_evaluation(
     style = {True: "green", False: "bold red", None: ""}[record["agrees"]]
     write_line(console, "")
     write_line(console, f"{evaluation['run']}: {record['words']}", style=style)
-
-
-def _with_error(value: float, error: float) -> tuple[str, str]:
-    """Format a value and its standard error, both to the second digit of the error."""
-    if not error > 0:
-        return format_short(value), ""
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:,.{decimals}f}", f"± {error:,.{decimals}f}"
 
 
 @click.command()
@@ -310,12 +301,6 @@ def reconstruct(
     "--pairs", default=3, help="Pairs of test images, of two classes where there are classes."
 )
 @count_option("--steps", default=10, help="Pictures from one image to the other, both included.")
-@click.option(
-    "--kind",
-    type=click.Choice(["linear", "spherical", "pixel", "all"]),
-    default="all",
-    help="Between codes on a line or on a sphere, or between the images themselves.",
-)
 @_seed
 @_output("interpolations.png")
 def interpolate(
@@ -324,17 +309,18 @@ def interpolate(
     data: Path | None,
     pairs: int,
     steps: int,
-    kind: Literal["linear", "spherical", "pixel", "all"],
     seed: int,
     output: Path | None,
 ) -> None:
     """Draw the way from one image to another.
 
+    It goes between codes on a line and on a sphere, and between the images themselves.
     RUN is as for `vaeexp evaluate`.
     """
     images = finished.run.open_images(run, data, count=2 * pairs, seed=seed, say=note)
-    kinds = tuple(finished.drawing.KINDS) if kind == "all" else (kind,)
-    drawing = finished.drawing.draw_interpolations(run, images, steps=steps, kinds=kinds)
+    drawing = finished.drawing.draw_interpolations(
+        run, images, steps=steps, kinds=tuple(finished.drawing.KINDS)
+    )
     _write(drawing, output, "interpolations.png")
 
 

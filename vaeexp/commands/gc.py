@@ -1,7 +1,7 @@
 """The command gc: what takes how much room, and what of it is freed."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
@@ -15,7 +15,7 @@ from sweeps import (
     study_holder,
     study_names,
 )
-from vaeexp.commands.options import Places, TitledCommand, places_options, study_argument, titled
+from vaeexp.commands.options import Places, places_options, study_argument
 from vaeexp.console import open_console, print_table, write_line
 from vaeexp.machine import shipped_studies
 from vaeexp.results import stored_study, study_name
@@ -30,35 +30,37 @@ OF_CACHE = {"programs": [tidy.PROGRAMS], "prepared": [tidy.PREPARED]}
 """Option → the kinds of files that it frees."""
 
 
-def _flag(name: str, help: str) -> Callable:
-    return click.option(name, is_flag=True, help=help)
-
-
-@click.command(cls=TitledCommand)
+@click.command()
 @study_argument(
     "Study to look at; without it, all studies of the runs folder or the storage.", required=False
 )
-@titled(
-    "What to free",
-    _flag(
-        "--keep",
-        "What the study's `keep:` would not have left: of pruned trials, of trials beyond the "
-        "best, pictures of earlier epochs, or sheets.",
-    ),
-    _flag("--pruned", "Weights and pictures of pruned trials."),
-    _flag("--checkpoints", "Checkpoints that trials left although they have ended."),
-    _flag(
-        "--paused",
-        "Checkpoints of trials that a stopped study goes on with, or a larger budget revives. "
-        "They begin again, with the same result.",
-    ),
-    _flag(
-        "--programs",
-        "Compiled programs that nobody has used for 30 days, of all studies of this user.",
-    ),
-    _flag(
-        "--prepared", "Prepared images that no study here uses. They are made again when needed."
-    ),
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Free what the study's `keep:` would not have left: of pruned trials, of trials beyond "
+    "the best, pictures of earlier epochs, or sheets.",
+)
+@click.option("--pruned", is_flag=True, help="Free weights and pictures of pruned trials.")
+@click.option(
+    "--checkpoints",
+    is_flag=True,
+    help="Free checkpoints that trials left although they have ended.",
+)
+@click.option(
+    "--paused",
+    is_flag=True,
+    help="Free checkpoints of trials that a stopped study goes on with, or a larger budget "
+    "revives. They begin again, with the same result.",
+)
+@click.option(
+    "--programs",
+    is_flag=True,
+    help="Free compiled programs that nobody has used for 30 days, of all studies of this user.",
+)
+@click.option(
+    "--prepared",
+    is_flag=True,
+    help="Free prepared images that no study here uses. They are made again when needed.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be freed; change nothing.")
 @places_options
@@ -70,44 +72,46 @@ def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags:
     nobody misses them. A running study is refused.
     """
     runs, storage = places.runs, places.storage
-    every = {name: stored_study(name, runs, storage) for name in study_names(runs, storage)}
-    name = study_name(study) if study else None
-    if name is not None and name not in every:
-        # It is not there, and the error says what is.
-        every[name] = stored_study(name, runs, storage)
-    chosen = [name] if name else [*every]
-    wanted, cached = (
-        {kind for flag, kinds in table.items() if flags[flag] for kind in kinds}
-        for table in (OF_STUDIES, OF_CACHE)
-    )
-    keeps = {name: _keep(study or name, every[name]) for name in chosen if keep}
-    kinds = {name: wanted | (_not_kept(keeps[name]) if keep else set()) for name in chosen}
-    best = {name: each.weights for name, each in keeps.items() if each.weights != "all"}
-    frees = bool(best) or any(kinds.values())
-    for name in chosen if frees else ():
+    names = study_names(runs, storage)
+    chosen = [study_name(study)] if study else names
+    every = {name: stored_study(name, runs, storage) for name in dict.fromkeys([*names, *chosen])}
+    wanted, cached = _kinds_of(OF_STUDIES, flags), _kinds_of(OF_CACHE, flags)
+    plans: dict[str, tuple[set[str], int | None]] = {}
+    """Study → kinds of files to free, and how many of its best trials keep their weights."""
+    for name in chosen:
+        kinds, best = set(wanted), None
+        if keep:
+            section = _keep(study or name, every[name])
+            kinds |= _not_kept(section)
+            best = None if section.weights == "all" else section.weights
+        if kinds or best is not None:
+            plans[name] = kinds, best
+    for name in plans:
         if (holder := study_holder(storage, runs, name)) is not None:
-            raise UserError(
-                f"study '{name}'", f"{driver_in_words(holder)} is running it; stop it first."
-            )
+            problem = f"{driver_in_words(holder)} is running it; stop it first."
+            raise UserError(f"study '{name}'", problem)
     cache_items = tidy.items_of_cache([*every.values()])
     items = [(name, item) for name in chosen for item in tidy.items_of_study(runs, every[name])]
     _show([*items, *(("cache", item) for item in cache_items)])
     freed: list[Item] = []
-    for name in chosen:
+    for name, (kinds, best) in plans.items():
         if dry_run:
-            freed += tidy.freeable(runs, every[name], kinds[name], best.get(name))
-        elif kinds[name] or name in best:
-            freed += tidy.free_of_study(runs, storage, name, kinds[name], best.get(name))
+            freed += tidy.freeable(runs, every[name], kinds, best)
+        else:
+            freed += tidy.free_of_study(runs, storage, name, kinds, best)
     unused = [item for item in cache_items if item.kind in cached]
     if not dry_run:
         tidy.free_of_cache(unused)
-    freed += unused
-    if frees or cached:
+    if plans or cached:
+        freed += unused
         size = format_megabytes(sum(item.size for item in freed))
-        write_line(
-            open_console(),
-            f"{'Would free' if dry_run else 'Freed'} {len(freed):,} files or folders, {size}.",
-        )
+        done = "Would free" if dry_run else "Freed"
+        write_line(open_console(), f"{done} {len(freed):,} files or folders, {size}.")
+
+
+def _kinds_of(table: Mapping[str, Sequence[str]], flags: Mapping[str, bool]) -> set[str]:
+    """Return the kinds of files that the given options free."""
+    return {kind for option, kinds in table.items() if flags[option] for kind in kinds}
 
 
 def _keep(given: str, stored: State) -> Keep:

@@ -124,8 +124,6 @@ def init(*, name: str, parent: str | None, dataset: str | None) -> None:
             file.write(text)
     except FileExistsError:
         raise UserError(str(path), "exists already. Choose another name, or edit it.") from None
-    except OSError as error:
-        raise UserError(str(path), f"cannot be written: {error.strerror}.") from None
     open_study_file(str(path))
     write_line(
         open_console(), f"{path} is written. Edit it, then: {program()} sweep {name} --dry-run"
@@ -165,17 +163,13 @@ def _schema_path() -> str:
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
-def completion(ctx: click.Context, *, shell: str | None) -> None:
+def completion(ctx: click.Context, *, shell: str) -> None:
     """Print the completion script of a shell.
 
-    It completes vaeexp's commands, options and studies. Without an argument it is for the shell
-    that SHELL names. For bash: eval "$(vaeexp completion bash)".
+    It completes vaeexp's commands, options and studies. For bash: eval "$(vaeexp completion bash)".
     """
-    make = get_completion_class(shell or Path(os.environ.get("SHELL", "")).name)
-    if make is None:
-        raise click.UsageError(
-            "SHELL names none of bash, zsh and fish. Say which one: vaeexp completion bash", ctx
-        )
-    click.echo(make(ctx.find_root().command, {}, "vaeexp", "_VAEEXP_COMPLETE").source())
+    complete = get_completion_class(shell)
+    assert complete is not None, shell
+    click.echo(complete(ctx.find_root().command, {}, "vaeexp", "_VAEEXP_COMPLETE").source())

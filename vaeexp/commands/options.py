@@ -1,120 +1,17 @@
-"""Kinds of values, arguments and options that several commands share, and titles for groups of
-options.
-"""
+"""Arguments and options that several commands share."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from sweeps import USUAL_WORDS, UserError
+from sweeps import UserError
 from vaeexp.launch.options import OPTIONS, Places, usual_runs
 from vaeexp.machine import shipped_studies
-from vaeexp.settings import SECTIONS
-
-
-class TitledCommand(click.Command):
-    """A command whose help shows its options under the titles that `titled` gave them, those
-    without one last.
-
-    `--help` of a command with `brief` options fits on a screen: it shows these options, a line
-    each. `--help-all` shows all.
-    """
-
-    def __init__(
-        self, *args: Any, brief: Mapping[str, str] = MappingProxyType({}), **attributes: Any
-    ) -> None:
-        super().__init__(*args, **attributes)
-        self.brief = brief
-        if brief:
-            text = "Show all options."
-            self.params.append(
-                click.Option(
-                    ["--help-all"],
-                    is_flag=True,
-                    expose_value=False,
-                    is_eager=True,
-                    callback=_help_all,
-                    help=text,
-                )
-            )
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if not self._is_brief(ctx):
-            super().format_help_text(ctx, formatter)
-            return
-        formatter.write_paragraph()
-        with formatter.indentation():
-            formatter.write_text((self.help or "").partition("\n\n")[0])
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is None or isinstance(parameter, click.Argument):
-                continue
-            if not self._is_brief(ctx):
-                sections.setdefault(getattr(parameter, "title", "Other options"), []).append(record)
-            elif parameter.name in self.brief:
-                sections.setdefault("Options", []).append((record[0], self.brief[parameter.name]))
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
-
-    def _is_brief(self, ctx: click.Context) -> bool:
-        return bool(self.brief) and not ctx.meta.get(_ALL)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            name = error.option_name.lstrip("-").replace("-", "_")
-            if "overrides" in {parameter.name for parameter in self.params} and (
-                setting := setting_of(name)
-            ):
-                message = (
-                    f"No such option '{error.option_name}'. It is a setting of the study: --set "
-                    f"{setting}=VALUE."
-                )
-                raise click.NoSuchOption(error.option_name, message, ctx=ctx) from None
-            raise
-
-
-_ALL = "vaeexp.commands.options.all"
-
-
-def _help_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        ctx.meta[_ALL] = True
-        click.echo(ctx.get_help(), color=ctx.color)
-        ctx.exit()
-
-
-def setting_of(word: str) -> str | None:
-    """Return the setting of a study that a word names, in this project's words or in another's."""
-    settings = [name for model in SECTIONS.values() for name in model.model_fields]
-    return next(
-        (name for name in settings if word == name or word in USUAL_WORDS.get(name, ())), None
-    )
-
-
-def titled(title: str, *options: Callable) -> Callable:
-    """Decorate a command with options that its help shows together."""
-
-    def decorate(command: Any) -> Any:
-        before = len(getattr(command, "__click_params__", ()))
-        for option in reversed(options):
-            command = option(command)
-        for parameter in command.__click_params__[before:]:
-            parameter.title = title
-        return command
-
-    return decorate
 
 
 def complete_study(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps import State, UserError, open_storage, read_state, study_names
+from sweeps import State, UserError, study_names
 from vaeexp import report as pages
 from vaeexp import results
 from vaeexp.commands.options import (
@@ -23,8 +23,6 @@ from vaeexp.commands.options import (
 from vaeexp.launch.options import Duration
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
     from vaeexp.results.study_summary import StudySummary
 
 WATCH_SECONDS = 30.0
@@ -42,7 +40,6 @@ class ReportWriter:
     html: bool
     watch: float | None
     """Seconds between two looks; None to write once."""
-    storages: "dict[str, BaseStorage]" = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
     summaries: "dict[str, StudySummary]" = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
@@ -74,7 +71,7 @@ class ReportWriter:
 
     def _look(self) -> None:
         """Read the studies, and write what has changed since the last look."""
-        before = dict(self.marks), dict(self.unread)
+        written, read = dict(self.marks), dict(self.unread)
         form: dict[str, Any] = {"reports": self.reports, "html": self.html}
         # Studies given by name are all read before anything is written; of all studies one at a
         # time is in memory.
@@ -85,7 +82,7 @@ class ReportWriter:
             path = pages.write_report(view, **form)
             self.marks[name], self.summaries[name] = mark, results.summarise_study(view)
             self._print(path, f" ({pages.state_words(self.summaries[name])})")
-        if (self.marks, self.unread) == before:
+        if (self.marks, self.unread) == (written, read):
             return
         summaries = [*self.summaries.values()]
         if not self.studies:
@@ -104,11 +101,7 @@ class ReportWriter:
             raise UserError(store, "no study has run there; `vaeexp sweep` runs one.")
         for name in names:
             try:
-                if name not in self.storages:
-                    self.storages[name] = open_storage(
-                        self.storage, self.runs, name, must_exist=True
-                    )
-                stored = read_state(self.storages[name], name)
+                stored = results.stored_study(name, self.runs, self.storage)
             except UserError as error:
                 if self.studies:
                     raise

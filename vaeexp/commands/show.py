@@ -68,17 +68,10 @@ def _space_row(parameter: Parameter) -> tuple[str, str, str]:
     if parameter.kind == "choice":
         values = ", ".join(map(str, parameter.values))
     else:
-        scale = (
-            f", step {format_short(parameter.step)}"
-            if parameter.step
-            else ", log scale"
-            if parameter.log
-            else ""
-        )
-        values = (
-            f"{format_short(parameter.low)} to "
-            f"{format_short(parameter.high)}{scale}{', grows' if parameter.grow else ''}"
-        )
+        values = f"{format_short(parameter.low)} to {format_short(parameter.high)}"
+        values += f", step {format_short(parameter.step)}" if parameter.step else ""
+        values += ", log scale" if parameter.log else ""
+        values += ", grows" if parameter.grow else ""
     when = [
         f"{name} is {' or '.join(map(str, allowed))}" for name, allowed in parameter.when.items()
     ]
@@ -91,40 +84,28 @@ def _settings_rows(spec: Mapping[str, Any], searched: set[str]) -> list[tuple[st
     """
     rows = []
     for section, model in SECTIONS.items():
-        given = spec.get(section) or {}
         defaults = model().model_dump(mode="json")
-        for name, default in defaults.items():
-            value = given.get(name, default)
-            shown = (
-                format_short(value) or "none",
-                "" if value == default else format_short(default) or "none",
+        for name, value in (defaults | (spec.get(section) or {})).items():
+            default = defaults.get(name, value)
+            shown = format_short(value) or "none"
+            before = "" if value == default else format_short(default) or "none"
+            rows.append(
+                (section, name, *(("searched", "") if name in searched else (shown, before)))
             )
-            rows.append((section, name, *(("searched", "") if name in searched else shown)))
-        rows += [
-            (section, name, format_short(value) or "none", "")
-            for name, value in given.items()
-            if "." in name
-        ]
     return rows
 
 
 def _course_rows(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
-    budget = {name: value for name, value in spec["budget"].items() if value is not None}
+    """Return what the study says beside its settings and its search space."""
     rows = [("objectives", ", ".join(spec["objectives"]))] if "objectives" in spec else []
     rows += [("seed", str(spec["seed"]))]
-    rows += [(part, _options(spec[part])) for part in ("sampler", "pruner")]
-    rows += [("budget", format_params(budget))]
+    rows += [(part, _options(spec[part])) for part in ("sampler", "pruner", "budget")]
     rows += [("start", format_params(point)) for point in spec.get("start") or ()]
     rows += [("learn_from", spec["learn_from"])] if "learn_from" in spec else []
     rows += [(part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part)]
     for row in (spec.get("baselines") or {}).values():
-        at = "the best setting" if row["at"] == "best" else "as fixed"
-        rows.append(
-            (
-                "baseline",
-                f"{row['title']}: {', '.join(filter(None, [at, format_params(row['settings'])]))}",
-            )
-        )
+        words = [f"{row['title']}:", f"at={row['at']}", format_params(row["settings"])]
+        rows.append(("baseline", " ".join(words).strip()))
     return rows
 
 

@@ -133,8 +133,7 @@ def state_of(study: StudyRecord, places: Places) -> tuple[str, bool]:
 def study_object(stored: State, places: Places) -> dict[str, Any]:
     """Return how far a study is, JSON-able."""
     study = stored.study
-    best = best_record(stored)
-    search_best = next(iter(ranked_trials(stored)), None)
+    best, search_best = best_record(stored), next(iter(ranked_trials(stored)), None)
     state, running = state_of(study, places)
     return {
         "study": study.name,
@@ -151,33 +150,33 @@ def study_object(stored: State, places: Places) -> dict[str, Any]:
         "front": [trial.name_in(study.name) for trial in front_trials(stored)]
         if study.objectives
         else None,
-        **_verdict(stored),
+        **_find_verdict(stored),
         "answer": study.answer if study.finished else (),
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
         "workers": [
             {**worker, "since": moment(worker["since"])} for worker in study.workers if running
         ],
-        "warnings": _warnings(stored),
+        "warnings": _find_warnings(stored),
     }
 
 
-def _warnings(stored: State) -> list[str]:
+def _find_warnings(stored: State) -> list[str]:
     """Return the warnings of a study: of a finished study all checks that failed, before that those
     that can be made.
     """
     study = stored.study
     if study.finished:
         return list(study.warnings)
-    return [*study.provenance.get("warnings", ()), *map(_warning, wider_ranges(stored))]
+    return [*study.provenance.get("warnings", ()), *map(_write_warning, wider_ranges(stored))]
 
 
-def _warning(statement: Statement) -> str:
+def _write_warning(statement: Statement) -> str:
     said = sentence(statement)
     return f"{said[0].upper()}{said[1:]}"
 
 
-def _verdict(stored: State) -> dict[str, str | None]:
+def _find_verdict(stored: State) -> dict[str, str | None]:
     """Return whether a search has learned nothing, and whether an unfinished trial came further;
     None where it is not so.
     """
@@ -202,7 +201,9 @@ def status_rows(places: Places) -> tuple[list[tuple[str, ...]], bool]:
         (state, running), at = state_of(stored.study, places), stored.study.session_at or 0.0
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else ""
         elapsed = format_duration(stored.study.elapsed or 0.0)
-        rows.append((at, (name, _counts(stored), _best(stored), elapsed, when, state)))
+        rows.append(
+            (at, (name, _count_states(stored), _describe_best(stored), elapsed, when, state))
+        )
         any_running |= running
     rows.sort(key=lambda row: -row[0])
     return [row for _, row in rows], any_running
@@ -226,26 +227,29 @@ def _print_all(places: Places, console: "Console") -> bool:
 def _print_one(name: str, places: Places, console: "Console") -> bool:
     """Print the tables of one study, and return whether it is running."""
     stored = stored_study(name, places.runs, places.storage)
-    study, best, run = stored.study, _best(stored), best_record(stored)
+    study, best = stored.study, _describe_best(stored) or "none complete"
     state, running = state_of(study, places)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, one_line(study.question))
     _print_answer(stored, console)
-    if not study.objectives:
-        best = f"best {minus_elbo(console)} of the search {best}" if best else "none complete"
-    best += (
-        f", best repeat {run.objective:.2f} ({run.name_in(study.name)})"
-        if run in stored.repeats
-        else ""
-    )
+    elapsed = format_duration(study.elapsed or 0.0)
     write_line(
-        console, f"{_counts(stored)}; {best}; searched for {format_duration(study.elapsed or 0.0)}"
+        console, f"{_count_states(stored)}; best of the search {best}; searched for {elapsed}"
     )
     if study.stopped:
         write_line(console, f"search ended: {study.stopped}")
     if running and study.workers:
         print_heading(console, "Workers")
         print_table(console, WORKER_COLUMNS, map(_worker_row, study.workers))
+    _print_tables(stored, console)
+    for warning in _find_warnings(stored):
+        write_line(console, f"\n{warning}")
+    return running
+
+
+def _print_tables(stored: State, console: "Console") -> None:
+    """Print the runs of a study: running, best of the search or its front, repeats."""
+    study = stored.study
     ended = [trial for trial in stored.trials if trial.state != "running"]
     ended.sort(key=lambda trial: math.inf if trial.objective is None else trial.objective)
     tables = {
@@ -264,9 +268,6 @@ def _print_one(name: str, places: Places, console: "Console") -> bool:
             ("run", *study.objectives, "configuration"),
             [_front_row(study, run) for run in front],
         )
-    for warning in _warnings(stored):
-        write_line(console, f"\n{warning}")
-    return running
 
 
 def _print_answer(stored: State, console: "Console") -> None:
@@ -277,7 +278,7 @@ def _print_answer(stored: State, console: "Console") -> None:
         for line in stored.study.answer:
             write_line(console, line)
         return
-    for line in filter(None, _verdict(stored).values()):
+    for line in filter(None, _find_verdict(stored).values()):
         write_line(console, line, style="yellow")
 
 
@@ -300,7 +301,7 @@ def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _counts(stored: State) -> str:
+def _count_states(stored: State) -> str:
     """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`. A budget that is smaller than the
     number of trials is left out.
     """
@@ -312,14 +313,14 @@ def _counts(stored: State) -> str:
     return f"{count}: {', '.join(parts)}" if parts else count
 
 
-def _best(stored: State) -> str:
+def _describe_best(stored: State) -> str:
     """Say `98.31 (beta_mnist/7)` of the best trial of the search, `front of 5 trials` with two
     objectives; nothing where no trial is complete.
     """
     if stored.study.objectives:
         return f"front of {plural(len(front_trials(stored)), 'trial')}"
-    ranked = ranked_trials(stored)
-    return f"{ranked[0].objective:.2f} ({ranked[0].name_in(stored.study.name)})" if ranked else ""
+    best = next(iter(ranked_trials(stored)), None)
+    return f"{best.objective:.2f} ({best.name_in(stored.study.name)})" if best else ""
 
 
 @click.command()
@@ -369,61 +370,32 @@ def print_heading(console: "Console", title: str) -> None:
 
 def print_run(study: str, run: Trial, runs: Path, *, epochs: bool, console: "Console") -> None:
     """Print everything recorded about a run; with `epochs` its learning curve."""
-    objective = minus_elbo(console)
-    write_line(console, run.name_in(study), style="bold")
-    print_table(console, ("", ""), _run_rows(study, run, runs, objective), header=False)
-    print_heading(console, "Settings of its own" if run.baseline else "Searched parameters")
-    print_table(
-        console,
-        ("parameter", "value"),
-        [(name, format_short(value)) for name, value in run.params.items()],
-    )
-    if run.results:
-        print_heading(console, "Results")
-        results = [(name, format_short(float(value))) for name, value in run.results.items()]
-        print_table(console, ("metric", "value"), results)
+    record = run_object(study, run, runs)
+    params, results = record.pop("params"), record.pop("results")
+    write_line(console, record.pop("run"), style="bold")
+    rows = [
+        (name.replace("_", " "), format_short(value))
+        for name, value in record.items()
+        if not (value is None or value is False or value == [])
+    ]
+    print_table(console, ("", ""), rows, header=False)
+    for title, values in (("Parameters", params), ("Results", results)):
+        if values:
+            print_heading(console, title)
+            rows = [(name, format_short(value)) for name, value in values.items()]
+            print_table(console, ("", ""), rows, header=False)
     if epochs and run.epochs:
         print_heading(console, "Epochs")
-        columns = [
-            column
-            for column in EPOCH_COLUMNS
-            if any(column in epoch.metrics for epoch in run.epochs)
-        ]
-        values = [
-            (epoch.epoch, epoch.objective, *map(epoch.metrics.get, columns)) for epoch in run.epochs
-        ]
-        rows = [(str(epoch), *map(format_short, numbers)) for epoch, *numbers in values]
-        print_table(console, ("epoch", objective, *columns), rows, numeric=True)
+        _print_epochs(run, console)
 
 
-def _run_rows(study: str, run: Trial, runs: Path, objective: str) -> list[tuple[str, str]]:
-    said = run_object(study, run, runs)
-    before = run.before.name_in(study) if run.before else ""
-    rows = {
-        "state": run.state,
-        "failure": said["failure"] and f"{said['failure']}: {said['message']}",
-        f"best {objective}": format_short(run.objective),
-        "best epoch": said["best_epoch"],
-        "epochs": said["epochs"],
-        "seed": run.seed,
-        "started": said["started"],
-        "ended": said["ended"],
-        "training": format_duration(training_seconds(run)),
-        "same as": None
-        if run.duplicate_of is None
-        else f"{study}/{run.duplicate_of}, whose result it took",
-        "goes on from": f"{before}, which ended while it was paused"
-        if before and run.pauses
-        else "",
-        "stands for": f"{before}, which failed" if before and not run.pauses else "",
-        "repeat of": None if run.source_trial is None else f"{study}/{run.source_trial}",
-        "made for": ", ".join(run.purposes),
-        "baseline": run.baseline,
-        "pairs": ", ".join(run.pair_ids),
-        "MLflow run": f"{run.name_in(study)} in experiment {study}",
-        "folder": said["folder"],
-    }
-    return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
+def _print_epochs(run: Trial, console: "Console") -> None:
+    columns = [name for name in EPOCH_COLUMNS if any(name in each.metrics for each in run.epochs)]
+    rows = []
+    for each in run.epochs:
+        numbers = (each.objective, *map(each.metrics.get, columns))
+        rows.append((str(each.epoch), *map(format_short, numbers)))
+    print_table(console, ("epoch", minus_elbo(console), *columns), rows, numeric=True)
 
 
 @click.command()

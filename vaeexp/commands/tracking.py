@@ -71,7 +71,5 @@ def sync(*, study: str | None, places: Places, tracking: str | None) -> None:
             click.echo(state.notice)
         done = f"{state.brought} brought up to date" if state.brought else "nothing to bring"
         click.echo(f"{name}: {state.runs or 0} runs in MLflow, {done}.")
-    for failure in failures[:-1]:
-        click.echo(f"vaeexp: {failure}", err=True)
     if failures:
-        raise failures[-1]
+        raise UserError("", "; ".join(map(str, failures)))

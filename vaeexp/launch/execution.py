@@ -132,49 +132,36 @@ def resolve_execution(
         raise UserError(
             "platform", "got Windows; must be Linux or macOS. Try the Windows Subsystem for Linux."
         )
-    earlier = {
-        name: recorded[name]
-        for name in ("precision", "workers", "lanes", "fuse", "compile", "threads")
-        if recorded.get(name) is not None
-    }
-    if "lanes" in options:
-        earlier.pop("workers", None)
-    wanted = SweepOptions("", **{**earlier, **options})
-    resident_mb = "auto" if wanted.resident_mb is None else wanted.resident_mb
+    wanted = _merge_options(options, recorded)
     device = resolve_device(wanted.device or "auto")
     precision = resolve_precision(wanted.precision or "auto", device)
     fuse = wanted.fuse == "on" or (wanted.fuse != "off" and device.type != "cpu")
+    resident_mb = "auto" if wanted.resident_mb is None else wanted.resident_mb
     cores = usable_cores()
-    compile = wanted.compile == "on"
-    if compile and (problem := _why_no_compiled_step(device.type, fuse)):
-        if options.keys() & {"fuse", "compile"}:
-            raise UserError("--compile", f"got on; {problem}")
-        compile = False  # the study began on another device
-    if wanted.compile in (None, "auto") and device.type == "cpu" and not fuse:
+    compile = _asked_to_compile(
+        wanted, device.type, fuse, refuse=bool({"fuse", "compile"} & set(options))
+    )
+    if compile is None and device.type == "cpu" and not fuse:
         compile = _pays_on_cpu(settings, dataset, trials, precision, workers=cores, shapes=shapes)
     lanes_of_a_worker = _LANES_OF_A_WORKER
     if wanted.lanes == "auto" or (wanted.lanes is None and device.type != "cpu"):
-        # Fused lanes are measured uncompiled, because half a minute for each number of lanes would
-        # be too long.
-        lanes_of_a_worker = _measured_lanes(
+        lanes_of_a_worker = _measure_lanes(
             dataset,
             settings,
             maxima,
-            device,
-            precision,
-            fuse,
-            compile and not fuse,
-            trials,
-            resident_mb,
+            device=device,
+            precision=precision,
+            fuse=fuse,
+            compile=bool(compile) and not fuse,
+            most=trials,
+            resident_mb=resident_mb,
         )
-    devices = _devices(device.type, cores) if places is None else places
-    workers = _workers(wanted, devices, trials, lanes_of_a_worker)
-    lanes = wanted.lanes if isinstance(wanted.lanes, int) else workers * lanes_of_a_worker
-    if device.type == "cpu" and not isinstance(wanted.workers, int):
-        # Cores without a worker would be idle, because a worker has one thread.
-        workers = min(devices, lanes)
-    if wanted.compile in (None, "auto") and device.type == "cuda" and fuse:
-        compile = _steps(settings, dataset, trials, lanes) >= _STEPS_THAT_PAY["cuda"]
+    if places is None:
+        places = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device.type]
+    workers, lanes = _share_lanes(wanted, device.type, places, trials, lanes_of_a_worker)
+    if compile is None:
+        steps = _count_steps(settings, dataset, trials, lanes)
+        compile = device.type == "cuda" and fuse and steps >= _STEPS_THAT_PAY["cuda"]
     return Execution(
         device=device.type,
         precision=precision,
@@ -187,6 +174,44 @@ def resolve_execution(
         checkpoint_seconds=wanted.checkpoint_seconds or CHECKPOINT_SECONDS,
         resident_mb=resident_mb,
     )
+
+
+def _merge_options(options: Mapping[str, Any], recorded: Mapping[str, Any]) -> SweepOptions:
+    """Return the given options, and the recorded ones for those that are not given."""
+    earlier = {
+        name: recorded[name]
+        for name in ("precision", "workers", "lanes", "fuse", "compile", "threads")
+        if recorded.get(name) is not None
+    }
+    if "lanes" in options:
+        earlier.pop("workers", None)
+    return SweepOptions("", **{**earlier, **options})
+
+
+def _asked_to_compile(
+    wanted: SweepOptions, device: str, fuse: bool, *, refuse: bool
+) -> bool | None:
+    """Tell whether the options ask for compiled steps; None where they leave the choice.
+
+    Fused lanes are compiled on cuda only, others on a CPU only. A study that began on another
+    device trains uncompiled, unless `refuse`.
+
+    Raises:
+        UserError: `refuse`, and there is no compiled step for this device and `fuse`.
+    """
+    if wanted.compile in (None, "auto"):
+        return None
+    if wanted.compile == "off":
+        return False
+    possible = device == ("cuda" if fuse else "cpu")
+    if refuse and not possible:
+        raise UserError(
+            "--compile",
+            f"got on; the study would run on {device} with --fuse {'on' if fuse else 'off'}. "
+            "Steps are compiled on a CPU with --fuse off, and on cuda with --fuse on. Try "
+            "--compile off.",
+        )
+    return possible
 
 
 def shape_count(study: "Study", settings: Settings, trials: int) -> int:
@@ -207,17 +232,13 @@ def model_shapes(study: "Study", settings: Settings) -> list[Settings]:
     configurations: list[dict[str, Any]] = [{}]
     for parameter in study.space.parameters:
         if parameter.values and parameter.name in names and len(configurations) <= _CONFIGURATIONS:
-            configurations = [
-                {**params, parameter.name: value}
-                for params in configurations
-                for value in (
-                    parameter.values if parameter.name in study.space.active(params) else ()
-                )
-            ] + [
-                params
-                for params in configurations
-                if parameter.name not in study.space.active(params)
-            ]
+            expanded = []
+            for params in configurations:
+                if parameter.name in study.space.active(params):
+                    expanded += [{**params, parameter.name: value} for value in parameter.values]
+                else:
+                    expanded.append(params)
+            configurations = expanded
     shapes: dict[Any, Settings] = {}
     for params in configurations:
         shape = settings.with_params(params)
@@ -225,48 +246,37 @@ def model_shapes(study: "Study", settings: Settings) -> list[Settings]:
     return list(shapes.values())
 
 
-def _why_no_compiled_step(device: str, fuse: bool) -> str:
-    if device == "mps":
-        return (
-            "compiled steps need cpu or cuda, and this study would run on mps. Try --compile off."
-        )
-    if device == "cpu" and fuse:
-        return "fused lanes are compiled on cuda only. Try --fuse off or --compile off."
-    if device == "cuda" and not fuse:
-        return (
-            "lanes that are not fused are compiled on a CPU only. Try --fuse on or --compile off."
-        )
-    return ""
+def _share_lanes(
+    wanted: SweepOptions, device: str, places: int, trials: int, lanes_of_a_worker: int
+) -> tuple[int, int]:
+    """Return the number of workers, and that of the lanes of all workers together.
 
-
-def _devices(device: str, cores: int) -> int:
-    """Return how many processes this machine has room for."""
-    return {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device]
-
-
-def _workers(wanted: SweepOptions, devices: int, trials: int, lanes_of_a_worker: int) -> int:
-    """Return the number of processes that train."""
+    Raises:
+        UserError: there are more workers than lanes, or the cluster has no place for a worker.
+    """
+    lanes = wanted.lanes if isinstance(wanted.lanes, int) else None
     if isinstance(wanted.workers, int):
-        if isinstance(wanted.lanes, int) and wanted.lanes < wanted.workers:
-            problem = (
-                f"got {wanted.lanes}; must be at least {wanted.workers}, one for each worker. Try "
-                "--workers auto."
-            )
-            raise UserError("--lanes", problem)
-        return wanted.workers
-    if devices < 1:
+        if lanes is not None and lanes < wanted.workers:
+            problem = f"got {lanes}; must be at least {wanted.workers}, one for each worker."
+            raise UserError("--lanes", f"{problem} Try --workers auto.")
+        return wanted.workers, lanes or wanted.workers * lanes_of_a_worker
+    if places < 1:
         raise UserError(
             "--workers",
             "the cluster has no room for a worker yet. Say how many workers to wait for.",
         )
-    if isinstance(wanted.lanes, int):
-        return min(devices, wanted.lanes)
+    if lanes is not None:
+        return min(places, lanes), lanes
     # A sampler learns from finished trials only, so with more lanes than a quarter of the trials
     # the search is random.
-    return max(1, min(devices, -(-max(4, trials // 4) // lanes_of_a_worker)))
+    useful = max(4, trials // 4)
+    workers = max(1, min(places, -(-useful // lanes_of_a_worker)))
+    lanes = workers * lanes_of_a_worker
+    # Cores without a worker would be idle, because a worker has one thread.
+    return min(places, lanes) if device == "cpu" else workers, lanes
 
 
-def _steps(settings: Settings, dataset: Dataset, trials: int, at_once: int) -> float:
+def _count_steps(settings: Settings, dataset: Dataset, trials: int, at_once: int) -> float:
     """Return the steps of one worker in the whole search if `at_once` trials take a step in the
     time of one.
 
@@ -285,7 +295,9 @@ def _pays_on_cpu(
     """
     wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     kind = "bf16" if precision == "bf16" else "AVX512" if wide else "other"
-    if _steps(settings, dataset, trials, workers) < _STEPS_THAT_PAY[kind] * -(-shapes // workers):
+    compilations = -(-shapes // workers)
+    steps = _count_steps(settings, dataset, trials, workers)
+    if steps < _STEPS_THAT_PAY[kind] * compilations:
         return False
     if reason := why_not_compiled():
         warn_once(f"Trials train uncompiled; compiled it can be twice as fast, but {reason}.")
@@ -293,24 +305,26 @@ def _pays_on_cpu(
     return True
 
 
-def _measured_lanes(
+def _measure_lanes(
     dataset: Dataset,
     settings: Settings,
     maxima: Mapping[str, int],
+    *,
     device: torch.device,
-    precision: str,
-    fuse: bool,
-    compile: bool,
-    trials: int,
+    most: int,
     resident_mb: float | Literal["auto"],
+    **how: Any,
 ) -> int:
+    """Try a few numbers of lanes, `most` at most; return the fastest.
+
+    Fused lanes are measured uncompiled, because half a minute for each number of lanes would be too
+    long. `how`: precision, fuse and compile of `seconds_per_image`.
+    """
     if device.type == "cpu":
         torch.set_num_threads(1)
     source = open_source(dataset, device, study_seed=0, resident_mb=resident_mb)
-    measure = partial(
-        seconds_per_image, source, settings, maxima, precision=precision, fuse=fuse, compile=compile
-    )
-    lanes = fastest_lanes(measure, max(1, min(trials, 512)))
+    measure = partial(seconds_per_image, source, settings, maxima, **how)
+    lanes = fastest_lanes(measure, max(1, min(most, 512)))
     del source, measure
     free_memory(device)
     return lanes

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sweeps import (
-    PromotionSettings,
     UserError,
     check_name,
     grid_size,
@@ -196,18 +195,10 @@ def _recorded_text(options: SweepOptions) -> str | None:
 
 
 def _check_writable(folder: Path, flag: str) -> None:
-    there = next(
-        parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists()
-    )
-    if not there.is_dir():
-        raise UserError(
-            flag, f"'{folder}' cannot be a folder: '{there}' is a file. Choose another folder."
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(
-            flag,
-            f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.",
-        )
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        problem = f"'{folder}' cannot be written: '{there}' is no folder that you may write to."
+        raise UserError(flag, f"{problem} Choose another folder.")
 
 
 def print_plan(job: Job, console: "Console", engine: "Engine") -> None:
@@ -224,7 +215,7 @@ def print_plan(job: Job, console: "Console", engine: "Engine") -> None:
     execution = choose_execution(
         study, job.settings, job.dataset, job.options.execution, {}, say, engine=engine
     )
-    for line in (*_intent(job), *_cost(job, execution, trials)):
+    for line in (*_describe_intent(job), *_describe_cost(job, execution, trials)):
         write_line(console, line)
     for warning in job.warnings:
         write_line(console, f"warning: {warning}", style="yellow")
@@ -247,8 +238,8 @@ def sheet_caption(job: Job, sheet: ContactSheet) -> str:
     return sentence(sheet_statement(len(sheet.images), dataset.sizes[0], dataset.binarisation))
 
 
-def _intent(job: Job) -> Iterator[str]:
-    study, dataset, later, epochs = job.study, job.dataset, later_runs(job.study), _epochs(job)
+def _describe_intent(job: Job) -> Iterator[str]:
+    study, dataset, epochs = job.study, job.dataset, _find_most_epochs(job)
     train, validation, test = dataset.sizes
     limits = study.budget.model_dump(exclude_none=True)
     yield f"Study {study.name} ({study.path}): {one_line(study.question)}"
@@ -262,11 +253,12 @@ def _intent(job: Job) -> Iterator[str]:
         f"{study.pruner.name}"
     )
     if warmup := study.longest_warmup:
+        rungs = getattr(study.pruner, "rungs", None) or ()
         compared = f"trials are compared from epoch {warmup + 1} on"
         if warmup >= epochs:
             compared = "no trial is compared before its end"
-        elif isinstance(study.pruner, PromotionSettings):
-            compared += f", rungs at {join_and([str(rung) for rung in study.pruner.rungs or ()])}"
+        elif rungs:
+            compared += f", rungs at {join_and([str(rung) for rung in rungs])}"
         yield (
             f"Warm-up of β: up to {plural(warmup, 'epoch')}, which count for no best epoch, "
             f"patience or pruning; {compared}"
@@ -275,18 +267,22 @@ def _intent(job: Job) -> Iterator[str]:
         f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to "
         f"{epochs} epochs each"
     )
+    yield from _describe_later_runs(study)
+
+
+def _describe_later_runs(study: "Study") -> Iterator[str]:
+    later = later_runs(study)
     if study.confirm and TO_CONFIRM in later:
+        race = " in a race" if study.confirm.race else ""
         top = (
             f"the best {study.confirm.top} settings"
             if study.confirm.top > 1
             else "the best setting"
         )
-        runs = f"{later[TO_CONFIRM]} runs on the test images"
-        seeds = f"{study.confirm.seeds} fresh seeds"
-        if study.confirm.race:
-            yield f"Confirm: up to {runs}, {top} in a race over {seeds}"
-        else:
-            yield f"Confirm: {runs}, {top} with {seeds} each"
+        yield (
+            f"Confirm: up to {later[TO_CONFIRM]} runs on the test images, {top} with "
+            f"{study.confirm.seeds} fresh seeds each{race}"
+        )
     if study.compare and TO_COMPARE in later:
         names = " or ".join(study.compare.parameters)
         yield (
@@ -294,52 +290,47 @@ def _intent(job: Job) -> Iterator[str]:
             "also confirm are trained once"
         )
     for row in study.baselines:
-        changes = (
-            ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items())
-            or "as it is"
-        )
+        changes = [f"{name} = {format_short(value)}" for name, value in row.settings.items()]
         at = "the best setting" if row.at == "best" else "the fixed settings"
-        if (more := _of_baseline(study, row) - row.seeds) > 0:
-            at += (
-                f", and up to {plural(more, 'run')} more where another setting wins the "
-                "confirmation"
-            )
-        yield f"Baseline: {row.title} ({at}; {changes})"
+        yield (
+            f"Baseline: up to {plural(_count_baseline(study, row), 'run')} of {row.title} ({at}; "
+            f"{', '.join(changes) or 'as it is'})"
+        )
 
 
-def _cost(job: Job, execution: Execution, trials: int) -> Iterator[str]:
+def _describe_cost(job: Job, execution: Execution, trials: int) -> Iterator[str]:
     study = job.study
     networks = (
         study.space["network"].values
         if "network" in study.space.names
         else [job.settings.model.network]
     )
-    measured = {name: _measure(job, execution, name) for name in networks}
-    parameters, epoch = (max(numbers) for numbers in zip(*measured.values(), strict=True))
-    slowest = max(measured, key=lambda name: measured[name][1])
-    of = f" with {slowest}, the slowest network" if len(measured) > 1 else ""
-    search = trials * _epochs(job) * epoch
+    measured = [_measure(job, execution, name) for name in networks]
+    parameters, epoch = (max(numbers) for numbers in zip(*measured, strict=True))
+    search = trials * _find_most_epochs(job) * epoch
     yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
     yield (
         f"Largest model: {parameters:,} parameters. "
         f"{MemoryPlan(study, job.settings, job.dataset).words(execution)}"
     )
     yield (
-        f"Measured: {epoch:.2f} s per trial-epoch{of}. The search takes at most "
+        f"Measured: {epoch:.2f} s per trial-epoch. The search takes at most "
         f"{format_duration(search)}; pruning shortens that"
     )
     later = later_runs(study)
-    if runs := sum(later.values()):
+    if later:
+        runs = sum(later.values())
         training, figures = later_epochs(job) * epoch, runs * _test_seconds(job, execution)
         purposes = ", ".join(f"{count} {purpose}" for purpose, count in later.items())
         yield (
-            f"Then up to {plural(runs, 'further run')}, whatever the budget: {purposes}. They "
-            f"take at most {format_duration(training)}, their test figures {_about(figures)}"
+            f"Then up to {plural(runs, 'further run')}, whatever the budget: "
+            f"{purposes}. They take at most {format_duration(training)}, their test figures "
+            f"{_about(figures)}"
         )
         yield f"Altogether at most {format_duration(search + training + figures)}"
 
 
-def _epochs(job: Job) -> int:
+def _find_most_epochs(job: Job) -> int:
     """Return the most epochs of a trial of the search."""
     return int(job.study.space.maximum("epochs") or job.settings.train.epochs)
 
@@ -349,7 +340,7 @@ def _about(seconds: float) -> str:
     return text if text.startswith("under") else f"about {text}"
 
 
-def _of_baseline(study: "Study", row: "Baseline") -> int:
+def _count_baseline(study: "Study", row: "Baseline") -> int:
     """Return the most runs of a baseline: on the best setting of the search, and on another one
     that wins the confirmation.
     """
@@ -372,18 +363,17 @@ def later_runs(study: "Study") -> dict[str, int]:
     if study.compare:
         pairs = sum(len(study.space[name].values) ** 2 for name in study.compare.parameters)
         counts[TO_COMPARE] = study.compare.top * study.compare.seeds * pairs
-    counts[OF_BASELINES] = sum(_of_baseline(study, row) for row in study.baselines)
+    counts[OF_BASELINES] = sum(_count_baseline(study, row) for row in study.baselines)
     return {purpose: count for purpose, count in counts.items() if count}
 
 
 def later_epochs(job: Job) -> int:
     """Return the most trial-epochs of the runs that follow the search."""
-    study, longest = job.study, _epochs(job)
-    fewer = (
-        _of_baseline(study, row) * (longest - int(row.settings.get("epochs", longest)))
-        for row in study.baselines
-    )
-    return sum(later_runs(study).values()) * longest - sum(fewer)
+    study, longest = job.study, _find_most_epochs(job)
+    epochs = sum(later_runs(study).values()) * longest
+    for row in study.baselines:
+        epochs += _count_baseline(study, row) * (int(row.settings.get("epochs", longest)) - longest)
+    return epochs
 
 
 def _test_seconds(job: Job, execution: Execution) -> float:

@@ -3,7 +3,7 @@ fit.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,17 +35,15 @@ class MemoryPlan:
 
     def __init__(self, study: "Study", settings: Settings, dataset: Dataset) -> None:
         """Count the parameters of the largest model without building it."""
-        maxima = maxima_of(study)
+        wide = largest_own(study) | maxima_of(study)
         searched = (
             study.space["network"].values
             if "network" in study.space.names
             else [settings.model.network]
         )
-        shapes: Iterable[Settings] = model_shapes(study, settings)
-        wide = largest_own(study) | maxima
         models = [
             shape.with_params({**wide, "network": name}).model
-            for shape in shapes
+            for shape in model_shapes(study, settings)
             for name in searched
         ]
         self.parameters = max(count_parameters(model, dataset.image_shape) or 0 for model in models)

@@ -57,29 +57,14 @@ class Duration(click.ParamType):
         return total
 
 
-class IntegerOrAuto(click.ParamType):
-    """A whole number of at least 1, or `auto`."""
+class OrAuto(click.ParamType):
+    """A value of another kind, or `auto`."""
 
-    name = "number|auto"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        if value == "auto":
-            return value
-        if not re.fullmatch(r"0*[1-9][0-9]*", str(value)):
-            self.fail(f"'{value}' is neither a whole number of at least 1 nor 'auto'.", param, ctx)
-        return int(value)
-
-
-class SizeOrAuto(click.FloatRange):
-    """A number of at least 0, or `auto`."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0)
+    def __init__(self, kind: click.ParamType) -> None:
+        self.kind, self.name = kind, f"{kind.name}|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value == "auto" else super().convert(value, param, ctx)
+        return value if value == "auto" else self.kind.convert(value, param, ctx)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +90,6 @@ class Option:
     envvar: str | None = None
     recorded: bool = True
     """Whether the command that continues the study repeats it."""
-    slurm: bool = True
-    """Whether `vaeexp slurm` takes it; the script of the job sets the others."""
     address: bool = False
     """Whether its value is an address, which may hold a password."""
 
@@ -146,7 +129,12 @@ class Option:
             raise UserError(self.name, error.message) from None
 
     def words(self, value: Any) -> list[str]:
-        """Return the words that give this value on a command line, without a password."""
+        """Return the words that give this value on a command line, without a password; none for
+        the default, and for an address that the environment gives again.
+        """
+        from_environment = self.address and value == os.environ.get(str(self.envvar))
+        if value in (self.default, "") or from_environment:
+            return []
         if self.kind is click.BOOL:
             return [self.flag]
         if self.multiple:
@@ -163,8 +151,6 @@ STUDY, BUDGET, FAILURES, DATA = "What to run", "Budget", "Failures", "Data"
 PLACES, MACHINES = "Where it is kept", "Many machines"
 EXECUTION = "How it runs"
 """Of options whose default None leaves the choice to the study's record, or to the machine."""
-TITLES = (STUDY, BUDGET, FAILURES, DATA, PLACES, MACHINES, EXECUTION)
-"""Groups of options, in the order of the help."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +286,6 @@ class SweepOptions:
         f"{SILENCE:g} seconds for its sign of life.",
         False,
         recorded=False,
-        slurm=False,
     )
     tracking: str | None = _option(
         PLACES,
@@ -318,14 +303,12 @@ class SweepOptions:
         "the same.",
         "local",
         kind=click.Choice([*ENGINES]),
-        slurm=False,
     )
     address: str = _option(
         MACHINES,
         "Ray cluster to use. auto: the one that RAY_ADDRESS names or that runs on this machine.",
         "auto",
         metavar="auto|HOST:PORT",
-        slurm=False,
     )
     worker_timeout: float = _option(
         MACHINES,
@@ -359,14 +342,14 @@ class SweepOptions:
         "Trials at once, of all workers together. auto: a few numbers are tried and the fastest "
         "is taken.",
         shown="2 for each worker on cpu, auto elsewhere",
-        kind=IntegerOrAuto(),
+        kind=OrAuto(click.IntRange(min=1)),
         metavar="N|auto",
     )
     workers: int | Literal["auto"] | None = _option(
         EXECUTION,
         "Processes that train. auto: one per device, or per CPU core.",
         shown="auto",
-        kind=IntegerOrAuto(),
+        kind=OrAuto(click.IntRange(min=1)),
         metavar="N|auto",
     )
     threads: int | None = _option(
@@ -393,7 +376,7 @@ class SweepOptions:
         "Training images beyond this size stay on disk and stream to the device. The results are "
         "the same.",
         shown="half of an accelerator's free memory",
-        kind=SizeOrAuto(),
+        kind=OrAuto(click.FloatRange(min=0)),
         metavar="MB",
     )
     checkpoint_seconds: float | None = _option(
@@ -410,10 +393,6 @@ class SweepOptions:
         names the option.
         """
         for name in given:
-            if name in ("dry_run", "show"):
-                raise UserError(
-                    name, "is for the command alone. Try: vaeexp sweep STUDY --dry-run --show."
-                )
             if name not in OPTIONS:
                 raise UserError(name, f"is no option of a sweep. {did_you_mean(name, OPTIONS)}")
         return cls(study, **{name: OPTIONS[name].checked(value) for name, value in given.items()})
@@ -431,21 +410,11 @@ class SweepOptions:
     def words(self, *, budget: bool = True) -> Iterator[str]:
         """Yield the words after `sweep` that continue the study, with `***` in place of passwords;
         without its budget if not `budget`.
-
-        An address that the environment gives is left out, because the environment will give it
-        again.
         """
         yield str(self.study)
         for name, option in OPTIONS.items():
-            value = getattr(self, name)
-            if (
-                not option.recorded
-                or value in (option.default, "")
-                or (option.title == BUDGET and not budget)
-            ):
-                continue
-            if not (option.address and value == os.environ.get(str(option.envvar))):
-                yield from option.words(value)
+            if option.recorded and (budget or option.title != BUDGET):
+                yield from option.words(getattr(self, name))
 
 
 PLACELESS = ("completion", "init", "slurm")

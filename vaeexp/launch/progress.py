@@ -25,21 +25,13 @@ if TYPE_CHECKING:
     from sweeps import Outcome, Progress, TrialResult, TrialSpec
 
 HEARTBEAT_SECONDS = 30.0
-RATE_WINDOW_SECONDS = 120.0
 FINISHED_SHOWN = 5
 BAR = "{desc}: {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 PHASES = {"search": "search", "repeats": "confirm, compare and baselines"}
 
 
-@dataclass(frozen=True)
-class _Ended:
-    """The texts and numbers that show an ended trial."""
-
-    name: str
-    state: str
-    epoch: int
-    objective: float | None
-    params: str
+Ended = tuple[str, str, str, str, str]
+"""What shows an ended trial: its name, epoch, objective, state and configuration."""
 
 
 def time_left(snapshot: Snapshot, epochs_per_second: float | None, later: int = 0) -> float | None:
@@ -96,13 +88,9 @@ class LiveProgress:
         self._snapshot: Snapshot | None = None
         self._running: Mapping[str, Running] = {}
         """Folder name of a trial → its state."""
-        self._finished: tuple[_Ended, ...] = ()
-        self._unprinted: list[_Ended] = []
+        self._finished: tuple[Ended, ...] = ()
+        self._unprinted: list[Ended] = []
         self._warned: set[str] = set()
-        self._rates: tuple[tuple[float, int], ...] = ()
-        """Seconds and trial-epochs of the phase at the end of each round of the last two
-        minutes.
-        """
         self._started = self._snapshot_at = self._heartbeat = clock()
         self._live: Live | None = None
 
@@ -156,20 +144,19 @@ class LiveProgress:
             state = f"same as {self._name(duplicate_of)}"
         elif outcome.failure is not None:
             state = f"failed: {outcome.failure.kind}"
-        name = self._name(trial.number, trial.repeat)
-        ended = _Ended(name, state, outcome.epoch, outcome.objective, _configuration(trial))
+        ended = (
+            self._name(trial.number, trial.repeat),
+            str(outcome.epoch),
+            _two_decimals(outcome.objective),
+            state,
+            _configuration(trial),
+        )
         self._finished = (*self._finished, ended)[-FINISHED_SHOWN:]
         self._unprinted.append(ended)
 
     def round_finished(self, snapshot: Snapshot) -> None:
-        if self._snapshot is not None and snapshot.phase != self._snapshot.phase:
-            self._rates = ()
         self._snapshot, self._snapshot_at = snapshot, self.clock()
         self._running = {running.trial.folder_name: running for running in snapshot.running}
-        recent = tuple(
-            rate for rate in self._rates if snapshot.elapsed - rate[0] <= RATE_WINDOW_SECONDS
-        )
-        self._rates = (*(recent or self._rates[-1:]), (snapshot.elapsed, snapshot.epochs))
         self._print_ended(snapshot)
         self._show_round(snapshot)
         if warning := self._warning():
@@ -187,7 +174,7 @@ class LiveProgress:
 
     def render(self) -> Group:
         """Return header and table, as wide and as high as the terminal allows."""
-        header = Text(_pack([self.study, *self._summary_parts()], self.console.width))
+        header = Text(self.summary())
         header.stylize("bold", 0, len(self.study))
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title in ("trial", "epoch", self._objective, "state", "settings"):
@@ -218,9 +205,8 @@ class LiveProgress:
             )
         if len(running) > room:
             table.add_row(f"and {len(running) - room} more", "", "", "running", "")
-        for ended in reversed(finished):
-            cells = (ended.name, str(ended.epoch), _two_decimals(ended.objective), ended.state)
-            table.add_row(*cells, _OneLine(ended.params), style="dim")
+        for *cells, params in reversed(finished):
+            table.add_row(*cells, _OneLine(params), style="dim")
         return Group(header, table)
 
     def _summary_parts(self) -> list[str]:
@@ -238,15 +224,14 @@ class LiveProgress:
             f"{snapshot.pruned} pruned",
             f"{snapshot.failed} failed",
         ]
-        rate = self._rate()
+        # Of the whole phase, so that a round that takes long changes the estimate little.
+        rate = snapshot.epochs / snapshot.elapsed if snapshot.elapsed > 0 else None
         if rate is not None:
             parts.append(f"{rate:.2g} epochs/s" if rate < 10 else f"{rate:.0f} epochs/s")
         parts.append(format_duration(snapshot.elapsed + since))
         left = time_left(snapshot, rate, self._later)
-        if left is not None and left - since > 0:
-            # An estimate deserves steps of 5 seconds below a minute, else of a minute.
-            step = 5 if left - since < 60 else 60
-            parts.append(f"~{format_duration(max(5, step * round((left - since) / step)))} left")
+        if left is not None and left > since:
+            parts.append(f"~{format_duration(left - since)} left")
         return parts
 
     def _best_parts(self, snapshot: Snapshot) -> list[str]:
@@ -258,17 +243,6 @@ class LiveProgress:
             parts.append(f"best {self._objective} {snapshot.best_objective:.2f}{best}")
         return parts + ([f"{snapshot.paused} paused"] if snapshot.paused else [])
 
-    def _rate(self) -> float | None:
-        """Return trial-epochs per second over the last two minutes, or over the phase after its
-        first round.
-        """
-        if not self._rates:
-            return None
-        (first_time, first_epochs), (last_time, last_epochs) = self._rates[0], self._rates[-1]
-        if last_time > first_time:
-            return (last_epochs - first_epochs) / (last_time - first_time)
-        return last_epochs / last_time if last_time > 0 else None
-
     def _name(self, number: int, repeat: bool = False) -> str:
         return run_name(self.study, number, repeat=repeat)
 
@@ -279,19 +253,12 @@ class LiveProgress:
         ended, self._unprinted = self._unprinted, []
         if self._live is not None:
             return
-        of = _of_planned(snapshot) if snapshot is not None else ""
         first = 0 if snapshot is None else _ended_trials(snapshot) - len(ended) + 1
-        for position, trial in enumerate(ended, start=first):
-            count = "" if snapshot is None else f"[{position}{of}]  "
-            value = (
-                "no value"
-                if trial.objective is None
-                else f"{self._objective} {_two_decimals(trial.objective)}"
-            )
-            write_line(
-                self.console,
-                f"{count}{trial.name}  {trial.state}  epoch {trial.epoch}  {value}  {trial.params}",
-            )
+        for position, (name, epoch, value, state, params) in enumerate(ended, start=first):
+            count = f"[{position}{_of_planned(snapshot)}]  " if snapshot is not None else ""
+            value = f"{self._objective} {value}" if value else "no value"
+            line = f"{count}{name}  {state}  epoch {epoch}  {value}  {params}"
+            write_line(self.console, line)
 
 
 class BarProgress(LiveProgress):
@@ -367,17 +334,6 @@ class _OneLine:
 
     def __rich_measure__(self, console: "Console", options: "ConsoleOptions") -> Measurement:
         return Measurement(1, cell_len(self.text)).with_maximum(options.max_width)
-
-
-def _pack(parts: list[str], width: int) -> str:
-    """Join the parts on as many lines as they need, without breaking a part."""
-    lines = [parts[0]]
-    for part in parts[1:]:
-        if len(lines[-1]) + 2 + len(part) <= width:
-            lines[-1] += f"  {part}"
-        else:
-            lines.append(part)
-    return "\n".join(lines)
 
 
 def _two_decimals(objective: float | None) -> str:

@@ -103,7 +103,7 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
     # The mirror ends last, because it records how the sweep ended.
     with (
         log.keep(job.runs, job.study.name, job.command()) as begin_log,
-        _said_when_stopped(job),
+        _say_how_to_continue(job),
         engine_of(job) as engine,
         ExitStack() as opened,
         open_sweep(
@@ -113,23 +113,21 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
             extend=options.extend,
             take_over=options.take_over,
             patience=options.storage_timeout,
-            protocol=_comparable(job),
+            protocol=_describe_objective(job),
         ) as sweep,
     ):
         _check_same_data(job, sweep.before.provenance)
         job = _with_own_code(job, sweep.before.provenance, lambda: code_progress(sweep.read()))
-        if sweep.finished and not _to_retry(job, sweep):
+        if sweep.finished and not _has_failed_runs(job, sweep):
             begin_log()
-            return _already_finished(job, sweep.read())
+            return _conclude_again(job, sweep.read())
         execution = choose_execution(
-            *(
-                job.study,
-                job.settings,
-                job.dataset,
-                options.execution,
-                sweep.before.execution,
-                log.say,
-            ),
+            job.study,
+            job.settings,
+            job.dataset,
+            options.execution,
+            sweep.before.execution,
+            log.say,
             engine=engine,
         )
         _announce(job, execution)
@@ -140,7 +138,7 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
         with closing(make_workers(job, execution, engine, kind)) as workers:
             begin_log()
             _begin(sweep, job, execution)
-            mirror = opened.enter_context(_mirrored(job))
+            mirror = opened.enter_context(_open_mirror(job))
             stored = _train(job, sweep, workers, mirror, console)
         if stored.study.stopped == GRID_DONE:
             job.log.say(f"The search has ended: {GRID_DONE}")
@@ -167,14 +165,14 @@ def _train(
             max_failures=options.max_failures,
             stop_seconds=options.stop_seconds,
             retry_failed=options.retry_failed,
-            learned=partial(_learned, job),
+            learned=partial(_has_learned, job),
         )
     for each in kept:
         each.conclude()
     return stored
 
 
-def _learned(job: Job, stored: State) -> bool:
+def _has_learned(job: Job, stored: State) -> bool:
     """Tell whether a search has taught anything; say which runs do not follow where it has not, and
     how to get them.
     """
@@ -272,7 +270,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
     _say_unused_address(job)
     before = stored or StudyRecord(name=job.study.name)
     read = study_reader(options.storage, job.runs, job.study)
-    for line in warm_start(job.study, before, _comparable(job), read)[1]:
+    for line in warm_start(job.study, before, _describe_objective(job), read)[1]:
         job.log.say(line)
     with engine_of(job) as engine:
         print_plan(job, console, engine)
@@ -300,7 +298,7 @@ def _begin(sweep: Sweep, job: Job, execution: Execution) -> None:
     sweep.begin(_describe_study(job, execution))
 
 
-def _to_retry(job: Job, sweep: Sweep) -> bool:
+def _has_failed_runs(job: Job, sweep: Sweep) -> bool:
     """Tell whether the options ask for failed trials once more, and there are any."""
     stored = sweep.read()
     runs = [*stored.trials, *(run for run in stored.repeats if run.purposes)]
@@ -328,18 +326,11 @@ def _with_own_code(
     if before is not None and (differences := code_changes(before, now)):
         if not job.options.extend:
             shown = "".join(f"\n  {line}" for line in differences)
-            problem = (
-                f"began with other code:{shown}\nPut the code back as it was, or give --name NEW "
-                "for a new study."
-            )
-            more = (
-                ""
-                if job.options.retry_failed
-                else "; with --retry-failed, too, it trains failed runs once more"
-            )
             raise UserError(
                 f"study '{job.study.name}'",
-                f"{problem} --extend goes on and marks the runs of the new code{more}.",
+                f"began with other code:{shown}\nPut the code back as it was, or give --name NEW "
+                "for a new study. --extend goes on and marks the runs of the new code; with "
+                "--retry-failed, too, it trains failed runs once more.",
             )
         changes.append({"changes": differences, **progress()})
     code = {"own_code": now, "code_changes": changes}
@@ -389,7 +380,7 @@ def _extend(study: StudyRecord) -> str:
     )
 
 
-def _already_finished(job: Job, stored: State) -> bool:
+def _conclude_again(job: Job, stored: State) -> bool:
     """Bring MLflow the rest of a finished study, as after a server that was away; write its report
     where that is gone.
     """
@@ -404,27 +395,27 @@ def _already_finished(job: Job, stored: State) -> bool:
     _say_finished(job, stored.study)
     path = job.reports / job.study.name / "README.md"
     view = StudyView(study_tables(stored, job.runs))
-    if not (path.exists() and (not options.html or path.with_name(pages.PAGE).exists())):
+    if not path.exists() or (options.html and not path.with_name(pages.PAGE).exists()):
         path = pages.write_report(view, reports=job.reports, html=options.html)
     return _conclude(job, view, path)
 
 
-def _mirrored(job: Job) -> AbstractContextManager[Mirror]:
+def _open_mirror(job: Job) -> AbstractContextManager[Mirror]:
     """Keep MLflow up to date, and say at the end which runs it lacks."""
-    options = job.options
+    options, study = job.options, job.study.name
     return mirroring(
         job.study,
         runs=job.runs,
         storage=options.storage,
         tracking=options.tracking,
-        say=lambda line: job.log.say(line, style="yellow"),
-        sync_command=f"`{job.places.command('sync', f' {job.study.name}')}`",
-        log=log_path(job.runs, job.study.name),
+        say=partial(job.log.say, style="yellow"),
+        sync_command=f"`{job.places.command('sync', f' {study}')}`",
+        log=log_path(job.runs, study),
     )
 
 
 @contextmanager
-def _said_when_stopped(job: Job) -> Iterator[None]:
+def _say_how_to_continue(job: Job) -> Iterator[None]:
     """Say after an interrupt how the study goes on."""
     try:
         yield
@@ -453,7 +444,8 @@ def _describe_study(job: Job, execution: Execution) -> Description:
     protocols = {}
     for row in job.study.baselines:
         settings = job.settings.with_params(dict(row.settings))
-        protocols[row.name] = protocol(job.datasets[settings.data.binarisation], settings, searched)
+        dataset = job.datasets[settings.data.binarisation]
+        protocols[row.name] = protocol(dataset, settings, searched)
     data = record["data"]
     return Description(
         execution=execution.as_dict(),
@@ -465,10 +457,11 @@ def _describe_study(job: Job, execution: Execution) -> Description:
             **job.code,
         },
         constants=job.settings.flat(),
-        no_metrics=_no_metrics(job),
-        tags=_tags(record, execution) | _protocol_tags(record["protocol"]),
+        no_metrics=_find_constant_metrics(job),
+        tags=_make_tags(record, execution) | _make_protocol_tags(record["protocol"]),
         baseline_tags={
-            name: _protocol_tags(baseline_protocol) for name, baseline_protocol in protocols.items()
+            name: _make_protocol_tags(baseline_protocol)
+            for name, baseline_protocol in protocols.items()
         },
         dataset={
             "name": data["title"],
@@ -479,7 +472,7 @@ def _describe_study(job: Job, execution: Execution) -> Description:
     )
 
 
-def _comparable(job: Job) -> dict[str, str]:
+def _describe_objective(job: Job) -> dict[str, str]:
     """Return the facts that the −ELBO of another study must share to be compared with that of this
     one, trial by trial.
     """
@@ -496,7 +489,7 @@ def _comparable(job: Job) -> dict[str, str]:
     }
 
 
-def _no_metrics(job: Job) -> tuple[str, ...]:
+def _find_constant_metrics(job: Job) -> tuple[str, ...]:
     """Return the figures that say how a trial was trained and tested; learning rate and β are
     curves only where they change.
     """
@@ -551,7 +544,7 @@ def _conclude(job: Job, view: StudyView, report: Path) -> bool:
     return view.verdict.all_failed
 
 
-def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
+def _make_tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
     git, decided = record["git"], execution.as_dict()
     tags = {f"version.{name}": value for name, value in record["versions"].items()}
     tags |= {f"git.{name}": str(git.get(name, "unknown")) for name in ("commit", "dirty")}
@@ -566,5 +559,5 @@ def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
     }
 
 
-def _protocol_tags(protocol: Mapping[str, str]) -> dict[str, str]:
+def _make_protocol_tags(protocol: Mapping[str, str]) -> dict[str, str]:
     return {f"protocol.{name}": value for name, value in protocol.items()}

@@ -34,7 +34,7 @@ class StudyLog:
 
     def __init__(self, console: Console) -> None:
         """Wrap the console. Lines are kept in memory until `keep` names the file."""
-        console.file = cast("IO[str]", _SteadyStream(console.file, self._say_lost))
+        console.file = cast("IO[str]", _SteadyStream(console.file))
         self.console = console
         self._lines = _TimedLines()
         # In a notebook, Rich would show the lines as the output of a cell instead of writing them
@@ -46,8 +46,6 @@ class StudyLog:
         }
         self.file_console = Console(file=cast("IO[str]", self._lines), width=200, **plain)
         """Writes to the file alone."""
-        self._path: Path | None = None
-        self._lost: OSError | None = None
 
     def say(self, text: str, style: str = "") -> None:
         """Write one line to the console and to the file."""
@@ -62,64 +60,45 @@ class StudyLog:
         The function that the block gets opens the file, once nothing refuses the command any more;
         without, nothing is written.
         """
-        path = log_path(runs, study)
-        warnings, root = _LineHandler(self.file_console), logging.getLogger()
-        # Any handler of the root switches off the one that writes warnings to standard error, so
-        # both are added.
-        handlers = [
-            warnings,
-            *([logging.lastResort] if logging.lastResort and not root.handlers else []),
-        ]
+        path, root = log_path(runs, study), logging.getLogger()
+        handlers: list[logging.Handler] = [_LineHandler(self.file_console)]
+        if logging.lastResort and not root.handlers:
+            # Any handler of the root switches off the one that writes warnings to standard error.
+            handlers.append(logging.lastResort)
         with ExitStack() as files:
 
             def begin() -> None:
-                self._path = path
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._lines.move_to(
-                    files.enter_context(path.open("a", encoding="utf-8")), heading=command
-                )
-                if self._lost is not None:
-                    self._say_lost(self._lost)
+                file = files.enter_context(path.open("a", encoding="utf-8"))
+                file.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {command}\n")
+                self._lines.move_to(file)
 
             for handler in handlers:
                 root.addHandler(handler)
             try:
                 yield begin
             except BaseException as error:
-                write_line(self.file_console, _end(error))
+                write_line(self.file_console, _describe_end(error))
                 raise
             finally:
                 for handler in handlers:
                     root.removeHandler(handler)
                 self._lines.move_to(io.StringIO())
 
-    def _say_lost(self, error: OSError) -> None:
-        self._lost = error
-        if self._path is not None:
-            reason = "closed" if isinstance(error, BrokenPipeError) else f"lost ({error.strerror})"
-            _log.warning(
-                "The output is %s. The study goes on; its lines are in %s.", reason, self._path
-            )
 
-
-def _end(error: BaseException) -> str:
+def _describe_end(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    text = (
-        str(error)
-        if isinstance(error, UserError)
-        else "".join(traceback.format_exception(error)).rstrip()
-    )
-    return masked(f"vaeexp: {text}")
+    if isinstance(error, UserError):
+        return masked(f"vaeexp: {error}")
+    return masked("".join(traceback.format_exception(error)).rstrip())
 
 
 class _SteadyStream:
-    """A stream whose text goes nowhere once its reader is gone or its disk is full. `lost` is
-    called then, once.
-    """
+    """A stream whose text goes nowhere once its reader is gone or its disk is full."""
 
-    def __init__(self, stream: IO[str], lost: "Callable[[OSError], None]") -> None:
-        self._stream, self._lost = stream, lost
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
 
     def write(self, text: str) -> int:
         self._try(lambda: self._stream.write(text))
@@ -133,7 +112,11 @@ class _SteadyStream:
             work()
         except OSError as error:
             discard_output(self._stream)
-            self._lost(error)
+            _log.warning(
+                "The output is lost (%s). The study goes on; its lines are in logs/ of the runs "
+                "folder.",
+                error.strerror,
+            )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -147,21 +130,18 @@ class _TimedLines(io.TextIOBase):
 
     def write(self, text: str) -> int:
         stamp = time.strftime("%H:%M:%S")
+        lines = text.splitlines(keepends=True)
         # A full disk ends the study by its storage, which says so.
         with suppress(OSError):
-            self._file.write("".join(f"{stamp}  {line}" for line in text.splitlines(keepends=True)))
+            self._file.write("".join(f"{stamp}  {line}" for line in lines))
             self._file.flush()
         return len(text)
 
-    def move_to(self, file: IO[str], heading: str | None = None) -> None:
-        """Write to this file from now on: the heading with the date, the lines so far."""
-        before, self._file = self._file, file
-        with suppress(OSError):
-            if heading is not None:
-                file.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {heading}\n")
-            if isinstance(before, io.StringIO):
-                file.write(before.getvalue())
-            file.flush()
+    def move_to(self, file: IO[str]) -> None:
+        """Write to this file from now on, and the lines that are in memory."""
+        if isinstance(self._file, io.StringIO):
+            file.write(self._file.getvalue())
+        self._file = file
 
 
 class _LineHandler(logging.Handler):

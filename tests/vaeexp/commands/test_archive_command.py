@@ -2,16 +2,12 @@
 goes on with it.
 """
 
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tracked_study
 from click.testing import CliRunner
-from command_line import without_mnist
 from sealed import flip_bit
 from tiny_study import NAME
 
@@ -126,48 +122,7 @@ def test_what_cannot_be_archived_or_restored_is_one_line(there, capsys):
     assert "cut: is damaged, cut off" in refused(capsys, "restore", "cut")
     flip_bit(Path("before", "trials", NAME, "trial-0001", WEIGHTS))
     said = refused(capsys, "archive", NAME, "x.tar.zst", "--runs", "before")
-    assert (
-        f"First `{program()} doctor {NAME} --repair --runs before`, which moves the file aside."
-        in said
-    )
+    said_first = f"First `{program()} doctor {NAME} --repair --runs before`, which moves the file"
+    assert said_first in said
     assert not Path("x.tar.zst").exists()
     assert not journal_path(Path("mlruns"), NAME).exists()
-
-
-@pytest.mark.slow
-def test_an_extended_study_has_the_same_table_here_and_there(swept_smoke, tmp_path):
-    """As a user has it: the sweep `smoke`, archived, restored in another folder, and extended here
-    and there.
-    """
-    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
-    swept_smoke.copy_to(here)
-    swept_smoke.copy_cache_to(elsewhere)
-
-    def vaeexp(place, *arguments):
-        command = [sys.executable, "-P", "-m", "vaeexp", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=place,
-            env=without_mnist(place),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    vaeexp(here, "archive", "beta_mnist", str(tmp_path / FILE))
-    vaeexp(elsewhere, "restore", str(tmp_path / FILE))
-    assert "runs in MLflow" in vaeexp(elsewhere, "sync")
-    for place in (here, elsewhere):
-        vaeexp(place, "sweep", "smoke", "--name", "beta_mnist", "--trials", "10", "--extend")
-    of_time = re.compile("(started|ended|at)$|.*(second|memory)")
-    pairs = zip(
-        tables(here / "mlruns", "beta_mnist"),
-        tables(elsewhere / "mlruns", "beta_mnist"),
-        strict=True,
-    )
-    for ours, theirs in pairs:
-        times = [name for name in ours if of_time.match(name)]
-        assert ours.drop(columns=times).equals(theirs.drop(columns=times))
-    assert "✗" not in vaeexp(elsewhere, "doctor", "beta_mnist")

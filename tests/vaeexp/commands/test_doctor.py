@@ -14,7 +14,7 @@ from tiny_study import NAME
 from sweeps.doctor.findings import Finding
 from sweeps.storage.journal import journal_path
 from vaeexp.commands import cli
-from vaeexp.commands.doctor import with_places
+from vaeexp.commands.doctor import remedy_of
 from vaeexp.console import program
 from vaeexp.launch.options import TRACKED, Places
 
@@ -76,6 +76,7 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
     code, said = doctor(NAME, "--repair", "--json")
     answer = json.loads(said)
     assert f"kept {len(lines) - 2:,} records; the other 2 are in" in answer["repairs"][0]
+    assert code == 0, "what stood behind the damage is repaired, too"
     assert {each["ok"] for each in answer["findings"] if "mirror" not in each["name"]} == {True}
 
 
@@ -92,7 +93,7 @@ def test_remedies_name_the_places_of_the_command_where_they_are_options(tmp_path
         "`vaeexp reproduce s/1 --restore` makes it again, `vaeexp sync s` brings it, `vaeexp "
         "doctor s --repair` mends it"
     )
-    said = with_places(Finding(name="x", ok=False, words="y", remedy=remedy), places).remedy
+    said = remedy_of(Finding(name="x", ok=False, words="y", remedy=remedy), places)
     options = f" --runs {tmp_path / 'runs'}"
     tracked = f"{options} --tracking 'http://ann:***@host:5000'"
     assert said == (
@@ -106,7 +107,6 @@ def test_remedies_name_the_places_of_the_command_where_they_are_options(tmp_path
         }
         assert takes_it == (name in TRACKED)
     monkeypatch.setenv("VAEEXP_TRACKING", "http://ann:secret@host:5000")
-    assert (
-        "--tracking"
-        not in with_places(Finding(name="x", ok=False, words="y", remedy=remedy), places).remedy
+    assert "--tracking" not in remedy_of(
+        Finding(name="x", ok=False, words="y", remedy=remedy), places
     )

@@ -4,8 +4,6 @@ is killed.
 
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -190,24 +188,6 @@ def test_what_was_freed_is_not_missed_in_mlflow(place, no_figures, empty_store):
         path.name for path in (place / "mlruns" / "artifacts" / NAME).rglob("*") if path.is_file()
     ]
     assert names.count(WEIGHTS) == 3, "of all runs but the pruned one and the duplicate"
-
-
-WITHOUT_TORCH = """
-import sys
-sys.modules["torch"] = None
-from vaeexp.commands import cli
-for command in ("gc {name} --keep", "archive {name} x.tar.zst", "restore x.tar.zst --runs there --reports there", "gc --runs there"):
-    cli.main(command.format(name=sys.argv[1]).split(), standalone_mode=False)
-"""  # noqa: E501
-
-
-def test_gc_archive_and_restore_work_without_torch(place):
-    command = [sys.executable, "-P", "-c", WITHOUT_TORCH, NAME]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Freed 4 files" in done.stdout
-    assert (place / "there" / "trials" / NAME / "trial-0001" / WEIGHTS).exists()
 
 
 def test_a_study_in_a_database(place, no_figures):

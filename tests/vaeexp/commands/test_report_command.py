@@ -1,14 +1,10 @@
 """`vaeexp report`: one study, several, all; as HTML; again and again; and what is refused."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from postgres import postgres_server
-from report_text import draw_only
 from stored_studies import renamed, store
 from synthetic_study import part
 
@@ -16,7 +12,6 @@ from sweeps.results import Results
 from sweeps.storage import open_storage
 from sweeps.storage.journal import journal_path
 from vaeexp.commands import cli, main
-from vaeexp.plots import PLOTS
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
 
@@ -70,7 +65,7 @@ def test_one_study(place):
     assert run("base", "--no-html") == ["reports/base/README.md"]
     assert written(place) == {"base/README.md"}
     assert json.loads((place / "reports/base/summary.json").read_text())["study"] == "base"
-    assert run("-s", "studies/base.yaml") == ["reports/base/report.html"]
+    assert run("studies/base.yaml") == ["reports/base/report.html"]
     assert "<title>base</title>" in (place / "reports/base/report.html").read_text()
     assert run("base", "--no-html") == ["reports/base/README.md"]
     assert written(place) == {"base/README.md"}, "no page of an earlier report stays"
@@ -80,9 +75,7 @@ def test_several_studies_are_reported_and_compared(place):
     for name in ("base", "other", "third"):
         store(bare(name), place / "mlruns")
     folders = ("other", "base", "base+other")
-    assert run("-s", "other", "-s", "base") == [
-        f"reports/{folder}/report.html" for folder in folders
-    ]
+    assert run("other", "base") == [f"reports/{folder}/report.html" for folder in folders]
     assert written(place) == {
         f"{folder}/{file}" for folder in folders for file in ("README.md", "report.html")
     }
@@ -118,41 +111,6 @@ def test_all_studies_and_their_index(place, capsys):
     assert "- broken: " in text
 
 
-def test_studies_of_a_database(place):
-    with postgres_server("studies") as server:
-        url = server.get_uri(database="studies", driver="psycopg")
-        for name in ("base", "other"):
-            store(bare(name), place / "mlruns", url)
-        assert run("--all", "--storage", url)[-1] == "reports/report.html"
-        assert (
-            run("-s", "base", "-s", "other", "--storage", url)[-1]
-            == "reports/base+other/report.html"
-        )
-
-
-def test_the_same_store_gives_the_same_bytes(place, monkeypatch):
-    """Two plots stand for all, of trials and of epochs; those of all plots are compared where
-    reports of the same results are.
-    """
-    plots = {name: PLOTS[name] for name in ("history", "learning_curves")}
-    draw_only(monkeypatch, {"The search": plots})
-    store(small("base"), place / "mlruns")
-    store(bare("other"), place / "mlruns")
-    for folder in ("one", "two"):
-        run("--all", "--reports", folder)
-    found = [
-        {
-            path.relative_to(place / folder): path.read_bytes()
-            for path in (place / folder).rglob("*")
-            if path.is_file()
-        }
-        for folder in ("one", "two")
-    ]
-    assert {Path(f"base/{name}.png") for name in plots} < set(found[0])
-    assert len(found[0]) > 12
-    assert found[0] == found[1]
-
-
 # ---- watching ----
 
 
@@ -179,7 +137,7 @@ def test_watching_writes_at_each_change_until_the_end(place, monkeypatch):
         advance(place, "base", **changes[len(waited) - 1])
 
     monkeypatch.setattr("time.sleep", sleep)
-    lines = run("-s", "base", "--watch")
+    lines = run("base", "--watch")
     assert waited == [30.0] * 4
     assert times[0] == times[1] < times[2] == times[3] < readme.stat().st_mtime_ns
     assert len(lines) == 3
@@ -191,19 +149,7 @@ def test_watching_writes_at_each_change_until_the_end(place, monkeypatch):
     assert lines[-1].endswith("(finished)")
     assert "Interim" not in readme.read_text()
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
-    assert len(run("-s", "base", "--watch")) == 1
-
-
-def test_watching_several_studies_writes_what_has_changed(place, monkeypatch):
-    store(bare("base"), place / "mlruns")
-    store(bare("other", finished=False), place / "mlruns")
-    monkeypatch.setattr("time.sleep", lambda seconds: advance(place, "other", finished=True))
-    lines = run("-s", "base", "-s", "other", "--watch", "5s")
-    pages = [
-        f"reports/{folder}/report.html"
-        for folder in ("base", "other", "base+other", "other", "base+other")
-    ]
-    assert [line.split()[1] for line in lines] == pages
+    assert len(run("base", "--watch")) == 1
 
 
 def test_watching_all_sees_studies_that_start(place, monkeypatch):
@@ -220,15 +166,6 @@ def test_watching_all_sees_studies_that_start(place, monkeypatch):
     assert "[late](late/README.md)" in (place / "reports/README.md").read_text()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_watch(place, monkeypatch, number, status):
-    store(bare("base", finished=False), place / "mlruns")
-    monkeypatch.setattr("time.sleep", lambda seconds: os.kill(os.getpid(), number))
-    assert status_of("-s", "base", "--watch") == status
-    assert (place / "reports/base/README.md").exists()
-    assert not list((place / "reports/base").glob(".*"))
-
-
 # ---- what is refused, before any work ----
 
 
@@ -236,13 +173,10 @@ def test_a_signal_ends_the_watch(place, monkeypatch, number, status):
     ("arguments", "words"),
     [
         ((), "vaeexp report STUDY..., or --all"),
-        (("--no-html",), "vaeexp report STUDY..., or --all"),
-        (("--all", "--study", "base"), "not both"),
-        (("base", "-s", "base"), "'base' is given twice"),
-        (("-s", "base", "-s", "studies/base.yaml"), "'base' is given twice"),
-        (("-s", "base", "-s", "bsae"), "Did you mean 'base'?"),
-        (("-s", "base", "--watch", "0"), "'0' is not a time"),
-        (("-s", "base", "--watch", "soon"), "'soon' is not a time"),
+        (("--all", "base"), "not both"),
+        (("base", "base"), "'base' is given twice"),
+        (("base", "bsae"), "Did you mean 'base'?"),
+        (("base", "--watch", "soon"), "'soon' is not a time"),
         (("--all", "--runs", "nowhere"), "--runs: there is no folder 'nowhere'"),
         (("--all", "--storage", "sqlite:///none.db"), "is no storage of studies"),
     ],
@@ -265,11 +199,3 @@ def test_a_page_of_somebody_else_is_not_replaced_by_the_index(place, capsys):
     assert "is not an index of studies" in capsys.readouterr().err
     assert (place / "reports/README.md").read_text() == "# Mine\n"
     assert list((place / "reports").iterdir()) == [place / "reports/README.md"]
-
-
-def test_a_study_that_cannot_be_read_is_named(place, capsys):
-    store(bare("base"), place / "mlruns")
-    journal_path(place / "mlruns", "broken").write_text("no journal\nat all\n")
-    assert status_of("-s", "base", "-s", "broken") == 2
-    assert "broken.log: line 1 is damaged: it is no record" in capsys.readouterr().err
-    assert not (place / "reports").exists()

@@ -88,37 +88,17 @@ def test_several_nodes_without_ray_are_refused_before_the_queue(monkeypatch, tmp
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--time", "60"], "must be hours, minutes and seconds"),
-        (["--time", "8:00"], "must be hours, minutes and seconds"),
-        (["--time", "10m"], "must be hours, minutes and seconds"),
-        (["--sbatch", "partition=gpu\n#SBATCH --uid=0"], "must be an option of sbatch"),
-        (["--sbatch", "gpus-per-node=8 --wrap"], "must be an option of sbatch"),
         (["--nodes", "0"], "is not in the range"),
-        (["--sbatch", "comment='a b'"], "must be an option of sbatch"),
-        (["--sbatch", "--qos=high"], "must be an option of sbatch"),
-        (
-            ["--sbatch", "no-requeue"],
-            "the script sets --no-requeue itself, or would not work with it",
-        ),
-        (["--sbatch", "time=9:00:00"], "the script sets --time itself"),
-        (["--lanes", "0"], "neither a whole number"),
+        (["--lanes", "0"], "is not in the range"),
         (["--lane", "4"], "No such option '--lane'"),
         (["--name", "../x"], "must be letters, digits"),
         (["--set", "epochs=many"], "epochs"),
-        (["--set", "no_such=1"], "no_such"),
-        (["--engine", "local"], "not for a Slurm job"),
-        (["--dry-run"], "not for a Slurm job"),
-        (["--take-over"], "not for a Slurm job"),
-        (["--storage", "postgresql+psycopg://me:hunter2@host/x"], "would show the password"),
-        (["--study", "smoke"], "give one study"),
     ],
 )
 def test_what_would_fail_in_the_queue_is_refused(arguments, problem, folder):
     done = run(*SUBMIT, *arguments)
     assert done.exit_code != 0
-    said = f"{done.output}{done.exception}"
-    assert problem in said
-    assert "hunter2" not in said
+    assert problem in f"{done.output}{done.exception}"
     assert list(folder.iterdir()) == []
 
 
@@ -141,6 +121,7 @@ def said_by(script: str, **variables: str) -> list[str]:
         ["bash", "-s"], input=text, stdout=subprocess.PIPE, check=True, env=environment
     )
     shown = done.stdout.decode().split("\0")[:-1]
+    assert shown[:4] == [sys.executable, "-P", "-m", "vaeexp"]
     return shown[shown.index("sweep") + 1 :]
 
 
@@ -158,25 +139,10 @@ def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("in_database", "variables", "wanted"),
-    [
-        (True, {}, []),
-        (True, {"SLURM_RESTART_COUNT": "2"}, ["--take-over"]),
-        (False, {"VAEEXP_STORAGE": "postgresql+psycopg://host/x"}, []),
-        (
-            False,
-            {"VAEEXP_STORAGE": "postgresql+psycopg://host/x", "SLURM_RESTART_COUNT": "2"},
-            ["--take-over"],
-        ),
-        (False, {"SLURM_RESTART_COUNT": "2"}, []),
-    ],
-)
-def test_a_job_that_starts_again_takes_the_study_in_a_database_from_its_former_run(
-    in_database, variables, wanted
-):
-    script = batch_script("smoke", ["nodes=1"], ["smoke"], in_database=in_database)
-    assert said_by(script, **variables)[-1 - len(wanted) :] == ["smoke", *wanted]
+def test_a_job_that_starts_again_takes_the_study_from_its_former_run():
+    script = batch_script("smoke", ["nodes=1"], ["smoke"])
+    assert said_by(script)[-1] == "smoke"
+    assert said_by(script, SLURM_RESTART_COUNT="2")[-2:] == ["smoke", "--take-over"]
 
 
 @pytest.mark.parametrize(("gpus", "words"), [(False, []), (True, []), (True, ["--device", "cpu"])])
@@ -185,12 +151,6 @@ def test_a_job_with_gpus_trains_on_them_unless_the_sweep_names_a_device(gpus, wo
     said = said_by(script, **({"SLURM_GPUS_ON_NODE": "8"} if gpus else {}))
     wanted = ["--device=cuda"] if gpus else []
     assert said == ["--stop-seconds=120", *wanted, "smoke", *words], "the last --device wins"
-
-
-def test_an_address_among_the_options_says_that_the_study_is_in_a_database():
-    there = "${SLURM_RESTART_COUNT:+--take-over}"
-    assert there in written("--time", "1:00:00", "--storage", "postgresql+psycopg://host/x")
-    assert there not in written("--time", "1:00:00")
 
 
 def test_a_script_that_somebody_changed_is_kept():

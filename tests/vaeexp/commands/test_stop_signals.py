@@ -7,7 +7,6 @@ import time
 import pytest
 
 from vaeexp.commands import main
-from vaeexp.commands.stop_signals import after_finalizers
 
 
 class Finalized:
@@ -24,24 +23,6 @@ class Finalized:
         self.did.append("all of the finalizer")
 
 
-@pytest.mark.usefixtures("keep_signals")
-def test_an_interrupt_comes_after_a_finalizer_and_at_once_elsewhere():
-    signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))
-    did: list[str] = []
-
-    def leave_object() -> None:
-        Finalized(signal.SIGINT, did)
-        did.append("what follows")
-        time.sleep(10)
-
-    with pytest.raises(KeyboardInterrupt):
-        leave_object()
-    assert did == ["all of the finalizer", "what follows"]
-    with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-    assert len(did) == 2
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_ends_by_a_signal_in_a_finalizer(number, status, keep_signals, monkeypatch):
     did: list[str] = []
@@ -53,7 +34,7 @@ def test_a_command_ends_by_a_signal_in_a_finalizer(number, status, keep_signals,
 
     monkeypatch.setattr("vaeexp.launch.run.run_sweep", wait)
     with pytest.raises(SystemExit) as ended:
-        main(["sweep", "--study", "smoke"])
+        main(["sweep", "smoke"])
     assert ended.value.code == status
     assert did == ["all of the finalizer"]
 

@@ -16,13 +16,11 @@ from rich.console import Console
 
 from sweeps.errors import UserError
 from vaeexp.commands import cli
-from vaeexp.launch.execution import resolve_execution
 from vaeexp.launch.job import prepare_job
 from vaeexp.launch.options import SweepOptions
-from vaeexp.launch.run import _announce, plan_sweep
+from vaeexp.launch.run import plan_sweep
 from vaeexp.launch.study_log import StudyLog
 from vaeexp.settings import SECTIONS, DataSettings
-from vaeexp.study import maxima_of
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guide" / "own-images.md"
 TEMPLATE = Path(__file__).parents[3] / "studies" / "my_images.yaml"
@@ -81,19 +79,6 @@ def test_a_dry_run_says_what_will_be_done_and_does_nothing(folder):
     assert not Path("mlruns").exists()
 
 
-def test_a_sweep_says_it_first(folder):
-    job = prepare_job(options(folder), StudyLog(Console(quiet=True)))
-    execution = resolve_execution(
-        job.options.execution, {}, job.dataset, job.settings, maxima_of(job.study), 1
-    )
-
-    def announce(console):
-        _announce(prepare_job(options(folder), StudyLog(console)), execution)
-
-    lines = shown(announce)
-    assert [line for line in PLAN if line not in lines] == []
-
-
 def test_without_data_it_says_what_is_expected():
     with pytest.raises(
         UserError,
@@ -113,7 +98,6 @@ def test_the_plan_of_a_searched_network_measures_each(folder, tmp_path):
         ].replace(",", "")
     )
     assert count > 400 * 3 * 64, "of the larger network, which is not the first"
-    assert any(re.search(r"with (conv|mlp), the slowest network", line) for line in lines)
 
 
 def guide_commands() -> list[str]:

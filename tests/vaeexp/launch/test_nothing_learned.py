@@ -4,6 +4,7 @@ status, and no advice to confirm.
 
 import re
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -26,11 +27,19 @@ confirm: {{top: 1, seeds: 2}}
 """
 
 
+SWEEP = (
+    *("sweep", "n.yaml", "--data", "images.npy"),
+    *("--device", "cpu", "--workers", "1", "--compile", "off"),
+)
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch, empty_store):
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     np.save(tmp_path / "images.npy", noise(40, 8, 8, 1))
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(empty_store, tmp_path / "mlruns")
     return tmp_path
 
 
@@ -67,23 +76,11 @@ def test_the_first_line_says_that_nothing_was_learned(
     (place / "n.yaml").write_text(
         STUDY.format(free=free, low=low, high=high, pruner=pruner), encoding="utf-8"
     )
-    command = (
-        "sweep",
-        "n.yaml",
-        "--data",
-        "images.npy",
-        "--device",
-        "cpu",
-        "--workers",
-        "1",
-        "--compile",
-        "off",
-    )
-    assert vaeexp(*command) == status
+    assert vaeexp(*SWEEP) == status
     assert re.search(says, capsys.readouterr().out.replace("\n", " "))
     page = place / "reports" / "n" / "report.html"
     page.unlink()
-    assert vaeexp(*command) == status, "a finished study says it again"
+    assert vaeexp(*SWEEP) == status, "a finished study says it again"
     assert page.exists(), "and writes the page that is gone"
     capsys.readouterr()
     assert vaeexp("status", "n") == 0
@@ -102,19 +99,7 @@ def test_the_first_line_says_that_nothing_was_learned(
 def test_the_command_that_is_named_trains_the_best_configuration_all_the_same(place, capsys):
     text = STUDY.format(free="0.0", low="5.0e+3", high="9.0e+3", pruner="none")
     (place / "n.yaml").write_text(text, encoding="utf-8")
-    command = (
-        "sweep",
-        "n.yaml",
-        "--data",
-        "images.npy",
-        "--device",
-        "cpu",
-        "--workers",
-        "1",
-        "--compile",
-        "off",
-    )
-    assert vaeexp(*command) == 0
+    assert vaeexp(*SWEEP) == 0
     said = " ".join(capsys.readouterr().out.split())
     named = re.search(
         r"nothing is confirmed or compared \(up to 2 runs\)\. .* all the same: .*?(sweep .*? "

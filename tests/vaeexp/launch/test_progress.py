@@ -11,7 +11,7 @@ from toy_study import in_memory, search, toy_study
 
 from sweeps.engine.events import Running, Snapshot
 from sweeps.lanes import Failure, Outcome, Progress, TrialResult, TrialSpec
-from vaeexp.launch.progress import BarProgress, LiveProgress, _pack, time_left
+from vaeexp.launch.progress import BarProgress, LiveProgress, time_left
 
 
 def trial(number: int, **params: object) -> TrialSpec:
@@ -113,22 +113,17 @@ def test_a_trial_has_its_own_number_of_epochs_and_says_in_its_last_epoch_that_it
     assert "last epoch, then test" in rendered(progress)
 
 
-def test_only_the_newest_finished_trials_stay():
-    progress = LiveProgress(screen(), study="s", clock=Clock())
+def test_the_newest_finished_trials_stay_and_more_trials_than_lines_are_counted():
+    progress = LiveProgress(screen(height=20), study="s", clock=Clock())
     for number in range(12):
         end(progress, number, Outcome(state="complete", epoch=3, objective=100.0 + number))
-    shown = rendered(progress)
-    assert "s/11" in shown
-    assert "s/7" in shown
-    assert "s/6" not in shown
-
-
-def test_more_trials_than_lines_are_counted():
-    progress = LiveProgress(screen(height=20), study="s", clock=Clock())
-    for number in range(64):
+    for number in range(12, 76):
         progress.trial_started(trial(number), resumed=False)
     shown = rendered(progress)
-    assert "and 50 more" in shown
+    assert "s/11 " in shown
+    assert "s/7 " in shown
+    assert "s/6 " not in shown
+    assert "and 55 more" in shown
     assert len(shown.splitlines()) <= 20
 
 
@@ -160,17 +155,19 @@ def test_plain_lines_where_there_is_no_terminal():
     assert "\x1b" not in text(console)
 
 
-def test_a_trial_that_ended_in_the_last_round_is_not_lost():
+def test_a_trial_that_ended_in_the_last_round_is_not_lost_and_a_warning_is_said_once():
     console = Console(file=io.StringIO())
     with LiveProgress(console, study="s", clock=Clock()) as progress:
         end(progress, 4, Outcome(state="complete", epoch=30, objective=98.314))
         assert text(console) == ""
+        for _ in range(2):
+            progress.warn("look [retrying]")
     assert "s/4" in text(console)
+    assert text(console).count("warning: look [retrying]\n") == 1
 
 
-@pytest.mark.parametrize("width", [1, 5, 20, 79, 300])
-@pytest.mark.parametrize("height", [1, 5, 24])
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (20, 5), (300, 24)])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_no_terminal_makes_it_fail(width, height, encoding):
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding)
@@ -182,14 +179,6 @@ def test_no_terminal_makes_it_fail(width, height, encoding):
         progress.warn("MLflow at http://127.0.0.1:5000 does not answer: β")
     stream.flush()
     assert raw.getvalue()
-
-
-def test_a_warning_is_said_once():
-    console = Console(file=io.StringIO(), width=30)
-    with LiveProgress(console, study="s") as progress:
-        progress.warn("the server does not answer [retrying]")
-        progress.warn("the server does not answer [retrying]")
-    assert text(console) == "warning: the server does not answer [retrying]\n"
 
 
 def test_time_left_counts_what_is_to_come_and_what_is_under_way():
@@ -212,10 +201,9 @@ def test_time_left_is_unknown_without_grounds(changes):
     assert time_left(snapshot(), None) is None
 
 
-def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase():
+def test_the_rate_is_that_of_the_phase():
     progress = LiveProgress(screen(), study="s", clock=Clock())
-    progress.round_finished(snapshot(elapsed=1000.0, epochs=1000))
-    progress.round_finished(snapshot(elapsed=1010.0, epochs=1050))
+    progress.round_finished(snapshot(elapsed=200.0, epochs=1000))
     assert "5 epochs/s" in progress.summary()
     progress.round_finished(snapshot(phase="repeats", elapsed=2.0, epochs=6, planned=9))
     assert "confirm, compare and baselines" in progress.summary()
@@ -226,10 +214,8 @@ def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase():
 @pytest.mark.parametrize(
     ("changes", "said", "unsaid"),
     [
-        ({}, "6/40 trials", "paused"),
         ({"planned": 6}, "6/6 trials", "paused"),
         ({"planned": 5}, " 6 trials", "/5"),
-        ({"planned": None}, " 6 trials", "6/"),
         ({"paused": 3}, "3 paused  2 pruned  0 failed", "0 paused"),
     ],
 )
@@ -240,13 +226,6 @@ def test_paused_trials_are_counted_and_a_number_of_trials_that_is_too_small_is_n
     progress.round_finished(snapshot(**changes))
     assert said in progress.summary()
     assert unsaid not in progress.summary()
-
-
-def test_the_header_breaks_between_parts_only():
-    parts = ["study", "3/8 trials", "best 99.10", "5 s"]
-    assert _pack(parts, 200) == "study  3/8 trials  best 99.10  5 s"
-    assert _pack(parts, 18) == "study  3/8 trials\nbest 99.10  5 s"
-    assert _pack(parts, 4).split("\n") == parts
 
 
 def test_a_notebook_gets_one_bar_a_study_and_no_line_a_trial(capsys):
@@ -265,7 +244,7 @@ def test_a_notebook_gets_one_bar_a_study_and_no_line_a_trial(capsys):
     assert "9/9" in last
 
 
-@pytest.mark.parametrize("width", range(30, 130, 7))
+@pytest.mark.parametrize("width", [30, 60, 100])
 def test_a_narrow_terminal_leaves_settings_out_and_breaks_none(width):
     progress = LiveProgress(screen(), study="study", epochs=30, clock=Clock())
     shown = trial(6, beta=0.31234, learning_rate=0.003, prior="mixture", hidden="512")
@@ -280,9 +259,7 @@ def test_a_narrow_terminal_leaves_settings_out_and_breaks_none(width):
         assert "104.50" in line
 
 
-@pytest.mark.parametrize(
-    ("values", "lanes", "trials"), [([0.0], 1, 8), ([0.0, 0.5], 4, 8), ([0.1, 0.2, 0.9], 20, 30)]
-)
+@pytest.mark.parametrize(("values", "lanes", "trials"), [([0.0], 1, 8), ([0.0, 0.5], 4, 8)])
 def test_trials_that_repeat_a_configuration_are_counted_like_others(values, lanes, trials):
     console = Console(file=io.StringIO(), width=300)
     study = toy_study({"x": {"kind": "choice", "values": values}}, trials=trials)

@@ -126,7 +126,7 @@ def test_a_larger_budget_revives_trials_here_and_from_an_archive(
             *("reproduce", f"{NAME}/{trial.number}", "--data", swept / "data", "--runs", "here")
         )
     shown = called("show", f"{NAME}/{whole[0].number}", "--runs", "here")
-    assert f"{NAME}/{whole[0].before.number}, which ended while it was paused" in shown
+    assert ["revives", str(whole[0].before.number)] in [line.split() for line in shown.splitlines()]
     assert "12 of 12 trials" in called("status", NAME, "--runs", "here")
     assert sum(len(trial.chain) for trial in stored.trials) == 12 + len(revived)
     report = Path("reports-here", NAME, "README.md").read_text(encoding="utf-8")

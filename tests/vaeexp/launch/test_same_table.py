@@ -7,25 +7,22 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray_machines
-from command_line import without_mnist
 from mnist_files import write_files
 from noted_lanes import open_noted_lanes, returns
-from optuna import load_study
 from rich.console import Console
 from tiny_study import NAME, STUDY
 from toy_study import search
 
+from sweeps.errors import UserError
 from sweeps.lanes.worker_process import preload
 from sweeps.storage import open_storage, open_study
-from sweeps.storage.study_record import read_state, study_record, write_study
+from sweeps.storage.study_record import read_state
 from vaeexp.launch.job import prepare_job
 from vaeexp.launch.memory import choose_execution
 from vaeexp.launch.options import SweepOptions
@@ -56,7 +53,7 @@ def train(tmp_path_factory):
     write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
     preload("vaeexp.runs.worker")
 
-    def trained(name, study=SEARCH, *, kill=None, options=None, seen=False, **asked):
+    def trained(name, study=SEARCH, *, kill=None, options=None, seen=False, kind=None, **asked):
         path, runs = root / f"{NAME}.yaml", root / name
         path.write_text(study, encoding="utf-8")
         given = SweepOptions(study=str(path), data=root / "data", runs=runs, **ASKED | asked)
@@ -68,7 +65,7 @@ def train(tmp_path_factory):
                 *(job.study, job.settings, job.dataset, job.options.execution, {}, print),
                 engine=engine,
             )
-            lanes = make_workers(job, execution, engine)
+            lanes = make_workers(job, execution, engine, kind)
             try:
                 watchers = [Killer(lanes, kill)] if kill else []
                 search(optuna_study, job.study, lanes, watchers, runs=runs)
@@ -154,41 +151,9 @@ def test_the_table_of_three_workers_of_which_one_is_killed_is_that_of_one(
     assert {f"{NAME}/{number}" for number in range(3)} <= alone.keys()
 
 
-def test_a_study_goes_on_with_workers_of_its_own_kind_only(swept_smoke, tmp_path):
-    swept_smoke.copy_to(tmp_path)
-    runs = tmp_path / "mlruns"
-    optuna_study = load_study(study_name=NAME, storage=open_storage(None, runs, NAME))
-    begun = study_record(optuna_study).worker_kind
-    assert {
-        "sweeps",
-        "vaeexp",
-        "torch",
-        "processor",
-        "precision",
-        "threads",
-        "images, static",
-    } <= begun.keys()
-    write_study(optuna_study, worker_kind=begun | {"processor": "Abacus"})
-    command = f"-P -m vaeexp sweep smoke --name {NAME} --trials 9".split()
-    environment = {**os.environ, **without_mnist(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    said = " ".join(done.stderr.split())
-    assert (
-        f"processor {begun['processor']}, not Abacus. Give the study the same options and "
-        "machines of one kind, or go on all the same" in said
-    )
-    assert (
-        study_record(load_study(study_name=NAME, storage=open_storage(None, runs, NAME))).session
-        == "finished"
-    )
+def test_a_study_goes_on_with_workers_of_its_own_kind_only(train):
+    with pytest.raises(UserError, match=r"processor .*, not Abacus; .* Give the study the same"):
+        train("kind", workers=1, kind={"processor": "Abacus"})
 
 
 @pytest.fixture(scope="module")

@@ -36,8 +36,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepOptions:
     return SweepOptions(study="smoke", overrides=overrides, data=tmp_path / "data", **execution)
 
 
-@pytest.mark.parametrize("network", ["mlp", "conv", "conv_mnist"])
-@pytest.mark.parametrize("prior", ["normal", "mixture", "vampprior"])
+@pytest.mark.parametrize(("network", "prior"), [("mlp", "mixture"), ("conv", "vampprior")])
 def test_parameters_are_counted_without_building_the_model(network, prior):
     settings = ModelSettings(network=network, prior=prior, hidden=(16, 8))
     assert (
@@ -115,12 +114,6 @@ def test_a_cluster_has_no_more_workers_than_its_memory_has_room_for(options, tmp
     )
     wide = {**options.execution, "threads": 3}
     assert plan.asked(cluster, choose_execution(*place, wide, {}, print, engine=cluster)).cpus == 3
-
-
-def test_the_plan_shows_the_memory(options):
-    console = Console(file=io.StringIO(), width=300)
-    plan_sweep(options, console=console)
-    assert "parameters. Memory: about 0." in console.file.getvalue()
 
 
 @pytest.mark.parametrize(
