@@ -3,7 +3,6 @@
 import errno
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +29,6 @@ def lock_file(path: Path, remedy: str, timeout: float = 0.0) -> AcquireReturnPro
         raise
     except OSError as error:
         raise _no_lock(path, error, remedy) from error
-
-
-def lock_place(folder: Path, name: str) -> Path:
-    """Return the path of a lock's file in a folder; of one that cannot be written, as that of
-    another user or on a read-only mount, a path among this user's temporary files."""
-    if not folder.is_dir() or os.access(folder, os.W_OK):
-        return folder / name
-    user = os.getuid() if hasattr(os, "getuid") else os.getlogin()
-    return Path(tempfile.gettempdir(), f"{user}-{name}")
 
 
 def _no_lock(path: Path, error: OSError, remedy: str) -> UserError:

@@ -7,15 +7,10 @@ import itertools
 import logging
 import os
 import re
-import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +18,7 @@ from filelock import AcquireReturnProxy
 
 from sweeps.errors import UserError, did_you_mean, masked
 from sweeps.files import quarantine, remove_unfinished, write_whole
-from sweeps.locks import lock_file, lock_place
+from sweeps.locks import lock_file
 from sweeps.program import how_to
 
 if TYPE_CHECKING:
@@ -54,22 +49,10 @@ QUIET = {
 without a request at the end of each run for an address that nobody reads."""
 
 
-def environment() -> dict[str, str]:
-    """Return `QUIET`, and a home where the user has none, as in a container under a bare number:
-    MLflow cannot be imported without.
-    """
-    try:
-        Path.home()
-    except RuntimeError:
-        return {**QUIET, "HOME": tempfile.gettempdir()}
-    return QUIET
-
-
 def be_ready_for_mlflow() -> None:
-    """Set the variables under which MLflow can be imported here, and is quiet."""
-    os.environ.update(
-        {name: value for name, value in environment().items() if name not in os.environ}
-    )
+    """Set the variables under which MLflow is quiet, unless the user has set them."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
@@ -103,21 +86,12 @@ def tracking_uri(uri: str | None) -> str:
     return uri
 
 
-REMEDY = (
-    "Give --runs a folder of your own on a local disk, or copy these runs into a store of your "
-    "own with --tracking sqlite:////FOLDER/mlflow.db."
-)
+REMEDY = "Give --runs a folder of your own on a local disk."
 
 
 def artifact_location(uri: str, runs: Path, study: str) -> str | None:
-    """Return the address of a study's artifacts, or None where a server decides: below `runs`, and
-    beside an SQLite store of its own where `runs` cannot be written."""
-    if is_server(uri):
-        return None
-    folder = runs
-    if uri.startswith("sqlite:///") and uri != OWN_STORE and not os.access(runs, os.W_OK):
-        folder = Path(uri.removeprefix("sqlite:///")).parent
-    return (folder.resolve() / "artifacts" / study).as_uri()
+    """Return the address of a study's artifacts below `runs`; None where a server decides."""
+    return None if is_server(uri) else (runs.resolve() / "artifacts" / study).as_uri()
 
 
 def is_server(uri: str) -> bool:
@@ -135,30 +109,13 @@ def creation_lock(runs: Path) -> AcquireReturnProxy[Any]:
     once break each other.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    return lock_file(lock_place(runs, "mlflow.db.lock"), REMEDY, timeout=60)
+    return lock_file(runs / "mlflow.db.lock", REMEDY, timeout=60)
 
 
 class StoreReplacedError(Exception):
     """The store lost its runs: somebody deleted it, or put another store in its place. A new
     process must read it anew.
     """
-
-
-class _ObservedClient:
-    """An MLflow client that calls `answered` after each answer of MLflow."""
-
-    def __init__(self, client: "MlflowClient", answered: Callable[[], None]) -> None:
-        self._client, self._answered = client, answered
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._client, name)
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            result = method(*arguments, **options)
-            self._answered()
-            return result
-
-        return call
 
 
 class Store:
@@ -168,15 +125,11 @@ class Store:
         tracking: address of the store; None for the store in `runs`, in which this process must
             work then.
         runs: folder of the runs.
-        answered: called after each answer of MLflow.
 
     A damaged store of the runs folder is moved aside, and a new one made in its place.
-
-    Raises:
-        UserError: a newer MLflow has written the store of the runs folder.
     """
 
-    def __init__(self, tracking: str | None, runs: Path, answered: Callable[[], None]) -> None:
+    def __init__(self, tracking: str | None, runs: Path) -> None:
         be_ready_for_mlflow()
         os.environ.update(NO_RETRIES)
         self._database = runs / "mlflow.db" if tracking is None else None
@@ -198,7 +151,7 @@ class Store:
                 event.listen(
                     Pool, "connect", lambda connection, record: self._connections.append(connection)
                 )
-            self.client: Any = _ObservedClient(MlflowClient(tracking_uri(tracking)), answered)
+            self.client = MlflowClient(tracking_uri(tracking))
             self._inode = self._find()
 
     def check(self) -> None:
@@ -207,16 +160,6 @@ class Store:
             raise StoreReplacedError(
                 f"{self._database} was deleted or replaced; it is built anew from the storage."
             )
-
-    def damage(self) -> str | None:
-        """Return why the store of the runs folder cannot be read, in words; None where it is whole,
-        or an address is the store.
-        """
-        if self._database is None:
-            return None
-        if self._database.exists() and not self._database.stat().st_size:
-            return "it is empty"
-        return damage_of(self._database)
 
     def _find(self) -> int:
         return self._database.stat().st_ino if self._database and self._database.exists() else 0
@@ -229,28 +172,13 @@ class Store:
             connection.close()
 
 
-@contextmanager
-def open_to_read(database: Path) -> Iterator[sqlite3.Connection]:
-    """Open a store for reading, also where its folder cannot be written, in which SQLite cannot
-    make the files of its log.
+def open_to_read(database: Path) -> "closing[sqlite3.Connection]":
+    """Open a store for reading. In a folder that cannot be written SQLite cannot make the files of
+    its log, so the file is read alone.
     """
-    if os.access(database.parent, os.W_OK) and os.access(database, os.W_OK):
-        with closing(sqlite3.connect(database, timeout=20)) as connection:
-            yield connection
-        return
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        closing(sqlite3.connect(copied_store(database, Path(folder)), timeout=20)) as connection,
-    ):
-        yield connection
-
-
-def copied_store(database: Path, folder: Path) -> Path:
-    """Copy a store that cannot be written, with its log, into a folder; return the copy."""
-    for path in (database, database.with_name(f"{database.name}-wal")):
-        if path.exists():
-            shutil.copyfile(path, folder / path.name)
-    return folder / database.name
+    writable = os.access(database.parent, os.W_OK) and os.access(database, os.W_OK)
+    options = "" if writable else "?immutable=1"
+    return closing(sqlite3.connect(f"{database.resolve().as_uri()}{options}", timeout=20, uri=True))
 
 
 def damage_of(database: Path) -> str | None:
@@ -312,8 +240,6 @@ def _create(runs: Path) -> None:
             f"sqlite:///{unfinished.name}", (runs.resolve() / "artifacts").as_uri()
         )
         made.engine.dispose()
-        with closing(sqlite3.connect(unfinished)) as connection:
-            connection.execute(f"PRAGMA user_version = {_version_mark()}")
         share_as_folder(unfinished)
 
     remove_unfinished(database)
@@ -336,115 +262,52 @@ def share_as_folder(database: Path) -> None:
     database.chmod(0o644 | (database.parent.stat().st_mode & 0o022))
 
 
-def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
+def prepare(runs: Path) -> list[str]:
     """Make the store of `runs` fit for use; return one line for each change that a user wants to
     know.
 
-    `artifacts` is the runs folder that has the artifacts, where `runs` has no more than a copy of
-    its store.
-
-    The store gets the tables of the installed MLflow, a write-ahead log, and artifact addresses
-    that point into `runs`: MLflow stores absolute addresses, so a folder that was moved would lose
-    its pictures.
+    The store gets a write-ahead log, and artifact addresses that point into `runs`: MLflow stores
+    absolute addresses, so a folder that was moved would lose its pictures.
 
     Raises:
-        UserError: the file is damaged, or a newer MLflow has written it.
+        UserError: the file is damaged.
     """
     database = runs / "mlflow.db"
     try:
-        with closing(sqlite3.connect(database, timeout=20)) as connection:
+        with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
             # Persistent; ten times the throughput when several processes write.
             connection.execute("PRAGMA journal_mode=WAL")
             if not connection.execute(
                 "SELECT 1 FROM sqlite_master WHERE name = 'experiment_tags'"
             ).fetchone():
                 return []
-        notices = [_upgrade(runs), _correct_addresses(runs, artifacts or runs)]
+            return _correct_addresses(connection, runs)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):  # it is locked, or the disk is full
             raise
         problem = f"is damaged ({error}). {how_to('sync')} moves it aside and builds it anew."
         raise UserError(str(database), problem) from error
-    return [notice for notice in notices if notice]
 
 
-def _upgrade(runs: Path) -> str | None:
-    """Bring the tables of an older MLflow to the form of the installed one, and keep a copy of the
-    file.
-    """
-    be_ready_for_mlflow()
-    import mlflow
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    database, mark = runs / "mlflow.db", _version_mark()
-    with closing(sqlite3.connect(database, timeout=20)) as connection:
-        if connection.execute("PRAGMA user_version").fetchone() == (mark,):
-            return None
-        config = Config()
-        folder = Path(mlflow.__file__).parent / "store" / "db_migrations"
-        config.set_main_option("script_location", str(folder).replace("%", "%%"))
-        script = ScriptDirectory.from_config(config)
-        (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        if version == script.get_current_head():
-            connection.execute(f"PRAGMA user_version = {mark}")
-            return None
-        if version not in {revision.revision for revision in script.walk_revisions()}:
-            problem = (
-                f"was written by a newer MLflow than the installed {mlflow.__version__}. Try `pip "
-                "install -U mlflow`."
-            )
-            raise UserError(str(database), problem)
-        copy = database.with_name(f"mlflow-before-{mlflow.__version__}.db")
-        with closing(sqlite3.connect(copy)) as target:
-            connection.backup(target)
-    command = [sys.executable, "-m", "mlflow", "db", "upgrade", OWN_STORE]
-    done = subprocess.run(
-        command,
-        cwd=runs,
-        env={**os.environ, **environment()},
-        capture_output=True,
-        text=True,
-        check=False,
+def _correct_addresses(connection: sqlite3.Connection, runs: Path) -> list[str]:
+    here = (runs.resolve() / "artifacts").as_uri()
+    rows = connection.execute(
+        "SELECT artifact_location FROM experiments JOIN experiment_tags USING (experiment_id) "
+        "WHERE key = ?",
+        (STUDY_TAG,),
     )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise UserError(
-            str(database), f"could not be upgraded for MLflow {mlflow.__version__}: {lines[-1]}"
+    elsewhere = sorted({location.rpartition("/")[0] for (location,) in rows} - {here})
+    for old, (table, column) in itertools.product(elsewhere, ADDRESSES):
+        connection.execute(
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) "
+            "= ?",
+            (here, len(old) + 1, len(old) + 1, f"{old}/"),
         )
-    return f"{database}: upgraded for MLflow {mlflow.__version__}; {copy.name} keeps it as it was."
-
-
-def _version_mark() -> int:
-    """Return the number with which the store notes the version of MLflow, because reading the
-    migrations takes 0.3 s.
-    """
-    import mlflow
-
-    return zlib.crc32(mlflow.__version__.encode()) >> 1
-
-
-def _correct_addresses(runs: Path, artifacts: Path) -> str | None:
-    database, here = runs / "mlflow.db", (artifacts.resolve() / "artifacts").as_uri()
-    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
-        rows = connection.execute(
-            "SELECT artifact_location FROM experiments JOIN experiment_tags USING "
-            "(experiment_id) WHERE key = ?",
-            (STUDY_TAG,),
-        )
-        elsewhere = sorted({location.rpartition("/")[0] for (location,) in rows} - {here})
-        for old, (table, column) in itertools.product(elsewhere, ADDRESSES):
-            connection.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, "
-                "1, ?) = ?",
-                (here, len(old) + 1, len(old) + 1, f"{old}/"),
-            )
-    if not elsewhere:
-        return None
-    return (
-        f"{database}: this folder was moved (from {os.path.dirname(elsewhere[0])}); its artifact "
+    return [
+        f"{runs / 'mlflow.db'}: this folder was moved (from {os.path.dirname(old)}); its artifact "
         "addresses are corrected."
-    )
+        for old in elsewhere[:1]
+    ]
 
 
 def claim_model(client: "MlflowClient", model: "RegisteredModel", identity: str) -> str | None:
