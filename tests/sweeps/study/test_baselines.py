@@ -266,18 +266,6 @@ def test_a_row_on_the_best_setting_drops_what_has_no_use_there():
     assert rows["seed"].tolist() == confirming["seed"].tolist(), "seed for seed with the best"
 
 
-def test_a_row_on_the_best_setting_needs_the_values_that_the_best_setting_may_lack(tmp_path):
-    text = message(tmp_path, baselines={"mixed": {"at": "best", "settings": {"prior": "mixture"}}})
-    assert "baselines.mixed.settings: needs `components`" in text
-    assert "prior: mixture" in text
-    rows = {
-        "mixed": {"at": "best", "settings": {"prior": "mixture", "components": 3}},
-        "normal": {"at": "best", "settings": {"prior": "normal"}},
-        "fixed": {"settings": {"prior": "mixture"}},
-    }
-    assert len(load(tmp_path, baselines=rows).baselines) == 3
-
-
 def test_the_shipped_studies_name_references_that_exist():
     folder = Path(__file__).parents[3] / "studies"
     named = {path.stem for path in folder.glob("*.yaml") if "baselines:" in path.read_text()}
