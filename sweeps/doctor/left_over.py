@@ -1,19 +1,17 @@
-"""The check of what runs left over: folders that no record names, and half-written files of
-processes that are gone.
+"""The check of what runs left over: folders that no record names, as a salvaged or deleted journal
+leaves them.
 
-A salvaged or deleted journal leaves folders, a kill leaves half-written files. Such a folder may be
-all that is left of a run, so it is moved aside and never deleted.
+Such a folder may be all that is left of a run, so it is moved aside and never deleted.
 """
 
 import re
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from sweeps.doctor.findings import Finding
 from sweeps.errors import masked
-from sweeps.files import UNFINISHED, is_abandoned, quarantine
+from sweeps.files import quarantine
 from sweeps.lanes import run_folder
 from sweeps.names import is_name
 from sweeps.program import how_to
@@ -42,9 +40,7 @@ def unrecorded_folders(runs: Path, stored: State) -> list[Path]:
 
 
 def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Finding]:
-    """Look for folders of runs that a study has no record of, and for half-written files among its
-    files.
-    """
+    """Look for folders of runs that a study has no record of."""
     study = stored.study.name
     what, remedy = f"{study}: left over", how_to("repair", study)
     if study_holder(url, runs, study) is not None:
@@ -57,19 +53,12 @@ def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Find
         yield Finding(
             name=what, ok=False, words=words, remedy=f"{remedy} moves it aside", repair=repair
         )
-    places = [runs / "trials" / study, runs / "artifacts" / study]
-    places += [runs / stored.study.report] if stored.study.report else []
-    unfinished = _outermost(path for place in places for path in place.rglob(f"{UNFINISHED}*"))
-    if unfinished:
-        repair = partial(_delete_of_study, url, runs, study, unfinished)
-        yield _half_written(what, unfinished, remedy, repair)
-    if not folders and not unfinished:
+    if not folders:
         yield Finding(name=what, ok=True, words="nothing")
 
 
 def check_unknown(url: str | None, runs: Path) -> Iterator[Finding]:
-    """Look for folders of studies that neither a journal nor the database at `url` knows, and for
-    half-written files beside studies.
+    """Look for folders of studies that neither a journal nor the database at `url` knows.
 
     Without `url`, nothing can be told of a study that a driver has had here, because a database may
     have its records.
@@ -94,11 +83,7 @@ def check_unknown(url: str | None, runs: Path) -> Iterator[Finding]:
             remedy=f"{how_to('repair')} moves it aside",
             repair=repair,
         )
-    places = (runs, runs / "journal", runs / "logs")
-    unfinished = _outermost(path for place in places for path in place.glob(f"{UNFINISHED}*"))
-    if unfinished:
-        yield _half_written(what, unfinished, how_to("repair"), partial(_delete, unfinished))
-    if not found and not unfinished:
+    if not found:
         yield Finding(name=what, ok=True, words="nothing")
 
 
@@ -110,34 +95,9 @@ def _known(url: str | None, runs: Path) -> set[str]:
     return {*study_names(runs), *(study_names(runs, url) if url else ())}
 
 
-def _outermost(paths: Iterable[Path]) -> list[Path]:
-    """Return what processes that are gone left half-written, without what lies in a folder of the
-    same kind.
-    """
-    left = {path for path in paths if is_abandoned(path)}
-    return sorted(path for path in left if not left.intersection(path.parents))
-
-
-def _half_written(what: str, paths: list[Path], remedy: str, repair: partial[str]) -> Finding:
-    count = f"{len(paths):,} half-written {'files' if len(paths) > 1 else 'file'}"
-    words = f"{count} ({_megabytes(*paths)}) of processes that are gone; {paths[0]}"
-    return Finding(
-        name=what,
-        ok=False,
-        words=words,
-        remedy=f"{remedy} deletes what was never whole",
-        repair=repair,
-    )
-
-
-def _megabytes(*paths: Path) -> str:
-    files = (
-        file
-        for path in paths
-        for file in ([path] if path.is_file() else path.rglob("*"))
-        if file.is_file()
-    )
-    return f"{sum(file.stat().st_size for file in files) / 1e6:,.1f} MB"
+def _megabytes(folder: Path) -> str:
+    sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{sum(sizes) / 1e6:,.1f} MB"
 
 
 def _set_run_aside(url: str | None, runs: Path, study: str, folder: Path) -> str:
@@ -152,18 +112,3 @@ def _set_study_aside(url: str | None, runs: Path, folder: Path) -> str:
         if folder.name in _known(url, runs):
             return f"{folder} is on record now"
         return f"moved it to {quarantine(folder, 'unrecorded')}"
-
-
-def _delete_of_study(url: str | None, runs: Path, study: str, paths: list[Path]) -> str:
-    with hold_study(url, runs, study):
-        return _delete(paths)
-
-
-def _delete(paths: list[Path]) -> str:
-    left = [path for path in paths if is_abandoned(path)]
-    for path in left:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    return f"deleted {len(left):,} of {len(paths):,}"

@@ -51,6 +51,11 @@ def set_trial_id(trial: FrozenTrial, identity: int) -> None:
     trial._trial_id = identity
 
 
+def write_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Add a trial to a study, in one write; its number is that of the storage."""
+    study._storage.create_new_trial(study._study_id, trial)
+
+
 def handle_of(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
     """Return the object through which a stored trial is written."""
     return optuna.Trial(study, trial._trial_id)

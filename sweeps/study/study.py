@@ -419,16 +419,8 @@ class _Reading:
             if name in compared[:index]:
                 self._mistakes.add(path, f"'{name}' stands there twice; name each parameter once.")
             elif name not in choices:
-                reason = "is not searched"
-                if name in space.names:
-                    reason = (
-                        "has one value only"
-                        if space[name].kind == "choice"
-                        else "is a range, not a choice of values"
-                    )
-                self._mistakes.add(
-                    path, f"'{name}' {reason}, so there is nothing to pair. {choices_known}"
-                )
+                problem = f"'{name}' is no searched choice of two values or more. {choices_known}"
+                self._mistakes.add(path, problem)
 
     def for_epochs(
         self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None, warmup: str | None

@@ -5,12 +5,12 @@ it.
 import hashlib
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, TextIO
 
 from filelock import AcquireReturnProxy, Timeout
@@ -77,10 +77,9 @@ def main() -> None:
     go_first()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # lines that a library prints must not come between the answers
-    orders: SimpleQueue[bytes] = SimpleQueue()
+    order = json.loads(sys.stdin.buffer.readline())
     finishing = threading.Event()
-    threading.Thread(target=_listen, args=(orders, finishing), daemon=True).start()
-    order = json.loads(orders.get())
+    threading.Thread(target=_listen, args=(finishing,), daemon=True).start()
     if order["once"]:
         finishing.set()
     elif hasattr(os, "nice"):
@@ -89,15 +88,9 @@ def main() -> None:
     os._exit(0)  # an ordinary exit would search all objects of MLflow for cycles first
 
 
-def _listen(orders: "SimpleQueue[bytes]", finishing: threading.Event) -> None:
-    rest = b""
-    while data := os.read(0, 1 << 16):
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            if line + b"\n" == FINISH:
-                finishing.set()
-            else:
-                orders.put(line)
+def _listen(finishing: threading.Event) -> None:
+    for _ in sys.stdin.buffer:  # the order to finish
+        finishing.set()
     os._exit(1)  # the driver is gone, and the mirror of the next driver may be at work already
 
 

@@ -226,14 +226,6 @@ def _create(runs: Path) -> None:
     if database.exists() and database.stat().st_size:
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from sqlalchemy import event
-    from sqlalchemy.pool import Pool
-
-    def hurry(connection: sqlite3.Connection, _record: object) -> None:
-        # MLflow changes tables 300 times, and SQLite would bring each change to the disk, which
-        # doubles the processor time.
-        connection.execute("PRAGMA synchronous=OFF")
-        connection.execute("PRAGMA journal_mode=MEMORY")
 
     def make(unfinished: Path) -> None:
         made = SqlAlchemyStore(
@@ -246,11 +238,7 @@ def _create(runs: Path) -> None:
     # SQLite would replay the logs of a deleted store into the new one.
     for log in ("mlflow.db-wal", "mlflow.db-shm"):
         (runs / log).unlink(missing_ok=True)
-    event.listen(Pool, "connect", hurry)
-    try:
-        write_whole(database, make, durable=True)
-    finally:
-        event.remove(Pool, "connect", hurry)
+    write_whole(database, make, durable=True)
 
 
 def share_as_folder(database: Path) -> None:

@@ -126,12 +126,6 @@ def test_children_that_start_after_an_edit_are_refused(copied, tmp_path):
     assert "\n" not in said["worker"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="no fork server")
-def test_forks_of_before_an_edit_run_the_code_of_the_driver(copied, tmp_path):
-    said = drive(tmp_path, tmp_path, "fork", "edit", code=copied)
-    assert "value" in said
-
-
 def test_a_driver_in_a_notebook_finds_files_of_the_working_directory_last(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", "/first", "/second"])
