@@ -10,14 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from sweeps.doctor.findings import Finding
-from sweeps.errors import masked
 from sweeps.files import quarantine
 from sweeps.lanes import run_folder
-from sweeps.names import is_name
 from sweeps.program import how_to
 from sweeps.state.state import State
-from sweeps.storage import hold_study, study_holder, study_names
-from sweeps.storage.journal import journal_path, study_lock
+from sweeps.storage import hold_study, study_holder
 from sweeps.storage.study_record import read_state
 
 _RUN = re.compile(r"(trial|repeat)-\d{4,}", re.ASCII)
@@ -57,42 +54,8 @@ def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Find
         yield Finding(name=what, ok=True, words="nothing")
 
 
-def check_unknown(url: str | None, runs: Path) -> Iterator[Finding]:
-    """Look for folders of studies that neither a journal nor the database at `url` knows.
-
-    Without `url`, nothing can be told of a study that a driver has had here, because a database may
-    have its records.
-    """
-    what, found, known = "left over", False, _known(url, runs)
-    for folder in _folders(runs / "trials"):
-        if not is_name(folder.name) or folder.name in known:
-            continue
-        found = True
-        words = f"{folder} ({_megabytes(folder)}) is the folder of a study without a journal"
-        if url is None and journal_path(runs, folder.name).with_suffix(".lock").exists():
-            check = how_to("check_database")
-            remedy = f"where a database has its records: {check}; else move the folder away"
-            yield Finding(name=what, ok=None, words=words, remedy=remedy)
-            continue
-        words += f", and not in {masked(url)}" if url else ""
-        repair = partial(_set_study_aside, url, runs, folder)
-        yield Finding(
-            name=what,
-            ok=False,
-            words=words,
-            remedy=f"{how_to('repair')} moves it aside",
-            repair=repair,
-        )
-    if not found:
-        yield Finding(name=what, ok=True, words="nothing")
-
-
 def _folders(place: Path) -> list[Path]:
     return sorted(path for path in place.glob("*") if path.is_dir() and not path.is_symlink())
-
-
-def _known(url: str | None, runs: Path) -> set[str]:
-    return {*study_names(runs), *(study_names(runs, url) if url else ())}
 
 
 def _megabytes(folder: Path) -> str:
@@ -103,12 +66,5 @@ def _megabytes(folder: Path) -> str:
 def _set_run_aside(url: str | None, runs: Path, study: str, folder: Path) -> str:
     with hold_study(url, runs, study) as storage:
         if folder in recorded_folders(runs, read_state(storage, study)):
-            return f"{folder} is on record now"
-        return f"moved it to {quarantine(folder, 'unrecorded')}"
-
-
-def _set_study_aside(url: str | None, runs: Path, folder: Path) -> str:
-    with study_lock(runs, folder.name):
-        if folder.name in _known(url, runs):
             return f"{folder} is on record now"
         return f"moved it to {quarantine(folder, 'unrecorded')}"

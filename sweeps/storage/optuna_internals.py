@@ -173,17 +173,13 @@ def copy_journal(path: Path, storage: BaseStorage) -> None:
 
 
 def damaged_journal(path: Path, records: int, reason: str) -> Damaged:
-    """Return the error for a journal whose line after so many whole `records` is bad."""
-    return Damaged(str(path), damage_in_words(f"line {records + 1}", reason, path.stem, records))
-
-
-def damage_in_words(place: str, reason: str, study: str, records: int) -> str:
-    """Say what is wrong with a line or row after so many whole `records` of a study, and how to
+    """Return the error for a journal whose line after so many whole `records` is bad, with how to
     save these.
     """
     counted = "the record" if records == 1 else f"the {records:,} records"
     keeps = f"keeps {counted} before it" if records else "sets all aside, and the study starts anew"
-    return f"{place} is damaged: {reason}. {how_to('repair', study)} {keeps}."
+    problem = f"line {records + 1} is damaged: {reason}. {how_to('repair', path.stem)} {keeps}."
+    return Damaged(str(path), problem)
 
 
 # ---- what a storage has replayed ----

@@ -64,8 +64,6 @@ class Parameter:
 
     def _check_choice(self) -> None:
         path = f"search.{self.name}.values"
-        if not self.values:
-            raise UserError(path, "got an empty list; give the values to choose from.")
         value, times = Counter(self.values).most_common(1)[0]
         if times > 1:
             raise UserError(path, f"{as_lists(value)!r} stands there twice; give each value once.")

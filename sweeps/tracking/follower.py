@@ -60,10 +60,8 @@ class MirrorState:
     """Runs that were created or changed."""
     seconds: float = 0.0
     """Processor time of the process."""
-    refused: int = 0
-    """Runs with records that MLflow will never take."""
     problem: str | None = None
-    """Why the newest pass failed, or why MLflow refused a run."""
+    """Why the newest pass failed."""
     notice: str | None = None
     """A change to the store that a user wants to know."""
     done: bool = False
@@ -173,11 +171,7 @@ class _Follower:
             os._exit(1)
         if notices := [*self._mlflow.store.notices, *self._mlflow.notices]:
             self._send(notice=" ".join(notices))
-        refused = self._mlflow.refused
-        behind = self._count_behind(study, records)
-        self._send(
-            problem=next(reversed(refused.values()), None), refused=len(refused), behind=behind
-        )
+        self._send(problem=None, behind=self._count_behind(study, records))
 
     def _open_mlflow(self, study: StudyRecord) -> StudyRuns:
         if self._lock is None:

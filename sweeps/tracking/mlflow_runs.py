@@ -14,9 +14,8 @@ request after the other.
 
 import math
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,6 @@ AT_ONCE = 8
 """Runs that are brought at the same time through a server, whose own processes are four by
 default.
 """
-REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
-"""Errors of MLflow that will come again."""
 
 
 class StudyRuns:
@@ -73,8 +70,6 @@ class StudyRuns:
         self._unsure = True
         """Whether MLflow may hold something else than `_runs` says: at first, and after a failure.
         """
-        self.refused: dict[str, str] = {}
-        """Name of a run → why MLflow will never take its records."""
 
     def pending(self, study: StudyRecord, records: Sequence[Trial]) -> list[str]:
         """Return the names of the runs that MLflow lacks, or has in another state than the
@@ -84,7 +79,7 @@ class StudyRuns:
         parent = self._runs.get(PARENT)
         if parent is None or not self._parent.is_concluded(parent, study, self._runs):
             names.append(PARENT)
-        return [name for name in names if name not in self.refused]
+        return names
 
     def bring(
         self, study: StudyRecord, records: Sequence[Trial], arrived: Callable[[str], None]
@@ -105,8 +100,11 @@ class StudyRuns:
                 self._read_runs()
                 self._bring_runs(study, records, arrived)
             self._conclude(study, records, arrived)
-        except Exception:
+        except Exception as error:
             self._unsure = True
+            if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
+                problem = "MLflow has lost runs of the study; they are built anew."
+                raise StoreReplacedError(problem) from error
             raise
         self._unsure = False
         self.store.check()
@@ -127,28 +125,19 @@ class StudyRuns:
         """Bring each run that is behind, several at a time through a server, until one fails."""
         if PARENT not in self._runs:
             self._runs[PARENT] = self._parent.create(study, records)
-        parent = self._runs[PARENT]
-        with self._refusals(PARENT):
-            if not parent.deleted:
-                self._parent.describe(parent, study)
-
-        def bring(record: Trial) -> None:
-            with self._refusals(record.name_in(study.name)):
-                self._bring_run(study, record)
-
-        behind = {record.name_in(study.name): record for record in records}
+        self._parent.describe(self._runs[PARENT], study)
         behind = {
-            name: record
-            for name, record in behind.items()
-            if name not in self.refused and not self._has(study, record)
+            record.name_in(study.name): record for record in records if not self._has(study, record)
         }
         if not self._is_server:
             for name, record in behind.items():
-                bring(record)
+                self._bring_run(study, record)
                 arrived(name)
             return
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            names = {pool.submit(bring, record): name for name, record in behind.items()}
+            names = {
+                pool.submit(self._bring_run, study, record): name for name, record in behind.items()
+            }
             try:
                 for brought in as_completed(names):
                     brought.result()
@@ -161,35 +150,16 @@ class StudyRuns:
     ) -> None:
         """Bring what the parent run shows of all others."""
         parent = self._runs[PARENT]
-        with self._refusals(PARENT):
-            if not parent.deleted:
-                self._parent.draw_best(parent, study, records)
-                self._parent.save_view(parent, study, records)
-            if not self._parent.is_concluded(parent, study, self._runs):
-                self._parent.conclude(parent, study, self._runs)
-                arrived(PARENT)
-
-    @contextmanager
-    def _refusals(self, name: str) -> Iterator[None]:
-        """Note that MLflow will never take the records of a run, and go on with the other runs."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            yield
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise StoreReplacedError(
-                    "MLflow has lost runs of the study; they are built anew."
-                ) from error
-            if error.error_code not in REFUSALS:
-                raise
-            self.refused[name] = str(error).splitlines()[0]
+        self._parent.save_view(parent, study, records)
+        if not self._parent.is_concluded(parent, study, self._runs):
+            self._parent.conclude(parent, study, self._runs)
+            arrived(PARENT)
 
     def _has(self, study: StudyRecord, record: Trial) -> bool:
         """Whether MLflow has all of a record."""
         run = self._runs.get(record.name_in(study.name))
-        if run is None or run.deleted:
-            return run is not None
+        if run is None:
+            return False
         if not cut_tags(role_tags(study, record, run.tags)).items() <= run.tags.items():
             return False
         state = state_of(study, record)

@@ -15,7 +15,6 @@ from sweeps import (
     check_left_over,
     check_mirror,
     check_storage,
-    check_unknown,
     examine,
     study_names,
 )
@@ -158,8 +157,6 @@ def doctor(
     checks = machine_checks(places) | {
         f"study '{name}'": partial(study_check, places, name) for name in names
     }
-    if not study:
-        checks["left over"] = partial(check_unknown, places.storage, places.runs)
     found = look(checks, show)
     if repair:
         found = repair_all(checks, found, say, show)

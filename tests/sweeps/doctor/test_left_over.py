@@ -4,7 +4,7 @@ import pytest
 from toy_lanes import ToyLanes
 from toy_study import toy_study
 
-from sweeps.doctor.left_over import check_left_over, check_unknown
+from sweeps.doctor.left_over import check_left_over
 from sweeps.engine import run_study
 from sweeps.files import is_aside
 from sweeps.storage import open_storage
@@ -42,7 +42,6 @@ def healthy(findings):
 
 def test_a_folder_without_a_record_is_named_and_moved_aside(runs):
     assert healthy(left_over(runs))
-    assert healthy(check_unknown(None, runs))
     (runs / "trials" / "toy" / "notes").mkdir()
     folders = [run_of(runs, 0, "repeat"), run_of(runs, 3)]
     findings = left_over(runs)
@@ -78,30 +77,10 @@ def test_nothing_is_looked_for_while_a_process_drives_the_study(runs):
     assert (finding.ok, finding.repair) == (True, None)
 
 
-def test_a_folder_of_an_unknown_study_is_named(runs):
-    copied = runs / "trials" / "copied" / "trial-0000"
-    copied.mkdir(parents=True)
-    (finding,) = check_unknown(None, runs)
-    assert (finding.ok, finding.words) == (
-        False,
-        f"{copied.parent} (0.0 MB) is the folder of a study without a journal",
-    )
-    assert finding.repair() == f"moved it to {copied.parent}.unrecorded"
-    assert (copied.parent.with_name("copied.unrecorded") / copied.name).is_dir()
-    assert healthy(check_unknown(None, runs))
-
-
-def test_a_folder_of_a_study_in_a_database_stays(tmp_path, url):
+def test_a_study_in_a_database_has_its_folders(tmp_path, url):
     run_study(toy_study(trials=1), lambda: ToyLanes(width=1, epochs=2), runs=tmp_path, storage=url)
     run_of(tmp_path, 0)
-    (finding,) = check_unknown(None, tmp_path)
-    assert (finding.ok, finding.repair) == (None, None)
-    assert "`check_unknown` with its address" in finding.remedy
-    assert healthy(check_unknown(url, tmp_path))
     assert healthy(left_over(tmp_path, url))
     folder = run_of(tmp_path, 1)
     (finding,) = left_over(tmp_path, url)
     assert finding.repair() == f"moved it to {folder}.unrecorded"
-    (tmp_path / "trials" / "copied").mkdir()
-    (finding,) = check_unknown(url, tmp_path)
-    assert finding.repair() == f"moved it to {tmp_path / 'trials' / 'copied'}.unrecorded"

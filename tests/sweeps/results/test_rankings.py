@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from sweeps.errors import UserError
 from sweeps.results import (
     best_run,
     best_so_far,
@@ -261,14 +260,6 @@ def test_a_value_outside_the_space_of_today_stays(storage):
     assert len(matched_pairs(read_results(storage, "toy"), "unknown")) == 0
 
 
-def test_an_unknown_study_suggests_the_nearest(storage, study):
-    open_one(storage, "toy.repeats")
-    with pytest.raises(
-        UserError, match=r"study 'toi': not found in this storage. Did you mean 'toy'\?"
-    ):
-        read_results(storage, "toi")
-
-
 def test_ranking_history_and_savings(storage, study):
     add(study, ADAM, (3.0, 2.0))
     add(study, MIXTURE, (5.0, 1.0), TrialState.PRUNED)
@@ -370,27 +361,3 @@ def test_the_run_to_keep_is_of_the_best_confirmed_configuration(storage, study):
     repeat(again, 1, (0.1,), purposes=("compare",), pairs_of=("optimizer:1/0",))
     results = read_results(storage, "toy")
     assert best_run(results)["name"] == "toy/r1"
-
-
-def test_ten_thousand_trials_are_each_read_once(storage, study):
-    rows = storage.get_all_trials(study._study_id, deepcopy=False)
-    metrics = dict.fromkeys((f"val/{index}" for index in range(16)), 1.0)
-    attrs = {f"epoch/{epoch}": {"at": 1.0, "metrics": metrics} for epoch in range(1, 31)}
-    template = create_trial(
-        value=1.0,
-        params={"beta": 0.5},
-        distributions={"beta": DISTRIBUTIONS["beta"]},
-        user_attrs=attrs,
-        intermediate_values=dict.fromkeys(range(1, 31), 1.0),
-    )
-    template.number = 0
-    asked = []
-
-    def get_all_trials(study_id, deepcopy):
-        asked.append(study_id)
-        return rows if deepcopy else [template] * 10_000
-
-    storage.get_all_trials = get_all_trials
-    results = read_results(storage, "toy")
-    assert asked == [study._study_id]
-    assert results.epochs.shape == (300_000, 5 + len(metrics))

@@ -15,7 +15,7 @@ from sweeps.checksums import Damaged
 from sweeps.engine import open_sweep, run_study
 from sweeps.errors import UserError
 from sweeps.storage import open_storage, open_study
-from sweeps.storage.checked_records import check_lines, is_half_written, parse_line, record_line
+from sweeps.storage.checked_records import check_lines, parse_line, record_line
 from sweeps.storage.journal import journal_path, study_lock
 from sweeps.storage.journals import journals_at
 
@@ -67,13 +67,6 @@ def test_every_cut_is_a_half_written_line_and_every_flip_is_none(content, data):
     assert found.length == len(b"".join(lines[:damaged]))
 
 
-@pytest.mark.parametrize(
-    "tail", [b"x" * 9, b'{"op_code":\x003', b'"op_code":3}', record_line({"a": 1})[:-1] + b"J"]
-)
-def test_garbage_at_the_end_is_no_half_written_line(tail):
-    assert not is_half_written(tail)
-
-
 # ---- journals ----
 
 
@@ -115,11 +108,10 @@ def without_checksum(line):
 
 
 CASES = [
-    (damage, place)
-    for damage in (garbage, zeros, digit, without_checksum)
-    for place in ("head", "middle", "end")
-    # What a crash of the machine leaves: test_a_journal_whose_last_line_is_broken.
-    if (damage, place) != (zeros, "end")
+    (garbage, "middle"),
+    (zeros, "middle"),
+    (without_checksum, "end"),
+    *((digit, place) for place in ("head", "middle", "end")),
 ]
 
 

@@ -1,7 +1,5 @@
 """Baselines and start points: read, planned, trained, and kept apart from what is searched."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import yaml
@@ -264,19 +262,6 @@ def test_a_row_on_the_best_setting_drops_what_has_no_use_there():
         results.trials["purposes"].map(lambda purposes: "confirm" in purposes)
     ]
     assert rows["seed"].tolist() == confirming["seed"].tolist(), "seed for seed with the best"
-
-
-def test_the_shipped_studies_name_references_that_exist():
-    folder = Path(__file__).parents[3] / "studies"
-    named = {path.stem for path in folder.glob("*.yaml") if "baselines:" in path.read_text()}
-    assert {
-        "beta_strip_mnist",
-        "mog_mnist",
-        "tutorial_mnist",
-        "faces",
-        "cifar10_arch",
-        "svhn_conv",
-    } <= named
 
 
 def test_a_plus_joins_baselines_and_so_stands_in_no_name(tmp_path):

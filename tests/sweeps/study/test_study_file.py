@@ -5,13 +5,10 @@ wrong.
 import json
 import re
 from pathlib import Path
-from typing import Annotated
 
 import pytest
 import yaml
-from pydantic import BaseModel, Field, model_validator
 
-import sweeps
 from sweeps.errors import UserError
 from sweeps.state.record import StudyRecord
 from sweeps.storage import check_definition, spec_differences, with_new_settings
@@ -283,7 +280,6 @@ start: [{study: other, tops: 3}]  ⇒  start.1.tops: unknown setting | 'top'
 start: [{study: 3}]  ⇒  start.1.study: got 3 | text
 sampler: random, learn_from: other  ⇒  learn_from: sampler 'random' cannot learn | Drop the entry, or take tpe or gp.
 learn_from: ''  ⇒  learn_from: got ''
-search: {optimizer: {values: [adam, adamax], grow: true}}, compare: null  ⇒  search.optimizer: got `values` together with `grow`
 search: {beta: {low: 1, high: 2, grow: 'yes'}}, compare: null  ⇒  search.beta.grow: got 'yes' | must be true or false
 search: {beta: {low: 1, high: 2, grow: true}}, compare: null, sampler: cmaes  ⇒  search.beta.grow: sampler 'cmaes' cannot | Drop `grow`, or take tpe, random, qmc or gp.
 sampler: {name: tpee}  ⇒  sampler.name: got 'tpee'; must be cmaes | or tpe.
@@ -305,9 +301,8 @@ budget: {trials: 0}  ⇒  budget.trials: got 0 | greater than or equal to 1
 budget: {trails: 3}  ⇒  budget.trails: unknown setting | 'trials'
 budget: {seconds: -3}  ⇒  budget.seconds: got -3 | greater than 0
 confirm: {top: 3}  ⇒  confirm.seeds: is missing
-pruner: median, confirm: {top: 1, seeds: 3, late: 3}  ⇒  confirm.late: got 3; must be 0 | median pauses no trial | Try pruner: promotion.
-pruner: none, confirm: {top: 1, seeds: 3, late: 1}  ⇒  confirm.late: got 1; must be 0 | none pauses no trial
-train: {epochs: 3}, confirm: {top: 1, seeds: 3, late: 2}  ⇒  confirm.late: got 2; must be 0 | too short for a rung
+pruner: median, confirm: {top: 1, seeds: 3, late: 3}  ⇒  confirm.late: got 3; must be 0 | Try pruner: promotion
+train: {epochs: 3}, confirm: {top: 1, seeds: 3, late: 2}  ⇒  confirm.late: got 2; must be 0 | enough epochs for a rung
 confirm: {top: 1, seeds: 3, late: -1}  ⇒  confirm.late: got -1 | greater than or equal to 0
 confirm: {top: 1, seeds: 9, race: true}  ⇒  confirm: got race: true with top: 1 and seeds: 9 | 2 configurations or more and 4 seeds or more
 confirm: {top: 5, seeds: 3, race: true}  ⇒  confirm: got race: true with top: 5 and seeds: 3 | Try race: false.
@@ -337,7 +332,6 @@ betta: {low: 0, high: 1}  ⇒  search.betta: unknown setting | 'beta'
 beta: 3  ⇒  search.beta: got 3 | {low: …, high: …} | {values: […]}
 beta: {low: 0, high: 1, stepp: 1}  ⇒  search.beta.stepp: unknown setting | 'step'
 beta: {low: 0}  ⇒  search.beta.high: is missing
-beta: {low: 0, values: [1]}  ⇒  search.beta: got `values` together with `low`
 beta: {low: 2, high: 2}  ⇒  search.beta | got low 2; must be smaller than high, 2
 beta: {low: 3, high: 2}  ⇒  search.beta | got low 3; must be smaller than high, 2
 beta: {low: 0, high: 2, log: true}  ⇒  search.beta.low: got 0 | above 0
@@ -353,7 +347,6 @@ components: {low: 0, high: 9}  ⇒  search.components.low: got 0 | greater than 
 patience: {low: 1.5, high: 3}  ⇒  search.patience.low: got 1.5 | whole number
 beta: {low: few, high: 3}  ⇒  search.beta.low: got 'few' | number
 beta: {low: 0, high: true}  ⇒  search.beta.high: got true | number
-optimizer: {low: 0, high: 3}  ⇒  search.optimizer | values
 optimizer: {values: []}  ⇒  search.optimizer.values: got []; must have at least 1 item
 optimizer: {values: adam}  ⇒  search.optimizer.values: got 'adam' | list
 optimizer: {values: [adam, adam]}  ⇒  search.optimizer.values: 'adam' | twice
@@ -551,11 +544,7 @@ def test_mistakes_in_extending(child, parts):
         (changed(sampler={"name": [1]}), "sampler.name: got [1]; must be cmaes, curves"),
         (changed(pruner={"name": {"a": 1}}), "pruner.name: got {'a': 1}; must be hyperband"),
         (SMALL.replace("What is a good beta?", "!!timestamp soon"), "the tag timestamp is not read"),  # noqa: E501
-        (changed(model={"hidden": [-5]}), "model.hidden.1: got -5; must be greater than or equal to 1"),  # noqa: E501
-        (changed(model={"hidden": [0]}), "model.hidden.1: got 0"),
         (changed(model={"hidden": [10**12]}), "model.hidden.1: got 1000000000000; must be less than or equal to 16384"),  # noqa: E501
-        (changed(model={"head": 10**12}), "model.head: got 1000000000000"),
-        (changed(model={"channels": [0]}), "model.channels.1: got 0"),
     ],
 )  # fmt: skip
 def test_hostile_files_are_refused_in_a_line(text, words):
@@ -746,34 +735,6 @@ def test_what_check_refuses_is_placed_where_it_was_given():
 # ---- another workload ----
 
 
-def test_any_workload_reads_studies_of_its_own_settings():
-    class Forest(BaseModel):
-        """Settings of a forest."""
-
-        trees: Annotated[int, Field(ge=1, description="Trees.")] = 10
-        rounds: Annotated[int, Field(ge=1, description="Rounds of boosting.")] = 9
-
-        @model_validator(mode="after")
-        def _enough(self):
-            if self.trees * self.rounds > 1000:
-                raise ValueError("trees x rounds must be at most 1000.")
-            return self
-
-    text = (
-        "question: How many?\nsearch: {trees: {low: 1, high: 50}}\npruner: hyperband\ntrials: 3\n"
-    )
-    Path("studies/x.yaml").write_text(text)
-    study = sweeps.load_study("x", sections={"forest": Forest}, epochs="rounds")
-    assert (study.pruner.max_epochs, study.fixed["forest"]) == (9, Forest())
-    Path("studies/x.yaml").write_text(text + "rounds: 30\n")
-    with pytest.raises(
-        UserError, match=r"x.yaml:2: search.trees.high: trees x rounds must be at most 1000"
-    ):
-        sweeps.load_study("x", sections={"forest": Forest}, epochs="rounds")
-    with pytest.raises(UserError, match=r"pruner.max_epochs: is missing"):
-        sweeps.load_study("x", sections={"forest": Forest})
-
-
 # ---- what differs ----
 
 
@@ -810,23 +771,6 @@ def test_hyperband_takes_its_epochs_from_the_study():
         pruner="hyperband", train={}, search={"epochs": {"low": 3, "high": 27}}, compare=None
     )
     assert load(searched).pruner.max_epochs == 27
-
-
-@pytest.mark.parametrize("name", sorted({path.stem for path in STUDIES.glob("*.yaml")} - {"smoke"}))
-def test_a_shipped_study_starts_with_each_choice_and_trains_three_seeds(name):
-    """A value that is never tried where the others are good cannot be compared, and two seeds give
-    no interval.
-    """
-    study = load_study(name, sections=SECTIONS, shipped=STUDIES, epochs="epochs", data="data")
-    for parameter in study.space.parameters:
-        values = parameter.listed() if parameter.kind == "choice" and not parameter.when else []
-        assert {
-            value
-            for value in values
-            if all(point.get(parameter.name) != value for point in study.start)
-        } == set()
-    repeats = [each for each in (study.confirm, study.compare) if each is not None]
-    assert min(each.seeds for each in (*repeats, *study.baselines)) >= 3
 
 
 # ---- the search of a study that names none ----
