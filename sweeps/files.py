@@ -86,9 +86,8 @@ def free_name(path: Path) -> Path:
 def rename(path: Path, place: Path) -> None:
     """Rename a file or folder, and flush the new name to the disk."""
     os.rename(path, place)
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    descriptor = os.open(place.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,8 +1,8 @@
 """Exclusive locks on files, which the system releases when their process ends."""
 
 import errno
+import fcntl
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,6 @@ def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of this file. Writes nothing, so the folder may be
     read-only, or of another user.
     """
-    if sys.platform == "win32":
-        try:
-            with FileLock(path).acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-    import fcntl
-
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:

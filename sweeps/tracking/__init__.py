@@ -157,7 +157,7 @@ class Mirror:
                 stderr=log,
                 env={**os.environ, **python_environment()},
                 # Away from Ctrl-C, which is meant for the driver.
-                process_group=0 if os.name == "posix" else None,
+                process_group=0,
             )
         order = {**self._order, "notice": self.state.notice, "brought": self.state.brought}
         self._send(json.dumps(order).encode() + b"\n")

@@ -80,7 +80,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(finishing,), daemon=True).start()
     if order["once"]:
         finishing.set()
-    elif hasattr(os, "nice"):
+    else:
         os.nice(NICE)
     _Follower(order, finishing, answers).run()
     os._exit(0)  # an ordinary exit would search all objects of MLflow for cycles first

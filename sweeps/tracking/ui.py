@@ -205,11 +205,8 @@ def _admitted(host: str, port: int) -> list[str]:
         return []
     names = {host}
     if host in WILDCARDS:
-        machine = socket.gethostname()
-        with suppress(OSError):  # a name that no one resolves
-            names = {str(found[4][0]) for found in socket.getaddrinfo(machine, None)}
-        names |= {machine, socket.getfqdn(), "localhost", LOOPBACK}
-    pages = sorted(_address(name, port) for name in names - {*WILDCARDS})
+        names = {socket.gethostname(), socket.getfqdn(), "localhost", LOOPBACK}
+    pages = sorted(_address(name, port) for name in names)
     hosts = [page.removeprefix("http://") for page in pages]
     return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(pages)]
 

@@ -118,13 +118,6 @@ def test_a_second_driver_is_refused_and_told_who_is_there(tmp_path):
     assert lock_holder(tmp_path, "never") is None
 
 
-def test_the_lock_is_released_after_an_error(tmp_path):
-    with pytest.raises(KeyboardInterrupt), study_lock(tmp_path, "toy"):
-        raise KeyboardInterrupt
-    with study_lock(tmp_path, "toy"):
-        pass
-
-
 def test_mending_keeps_every_whole_line(tmp_path):
     (tmp_path / "journal").mkdir()
     path = tmp_path / "journal" / "toy.log"

@@ -11,18 +11,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import tracked_study as small
-from toy_lanes import ToyLanes
-from toy_study import Fixed, toy_study
 from tracking_server import Gate, TrackingServer, free_port
 
-from sweeps import run_study
 from sweeps import tracking as module
 from sweeps.errors import UserError
 from sweeps.files import UNFINISHED
@@ -274,7 +270,6 @@ def test_no_kill_of_the_mirror_doubles_or_loses_anything_in_a_server(tmp_path, s
 def test_what_a_server_missed_while_it_was_away_reaches_it_later(
     tmp_path, server, gate, monkeypatch
 ):
-    """The cheap case of `test_a_server_that_is_away_for_two_minutes`."""
     monkeypatch.setattr(module, "PATIENCE", 600.0)
     runs, said = tmp_path / "runs", []
     study = small.SmallStudy(runs, name="away", identity="away")
@@ -296,107 +291,6 @@ def test_what_a_server_missed_while_it_was_away_reaches_it_later(
         study.session("finished")
     assert (mirror.state.done, said) == (True, [])
     assert small.reduced(small.contents(runs, server, "away")) == small.expected(study.stored())
-
-
-def _swept(runs, tracking, before=lambda event: None, meanwhile=lambda mirror: None):
-    """Sweep a toy study of 24 trials of 30 epochs in four lanes; the study as it is stored."""
-    study = toy_study(trials=24, pruner="median", name="two-minutes", fixed=Fixed(epochs=30))
-    said = []
-    with mirroring(study, runs=runs, tracking=tracking, say=said.append) as mirror:
-        other = threading.Thread(target=meanwhile, args=(mirror,))
-        other.start()
-        stored = run_study(study, lambda: ToyLanes(width=4, epochs=30, before=before), runs=runs)
-        other.join()
-    assert (mirror.state.done, mirror.state.problem, said) == (True, None, [])
-    return stored
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3000)
-def test_a_server_that_is_away_for_two_minutes(
-    tmp_path, empty_store, runs, monkeypatch, record_property
-):
-    """The server is killed in the middle of a study, and starts again. Nothing is lost, doubled or
-    left running.
-    """
-    # The end waits for the next answer, on a busy machine too.
-    monkeypatch.setattr(module, "PATIENCE", 600.0)
-    (tmp_path / "server").mkdir()
-    shutil.copy(empty_store, tmp_path / "server" / "mlflow.db")
-    server, away, is_back = TrackingServer(tmp_path / "server", workers=4), [], threading.Event()
-
-    def train_slowly(event):
-        time.sleep(0.3 * event.startswith("advance"))
-        if event.startswith("add 20"):
-            is_back.wait()
-
-    def kill_and_start_again(mirror):
-        try:
-            while mirror.state.brought < 3:
-                time.sleep(0.1)
-            server.end(signal.SIGKILL)
-            killed = time.monotonic()
-            while mirror.warning is None and time.monotonic() < killed + 110:
-                time.sleep(0.1)
-            record_property("seconds to notice", round(time.monotonic() - killed, 1))
-            time.sleep(killed + 120 - time.monotonic())
-            away.extend([mirror.warning, mirror.state.behind])
-            brought = mirror.state.brought
-            server.start()
-            server.wait()
-        finally:
-            is_back.set()
-        begun = time.monotonic()
-        while mirror.state.brought == brought and time.monotonic() < begun + 600:
-            time.sleep(0.1)
-        record_property("seconds to go on", round(time.monotonic() - begun, 1))
-
-    try:
-        disturbed = _swept(
-            tmp_path / "disturbed", server.wait(), train_slowly, kill_and_start_again
-        )
-        found = small.contents(tmp_path / "disturbed", server.address, "two-minutes")
-    finally:
-        server.end()
-    warning, behind = away
-    assert behind >= 10, "trials began and ended meanwhile"
-    assert "is behind (no answer); training goes on" in warning
-    undisturbed = _swept(runs, None)
-    assert _untimed(found) == _untimed(small.contents(runs, None, "two-minutes"))
-    assert small.reduced(found) == small.expected(disturbed)
-    first, second = (
-        [
-            (
-                trial.params,
-                trial.state,
-                [(epoch.objective, epoch.metrics) for epoch in trial.epochs],
-            )
-            for trial in trials
-        ]
-        for trials in (disturbed.trials, undisturbed.trials)
-    )
-    assert first == second
-    assert {run["status"] for run in found.values()} == {"FINISHED", "KILLED"}
-    assert len(found) == 25
-
-
-def _untimed(contents):
-    """Status, parameters and points of each run, without the times of day.
-
-    Two trials that end in one round are two points of one step. Their times decide the order in
-    which MLflow returns them.
-    """
-    return {
-        name: (
-            run["status"],
-            run["params"],
-            {
-                key: sorted((step, value) for step, _, value in points)
-                for key, points in run["points"].items()
-            },
-        )
-        for name, run in contents.items()
-    }
 
 
 FOLLOWED = """
