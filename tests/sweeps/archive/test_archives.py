@@ -442,7 +442,7 @@ def test_a_bomb_is_stopped_at_what_the_manifest_states(content, tmp_path):
     refused(long_header, tmp_path, "it holds more bytes than its manifest states")
     first = write_archive(tmp_path / "first.tar.zst", [named], form=tarfile.PAX_FORMAT)
     refused(first, tmp_path, "it holds more bytes than its manifest states")
-    manifest = write_archive(tmp_path / "manifest.tar.zst", [member(MANIFEST, b" " * (MOST + 1))])
+    manifest = write_archive(tmp_path / "manifest.tar.zst", [member(MANIFEST, b" " * (2 * MOST))])
     refused(manifest, tmp_path, "it holds more bytes than its manifest states")
 
 
