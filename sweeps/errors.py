@@ -6,6 +6,7 @@ import difflib
 import errno
 import logging
 import re
+import resource
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
@@ -125,10 +126,20 @@ DISK_FULL = (
 )
 
 
+FILE_TOO_LARGE = (
+    "a file has reached the limit on its size. What is finished is kept: raise the limit "
+    "(`ulimit -f unlimited`, or that of the file system) and give the same command again."
+)
+
+
 def full_disk(error: OSError) -> UserError | None:
-    """Return what to tell the user about a full disk (or quota); None for any other error."""
+    """Return what to tell the user about a full disk (or quota), or a file that must not grow; None
+    for any other error.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(str(error.filename or ""), DISK_FULL)
+    if error.errno == errno.EFBIG:
+        return UserError(str(error.filename or ""), FILE_TOO_LARGE)
     return None
 
 
@@ -154,25 +165,44 @@ def unfit_folder(error: OSError, places: str) -> UserError | None:
     return UserError(str(error.filename or "locks"), problem)
 
 
+def largest_file() -> int | None:
+    """Return the bytes that a file of this process may have at most (`ulimit -f`); None without a
+    limit.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
 def limit_reached(error: BaseException) -> UserError | None:
     """Return what to tell the user where a limit of the system is the cause of an error; None for
     any other error.
 
-    The limits: disk, processes and threads, open files. A trial that needs too much memory is none
-    of them, because only that trial fails.
+    The limits: disk, size of files, locks, processes and threads, open files, memory that a library
+    needs to be loaded. A trial that needs too much memory is none of them, because only that trial
+    fails.
     """
+    text, number = str(error), error.errno if isinstance(error, OSError) else None
     if isinstance(error, OSError) and (full := full_disk(error)):
         return full
-    if isinstance(error, BlockingIOError) or "can't start new thread" in str(error):
+    if isinstance(error, BlockingIOError) or "can't start new thread" in text:
         problem = (
             "the system allows no further process or thread. Raise the limit (`ulimit -u`, or "
             "that of the container)."
         )
         return UserError("processes", problem)
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+    if number in (errno.EMFILE, errno.ENFILE):
         return UserError(
             "open files", "the system allows no further open file. Raise the limit (`ulimit -n`)."
         )
+    loading = isinstance(error, ImportError) and (
+        "failed to map" in text or "cannot allocate" in text.lower()
+    )
+    if loading or number == errno.ENOMEM:
+        problem = (
+            f"too little for a library ({text}). Raise the limit (`ulimit -v`, or that of the "
+            "container)."
+        )
+        return UserError("memory", problem)
     return None
 
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ def lock_file(path: Path, remedy: str, timeout: float = 0.0) -> AcquireReturnPro
         raise
     except OSError as error:
         raise _no_lock(path, error, remedy) from error
+
+
+def lock_place(folder: Path, name: str) -> Path:
+    """Return the path of a lock's file in a folder; of one that cannot be written, as that of
+    another user or on a read-only mount, a path among this user's temporary files.
+    """
+    if not folder.is_dir() or os.access(folder, os.W_OK):
+        return folder / name
+    return Path(tempfile.gettempdir(), f"{os.getuid()}-{name}")
 
 
 def _no_lock(path: Path, error: OSError, remedy: str) -> UserError:

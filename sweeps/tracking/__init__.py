@@ -70,6 +70,8 @@ class Mirror:
         None.
         """
         state = self.state
+        if state.refused:
+            return f"MLflow at {self.store} refused {state.refused} runs ({state.problem})."
         if state.problem:
             return (
                 f"MLflow at {self.store} is behind ({state.problem}); training goes on, and the "
@@ -103,7 +105,11 @@ class Mirror:
         state = self.state
         if state.done and not state.problem:
             return None
-        count = "runs" if state.runs is None else f"{state.behind} of {state.runs} runs"
+        count = (
+            "runs"
+            if state.runs is None
+            else f"{state.behind or state.refused} of {state.runs} runs"
+        )
         reason = state.problem or ("no answer" if state.runs is None else "it is slow")
         return f"MLflow at {self.store} lacks {count} ({reason})."
 

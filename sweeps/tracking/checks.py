@@ -5,12 +5,13 @@ from functools import partial
 from pathlib import Path
 
 from sweeps.doctor.findings import Finding
-from sweeps.errors import UserError
+from sweeps.errors import UserError, masked
 from sweeps.program import how_to
 from sweeps.state.state import State
 from sweeps.storage import study_holder
 from sweeps.tracking import sync
 from sweeps.tracking.mlflow_store import (
+    be_ready_for_mlflow,
     damage_of,
     open_to_read,
     store_name,
@@ -21,12 +22,15 @@ from sweeps.tracking.run_tags import state_of
 from sweeps.tracking.ui import check_reachable
 
 _TAGS = """
-SELECT run.value, tag.key, tag.value FROM tags AS run
+SELECT run.value, tag.key, tag.value, runs.lifecycle_stage FROM tags AS run
+JOIN runs ON runs.run_uuid = run.run_uuid
 JOIN tags AS owner ON owner.run_uuid = run.run_uuid AND owner.key = 'sweeps.id' AND owner.value = ?
 JOIN tags AS tag ON tag.run_uuid = run.run_uuid
 WHERE run.key = 'sweeps.trial'
 """
 
+STAGE = "lifecycle stage"
+"""Key, beside the tags of a run, of MLflow's word for whether somebody deleted the run."""
 Tags = Mapping[str, Mapping[str, str]]
 """Name of a run → its tags in MLflow."""
 
@@ -34,40 +38,57 @@ Tags = Mapping[str, Mapping[str, str]]
 def check_mirror(
     tracking: str | None, runs: Path, storage: str | None, stored: State
 ) -> Iterator[Finding]:
-    """Check how many records of the study the store of the runs folder lacks: epochs, endings, and
-    the parent run. Of another store, check whether it answers.
-    """
+    """Check how many records of the study MLflow lacks: epochs, endings, and the parent run."""
     study, where = stored.study.name, store_name(tracking, runs)
-    what, bring = f"{study}: mirror", partial(_sync, study, runs, storage, tracking)
-    if tracking is not None:
-        yield _answer_of(tracking, what, where)
-        return
-    if problem := damage_of(runs / "mlflow.db"):
+    what, driven = f"{study}: mirror", study_holder(storage, runs, study) is not None
+    bring = partial(_sync, study, runs, storage, tracking)
+    remedy = f"{how_to('sync', study)} brings the rest"
+    if tracking is None and (problem := damage_of(runs / "mlflow.db")):
         words = f"{where} is damaged ({problem})"
         remedy = f"{how_to('sync', study)} moves it aside and builds it anew from the storage"
         yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=bring)
         return
-    behind, total = _behind(stored, _own_tags(runs, stored.study.identity))
-    if not behind:
+    try:
+        tags = (
+            _own_tags(runs, stored.study.identity)
+            if tracking is None
+            else _tags_at(tracking, stored)
+        )
+    except UserError as error:
+        yield Finding(
+            name=what,
+            ok=None,
+            words=str(error),
+            remedy=f"when it answers again, {how_to('sync')} brings all",
+        )
+        return
+    behind, total = _behind(stored, tags)
+    deleted = sum(map(_is_deleted, tags.values()))
+    if deleted and not behind:
+        words = (
+            f"in MLflow at {where}, {deleted:,} of {len(tags):,} runs are deleted, so its pages "
+            "do not show them"
+        )
+        remedy = (
+            "restore them on its pages (State: Deleted), if you want them back; the storage keeps "
+            "all"
+        )
+        yield Finding(name=what, ok=None, words=words, remedy=remedy)
+    elif not behind:
         yield Finding(name=what, ok=True, words=f"MLflow at {where} has all {total:,} records")
-    elif study_holder(storage, runs, study) is not None:
-        words = f"MLflow at {where} is {behind:,} records behind; the driver brings them"
-        yield Finding(name=what, ok=True, words=words)
+    elif driven:
+        yield Finding(
+            name=what,
+            ok=True,
+            words=f"MLflow at {where} is {behind:,} records behind; the driver brings them",
+        )
     else:
         words = f"MLflow at {where} is {behind:,} of {total:,} records behind"
-        remedy = f"{how_to('sync', study)} brings the rest"
         yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=bring)
 
 
-def _answer_of(tracking: str, what: str, where: str) -> Finding:
-    sync_command = how_to("sync")
-    try:
-        check_reachable(tracking_uri(tracking))
-    except UserError as error:
-        remedy = f"when it answers again, {sync_command} brings all"
-        return Finding(name=what, ok=None, words=str(error), remedy=remedy)
-    words = f"MLflow at {where} answers; {sync_command} brings what it lacks"
-    return Finding(name=what, ok=True, words=words)
+def _is_deleted(tags: Mapping[str, str]) -> bool:
+    return tags.get(STAGE) == "deleted"
 
 
 def _own_tags(runs: Path, identity: str) -> Tags:
@@ -80,8 +101,42 @@ def _own_tags(runs: Path, identity: str) -> Tags:
     tags: dict[str, dict[str, str]] = {}
     with open_to_read(database) as connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tags'").fetchone():
-            for name, key, value in connection.execute(_TAGS, (identity,)):
-                tags.setdefault(name, {})[key] = value
+            for name, key, value, stage in connection.execute(_TAGS, (identity,)):
+                tags.setdefault(name, {STAGE: stage})[key] = value
+    return tags
+
+
+def _tags_at(tracking: str, stored: State) -> Tags:
+    """Ask an MLflow server for the tags of a study's runs. Raises UserError where it does not
+    answer.
+    """
+    uri = tracking_uri(tracking)
+    check_reachable(uri)
+    be_ready_for_mlflow()
+    from mlflow import MlflowClient
+    from mlflow.entities import ViewType
+    from mlflow.exceptions import MlflowException
+
+    client, token = MlflowClient(uri), None
+    tags: dict[str, dict[str, str]] = {}
+    try:
+        experiment = client.get_experiment_by_name(stored.study.name)
+        condition = f"tags.`sweeps.id` = '{stored.study.identity}'"
+        while experiment is not None:
+            page = client.search_runs(
+                [experiment.experiment_id], condition, ViewType.ALL, 1000, page_token=token
+            )
+            for run in page:
+                tags[run.data.tags["sweeps.trial"]] = {
+                    **run.data.tags,
+                    STAGE: run.info.lifecycle_stage,
+                }
+            if not (token := page.token):
+                break
+    except MlflowException as error:
+        raise UserError(
+            masked(uri), f"MLflow does not answer: {str(error).splitlines()[0]}"
+        ) from error
     return tags
 
 
@@ -94,14 +149,18 @@ def _behind(stored: State, tags: Tags) -> tuple[int, int]:
         study.session, "INTERRUPTED"
     )
     known = tags.get(PARENT, {})
+    # What somebody deleted in MLflow, `sync` leaves deleted.
     behind, total = int(not known or session not in (None, known.get("sweeps.state"))), 1
+    behind *= not _is_deleted(known)
     for run in stored.records:
         if run.seed is None or run.state == "waiting":  # such a run is not mirrored
             continue
         known = tags.get(run.name_in(study.name), {})
         state, epochs, _ = state_of(study, run)
-        behind += max(0, epochs - int(known.get("sweeps.epoch", 0)))
-        behind += known.get("sweeps.state") != state
+        if not _is_deleted(known):
+            behind += max(0, epochs - int(known.get("sweeps.epoch", 0))) + (
+                known.get("sweeps.state") != state
+            )
         total += epochs + 1
     return behind, total
 

@@ -16,8 +16,8 @@ from typing import Any, TextIO
 from filelock import AcquireReturnProxy, Timeout
 from optuna.storages import BaseStorage
 
-from sweeps.errors import UserError, masked
-from sweeps.locks import lock_file
+from sweeps.errors import UserError, largest_file, masked
+from sweeps.locks import lock_file, lock_place
 from sweeps.memory import go_first
 from sweeps.state.record import StudyRecord
 from sweeps.state.state import State
@@ -60,8 +60,10 @@ class MirrorState:
     """Runs that were created or changed."""
     seconds: float = 0.0
     """Processor time of the process."""
+    refused: int = 0
+    """Runs with records that MLflow will never take."""
     problem: str | None = None
-    """Why the newest pass failed."""
+    """Why the newest pass failed, or why MLflow refused a run."""
     notice: str | None = None
     """A change to the store that a user wants to know."""
     done: bool = False
@@ -102,7 +104,9 @@ class _Follower:
         self._once, self._finishing, self._output = order["once"], finishing, answers
         self._source = _Source(self._study, self._runs, order["storage"])
         mark = hashlib.sha256(store_name(self._tracking, self._runs).encode()).hexdigest()[:8]
-        self._lock_path = self._runs / "journal" / f"{self._study}.mirror-{mark}.lock"
+        folder, name = self._runs / "journal", f"{self._study}.mirror-{mark}.lock"
+        # Runs of another user, or on a read-only mount, can be copied into another store, too.
+        self._lock_path = folder / name if self._tracking is None else lock_place(folder, name)
         self._lock: AcquireReturnProxy[Any] | None = None
         self._is_server = is_server(tracking_uri(self._tracking))
         self._mlflow: StudyRuns | None = None
@@ -171,7 +175,9 @@ class _Follower:
             os._exit(1)
         if notices := [*self._mlflow.store.notices, *self._mlflow.notices]:
             self._send(notice=" ".join(notices))
-        self._send(problem=None, behind=self._count_behind(study, records))
+        refused, behind = self._mlflow.refused, self._count_behind(study, records)
+        problem = next(reversed(refused.values()), None)
+        self._send(problem=problem, refused=len(refused), behind=behind)
 
     def _open_mlflow(self, study: StudyRecord) -> StudyRuns:
         if self._lock is None:
@@ -258,4 +264,8 @@ def _reason(error: Exception) -> str:
         return "no answer"
     if isinstance(error, UserError):
         return masked(text)
-    return masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")[:200]
+    reason = masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")[:160]
+    limit = largest_file() if "OperationalError" in reason else None  # SQLite does not say which
+    if limit is None:
+        return reason
+    return f"{reason}; `ulimit -f` allows files of {limit:,} bytes at most"

@@ -21,6 +21,8 @@ class Run:
     dataset: bool
     ended: int | None = None
     """Unix ms."""
+    deleted: bool = False
+    """Whether somebody deleted it in MLflow, where it can be restored."""
     pictures: set[tuple[int, str]] = field(default_factory=set)
     """Epoch and name of each picture that this process recorded."""
     brought: tuple[str, int, int] | None = None
@@ -41,11 +43,12 @@ def run_of(run: Any) -> Run:
         params=set(run.data.params),
         dataset=bool(run.inputs and run.inputs.dataset_inputs),
         ended=run.info.end_time,
+        deleted=run.info.lifecycle_stage == "deleted",
     )
 
 
 def find_runs(client: Any, experiment: str, identity: str) -> dict[str, Run]:
-    """Return the runs of the study with this identity by name.
+    """Return the runs of the study with this identity by name, deleted ones too.
 
     Of two runs of one name the one with more content stays. The other is deleted in MLflow, where
     it can be restored.
@@ -56,7 +59,7 @@ def find_runs(client: Any, experiment: str, identity: str) -> dict[str, Run]:
     condition, token = f"tags.`sweeps.id` = '{identity}'", None
     while True:
         page = client.search_runs(
-            [experiment], condition, ViewType.ACTIVE_ONLY, max_results=1000, page_token=token
+            [experiment], condition, ViewType.ALL, max_results=1000, page_token=token
         )
         for run in map(run_of, page):
             name = run.tags["sweeps.trial"]
@@ -71,12 +74,13 @@ def _keep_one(client: Any, *doubles: Run) -> Run:
 
     kept, surplus = sorted(
         doubles,
-        key=lambda run: (len(run.params) + len(run.tags), run.artifacts.run_id),
+        key=lambda run: (not run.deleted, len(run.params) + len(run.tags), run.artifacts.run_id),
         reverse=True,
     )
-    try:
-        client.delete_run(surplus.artifacts.run_id)
-    except MlflowException as error:
-        if error.error_code != "PERMISSION_DENIED":  # the experiment is of another user
-            raise
+    if not surplus.deleted:
+        try:
+            client.delete_run(surplus.artifacts.run_id)
+        except MlflowException as error:
+            if error.error_code != "PERMISSION_DENIED":  # the experiment is of another user
+                raise
     return kept

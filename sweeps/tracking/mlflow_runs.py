@@ -14,8 +14,9 @@ request after the other.
 
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ AT_ONCE = 8
 """Runs that are brought at the same time through a server, whose own processes are four by
 default.
 """
+REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
+"""Errors of MLflow that will come again."""
 
 
 class StudyRuns:
@@ -67,6 +70,8 @@ class StudyRuns:
         self._parent = ParentRun(self._writer, runs, note)
         self.notices = self._parent.notices
         self._runs: dict[str, Run] = {}
+        self.refused: dict[str, str] = {}
+        """Name of a run → why MLflow will never take its records."""
         self._unsure = True
         """Whether MLflow may hold something else than `_runs` says: at first, and after a failure.
         """
@@ -79,7 +84,7 @@ class StudyRuns:
         parent = self._runs.get(PARENT)
         if parent is None or not self._parent.is_concluded(parent, study, self._runs):
             names.append(PARENT)
-        return names
+        return [name for name in names if name not in self.refused]
 
     def bring(
         self, study: StudyRecord, records: Sequence[Trial], arrived: Callable[[str], None]
@@ -125,19 +130,25 @@ class StudyRuns:
         """Bring each run that is behind, several at a time through a server, until one fails."""
         if PARENT not in self._runs:
             self._runs[PARENT] = self._parent.create(study, records)
-        self._parent.describe(self._runs[PARENT], study)
+        if not self._runs[PARENT].deleted:
+            with self._refusals(PARENT):
+                self._parent.describe(self._runs[PARENT], study)
+
+        def bring(name: str, record: Trial) -> None:
+            with self._refusals(name):
+                self._bring_run(study, record)
+
         behind = {
             record.name_in(study.name): record for record in records if not self._has(study, record)
         }
+        behind = {name: behind[name] for name in behind if name not in self.refused}
         if not self._is_server:
             for name, record in behind.items():
-                self._bring_run(study, record)
+                bring(name, record)
                 arrived(name)
             return
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            names = {
-                pool.submit(self._bring_run, study, record): name for name, record in behind.items()
-            }
+            names = {pool.submit(bring, name, record): name for name, record in behind.items()}
             try:
                 for brought in as_completed(names):
                     brought.result()
@@ -145,21 +156,37 @@ class StudyRuns:
             finally:
                 pool.shutdown(cancel_futures=True)
 
+    @contextmanager
+    def _refusals(self, name: str) -> Iterator[None]:
+        """Note that MLflow will never take the records of a run, and go on with the other runs."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code not in REFUSALS:
+                raise
+            self.refused[name] = str(error).splitlines()[0]
+
     def _conclude(
         self, study: StudyRecord, records: Sequence[Trial], arrived: Callable[[str], None]
     ) -> None:
         """Bring what the parent run shows of all others."""
         parent = self._runs[PARENT]
-        self._parent.save_view(parent, study, records)
-        if not self._parent.is_concluded(parent, study, self._runs):
-            self._parent.conclude(parent, study, self._runs)
-            arrived(PARENT)
+        if parent.deleted:
+            return
+        with self._refusals(PARENT):
+            self._parent.draw_best(parent, study, records)
+            self._parent.save_view(parent, study, records)
+            if not self._parent.is_concluded(parent, study, self._runs):
+                self._parent.conclude(parent, study, self._runs)
+                arrived(PARENT)
 
     def _has(self, study: StudyRecord, record: Trial) -> bool:
         """Whether MLflow has all of a record."""
         run = self._runs.get(record.name_in(study.name))
-        if run is None:
-            return False
+        if run is None or run.deleted:
+            return run is not None
         if not cut_tags(role_tags(study, record, run.tags)).items() <= run.tags.items():
             return False
         state = state_of(study, record)

@@ -7,10 +7,12 @@ import itertools
 import logging
 import os
 import re
+import shutil
 import sqlite3
 import tempfile
 import warnings
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from filelock import AcquireReturnProxy
 
 from sweeps.errors import UserError, did_you_mean, masked
 from sweeps.files import quarantine, remove_unfinished, write_whole
-from sweeps.locks import lock_file
+from sweeps.locks import lock_file, lock_place
 from sweeps.program import how_to
 
 if TYPE_CHECKING:
@@ -49,10 +51,22 @@ QUIET = {
 without a request at the end of each run for an address that nobody reads."""
 
 
+def environment() -> dict[str, str]:
+    """Return `QUIET`, and a home where the user has none, as in a container under a bare number:
+    MLflow cannot be imported without.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        return {**QUIET, "HOME": tempfile.gettempdir()}
+    return QUIET
+
+
 def be_ready_for_mlflow() -> None:
-    """Set the variables under which MLflow is quiet, unless the user has set them."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    """Set the variables under which MLflow can be imported here, and is quiet."""
+    os.environ.update(
+        {name: value for name, value in environment().items() if name not in os.environ}
+    )
 
 
 NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
@@ -86,12 +100,21 @@ def tracking_uri(uri: str | None) -> str:
     return uri
 
 
-REMEDY = "Give --runs a folder of your own on a local disk."
+REMEDY = (
+    "Give --runs a folder of your own on a local disk, or copy these runs into a store of your "
+    "own with --tracking sqlite:////FOLDER/mlflow.db."
+)
 
 
 def artifact_location(uri: str, runs: Path, study: str) -> str | None:
-    """Return the address of a study's artifacts below `runs`; None where a server decides."""
-    return None if is_server(uri) else (runs.resolve() / "artifacts" / study).as_uri()
+    """Return the address of a study's artifacts, or None where a server decides: below `runs`, and
+    beside an SQLite store of its own where `runs` cannot be written."""
+    if is_server(uri):
+        return None
+    folder = runs
+    if uri.startswith("sqlite:///") and uri != OWN_STORE and not os.access(runs, os.W_OK):
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+    return (folder.resolve() / "artifacts" / study).as_uri()
 
 
 def is_server(uri: str) -> bool:
@@ -109,7 +132,7 @@ def creation_lock(runs: Path) -> AcquireReturnProxy[Any]:
     once break each other.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    return lock_file(runs / "mlflow.db.lock", REMEDY, timeout=60)
+    return lock_file(lock_place(runs, "mlflow.db.lock"), REMEDY, timeout=60)
 
 
 class StoreReplacedError(Exception):
@@ -172,13 +195,28 @@ class Store:
             connection.close()
 
 
-def open_to_read(database: Path) -> "closing[sqlite3.Connection]":
-    """Open a store for reading. In a folder that cannot be written SQLite cannot make the files of
-    its log, so the file is read alone.
+@contextmanager
+def open_to_read(database: Path) -> Iterator[sqlite3.Connection]:
+    """Open a store for reading, also where its folder cannot be written, in which SQLite cannot
+    make the files of its log.
     """
-    writable = os.access(database.parent, os.W_OK) and os.access(database, os.W_OK)
-    options = "" if writable else "?immutable=1"
-    return closing(sqlite3.connect(f"{database.resolve().as_uri()}{options}", timeout=20, uri=True))
+    if os.access(database.parent, os.W_OK) and os.access(database, os.W_OK):
+        with closing(sqlite3.connect(database, timeout=20)) as connection:
+            yield connection
+        return
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(sqlite3.connect(copied_store(database, Path(folder)), timeout=20)) as connection,
+    ):
+        yield connection
+
+
+def copied_store(database: Path, folder: Path) -> Path:
+    """Copy a store that cannot be written, with its log, into a folder; return the copy."""
+    for path in (database, database.with_name(f"{database.name}-wal")):
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
+    return folder / database.name
 
 
 def damage_of(database: Path) -> str | None:
@@ -250,9 +288,12 @@ def share_as_folder(database: Path) -> None:
     database.chmod(0o644 | (database.parent.stat().st_mode & 0o022))
 
 
-def prepare(runs: Path) -> list[str]:
+def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
     """Make the store of `runs` fit for use; return one line for each change that a user wants to
     know.
+
+    `artifacts` is the runs folder that has the artifacts, where `runs` has no more than a copy of
+    its store.
 
     The store gets a write-ahead log, and artifact addresses that point into `runs`: MLflow stores
     absolute addresses, so a folder that was moved would lose its pictures.
@@ -269,7 +310,7 @@ def prepare(runs: Path) -> list[str]:
                 "SELECT 1 FROM sqlite_master WHERE name = 'experiment_tags'"
             ).fetchone():
                 return []
-            return _correct_addresses(connection, runs)
+            return _correct_addresses(connection, runs, artifacts or runs)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):  # it is locked, or the disk is full
             raise
@@ -277,8 +318,8 @@ def prepare(runs: Path) -> list[str]:
         raise UserError(str(database), problem) from error
 
 
-def _correct_addresses(connection: sqlite3.Connection, runs: Path) -> list[str]:
-    here = (runs.resolve() / "artifacts").as_uri()
+def _correct_addresses(connection: sqlite3.Connection, runs: Path, artifacts: Path) -> list[str]:
+    here = (artifacts.resolve() / "artifacts").as_uri()
     rows = connection.execute(
         "SELECT artifact_location FROM experiments JOIN experiment_tags USING (experiment_id) "
         "WHERE key = ?",

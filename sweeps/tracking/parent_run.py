@@ -2,6 +2,7 @@
 registered model.
 """
 
+import bisect
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,8 @@ class ParentRun:
 
     def __init__(self, writer: RunWriter, folder: Path, note: str) -> None:
         self._writer, self._folder, self._note = writer, folder, note
+        self._best = self._complete = 0
+        """Points of the curve that MLflow has, and complete trials among which they were found."""
         self._foreign_model = False
         """Whether the name and alias of the study's model belong to another model, which stays."""
         self.notices: list[str] = []
@@ -88,8 +91,27 @@ class ParentRun:
         self._writer.client.set_experiment_tag(self._writer.experiment, key, text)
         self._writer.log(run, tags={"sweeps.view": mark})
 
+    def draw_best(self, run: Run, study: StudyRecord, records: Sequence[Trial]) -> None:
+        """Draw the best objective of the search as a curve over trial-epochs; nothing where there
+        are two objectives.
+        """
+        from mlflow.entities import Metric
+
+        complete = sum(record.state == "complete" for record in records)
+        if complete == self._complete or study.objectives:
+            return
+        curve = _best_curve(records)
+        if new := curve[self._best :]:
+            points = [
+                Metric("best_objective", objective, at, step) for objective, at, step, _ in new
+            ]
+            self._writer.log(run, metrics=points, tags={"sweeps.best_trial": str(new[-1][3])})
+        self._best, self._complete = len(curve), complete
+
     def is_concluded(self, run: Run, study: StudyRecord, runs: Mapping[str, Run]) -> bool:
         """Whether the run shows all of the study's record. `runs`: those of the study, by name."""
+        if run.deleted:
+            return True
         session = study.session or "running"
         if run.status != SESSION[session]:
             return False
@@ -129,9 +151,34 @@ class ParentRun:
             value = str(milliseconds(study.report_at))
             additions["sweeps.report_at"] = value, self._folder / study.report
         run = runs.get(study.model.run) if study.model else None
-        if study.model and run and not self._foreign_model:
+        if study.model and run and not run.deleted and not self._foreign_model:
             additions["sweeps.model"] = study.model.run, self._folder / study.model.folder
         return {tag: (value, path) for tag, (value, path) in additions.items() if path.is_dir()}
+
+
+def _best_curve(records: Sequence[Trial]) -> list[tuple[float, int, int, int]]:
+    """Return each new best objective of the search: the objective, unix ms, trial-epochs so far,
+    number of the trial.
+    """
+    search = [record for record in records if not record.repeat]
+    went_on = {record.before.number for record in search if record.before}
+    search = [record for record in search if record.number not in went_on]
+    complete = sorted(
+        (record.ended_round, record.number, record.outcome.objective, record.ended)
+        for record in search
+        if record.state == "complete" and record.outcome and record.outcome.objective is not None
+        if record.ended and record.ended_round is not None
+    )
+    # The order is that of the rounds, because a clock may jump. A trial that waits has trained in
+    # earlier rounds.
+    rounds = sorted(record.round_of(epoch.epoch) for record in search for epoch in record.epochs)
+    curve: list[tuple[float, int, int, int]] = []
+    for round_, number, objective, ended in complete:
+        if not curve or objective < curve[-1][0]:
+            curve.append(
+                (objective, milliseconds(ended), bisect.bisect_right(rounds, round_), number)
+            )
+    return curve
 
 
 def _mark(text: str) -> str:

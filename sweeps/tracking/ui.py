@@ -15,16 +15,17 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sweeps.errors import UserError, masked
 from sweeps.program import how_to
 from sweeps.tracking.mlflow_store import (
-    QUIET,
     STUDY_TAG,
     artifact_location,
+    copied_store,
     creation_lock,
+    environment,
     open_to_read,
     prepare,
     store_name,
@@ -98,8 +99,8 @@ def serve_ui(
     try:
         with ui_server(uri, runs, host=host, port=port, say=say) as (shown, server):
             say(f"The runs are at {shown} (stop with Ctrl-C)")
-            if not is_loopback(host):
-                say(f"Everyone who reaches {shown} can read and delete these runs: no password.")
+            for line in _who_reaches(shown, host):
+                say(line)
             for name, experiment, view in _newest_studies(runs) if uri is None else ():
                 # Without the type, MLflow shows its pages for language models.
                 page = f"{shown}/#/experiments/{experiment}/runs?workflowType=machine_learning"
@@ -125,23 +126,43 @@ def ui_server(
     process once it answers.
     """
     runs = runs.resolve()
-    if uri is None:
-        if not (runs / "mlflow.db").exists():
-            built = f" {how_to('sync')} builds it from the studies."
-            remedy = built if [*runs.glob("journal/*.log")] else ""
-            raise UserError(
-                str(runs), f"no runs are recorded here (there is no mlflow.db).{remedy}"
-            )
+    address, folder = tracking_uri(uri), runs
+    with ExitStack() as stack:
+        if not os.access(runs, os.W_OK) or (
+            uri is None and not os.access(runs / "mlflow.db", os.W_OK)
+        ):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if uri is None:
+            if not (runs / "mlflow.db").exists():
+                remedy = (
+                    f" {how_to('sync')} builds it from the studies."
+                    if [*runs.glob("journal/*.log")]
+                    else ""
+                )
+                raise UserError(
+                    str(runs), f"no runs are recorded here (there is no mlflow.db).{remedy}"
+                )
+            _prepare(runs, folder, say)
+        place = folder if uri is None else None
+        yield stack.enter_context(_serving(address, runs, place, folder / "ui.log", host, port))
+
+
+def _prepare(runs: Path, folder: Path, say: Callable[[str], None]) -> None:
+    """Make the store of `runs` fit to be served from `folder`: another one than `runs` where these
+    cannot be written.
+    """
+    if folder == runs:
         with creation_lock(runs):
             for notice in prepare(runs):
                 say(notice)
-    with _serving(tracking_uri(uri), runs, runs if uri is None else None, host, port) as served:
-        yield served
+        return
+    prepare(copied_store(runs / "mlflow.db", folder).parent, artifacts=runs)
+    say(f"{runs} cannot be written: its pages are of a copy, so what you change there is not kept.")
 
 
 @contextmanager
 def _serving(
-    address: str, runs: Path, folder: Path | None, host: str, port: int
+    address: str, runs: Path, folder: Path | None, log: Path, host: str, port: int
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run a server on a store, in this folder, for the length of a `with` block."""
     port = _free_port(host, port)
@@ -162,11 +183,10 @@ def _serving(
     command += ["--no-serve-artifacts", "--default-artifact-root", root]
     # Without job execution, the server takes 2 processes and 0.5 GB instead of 11 processes and 3
     # GB.
-    variables = {**os.environ, **QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    variables = {**os.environ, **environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # The address may hold a password, and everybody on the machine can list the arguments of a
     # process.
     variables["MLFLOW_BACKEND_STORE_URI"] = address
-    log = (runs if runs.is_dir() else Path(tempfile.gettempdir())) / "ui.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
             command,
@@ -205,10 +225,26 @@ def _admitted(host: str, port: int) -> list[str]:
         return []
     names = {host}
     if host in WILDCARDS:
-        names = {socket.gethostname(), socket.getfqdn(), "localhost", LOOPBACK}
-    pages = sorted(_address(name, port) for name in names)
+        machine = socket.gethostname()
+        with suppress(OSError):  # a name that no one resolves
+            names = {str(found[4][0]) for found in socket.getaddrinfo(machine, None)}
+        names |= {machine, socket.getfqdn(), "localhost", LOOPBACK}
+    pages = sorted(_address(name, port) for name in names - {*WILDCARDS})
     hosts = [page.removeprefix("http://") for page in pages]
     return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(pages)]
+
+
+def _who_reaches(shown: str, host: str) -> Iterator[str]:
+    """Say who can use the pages: everybody who reaches them; or only this machine, and how to reach
+    it through SSH.
+    """
+    if not is_loopback(host):
+        yield f"Everyone who reaches {shown} can read and delete these runs: there is no password."
+    elif os.environ.get("SSH_CONNECTION"):
+        port = shown.rpartition(":")[2]
+        user = f"{os.environ.get('USER', 'USER')}@{socket.gethostname()}"
+        tunnel = f"ssh -L {port}:{host}:{port} {user}"
+        yield f"On your own machine: `{tunnel}`; then open {_address(LOOPBACK, int(port))} there."
 
 
 def _newest_studies(runs: Path) -> list[tuple[str, int, str | None]]:
@@ -227,10 +263,10 @@ def _newest_studies(runs: Path) -> list[tuple[str, int, str | None]]:
 
 
 def _free_port(host: str, port: int) -> int:
-    remedy = "must be a name or an address of this machine. Try 0.0.0.0 for all its addresses."
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
+        remedy = "must be a name or an address of this machine. Try 0.0.0.0 for all its addresses."
         raise UserError("--host", f"got {host} ({error.strerror}); {remedy}") from error
     for wanted in [port] if port else [PORT, 0]:
         with socket.socket(family) as probe:
@@ -240,6 +276,10 @@ def _free_port(host: str, port: int) -> int:
                 return probe.getsockname()[1]
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
+                    remedy = (
+                        "must be a name or an address of this machine. Try 0.0.0.0 for all its "
+                        "addresses."
+                    )
                     raise UserError("--host", f"got {host}; {remedy}") from error
                 problem = str(error.strerror)
     raise UserError("--port", f"{port} cannot be used ({problem}). Omit --port to use a free port.")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from no_locks import refusing_library
 
-from sweeps.errors import limit_reached, unfit_folder
+from sweeps.errors import full_disk, limit_reached, unfit_folder
 from sweeps.locks import is_locked, lock_file
 
 HERE = Path(__file__).resolve().parents[1] / "support"
@@ -77,6 +77,35 @@ def test_a_folder_that_does_not_serve_is_named_with_the_variables_that_help(numb
     assert told.endswith("--runs, MY_CACHE.")
     assert limit_reached(OSError(errno.ENOENT, "nothing")) is None
     assert unfit_folder(OSError(errno.ENOENT, "nothing"), "--runs") is None
+
+
+LIMITED = """
+import sqlite3, sys
+from pathlib import Path
+from sweeps.errors import full_disk, limit_reached
+from sweeps.files import write_whole
+from sweeps.tracking.follower import _reason
+folder = Path(sys.argv[1])
+try:
+    write_whole(folder / "weights", lambda path: path.write_bytes(b"x" * 9000))
+except OSError as error:
+    print(limit_reached(error))
+try:
+    sqlite3.connect(folder / "store.db").executescript("CREATE TABLE a (b); INSERT INTO a VALUES (zeroblob(9000));")
+except sqlite3.OperationalError as error:
+    print(_reason(error))
+"""  # noqa: E501
+
+
+def test_a_limit_on_the_size_of_files_is_named(tmp_path):
+    said = run(
+        "bash", "-c", 'ulimit -f 8; exec "$@"', "bash", sys.executable, "-c", LIMITED, tmp_path
+    )
+    weights, store = said.splitlines()
+    for line in (weights, store):
+        assert "ulimit -f" in line, said
+    assert "8,192 bytes" in store
+    assert str(full_disk(OSError(errno.EFBIG, "too large", "a"))).startswith("a: ")
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o444])

@@ -31,7 +31,6 @@ from hostile_archives import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from other_user import needs_root
 from postgres import postgres_server
 
 from sweeps.archive.manifest import MANIFEST, MOST, RECORDS, check_paths
@@ -109,7 +108,6 @@ def test_a_restored_study_is_the_same_to_the_bit(packed, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(UNFINISHED)]
 
 
-@needs_root
 def test_optuna_says_nothing_of_its_own(packed, tmp_path, caplog):
     optuna.logging.set_verbosity(optuna.logging.INFO)
     optuna.logging.enable_propagation()

@@ -19,6 +19,7 @@ from sweeps.errors import UserError
 from sweeps.storage.journal import study_lock
 from sweeps.tracking import sync
 from sweeps.tracking.checks import check_mirror
+from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.tracking.mlflow_store import share_as_folder
 from sweeps.tracking.ui import ui_server
 
@@ -46,7 +47,7 @@ def test_the_mirror_is_behind_until_it_is_brought_up(tmp_path, empty_store):
         True,
         f"MLflow at {runs / 'mlflow.db'} has all 14 records",
     )
-    assert finding_of(study, f"sqlite:///{runs / 'mlflow.db'}").ok  # it answers
+    assert finding_of(study, f"sqlite:///{runs / 'mlflow.db'}").ok
     study.start(4)
     study.epoch(4, 1)
     study.session("running")
@@ -72,6 +73,32 @@ def test_the_mirror_is_behind_until_it_is_brought_up(tmp_path, empty_store):
         assert "`sweeps.sync` moves it aside" in finding.remedy
 
 
+@pytest.mark.parametrize(
+    "names",
+    [{"study"}, {"small/1"}, {"study", "small/0", "small/1", "small/2", "small/3"}],
+    ids=len,
+)
+@pytest.mark.parametrize("server", [False, True])
+def test_runs_that_were_deleted_in_mlflow_are_named(tmp_path, empty_store, names, server):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    shutil.copy(empty_store, runs)
+    study = small.SmallStudy(runs)
+    study.tell_all()
+    stored = study.stored()
+    StudyRuns(f"sqlite:///{runs / 'mlflow.db'}", runs, stored.study).bring(
+        stored.study, stored.trials, lambda name: None
+    )
+    client = small.client(runs)
+    for run in client.search_runs([client.get_experiment_by_name(study.name).experiment_id]):
+        if run.data.tags["sweeps.trial"] in names:
+            client.delete_run(run.info.run_id)
+    finding = finding_of(study, f"sqlite:///{runs / 'mlflow.db'}" if server else None)
+    assert finding.ok is None
+    assert f"{len(names)} of 5 runs are deleted" in finding.words
+    assert "restore" in finding.remedy
+
+
 def test_the_store_of_a_group_can_be_written_by_its_members(tmp_path):
     """Its folder says who may write; SQLite would let the owner alone."""
     for mode, wanted in ((0o2775, 0o664), (0o755, 0o644), (0o777, 0o666)):
@@ -86,29 +113,35 @@ def test_the_store_of_a_group_can_be_written_by_its_members(tmp_path):
 @needs_root
 def test_a_store_that_cannot_be_written_is_read(tmp_path, empty_store):
     """As the runs of another user, or on a read-only mount."""
-    shutil.copy(empty_store, tmp_path)
-    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    shutil.copy(empty_store, runs)
+    with closing(sqlite3.connect(runs / "mlflow.db")) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-    before = [*tmp_path.iterdir()]
+    before = {path: path.stat().st_mtime_ns for path in runs.iterdir()}
     done = subprocess.run(
-        [*AS_OTHER_USER, sys.executable, "-c", READING, tmp_path / "mlflow.db"],
+        [*AS_OTHER_USER, sys.executable, "-c", READING, runs],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout == "None 1\n", done.stderr
-    assert [*tmp_path.iterdir()] == before
+    assert done.stdout.split("\n") == ["None", "1 []", ""], done.stderr
+    assert {path: path.stat().st_mtime_ns for path in runs.iterdir()} == before
 
 
 READING = """
-import sys
+import sys, tempfile
 from pathlib import Path
 from sweeps.tracking.mlflow_store import damage_of, open_to_read
-database = Path(sys.argv[1])
-with open_to_read(database) as connection:
-    count = connection.execute("SELECT count(*) FROM experiments").fetchone()[0]
-print(damage_of(database), count)
-"""
+from sweeps.tracking.ui import _newest_studies, _prepare
+runs = Path(sys.argv[1])
+print(damage_of(runs / "mlflow.db"))
+with open_to_read(runs / "mlflow.db") as connection, tempfile.TemporaryDirectory() as folder:
+    said = []
+    _prepare(runs, Path(folder), said.append)
+    assert "copy" in said[-1] and (Path(folder) / "mlflow.db").exists()
+    print(connection.execute("SELECT count(*) FROM experiments").fetchone()[0], _newest_studies(runs))
+"""  # noqa: E501
 
 
 @pytest.mark.slow
@@ -137,6 +170,60 @@ def test_what_is_gone_from_mlflow_names_the_command_that_brings_it_back(tmp_path
         [sys.executable, "-m", *command], env=environment, check=True, capture_output=True
     )
     assert sync(study.name, runs=runs).runs == 5
+
+
+READ_ONLY = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"',
+    "-",
+]
+SYNC = (
+    "import sys; from pathlib import Path; from sweeps.tracking import sync; sync('small', "
+    "runs=Path(sys.argv[1]), tracking=sys.argv[2])"
+)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "place", ["another user's", pytest.param("a read-only mount", marks=pytest.mark.slow)]
+)
+def test_runs_that_cannot_be_written_are_copied_into_a_store_of_ones_own(
+    tmp_path, empty_store, place
+):
+    runs, own = tmp_path / "runs", tmp_path / "own"
+    own.mkdir()
+    own.chmod(0o777)
+    study = small.SmallStudy(runs)
+    study.tell_all()
+    shutil.copy(empty_store, own)
+    (own / "mlflow.db").chmod(0o666)
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+    as_reader = [*AS_OTHER_USER, f"TMPDIR={own}"] if "user" in place else [*READ_ONLY, runs]
+    copying = [*as_reader, sys.executable, "-c", SYNC, runs]
+    done = subprocess.run(
+        [*copying, f"sqlite:///{own}/mlflow.db"], capture_output=True, text=True, check=False
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("this container mounts nothing")
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(own / "mlflow.db")) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM runs").fetchone()
+        (kept,) = connection.execute(
+            "SELECT artifact_location FROM experiments WHERE name = 'small'"
+        ).fetchone()
+    assert (count, kept) == (5, (own / "artifacts" / "small").as_uri())
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
+
+    done = subprocess.run(
+        [*copying[:-2], SYNC.replace("sys.argv[2]", "None"), runs],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "--tracking sqlite:////FOLDER/mlflow.db" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -66,6 +66,10 @@ def test_a_whole_study(study, store):
     )
     assert parent["files"] == ["report/README.md", f"study/{study.name}.yaml"]
     assert parent["tags"]["mlflow.note.content"] == "Does it work?"
+    assert parent["tags"]["sweeps.best_trial"] == "0"
+    assert [(step, value) for step, _, value in parent["points"]["best_objective"]] == [
+        (9, pytest.approx(11 / 3))
+    ]
     assert all(run["nested"] and run["dataset"] == ["ab" * 8] for run in found.values())
     assert all(
         run["tags"]["git"] == "abc" and run["tags"]["model"] == "toy" for run in found.values()
@@ -281,9 +285,7 @@ def test_infinite_figures_do_not_become_huge_numbers(study, store):
     assert math.isnan(contents(study, store)[f"{study.name}/0"]["points"]["test/fid"][0][2])
 
 
-def test_a_run_deleted_by_hand_comes_again(study, store):
-    from mlflow.exceptions import MlflowException
-
+def test_a_run_deleted_by_hand_stays_deleted_and_does_not_stop_the_others(study, store):
     for number in range(2):
         study.start(number)
         study.epoch(number, 1)
@@ -293,10 +295,14 @@ def test_a_run_deleted_by_hand_comes_again(study, store):
     client.delete_run(run.info.run_id)
     for number in range(2):
         study.epoch(number, 2)
-    with pytest.raises(MlflowException, match="active"):
-        bring(study, store, runs)
     bring(study, store, runs)
-    assert small.reduced(contents(study, store)) == small.expected(study.stored())
+    assert list(runs.refused) == [f"{study.name}/0"]
+    assert "active" in runs.refused[f"{study.name}/0"]
+    study.epoch(1, 3)
+    assert bring(study, store).refused == {}
+    found = contents(study, store)
+    assert set(found) == {study.name, f"{study.name}/1"}
+    assert [step for step, _, _ in found[f"{study.name}/1"]["points"]["val/neg_elbo"]] == [1, 2, 3]
 
 
 def test_two_studies_of_one_name_in_a_store_stay_apart(tmp_path, store):

@@ -125,6 +125,22 @@ def test_a_machine_without_git_has_no_commit_on_record(monkeypatch, tmp_path):
     assert provenance._git() == {}
 
 
+def test_too_little_address_space_for_the_libraries_is_one_line(place):
+    process = start(
+        place,
+        *SWEEP,
+        "--name",
+        "narrow",
+        before=("prlimit", f"--as={2**30}"),
+        stdout=subprocess.DEVNULL,
+    )
+    errors = process.communicate()[1].splitlines()
+    assert process.returncode == 2
+    assert len(errors) == 1
+    assert errors[0].startswith("vaeexp: memory: too little for a library (libtorch")
+    assert errors[0].endswith("Raise the limit (`ulimit -v`, or that of the container).")
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("setpriv"),
     reason="needs root, to become a user of its own",
