@@ -124,4 +124,19 @@ def _add(tar: tarfile.TarFile, member: Member, source: IO[bytes]) -> None:
     # user.
     info = tarfile.TarInfo(member.path)
     info.size = member.size
-    tar.addfile(info, source)
+    hashed = _Hashed(source)
+    tar.addfile(info, hashed)
+    if hashed.digest.hexdigest() != member.sha256:
+        raise UserError(member.path, "changed while it was archived; give the same command again.")
+
+
+class _Hashed(io.RawIOBase):
+    """A file that is read once, and the SHA-256 of what was read."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source, self.digest = source, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._source.read(size)
+        self.digest.update(block)
+        return block

@@ -17,7 +17,7 @@ from sweeps.study.mistakes import problems_of
 from sweeps.study.objectives import read_objectives
 from sweeps.study.overrides import apply_overrides, read_study_file, section_of
 from sweeps.study.ranges import limits_of
-from sweeps.study.space import Kind, Parameter, Space, read_conditions
+from sweeps.study.space import Kind, Parameter, Space, frozen, read_conditions
 from sweeps.study.start import BestOf, read_start
 from sweeps.study.study_model import (
     NO_BUDGET,
@@ -201,6 +201,7 @@ def load_study(
     }
     _SettingsCheck(check, fixed, mistakes).try_all(space, baselines)
     reading.check_search(space)
+    reading.check_baselines(baselines, space)
     sampler, pruner = reading.for_epochs(space, fixed, epochs, warmup)
     reading.check_late(pruner)
     start = read_start(reading.raw.get("start") or (), space, mistakes)
@@ -416,6 +417,28 @@ class _Reading:
                 problem = f"'{name}' is no searched choice of two values or more. {choices_known}"
                 self._mistakes.add(path, problem)
 
+    def check_baselines(self, baselines: Sequence[Baseline], space: Space) -> None:
+        """Note rows on the best setting that make a parameter active for which that setting may
+        have no value.
+        """
+        for row in baselines:
+            if row.at != "best":
+                continue
+            for child in space.parameters:
+                needed = {
+                    parent: row.settings[parent] for parent in child.when if parent in row.settings
+                }
+                holds = all(frozen(value) in child.when[parent] for parent, value in needed.items())
+                changed = child.name in row.settings
+                if changed or not holds or all(_always(space[parent], child) for parent in needed):
+                    continue
+                change = ", ".join(f"{parent}: {value}" for parent, value in needed.items())
+                problem = (
+                    f"needs `{child.name}`, which the best setting lacks where it has another "
+                    f"value. Give it beside `{change}`."
+                )
+                self._mistakes.add(("baselines", row.name, "settings"), problem)
+
     def for_epochs(
         self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None, warmup: str | None
     ) -> tuple[SamplerSettings, PrunerSettings]:
@@ -453,6 +476,15 @@ class _Reading:
             return
         problem = f"got {late}; must be 0, because no trial is paused. Try pruner: promotion"
         self._mistakes.add(("confirm", "late"), f"{problem}, with enough epochs for a rung.")
+
+
+def _always(parent: Parameter, child: Parameter) -> bool:
+    """Whether a parameter has a value under which the child is searched in every configuration."""
+    return (
+        not parent.when
+        and {*parent.values} <= {*child.when[parent.name]}
+        and parent.kind == "choice"
+    )
 
 
 def _kind_of(form: Any) -> Kind:

@@ -33,7 +33,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from postgres import postgres_server
 
-from sweeps.archive.manifest import MANIFEST, MOST, RECORDS, check_paths
+from sweeps.archive.manifest import MANIFEST, MOST, RECORDS, Manifest, check_paths
 from sweeps.archive.pack import pack_study
 from sweeps.checksums import Damaged
 from sweeps.errors import UserError
@@ -239,6 +239,21 @@ def test_what_cannot_be_packed_is_one_line_each(packed, tmp_path):
     assert (tmp_path / "there.tar.zst").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there.tar.zst"]
     assert sorted(path.name for path in (packed / "runs" / "journal").iterdir()) == before
+
+
+def test_a_file_that_changes_while_it_is_packed_is_noticed(packed, tmp_path, monkeypatch):
+    shutil.copytree(packed / "runs", tmp_path / "runs")
+    weights = tmp_path / "runs" / "trials" / "toy" / "trial-0003" / "weights.bin"
+    digest = Manifest.to_bytes
+
+    def changed(manifest):
+        weights.write_bytes(b"x" * weights.stat().st_size)
+        return digest(manifest)
+
+    monkeypatch.setattr(Manifest, "to_bytes", changed)
+    with pytest.raises(UserError, match=r"trial-0003/weights.bin: changed while it was archived"):
+        pack_study("toy", tmp_path / "x.tar.zst", runs=tmp_path / "runs", storage=None, about={})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 
 
 def test_what_cannot_be_restored_is_one_line_each(packed, tmp_path):

@@ -3,6 +3,7 @@ and by drawing points.
 """
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -92,6 +93,24 @@ def by_inclusion_and_exclusion(points, reference):
 )
 def test_the_hypervolume_is_that_of_inclusion_and_exclusion(points):
     assert hypervolume(points, REFERENCE) == by_inclusion_and_exclusion(points, REFERENCE)
+
+
+def test_the_hypervolume_is_the_share_of_drawn_points_that_are_beaten():
+    random = np.random.default_rng(5)
+    angles = random.uniform(0, math.pi / 2, 40)
+    points = 1 - random.uniform(0.3, 1, (40, 1)) * np.stack(
+        [np.sin(angles), np.cos(angles)], axis=1
+    )
+    drawn = random.random((200_000, 2))
+    beaten_ones = (points[:, None] <= drawn).all(axis=2).any(axis=0).mean()
+    error = math.sqrt(beaten_ones * (1 - beaten_ones) / len(drawn))
+    assert abs(hypervolume(points, np.ones(2)) - beaten_ones) < 5 * error
+
+
+def test_the_hypervolume_of_a_quarter_of_a_disc():
+    angles = np.linspace(0, math.pi / 2, 20_001)
+    arc = 1 - np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    assert hypervolume(arc, np.ones(2)) == pytest.approx(math.pi / 4, abs=2e-4)
 
 
 @given(SMOOTH, st.randoms(use_true_random=False))

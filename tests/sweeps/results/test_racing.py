@@ -160,6 +160,28 @@ def test_the_chance_to_win_of_two_is_that_of_the_seeds_to_come():
     )
 
 
+def test_the_chance_to_win_has_the_distribution_that_is_claimed():
+    """T of the seeds seen and the seeds to come is Student's, whatever the difference: uniform p by
+    Kolmogorov and Smirnov.
+    """
+    random = np.random.default_rng(5)
+    count, n, rest, ps = 4, 4, 6, []
+    for true in (0.0, 3.0):
+        for _ in range(500):
+            table = random.normal(size=(count, n + rest)) + random.normal(size=n + rest)
+            table[1] += true
+            seen, to_come = table[:, :n], table[:, n:]
+            residuals = seen - seen.mean(axis=1, keepdims=True) - seen.mean(axis=0) + seen.mean()
+            error = math.sqrt(2 * (residuals**2).sum() / ((count - 1) * (n - 1)))
+            change = (seen[1] - seen[0]).mean() - (to_come[1] - to_come[0]).mean()
+            ps.append(
+                scipy.stats.t.sf(
+                    change / error / math.sqrt(1 / n + 1 / rest), (count - 1) * (n - 1)
+                )
+            )
+    assert scipy.stats.kstest(ps, "uniform").pvalue > 0.01
+
+
 def test_configurations_that_cannot_be_told_apart_by_more_than_seeds_vary_end_the_race():
     """All share the luck of a seed, which is large: none can be better than the first by as
     much.

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from sweeps.results.statistics import (
@@ -63,6 +65,13 @@ def test_bootstrap_agrees_with_scipy_and_repeats():
     assert interval.mean == pytest.approx(values.mean())
 
 
+def test_bootstrap_covers_the_mean_as_often_as_it_says():
+    random = np.random.default_rng(2)
+    intervals = [bootstrap_mean_interval(random.normal(0, 1, 40), seed=seed) for seed in range(300)]
+    covered = np.mean([interval.low <= 0 <= interval.high for interval in intervals])
+    assert 0.89 < covered < 0.98
+
+
 def test_wilcoxon():
     # with n differences of one sign the exact two-sided p is 2 / 2**n
     assert wilcoxon_p([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) == pytest.approx(2 / 2**6)
@@ -101,6 +110,15 @@ def test_few_values_have_a_t_interval_and_many_a_bootstrap():
     assert interval_of_mean(values, seed=3) == bootstrap_mean_interval(values, seed=3)
 
 
+def test_thousands_of_values_agree_with_the_normal_limit():
+    values = np.random.default_rng(6).exponential(2.0, 10_000)
+    interval = bootstrap_mean_interval(values, seed=0)
+    half = 1.96 * values.std() / 100
+    assert (interval.low, interval.high) == pytest.approx(
+        (values.mean() - half, values.mean() + half), abs=0.15 * half
+    )
+
+
 def test_fewer_pairs_than_the_least_never_reach_five_percent():
     assert (
         wilcoxon_p(np.arange(1.0, LEAST_PAIRS)) > 0.05 > wilcoxon_p(np.arange(1.0, LEAST_PAIRS + 1))
@@ -112,6 +130,26 @@ def test_a_bootstrap_of_skewed_values_reaches_further_towards_the_tail():
     interval = bootstrap_mean_interval(values, seed=0)
     assert interval.high - interval.mean > 1.3 * (interval.mean - interval.low)
     assert bootstrap_mean_interval([2.0] * 30, seed=0).half_width == 0
+
+
+def test_bca_lies_below_a_skewed_mean_less_often_than_percentiles_do():
+    random = np.random.default_rng(10)
+    below, below_by_percentiles, covered, mean = 0, 0, 0, math.exp(0.5)
+    for seed in range(300):
+        sample = random.lognormal(0, 1, 30)
+        interval = bootstrap_mean_interval(sample, seed=seed)
+        means = sample[random.integers(30, size=(2_000, 30))].mean(axis=1)
+        below += interval.high < mean
+        below_by_percentiles += np.quantile(means, 0.975) < mean
+        covered += interval.low <= mean <= interval.high
+    assert below < below_by_percentiles
+    assert covered / 300 > 0.84  # 30 values of a lognormal are too few for 0.95, by either
+
+
+def test_the_t_interval_of_three_seeds_covers_as_often_as_it_says():
+    samples = np.random.default_rng(11).normal(0, 1, (2_000, 3))
+    covered = sum(interval.low <= 0 <= interval.high for interval in map(mean_interval, samples))
+    assert stats.binomtest(covered, 2_000).proportion_ci(0.99).high >= 0.95
 
 
 def test_pairs_take_out_what_seeds_share():
@@ -132,3 +170,26 @@ def test_holm_by_hand_and_against_its_definition():
     known = holm([math.nan, 0.02, 0.9])
     assert math.isnan(known[0])
     assert known[1:] == pytest.approx([0.04, 0.9])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.randoms())
+def test_holm_keeps_order_bounds_and_places(ps, random):
+    corrected = holm(ps)
+    assert all(
+        p <= value <= min(1, len(ps) * p) + 1e-12 for p, value in zip(ps, corrected, strict=True)
+    )
+    order = sorted(range(len(ps)), key=ps.__getitem__)
+    assert [corrected[place] for place in order] == sorted(corrected)
+    places = list(range(len(ps)))
+    random.shuffle(places)
+    assert holm([ps[place] for place in places]) == [corrected[place] for place in places]
+
+
+def test_holm_keeps_the_rate_of_false_findings():
+    """Ten comparisons without any difference, 2,000 times: at most 5 % of the families have a
+    finding.
+    """
+    families = np.random.default_rng(14).uniform(size=(2_000, 10))
+    false = sum(min(holm(family)) <= 0.05 for family in families)
+    assert stats.binomtest(false, 2_000).proportion_ci(0.99).low <= 0.05
+    assert false > 50

@@ -264,6 +264,18 @@ def test_a_row_on_the_best_setting_drops_what_has_no_use_there():
     assert rows["seed"].tolist() == confirming["seed"].tolist(), "seed for seed with the best"
 
 
+def test_a_row_on_the_best_setting_needs_the_values_that_the_best_setting_may_lack(tmp_path):
+    text = message(tmp_path, baselines={"mixed": {"at": "best", "settings": {"prior": "mixture"}}})
+    assert "baselines.mixed.settings: needs `components`" in text
+    assert "prior: mixture" in text
+    rows = {
+        "mixed": {"at": "best", "settings": {"prior": "mixture", "components": 3}},
+        "normal": {"at": "best", "settings": {"prior": "normal"}},
+        "fixed": {"settings": {"prior": "mixture"}},
+    }
+    assert len(load(tmp_path, baselines=rows).baselines) == 3
+
+
 def test_a_plus_joins_baselines_and_so_stands_in_no_name(tmp_path):
     row = {"at": "best", "settings": {"prior": "normal"}}
     assert "must have no +, which joins" in message(tmp_path, baselines={"a+b": row})
