@@ -14,6 +14,7 @@ UNFINISHED = ".part-"
 """Prefix of the names of half-written files. No reader opens such a file, and no mirror copies
 it.
 """
+_WRITER = re.compile(rf"{re.escape(UNFINISHED)}(\d+)-")
 _ASIDE = re.compile(r"\.(damaged|unrecorded)(-\d+)?$")
 
 
@@ -53,6 +54,24 @@ def remove_unfinished(path: Path) -> None:
     """
     for unfinished in path.parent.glob(f"{UNFINISHED}*-{path.name}*"):
         unfinished.unlink(missing_ok=True)
+
+
+def is_abandoned(unfinished: Path) -> bool:
+    """Whether no process of this machine writes a half-written file any more, by the process's
+    number in its name.
+
+    What has no such number in its name belongs to the driver of its study.
+    """
+    writer = _WRITER.match(unfinished.name)
+    if writer is None:
+        return True
+    try:
+        os.kill(int(writer[1]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # a process of another user
+        return False
+    return False
 
 
 def quarantine(

@@ -32,6 +32,9 @@ from sweeps.names import check_name
 EntryPath = tuple[str | int, ...]
 """Keys and indices that lead to an entry: `("search", "beta", "low")`."""
 
+MOST_ENTRIES = 100_000
+MOST_DIGITS = 40
+
 
 def known_studies(shipped: Path | None) -> dict[str, Path]:
     """Return name → file: those of `./studies`, then the shipped ones that these do not hide, each
@@ -134,12 +137,14 @@ def parse_yaml(text: str, file: str) -> tuple[Any, dict[EntryPath, str]]:
     places: dict[EntryPath, str] = {}
     try:
         node = yaml.compose(text, Loader=_Loader)
+        return (None if node is None else _value_of(node, (), file, places)), places
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or "holds a control character"
         place, column = (_place(file, mark), f"column {mark.column + 1}: ") if mark else (file, "")
         raise UserError(place, f"{column}{problem}.") from None
-    return (None if node is None else _value_of(node, (), file, places)), places
+    except RecursionError:
+        raise UserError(file, "is nested too deep, or an entry repeats itself.") from None
 
 
 def _place(file: str, mark: Any) -> str:
@@ -150,6 +155,8 @@ def _value_of(node: yaml.Node, path: EntryPath, file: str, places: dict[EntryPat
     """Return the value of a node of the YAML text; `places` gets the lines of all entries in it."""
     place = _place(file, node.start_mark)
     places.setdefault(path, place)
+    if len(places) > MOST_ENTRIES:
+        raise UserError(place, f"more than {MOST_ENTRIES:,} entries.")
     kind = node.tag.removeprefix(_TAG)
     if kind not in (*_SCALARS, "seq", "map"):
         raise UserError(place, f"the tag {kind} is not read; drop it.")
@@ -158,6 +165,8 @@ def _value_of(node: yaml.Node, path: EntryPath, file: str, places: dict[EntryPat
             _value_of(item, (*path, index), file, places) for index, item in enumerate(node.value)
         ]
     if not isinstance(node, yaml.MappingNode):
+        if kind == "int" and len(node.value) > MOST_DIGITS:
+            raise UserError(place, f"a whole number has at most {MOST_DIGITS} digits.")
         return _SCALARS[kind](node.value)
     value: dict[str, Any] = {}
     for key, item in node.value:

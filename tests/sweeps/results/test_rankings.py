@@ -361,3 +361,27 @@ def test_the_run_to_keep_is_of_the_best_confirmed_configuration(storage, study):
     repeat(again, 1, (0.1,), purposes=("compare",), pairs_of=("optimizer:1/0",))
     results = read_results(storage, "toy")
     assert best_run(results)["name"] == "toy/r1"
+
+
+def test_ten_thousand_trials_are_each_read_once(storage, study):
+    rows = storage.get_all_trials(study._study_id, deepcopy=False)
+    metrics = dict.fromkeys((f"val/{index}" for index in range(16)), 1.0)
+    attrs = {f"epoch/{epoch}": {"at": 1.0, "metrics": metrics} for epoch in range(1, 31)}
+    template = create_trial(
+        value=1.0,
+        params={"beta": 0.5},
+        distributions={"beta": DISTRIBUTIONS["beta"]},
+        user_attrs=attrs,
+        intermediate_values=dict.fromkeys(range(1, 31), 1.0),
+    )
+    template.number = 0
+    asked = []
+
+    def get_all_trials(study_id, deepcopy):
+        asked.append(study_id)
+        return rows if deepcopy else [template] * 10_000
+
+    storage.get_all_trials = get_all_trials
+    results = read_results(storage, "toy")
+    assert asked == [study._study_id]
+    assert results.epochs.shape == (300_000, 5 + len(metrics))

@@ -545,6 +545,10 @@ def test_mistakes_in_extending(child, parts):
         (changed(pruner={"name": {"a": 1}}), "pruner.name: got {'a': 1}; must be hyperband"),
         (SMALL.replace("What is a good beta?", "!!timestamp soon"), "the tag timestamp is not read"),  # noqa: E501
         (changed(model={"hidden": [10**12]}), "model.hidden.1: got 1000000000000; must be less than or equal to 16384"),  # noqa: E501
+        (SMALL.replace("epochs: 4", f"epochs: {'9' * 5000}"), "at most 40 digits"),
+        (SMALL + "a: &a [*a]\n", "an entry repeats itself"),
+        (SMALL + "a: " + "[" * 900 + "]" * 900, "is nested too deep"),
+        ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)), "more than 100,000 entries"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_hostile_files_are_refused_in_a_line(text, words):
@@ -771,6 +775,23 @@ def test_hyperband_takes_its_epochs_from_the_study():
         pruner="hyperband", train={}, search={"epochs": {"low": 3, "high": 27}}, compare=None
     )
     assert load(searched).pruner.max_epochs == 27
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in STUDIES.glob("*.yaml")} - {"smoke"}))
+def test_a_shipped_study_starts_with_each_choice_and_trains_three_seeds(name):
+    """A value that is never tried where the others are good cannot be compared, and two seeds give
+    no interval.
+    """
+    study = load_study(name, sections=SECTIONS, shipped=STUDIES, epochs="epochs", data="data")
+    for parameter in study.space.parameters:
+        values = parameter.listed() if parameter.kind == "choice" and not parameter.when else []
+        assert {
+            value
+            for value in values
+            if all(point.get(parameter.name) != value for point in study.start)
+        } == set()
+    repeats = [each for each in (study.confirm, study.compare) if each is not None]
+    assert min(each.seeds for each in (*repeats, *study.baselines)) >= 3
 
 
 # ---- the search of a study that names none ----
