@@ -1,16 +1,17 @@
 """The check of what runs left over: folders that no record names, as a salvaged or deleted journal
-leaves them.
+leaves them, and half-written files of killed processes.
 
 Such a folder may be all that is left of a run, so it is moved aside and never deleted.
 """
 
 import re
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from sweeps.doctor.findings import Finding
-from sweeps.files import quarantine
+from sweeps.files import UNFINISHED, is_abandoned, quarantine
 from sweeps.lanes import run_folder
 from sweeps.program import how_to
 from sweeps.state.state import State
@@ -37,7 +38,9 @@ def unrecorded_folders(runs: Path, stored: State) -> list[Path]:
 
 
 def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Finding]:
-    """Look for folders of runs that a study has no record of."""
+    """Look for folders of runs that a study has no record of, and for half-written files among its
+    files.
+    """
     study = stored.study.name
     what, remedy = f"{study}: left over", how_to("repair", study)
     if study_holder(url, runs, study) is not None:
@@ -50,7 +53,20 @@ def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Find
         yield Finding(
             name=what, ok=False, words=words, remedy=f"{remedy} moves it aside", repair=repair
         )
-    if not folders:
+    places = [runs / "trials" / study, runs / "artifacts" / study]
+    places += [runs / stored.study.report] if stored.study.report else []
+    every = (path for place in places for path in place.rglob(f"{UNFINISHED}*"))
+    if left := sorted(filter(is_abandoned, every)):
+        words = f"{len(left):,} half-written, of processes that are gone; {left[0]}"
+        repair = partial(_delete, url, runs, study, left)
+        yield Finding(
+            name=what,
+            ok=False,
+            words=words,
+            remedy=f"{remedy} deletes what was never whole",
+            repair=repair,
+        )
+    if not folders and not left:
         yield Finding(name=what, ok=True, words="nothing")
 
 
@@ -68,3 +84,13 @@ def _set_run_aside(url: str | None, runs: Path, study: str, folder: Path) -> str
         if folder in recorded_folders(runs, read_state(storage, study)):
             return f"{folder} is on record now"
         return f"moved it to {quarantine(folder, 'unrecorded')}"
+
+
+def _delete(url: str | None, runs: Path, study: str, paths: list[Path]) -> str:
+    with hold_study(url, runs, study):
+        for path in paths:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    return f"deleted {len(paths):,}"

@@ -76,7 +76,8 @@ def find_study(name: str, shipped: Path | None, option: str = "--study") -> Path
             shown_path(folder) for folder in (Path("studies"), shipped) if folder is not None
         ]
         looked = " and ".join(dict.fromkeys(folders))
-        hint = did_you_mean(name, files)
+        here = f"{name}.yaml"
+        hint = f"Did you mean './{here}'?" if os.path.isfile(here) else did_you_mean(name, files)
         raise UserError(option, f"unknown study '{name}', looked in {looked}. {hint}")
     check_name(path.stem, shown_path(path))
     return path

@@ -121,7 +121,7 @@ def with_places(finding: Finding, places: Places) -> Finding:
     is_flag=True,
     help="Do what is safe: save the whole records of a damaged journal, bring MLflow up to date "
     "or build it anew, close a study whose driver died, move a damaged file or a folder without "
-    "a record aside. No result is deleted.",
+    "a record aside, delete half-written files. No result is deleted.",
 )
 @json_option
 @places_options

@@ -1,4 +1,6 @@
-"""What `doctor` says of what runs left over: folders without a record."""
+"""What `doctor` says of what runs left over: folders without a record, and half-written files."""
+
+import os
 
 import pytest
 from toy_lanes import ToyLanes
@@ -6,7 +8,7 @@ from toy_study import toy_study
 
 from sweeps.doctor.left_over import check_left_over
 from sweeps.engine import run_study
-from sweeps.files import is_aside
+from sweeps.files import UNFINISHED, is_aside
 from sweeps.storage import open_storage
 from sweeps.storage.journal import study_lock
 from sweeps.storage.study_record import read_state
@@ -84,3 +86,18 @@ def test_a_study_in_a_database_has_its_folders(tmp_path, url):
     folder = run_of(tmp_path, 1)
     (finding,) = left_over(tmp_path, url)
     assert finding.repair() == f"moved it to {folder}.unrecorded"
+
+
+def test_only_files_of_processes_that_are_gone_are_deleted(runs):
+    folder = runs / "trials" / "toy" / "trial-0001"
+    gone, unit = folder / f"{UNFINISHED}99999999999-weights", folder / f"{UNFINISHED}restored"
+    gone.write_bytes(b"half")
+    unit.mkdir()
+    for alive in (1, os.getpid()):
+        (folder / f"{UNFINISHED}{alive}-weights").write_bytes(b"half")
+    (finding,) = left_over(runs)
+    assert (finding.ok, finding.words.partition(" half")[0]) == (False, "2")
+    assert finding.repair() == "deleted 2"
+    assert healthy(left_over(runs))
+    assert len([*folder.glob(f"{UNFINISHED}*")]) == 2
+    assert (folder / "weights").stat().st_size == 200_000
