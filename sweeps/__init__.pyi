@@ -31,9 +31,6 @@ from .doctor.left_over import (
     check_left_over as check_left_over,
 )
 from .doctor.left_over import (
-    check_unknown as check_unknown,
-)
-from .doctor.left_over import (
     unrecorded_folders as unrecorded_folders,
 )
 from .doctor.storage import (

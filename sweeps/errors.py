@@ -6,6 +6,7 @@ import difflib
 import errno
 import logging
 import re
+import resource
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
@@ -168,10 +169,6 @@ def largest_file() -> int | None:
     """Return the bytes that a file of this process may have at most (`ulimit -f`); None without a
     limit.
     """
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     return None if limit == resource.RLIM_INFINITY else limit
 

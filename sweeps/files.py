@@ -63,8 +63,8 @@ def is_abandoned(unfinished: Path) -> bool:
     What has no such number in its name belongs to the driver of its study.
     """
     writer = _WRITER.match(unfinished.name)
-    if writer is None or os.name != "posix":
-        return writer is None
+    if writer is None:
+        return True
     try:
         os.kill(int(writer[1]), 0)
     except (ProcessLookupError, OverflowError):
@@ -105,9 +105,8 @@ def free_name(path: Path) -> Path:
 def rename(path: Path, place: Path) -> None:
     """Rename a file or folder, and flush the new name to the disk."""
     os.rename(path, place)
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    descriptor = os.open(place.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

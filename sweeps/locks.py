@@ -1,8 +1,8 @@
 """Exclusive locks on files, which the system releases when their process ends."""
 
 import errno
+import fcntl
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ def lock_file(path: Path, remedy: str, timeout: float = 0.0) -> AcquireReturnPro
 
 def lock_place(folder: Path, name: str) -> Path:
     """Return the path of a lock's file in a folder; of one that cannot be written, as that of
-    another user or on a read-only mount, a path among this user's temporary files."""
+    another user or on a read-only mount, a path among this user's temporary files.
+    """
     if not folder.is_dir() or os.access(folder, os.W_OK):
         return folder / name
-    user = os.getuid() if hasattr(os, "getuid") else os.getlogin()
-    return Path(tempfile.gettempdir(), f"{user}-{name}")
+    return Path(tempfile.gettempdir(), f"{os.getuid()}-{name}")
 
 
 def _no_lock(path: Path, error: OSError, remedy: str) -> UserError:
@@ -56,14 +56,6 @@ def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of this file. Writes nothing, so the folder may be
     read-only, or of another user.
     """
-    if sys.platform == "win32":
-        try:
-            with FileLock(path).acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-    import fcntl
-
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:

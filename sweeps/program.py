@@ -26,9 +26,7 @@ class Program:
     sync: str = "`sweeps.sync`"
     """Brings MLflow up to the storage."""
     repair: str = "`Finding.repair`"
-    """Repairs a damaged study, or what is left over beside the studies."""
-    check_database: str = "`check_unknown` with its address"
-    """Checks a folder of runs with the database of its studies."""
+    """Repairs a damaged study."""
 
 
 def use_program(program: Program) -> None:

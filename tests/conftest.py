@@ -45,7 +45,7 @@ long file that began last would leave all cores but one idle at the end. The fir
 MAKE_STORE = """
 from pathlib import Path
 from sweeps.tracking.mlflow_store import Store
-Store(None, Path("."), lambda: None).close()
+Store(None, Path(".")).close()
 """
 
 

@@ -265,7 +265,6 @@ LATE_THEIRS = {
     "sklearn": 1.4,
     "scipy": 1.0,
     "pandas": 0.5,
-    "alembic": 0.5,
     "optuna": 0.2,
     "sqlalchemy": 0.2,
     "joblib": 0.2,
@@ -280,11 +279,10 @@ LATE_THEIRS = {
     "http": 0.05,
     "urllib": 0.05,
     "resource": 0.0,
-    "fcntl": 0.0,
     "ray": 2.0,
 }
 """Package that is imported within functions → seconds of processor time that its import takes at
-start (`resource` and `fcntl` are not on Windows, `psycopg` not in every installation)."""
+start (`resource` is not on Windows, `psycopg` not in every installation)."""
 
 
 def late_imports(path: Path) -> set[str]:

@@ -49,7 +49,6 @@ use_program(
         take_over="`vaeexp sweep{study} --take-over`",
         sync="`vaeexp sync{study}`",
         repair="`vaeexp doctor{study} --repair`",
-        check_database="`vaeexp doctor --storage URL`",
     )
 )
 

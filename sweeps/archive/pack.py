@@ -19,7 +19,7 @@ from sweeps.archive.manifest import MANIFEST, RECORDS, REPORT, TRIALS, Manifest,
 from sweeps.checksums import file_digest
 from sweeps.errors import UserError, full_disk
 from sweeps.files import UNFINISHED, is_aside, remove_unfinished, write_whole
-from sweeps.storage import driver_in_words, hold_study, open_storage, study_holder
+from sweeps.storage import hold_study, open_storage
 from sweeps.storage.checked_records import record_line
 from sweeps.storage.study_record import read_state
 from sweeps.storage.transfer import study_records
@@ -50,7 +50,9 @@ def pack_study(
         )
     if os.path.lexists(file):
         raise UserError(str(file), "exists already; give another name, or move the file away.")
-    with _at_rest(storage, runs, study) as opened, _writing(file):
+    # First, because a lock would make the folder of a study that is not there.
+    open_storage(storage, runs, study, must_exist=True)
+    with hold_study(storage, runs, study) as opened, _writing(file):
         records = b"".join(map(record_line, study_records(opened, study)))
         sources = dict(_files(study, runs, opened))
         check_paths([RECORDS, *sources], f"study '{study}'")
@@ -65,22 +67,6 @@ def pack_study(
             file, partial(_write, manifest=manifest, records=records, sources=sources), durable=True
         )
     return manifest
-
-
-@contextmanager
-def _at_rest(storage: str | None, runs: Path, study: str) -> Iterator[BaseStorage]:
-    """Keep drivers away from a study, and open its storage. Nobody can lock runs that cannot be
-    written, as those of another user.
-    """
-    # First, because a lock would make the folder of a study that is not there.
-    opened = open_storage(storage, runs, study, must_exist=True)
-    if storage is None and not os.access(runs / "journal", os.W_OK):
-        if holder := study_holder(storage, runs, study):
-            raise UserError(f"study '{study}'", f"{driver_in_words(holder)} is running it already.")
-        yield opened
-        return
-    with hold_study(storage, runs, study) as held:
-        yield held
 
 
 def _files(study: str, runs: Path, storage: BaseStorage) -> Iterator[tuple[str, Path]]:

@@ -63,7 +63,7 @@ def restore_study(
 
     Raises:
         UserError: the file is no archive, or of another version; the study exists here; the disk
-            lacks room.
+            is full.
         Damaged: the archive is not what was written.
     """
     with ExitStack() as stack:
@@ -74,7 +74,6 @@ def restore_study(
         put_records = stack.enter_context(journals_at(storage, runs).receive(study))
         places = {TRIALS: runs / "trials" / study, REPORT: reports / study}
         _check_absent(places)
-        _check_room(manifest, runs, reports)
         there = stack.enter_context(_folder_beside(places[TRIALS], runs))
         (there / TRIALS).mkdir()
         archive.unpack(there)
@@ -82,8 +81,10 @@ def restore_study(
         report = stored_path(places[REPORT], runs) if has_report else None
         rules = ImportRules(old=manifest.study, name=study, report=report, loaders=loaders)
         hidden = there / journal_path(runs, study).name
-        stored = _write(there / RECORDS, hidden, rules, str(file))
-        study_file = _write_study_file(there / TRIALS, stored, study)
+        with (there / RECORDS).open("rb") as lines:
+            stored = write_records(open_journal(hidden), map(parse_line, lines), rules)
+        if stored.study.text:  # the study goes on with its file only
+            (there / TRIALS / f"{study}.yaml").write_text(stored.study.text, encoding="utf-8")
         adapt(there / TRIALS, study)
         if has_report:  # reports may lie on another disk
             beside = stack.enter_context(_folder_beside(places[REPORT], reports))
@@ -97,7 +98,7 @@ def restore_study(
             manifest=manifest,
             stored=stored,
             report=places[REPORT] if has_report else None,
-            study_file=places[TRIALS] / study_file if study_file else None,
+            study_file=places[TRIALS] / f"{study}.yaml" if stored.study.text else None,
         )
 
 
@@ -124,19 +125,6 @@ def _check_absent(places: Mapping[str, Path]) -> None:
             )
 
 
-def _check_room(manifest: Manifest, runs: Path, reports: Path) -> None:
-    """Raise UserError where the disks lack room. The records are on the disk twice for a moment."""
-    records = sum(member.size for member in manifest.members if member.path == RECORDS)
-    report = sum(member.size for member in manifest.members if member.path.startswith(f"{REPORT}/"))
-    for folder, needed in ((runs, manifest.size + records), (reports, report)):
-        there = next(
-            parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()
-        )
-        if (free := shutil.disk_usage(there).free) < needed:
-            problem = f"has {free / 1e6:,.0f} MB free; the study needs {needed / 1e6:,.0f} MB."
-            raise UserError(str(folder), f"{problem} Free some space, or choose another folder.")
-
-
 @contextmanager
 def _folder_beside(place: Path, parent: Path) -> Iterator[Path]:
     """Make a folder, on the disk of `place`, that goes at the end; folders that killed processes
@@ -152,31 +140,6 @@ def _folder_beside(place: Path, parent: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write(records: Path, hidden: Path, rules: ImportRules, place: str) -> State:
-    """Write the records as a journal file where no command sees it, and read the study back."""
-    with records.open("rb") as lines:
-        return write_records(
-            open_journal(hidden), (_parsed(line, place) for line in lines), rules, place=place
-        )
-
-
-def _parsed(line: bytes, place: str) -> dict:
-    try:
-        return parse_line(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(place, f"holds records that cannot be read: {error}.") from error
-
-
-def _write_study_file(trials: Path, stored: State, study: str) -> str | None:
-    """Write the study file beside the folders of runs, because the study goes on with it only;
-    return its name.
-    """
-    if not stored.study.text:
-        return None
-    (trials / f"{study}.yaml").write_text(stored.study.text, encoding="utf-8")
-    return f"{study}.yaml"
 
 
 def _put(folder: Path, place: Path) -> None:

@@ -17,74 +17,46 @@ from sweeps.checksums import Damaged
 from sweeps.errors import UserError
 from sweeps.program import program
 
-_PIECE = 1024
-"""Compressed bytes that are decompressed at a time; zstandard makes at most 32 MB of them."""
 _WINDOW = 2**27
 """The largest window of a frame, in bytes: memory that a frame may ask for."""
+_HEADERS = 4096
+"""Bytes of headers and padding of a member, at the most."""
 _SLACK = 2**16
-"""Bytes that tarfile may read beyond a member: headers, padding, what it reads ahead. A long header
-would be a bomb.
-"""
+"""Bytes that tarfile may read beyond the last member."""
 _BLOCK = 2**20
 
 
-class _Frame:
-    """The content of one zstandard frame, of which a reader gets as many bytes as it is allowed."""
+class _Limited:
+    """A stream of which no more bytes are read than are allowed."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._content = file, memoryview(b"")
-        self._frame = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
-        self.allowed = 0
+    def __init__(self, stream: IO[bytes], allowed: int) -> None:
+        self._stream, self.allowed = stream, allowed
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes, fewer at the end. Raises ValueError where more are asked for
         than allowed.
         """
-        if size > self.allowed:
+        self.allowed -= size
+        if self.allowed < 0:
             raise ValueError("it holds more bytes than its manifest states")
-        parts, missing = [], size
-        while missing:
-            if not self._content and not self._fill():
-                break
-            parts.append(bytes(self._content[:missing]))
-            self._content = self._content[missing:]
-            missing -= len(parts[-1])
-        self.allowed -= size - missing
-        return b"".join(parts)
-
-    def _fill(self) -> bool:
-        while not self._content and not self._frame.eof and (piece := self._file.read(_PIECE)):
-            self._content = memoryview(self._frame.decompress(piece))
-        return bool(self._content)
-
-    def is_at_end(self) -> bool:
-        """Whether the frame ended here, whole, and nothing comes after it."""
-        return (
-            not self._fill()
-            and self._frame.eof
-            and not self._frame.unused_data
-            and not self._file.read(1)
-        )
+        return self._stream.read(size)
 
 
 class Archive:
     """An archive whose manifest was read; `unpack` may be called once."""
 
     def __init__(self, file: Path, opened: IO[bytes]) -> None:
-        self._file, self._frame = file, _Frame(opened)
-        self._frame.allowed = _SLACK
-        self._tar = tarfile.open(fileobj=self._frame, mode="r|", errorlevel=2)  # type: ignore[call-overload]  # noqa: SIM115
+        self._file = file
+        frame = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(opened)
+        stream = _Limited(frame, MOST + _SLACK)
+        self._tar = tarfile.open(fileobj=stream, mode="r|", errorlevel=2)  # type: ignore[call-overload]  # noqa: SIM115
         info = self._tar.next()
         if info is None or info.name != MANIFEST or info.type != tarfile.REGTYPE:
             raise _no_archive(file)
-        if info.size > MOST:
-            raise UserError(
-                str(file), f"has a manifest of {info.size:,} bytes; must be at most {MOST:,}."
-            )
-        self._frame.allowed = info.size + _SLACK
         source = self._tar.extractfile(info)
         assert source is not None
         self.manifest = Manifest.from_bytes(source.read(), file)
+        stream.allowed = self.manifest.size + _HEADERS * len(self.manifest.members) + _SLACK
 
     def unpack(self, folder: Path) -> None:
         """Write all members below an empty folder, each checked against size and SHA-256 of the
@@ -96,13 +68,9 @@ class Archive:
         """
         with _reading(self._file):
             for member in self.manifest.members:
-                self._frame.allowed = _SLACK
                 self._unpack(self._tar.next(), member, folder)
-            self._frame.allowed = _SLACK
             if self._tar.next() is not None:
                 raise ValueError("it holds more files than its manifest states")
-            if self._frame.read(self._frame.allowed).strip(b"\0") or not self._frame.is_at_end():
-                raise ValueError("its end is not what was written")
 
     def _unpack(self, info: tarfile.TarInfo | None, member: Member, folder: Path) -> None:
         if info is None:
@@ -112,7 +80,6 @@ class Archive:
             raise ValueError(
                 f"got {info.name[:80]!r} where its manifest has the file {member.path!r}"
             )
-        self._frame.allowed = member.size + _SLACK
         source, digest, target = self._tar.extractfile(info), hashlib.sha256(), folder / member.path
         assert source is not None
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -47,8 +47,8 @@ CREATE TABLE IF NOT EXISTS sweeps_damaged (
     id bigint NOT NULL, study text NOT NULL, line text NOT NULL, moved_at timestamptz NOT NULL DEFAULT now()
 );
 """  # noqa: E501
-"""The rows of journals, which are only ever added; the drivers of studies; the rows of damaged
-journals. One transaction.
+"""The rows of journals, which are only ever added; the drivers of studies; and a table of damaged
+rows, for versions that set them aside. One transaction.
 """
 
 

@@ -22,10 +22,10 @@ from sweeps.checksums import Damaged
 from sweeps.errors import UserError
 from sweeps.postgres.claim import Claim, claim_holder, claimed
 from sweeps.postgres.database import Database, open_tables
-from sweeps.storage.checked_records import JournalCheck, check_lines, parse_line, record_line
+from sweeps.storage.checked_records import parse_line, record_line
 from sweeps.storage.journal import journal_path, study_lock
 from sweeps.storage.journals import Journals, StorageLost
-from sweeps.storage.optuna_internals import BatchedWrites, damage_in_words
+from sweeps.storage.optuna_internals import BatchedWrites
 from sweeps.storage.snapshot import open_with_snapshot, renew_snapshot
 
 if TYPE_CHECKING:
@@ -47,11 +47,6 @@ SELECT count(*), coalesce(sum(hashtextextended(line, 0)), 0)::text FROM sweeps_j
 """  # noqa: E501
 _COUNT = "SELECT writes FROM sweeps_claims WHERE study = %s AND number = %s FOR UPDATE"
 _IS_THERE = "SELECT 1 FROM sweeps_journal WHERE study = %s AND id = %s"
-_SET_ASIDE = (
-    "INSERT INTO sweeps_damaged (id, study, line) SELECT id, study, line FROM sweeps_journal "
-    "WHERE study = %s AND id >= %s"
-)
-_DELETE = "DELETE FROM sweeps_journal WHERE study = %s AND id >= %s"
 
 
 class PostgresJournals(Journals):
@@ -91,21 +86,6 @@ class PostgresJournals(Journals):
 
     def has(self, study: str) -> bool:
         return open_tables(self._database, create=False) and study in stored_names(self._database)
-
-    def check(self, study: str) -> tuple[JournalCheck, str] | None:
-        try:
-            found, first = check_rows(self._database, study)
-        except UserError:
-            return None  # opening the storage says why
-        return found, f"row {first} of sweeps_journal in {self.address}"
-
-    def salvage(self, study: str) -> tuple[JournalCheck, str] | None:
-        with claimed(self._database, study) as claim:
-            found, first = check_rows(self._database, study)
-            if first is None:
-                return None
-            set_rows_aside(self._database, claim, first)
-        return found, "the table sweeps_damaged"
 
     def _snapshot(self, study: str) -> Path:
         """Return the place of the snapshot of a study, on this machine."""
@@ -182,9 +162,9 @@ class PostgresJournal(BatchedWrites):
         self._last = rows[-1][0] if rows else self._last
 
     def _damaged(self, identity: int, reason: str) -> Damaged:
-        whole = check_rows(self._database, self._study)[0].records
         where = f"study '{self._study}', row {identity} of the table sweeps_journal"
-        return Damaged(self._database.place, damage_in_words(where, reason, self._study, whole))
+        remedy = "Restore the database from a backup, or delete the rows from this one on."
+        return Damaged(self._database.place, f"{where} is damaged: {reason}. {remedy}")
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:
         """Append records in one transaction. Raises StorageLost where another process has the
@@ -251,34 +231,3 @@ def stored_names(database: Database) -> list[str]:
     return sorted(
         name for (name,) in database.run(lambda connection: connection.execute(query).fetchall())
     )
-
-
-def check_rows(database: Database, study: str) -> tuple[JournalCheck, int | None]:
-    """Look through the rows of a study, up to the first bad one; returns what was found and the
-    identity of the bad row.
-    """
-    rows = database.run(
-        lambda connection: connection.execute(
-            "SELECT id, line FROM sweeps_journal WHERE study = %s ORDER BY id", (study,)
-        ).fetchall()
-    )
-    check = check_lines(b"".join(line.encode() + b"\n" for _, line in rows))
-    return check, None if check.problem is None else rows[check.records][0]
-
-
-def set_rows_aside(database: Database, claim: Claim, first: int) -> None:
-    """Move the rows of a study from this identity on into the table `sweeps_damaged`, in one
-    transaction.
-
-    Raises:
-        UserError: the role may not delete, or another process has the claim.
-    """
-
-    def move(connection: "Connection[Any]") -> None:
-        with connection.transaction():
-            if connection.execute(_COUNT, (claim.study, claim.number)).fetchone() is None:
-                raise claim.lost(connection)
-            connection.execute(_SET_ASIDE, (claim.study, first))
-            connection.execute(_DELETE, (claim.study, first))
-
-    database.run(move)

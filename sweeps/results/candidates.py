@@ -22,15 +22,14 @@ PAUSED = ("paused", "pruned")
 
 def found_trials(stored: State) -> list[Trial]:
     """Return the records of these trials."""
-    trials = stored.trials if promotes(stored.study) else ()
+    if not promotes(stored.study):
+        return ranked_trials(stored)
     paused = [
         (-len(trial.epochs), trial.objective, trial.number, trial)
-        for trial in trials
+        for trial in stored.trials
         if trial.state in PAUSED and trial.duplicate_of is None and trial.objective is not None
     ]
-    return ranked_trials(stored) + [
-        trial for *_, trial in sorted(paused, key=lambda each: each[:3])
-    ]
+    return ranked_trials(stored) + [trial for *_, trial in sorted(paused)]
 
 
 def found_rows(results: Results, ranked: "pd.DataFrame") -> "pd.DataFrame":
@@ -39,16 +38,17 @@ def found_rows(results: Results, ranked: "pd.DataFrame") -> "pd.DataFrame":
     """
     import pandas as pd
 
-    runs = results.trials
     if not promotes(results.study):
         return ranked
+    runs = results.trials
     paused = runs[
         ~runs["repeat"]
         & runs["state"].isin(PAUSED)
         & runs["duplicate_of"].isna()
         & runs["objective"].notna()
     ]
-    paused = paused.sort_values(["epochs", "objective", "number"], ascending=[False, True, True])
+    order = ["epochs", "objective", "number"]
+    paused = paused.sort_values(order, ascending=[False, True, True])
     return pd.concat([ranked, paused], ignore_index=True)
 
 

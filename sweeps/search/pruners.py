@@ -117,12 +117,15 @@ class PrunerSettings(Part):
     """Whether it can rank trials by how far they are behind the front of two objectives, which
     moves with every trial.
     """
-    compares: ClassVar[bool] = True
-    """Whether it ends or pauses a trial because others are better after as many epochs."""
     pauses: ClassVar[bool] = False
     """Whether it pauses trials, which may go on later, in place of ending them."""
 
     name: str
+
+    @property
+    def compares(self) -> bool:
+        """Whether it ends or pauses a trial because others are better after as many epochs."""
+        return True
 
     @abstractmethod
     def build(self) -> BasePruner:
@@ -302,6 +305,10 @@ class PatientSettings(PrunerSettings):
         default=None, description="Pruner that must agree; none when empty."
     )
 
+    @property
+    def compares(self) -> bool:
+        return self.inner is not None and self.inner.compares
+
     def for_epochs(self, epochs: int | None) -> Self:
         if self.inner is None:
             return self
@@ -320,7 +327,10 @@ class PatientSettings(PrunerSettings):
 class ThresholdSettings(PrunerSettings):
     """Prunes a trial whose value leaves fixed bounds."""
 
-    compares = False
+    @property
+    def compares(self) -> bool:
+        return False
+
     name: Annotated[Literal["threshold"], Name] = "threshold"
     lower: float | None = Field(
         default=None, description="Smallest value of the objective that is believed."
@@ -349,7 +359,11 @@ class ThresholdSettings(PrunerSettings):
 class NoneSettings(PrunerSettings):
     """Lets every trial run to its end."""
 
-    compares, two_objectives = False, True
+    @property
+    def compares(self) -> bool:
+        return False
+
+    two_objectives = True
     name: Annotated[Literal["none"], Name] = "none"
 
     def build(self) -> BasePruner:

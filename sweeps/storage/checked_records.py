@@ -7,7 +7,6 @@ import io
 import json
 import re
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +74,6 @@ class JournalCheck:
     """
     rest: int
     """Lines from the first bad line on."""
-    identity: str | None
-    """Identity of the study, by its newest whole record before or after a bad line; None where no
-    bad line is, or no record has it.
-    """
 
 
 def check_lines(content: bytes) -> JournalCheck:
@@ -94,16 +89,4 @@ def check_lines(content: bytes) -> JournalCheck:
             break
         records, length = records + 1, length + len(line)
     rest = len(content[length:].splitlines())
-    identity = _newest_identity(content) if problem else None
-    return JournalCheck(
-        records=records, length=length, problem=problem, rest=rest, identity=identity
-    )
-
-
-def _newest_identity(content: bytes) -> str | None:
-    for line in reversed(
-        [line for line in io.BytesIO(content) if b'"user_attr":{"identity":' in line]
-    ):
-        with suppress(ValueError):
-            return str(parse_line(line)["user_attr"]["identity"])
-    return None
+    return JournalCheck(records=records, length=length, problem=problem, rest=rest)

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import Timeout
 from optuna.storages import JournalStorage
 
-from sweeps.errors import UserError, warn_once
+from sweeps.errors import UserError
 from sweeps.files import quarantine, rename, write_whole
 from sweeps.locks import is_locked, lock_file
 from sweeps.names import check_name
@@ -85,12 +85,26 @@ class FileJournals(Journals):
         path = journal_path(self.runs, study)
         if not path.exists():
             return None
-        found = check_journal(path)
+        found = check_lines(path.read_bytes())
         return found, f"line {found.records + 1} of {path}"
 
     def salvage(self, study: str) -> tuple[JournalCheck, str] | None:
-        saved = salvage(self.runs, study)
-        return None if saved is None else (saved[0], str(saved[1]))
+        """Move a damaged journal to `<study>.log.damaged` and begin a new one with the whole
+        records before its first bad line. At any instant the journal is the old one or the new one.
+
+        Raises:
+            UserError: another process drives the study.
+        """
+        path = journal_path(self.runs, study)
+        with _lock(self.runs, study):
+            content = path.read_bytes()
+            if (found := check_lines(content)).problem is None:
+                return None
+            aside = quarantine(path, copy=True)
+            whole = content[: found.length]
+            write_whole(path, lambda unfinished: unfinished.write_bytes(whole), durable=True)
+            snapshot_path(path).unlink(missing_ok=True)
+        return found, str(aside)
 
 
 def journal_path(runs: Path, study: str) -> Path:
@@ -111,10 +125,6 @@ def open_journal(path: Path) -> JournalStorage:
         return open_with_snapshot(JournalFile(path), snapshot_path(path))
     except OSError as error:
         raise UserError(str(path), f"cannot be opened: {error.strerror}.") from error
-    except (ValueError, KeyError, AssertionError) as error:
-        raise UserError(
-            str(path), f"is not an Optuna journal ({error}); move it away to start anew."
-        ) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -194,40 +204,6 @@ def _mend(journal: Path) -> None:
         return
     if not is_half_written(content[whole:]):
         raise damaged_journal(journal, content.count(b"\n"), "it is no record")
-    if b"\0" in content:
-        kept = "after its {:,} whole records the study goes on".format(content.count(b"\n"))
-        warn_once(f"{journal}: ended in zeros, as a crash of the machine leaves them; {kept}.")
     with journal.open("r+b") as file:
         file.truncate(whole)
         os.fsync(file.fileno())
-
-
-def check_journal(path: Path) -> JournalCheck:
-    """Look through a journal file, up to its first bad line. Raises OSError where it cannot be
-    read.
-    """
-    return check_lines(path.read_bytes())
-
-
-def salvage(runs: Path, study: str) -> tuple[JournalCheck, Path] | None:
-    """Move a damaged journal aside and begin a new one with the whole records before its first bad
-    line.
-
-    At any instant the journal is the old one or the new one.
-
-    Returns:
-        What the journal held, and where it is now (`<study>.log.damaged`); None where it is not
-        damaged.
-
-    Raises:
-        UserError: another process drives the study.
-    """
-    path = journal_path(runs, study)
-    with _lock(runs, study):
-        if (found := check_journal(path)).problem is None:
-            return None
-        aside = quarantine(path, copy=True)
-        content = path.read_bytes()[: found.length]
-        write_whole(path, lambda unfinished: unfinished.write_bytes(content), durable=True)
-        snapshot_path(path).unlink(missing_ok=True)
-    return found, aside

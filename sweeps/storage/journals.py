@@ -104,7 +104,7 @@ class Journals:
 
     def check(self, study: str) -> tuple[JournalCheck, str] | None:
         """Check each record up to the first bad one; returns what was found and where the bad one
-        is. None where no record can be read.
+        is. None where the place cannot be checked without opening the study.
         """
         return None
 

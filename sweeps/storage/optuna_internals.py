@@ -51,6 +51,11 @@ def set_trial_id(trial: FrozenTrial, identity: int) -> None:
     trial._trial_id = identity
 
 
+def write_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Add a trial to a study, in one write; its number is that of the storage."""
+    study._storage.create_new_trial(study._study_id, trial)
+
+
 def handle_of(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
     """Return the object through which a stored trial is written."""
     return optuna.Trial(study, trial._trial_id)
@@ -168,17 +173,13 @@ def copy_journal(path: Path, storage: BaseStorage) -> None:
 
 
 def damaged_journal(path: Path, records: int, reason: str) -> Damaged:
-    """Return the error for a journal whose line after so many whole `records` is bad."""
-    return Damaged(str(path), damage_in_words(f"line {records + 1}", reason, path.stem, records))
-
-
-def damage_in_words(place: str, reason: str, study: str, records: int) -> str:
-    """Say what is wrong with a line or row after so many whole `records` of a study, and how to
+    """Return the error for a journal whose line after so many whole `records` is bad, with how to
     save these.
     """
     counted = "the record" if records == 1 else f"the {records:,} records"
     keeps = f"keeps {counted} before it" if records else "sets all aside, and the study starts anew"
-    return f"{place} is damaged: {reason}. {how_to('repair', study)} {keeps}."
+    problem = f"line {records + 1} is damaged: {reason}. {how_to('repair', path.stem)} {keeps}."
+    return Damaged(str(path), problem)
 
 
 # ---- what a storage has replayed ----

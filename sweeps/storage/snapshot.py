@@ -9,7 +9,6 @@ when it was written, so a damaged record is found with a snapshot as without.
 """
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -47,16 +46,6 @@ _BRIEF = ("ended_round", "duplicate_of", "pauses", "revives", "warmup")
 """Attributes of finished trials that a driver asks for in every round
 (`sweeps.storage.trial_record`).
 """
-_MALFORMED = (
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    IndexError,
-    RecursionError,
-    OverflowError,
-    zlib.error,
-)
 
 
 def open_with_snapshot(journal: BatchedWrites, path: Path) -> JournalStorage:
@@ -109,7 +98,7 @@ def _load(path: Path, journal: BatchedWrites) -> Replayed | None:
             return state
         else:
             problem = "does not belong to the journal as it is now"
-    except (Damaged, *_MALFORMED):
+    except Damaged:
         problem = "is damaged"
     warn_once(
         f"{path}: the snapshot {problem}. All records are read, and a new one is written when "

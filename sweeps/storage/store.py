@@ -24,6 +24,7 @@ from sweeps.storage.optuna_internals import (
     set_trial_id,
     storage_of,
     study_id,
+    write_trial,
 )
 from sweeps.storage.running_trial import RunningTrial, resume_trial, with_divergence
 from sweeps.storage.study_record import REPEATS, study_record, write_study
@@ -187,11 +188,11 @@ class Store:
         begun: dict[str, Any] = {"started": started, "round": round_}
         if proposal.duplicate_of is not None:
             begun |= {"round": None, "duplicate_of": proposal.duplicate_of}
-        self._create(as_stored(proposal, begun))
+        write_trial(self.study, as_stored(proposal, begun))
 
     def revive(self, ended: Trial, round_: int) -> None:
         """Write that a trial that ended while it was paused resumes in this round, in one piece."""
-        self._create(self.revived(ended, round_, self.next_number).origin)
+        write_trial(self.study, self.revived(ended, round_, self.next_number).origin)
 
     def revived(self, ended: Trial, round_: int, number: int) -> Trial:
         """Return the trial of this number that resumes in this round from where one stood when it
@@ -251,8 +252,5 @@ class Store:
                 distributions=stored.distributions,
                 user_attrs=kept | {"started": started, "round": None, "revives": ended.number},
             )
-            self._create(trial)
+            write_trial(self.study, trial)
         return len(failed)
-
-    def _create(self, stored: FrozenTrial) -> None:
-        storage_of(self.study).create_new_trial(study_id(self.study), stored)

@@ -18,22 +18,12 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.errors import UserError
 from sweeps.state.state import State
-from sweeps.storage.optuna_internals import batched_writes, study_id, study_ids
+from sweeps.storage.optuna_internals import batched_writes, study_id, study_ids, write_trial
 from sweeps.storage.study_record import REPEATS, read_state
 
 _KINDS = {"search": "", "repeats": REPEATS}
 """Kind of a study's record → suffix of the name of the Optuna study."""
-_MALFORMED = (
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    IndexError,
-    RecursionError,
-    OverflowError,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,49 +75,26 @@ def _record_of(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def write_records(
-    storage: BaseStorage, records: Iterable[Mapping[str, Any]], rules: ImportRules, *, place: str
+    storage: BaseStorage, records: Iterable[Mapping[str, Any]], rules: ImportRules
 ) -> State:
     """Write the records of `study_records` as a new study, and read it back.
 
-    Args:
-        place: the origin of the records, for messages.
-
     Raises:
-        UserError: the records are malformed, or another version has made them.
+        UserError: another version has made the records.
     """
-    opened: dict[str, optuna.Study] = {}
-    try:
-        for kind, own in _by_study(records):
-            if kind in opened or (kind != "search" and not opened):
-                raise ValueError(f"a second or early record of '{kind}'")
-            opened[kind] = _write_study(storage, rules.name + _KINDS[kind], own, rules)
-        if not opened:
-            raise ValueError("no record of a study")
-        return read_state(storage, rules.name)
-    except _MALFORMED as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            place, f"its records make no study ({type(error).__name__}: {reason})."
-        ) from error
-
-
-def _by_study(
-    records: Iterable[Mapping[str, Any]],
-) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
-    """Yield the kind of each Optuna study with all its records, the record of the study first."""
-    own: list[Mapping[str, Any]] = []
+    own: dict[str, list[Mapping[str, Any]]] = {}
+    kind = ""
     for record in records:
-        if "kind" in record and own:
-            yield own[0]["kind"], own
-            own = []
-        own.append(record)
-    if own:
-        yield own[0]["kind"], own
+        kind = record.get("kind", kind)
+        own.setdefault(kind, []).append(record)
+    for kind, its in own.items():
+        _write_study(storage, rules.name + _KINDS[kind], its, rules)
+    return read_state(storage, rules.name)
 
 
 def _write_study(
     storage: BaseStorage, name: str, records: list[Mapping[str, Any]], rules: ImportRules
-) -> optuna.Study:
+) -> None:
     head, trials = records[0], records[1:]
     # The command has a line of its own for a new study.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -141,8 +108,7 @@ def _write_study(
         for key, value in head["system"].items():
             storage.set_study_system_attr(study_id(study), key, value)
         for record in trials:
-            storage.create_new_trial(study_id(study), _trial_of(record, rules))
-    return study
+            write_trial(study, _trial_of(record, rules))
 
 
 def _trial_of(record: Mapping[str, Any], rules: ImportRules) -> FrozenTrial:

@@ -34,10 +34,7 @@ def read_objectives(
         return {}
     names = file.objectives
     if not metrics:
-        mistakes.add(
-            ("objectives",),
-            "this workload names no metrics that could be objectives. Drop the entry.",
-        )
+        mistakes.add(("objectives",), "this workload names no metrics that could be objectives.")
         return {}
     for index, name in enumerate(names):
         if name not in metrics:
@@ -66,27 +63,9 @@ def _unfit(
         able = _listed(name for name, pruner in PRUNERS.items() if pruner.two_objectives)
         reason = "ranks trials by the values of one objective, while the front of two moves on"
         yield ("pruner", "name"), f"got {file.pruner.name}, which {reason}; must be {able}."
-    if file.confirm is not None:
-        remedy = (
-            "Drop it, and give configurations of the front as rows of `baselines`, which fresh "
-            "seeds train and test."
-        )
-        yield (
-            ("confirm",),
-            f"confirms the best by one objective, and `objectives` names two. {remedy}",
-        )
-    if file.compare is not None:
-        yield (
-            ("compare",),
-            "compares values of one objective, and `objectives` names two. Drop it (`compare: "
-            "null`).",
-        )
-    if file.learn_from is not None:
-        remedy = "Drop it; `start` can give configurations to try first."
-        yield (
-            ("learn_from",),
-            f"takes over values of one objective, and `objectives` names two. {remedy}",
-        )
+    for part in ("confirm", "compare", "learn_from"):
+        if getattr(file, part) is not None:
+            yield (part,), f"ranks by one objective, and `objectives` names two. Drop `{part}`."
     for row in baselines:
         if row.at == "best":
             problem = "got best, but of two objectives no configuration is the best; must be fixed."

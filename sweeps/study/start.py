@@ -4,7 +4,7 @@ chooses the others.
 An entry may also name another study, whose best configurations come first.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -26,14 +26,12 @@ class BestOf(Part):
 def read_start(
     entries: Iterable[Mapping[str, Any] | None],
     space: Space,
-    unusable: Collection[str],
     mistakes: Mistakes,
 ) -> tuple[dict[str, Any] | BestOf, ...]:
     """Return values of searched parameters for each entry of `start:`, or the study that it names.
 
     Args:
         entries: the list as it stands in the file, of the right form.
-        unusable: searched parameters that have a mistake of their own.
         mistakes: takes parameters that are not searched, and values that the space does not hold.
     """
     points: list[dict[str, Any] | BestOf] = []
@@ -46,8 +44,7 @@ def read_start(
         for name, value in (entry or {}).items():
             path = ("start", index, name)
             if name not in space.names:
-                if name not in unusable:
-                    mistakes.add(path, f"is not searched. {did_you_mean(name, space.names)}")
+                mistakes.add(path, f"is not searched. {did_you_mean(name, space.names)}")
                 continue
             if not space[name].allows(value):
                 mistakes.add(path, f"got {shown(value)}; must be {space[name].domain()}.")

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -183,7 +183,8 @@ def load_study(
         text: the study itself, where it lies in no file; the first argument is then its name.
 
     Raises:
-        UserError: for all mistakes of the file and the overrides, a line each.
+        UserError: a line for each mistake of the file and the overrides: of its form, else of the
+            search space, else all others.
     """
     path = find_study(str(name_or_path), shipped) if text is None else Path(name_or_path)
     written, mistakes, text = read_study_file(path, sections, shipped, data, text=text)
@@ -192,21 +193,19 @@ def load_study(
     reading = _Reading(apply_overrides(content, overrides, sections, mistakes), sections, mistakes)
     file = reading.file
     space = reading.space(unsearchable)
-    baselines = reading.baselines(
-        shared, published=not any(entry[0] == data for entry in mistakes.overrides)
-    )
+    published = not any(entry[0] == data for entry in mistakes.overrides)
+    baselines = reading.baselines(shared, published=published)
     fixed = {
         section: model.model_validate(getattr(file, section).model_dump(exclude_unset=True))
         for section, model in sections.items()
     }
-    if not any(entry[0] in sections for entry in reading.broken):
-        _try_settings(check, fixed, space, baselines, mistakes)
+    _SettingsCheck(check, fixed, mistakes).try_all(space, baselines)
     reading.check_search(space)
     reading.check_baselines(baselines, space)
     sampler, pruner = reading.for_epochs(space, fixed, epochs, warmup)
     reading.check_late(pruner)
-    start = reading.start(space)
-    objectives = read_objectives(reading.file, space, baselines, metrics or {}, mistakes)
+    start = read_start(reading.raw.get("start") or (), space, mistakes)
+    objectives = read_objectives(file, space, baselines, metrics or {}, mistakes)
     mistakes.raise_if_any()
     assert file.budget is not None
     return Study(
@@ -216,20 +215,20 @@ def load_study(
         question=str(file.question).strip(),
         fixed=fixed,
         space=space,
-        seed=file.seed,
         sampler=sampler,
         pruner=pruner,
         budget=file.budget,
-        confirm=file.confirm,
-        compare=file.compare,
         baselines=baselines,
         start=start,
-        learn_from=file.learn_from,
-        keep=file.keep,
         objectives=objectives,
         warmup=warmup,
         epochs=epochs,
+        **{name: getattr(file, name) for name in _AS_WRITTEN},
     )
+
+
+_AS_WRITTEN = ("seed", "confirm", "compare", "learn_from", "keep")
+"""Entries of a study file that a study has as they stand there."""
 
 
 def mentioned(
@@ -285,32 +284,22 @@ def list_studies(*, shipped: Path | None) -> dict[str, str]:
     questions: dict[str, str] = {}
     for name, path in known_studies(shipped).items():
         try:
-            content, mistakes, _ = read_study_file(path, None, shipped, None)
-            question = content.get("question")
-            if not question or not isinstance(question, str):
-                problem = (
-                    "is missing." if question is None else f"got {shown(question)}; must be text."
-                )
-                raise UserError(mistakes.place(("question",))[1], problem)
-            questions[name] = question.strip()
+            content, _, _ = read_study_file(path, None, shipped, None)
+            questions[name] = str(content.get("question") or "").strip()
         except UserError as error:
             questions[name] = str(error).splitlines()[0]
     return questions
 
 
 class _Reading:
-    """The content of a study while it is checked: its valid entries, and the entries that have a
-    mistake.
+    """The content of a study while it is checked.
+
+    Raises:
+        UserError: the content has not the form of a study.
     """
 
     def __init__(self, raw: dict[str, Any], sections: Sections, mistakes: Mistakes) -> None:
-        self._raw, self._sections, self._mistakes = raw, sections, mistakes
-        self.broken: set[EntryPath] = set()
-        """Entries that were left out because they have a mistake."""
-        self.file = self._validated()
-        """The form of the study, of valid entries alone."""
-        self._unusable: set[str] = set()
-        """Searched parameters that have a mistake, or depend on one that has."""
+        self.raw, self._sections, self._mistakes = raw, sections, mistakes
         missing = {
             "question": "is missing.",
             "search": "nothing is searched. Add, for example, `beta: "
@@ -318,43 +307,27 @@ class _Reading:
             "budget": NO_BUDGET,
         }
         for part, problem in missing.items():
-            if raw.get(part) in (None, {}) and (part,) not in self.broken:
+            if raw.get(part) in (None, {}):
                 mistakes.add((part,), problem)
-
-    def _validated(self) -> StudyFile:
-        model = study_model(tuple(self._sections.items()))
+        model = study_model(tuple(sections.items()))
         try:
-            return model.model_validate(self._raw)
+            self.file: StudyFile = model.model_validate(raw)
         except ValidationError as error:
-            problems = problems_of(error, model, self._raw)
-        valid = {
-            key: dict(value) if isinstance(value, dict) else value
-            for key, value in self._raw.items()
-        }
-        for path, problem in problems:
-            self._mistakes.add(path, problem)
-            if path[0] in (*self._sections, "search", "baselines") and len(path) > 1:
-                valid[str(path[0])].pop(path[1], None)
-                self.broken.add(path[:2])
-            else:
-                valid.pop(str(path[0]), None)
-                self.broken.add(path[:1])
-        try:
-            return model.model_validate(valid)
-        except ValidationError:
-            self._mistakes.raise_if_any()
+            for path, problem in problems_of(error, model, raw):
+                mistakes.add(path, problem)
+            mistakes.raise_if_any()
             raise
+        mistakes.raise_if_any()
 
     def space(self, unsearchable: Collection[str]) -> Space:
-        """Return the searched parameters that have no mistake."""
+        """Return the searched parameters. Raises UserError for all of their mistakes."""
         forms: dict[str, Parameter] = {}
-        search = mapping(self._raw.get("search"))
-        for name in search:
-            form = getattr(self.file.search, name, None)
+        for name in mapping(self.raw.get("search")):
+            form = getattr(self.file.search, name)
             if form is None:
                 continue
             section = section_of(name, self._sections) or ""
-            fixed = mapping(self._raw.get(section))
+            fixed = mapping(self.raw.get(section))
             if name in fixed:
                 problem = (
                     f"is searched, and fixed to {shown(fixed[name])} under '{section}'. Drop one "
@@ -364,45 +337,27 @@ class _Reading:
             if name in unsearchable:
                 problem = (
                     f"trials of different {name} are measured on different scales and cannot be "
-                    "compared"
+                    "compared. Fix it; `baselines:` holds rows with other values."
                 )
-                self._mistakes.add(
-                    ("search", name),
-                    f"{problem}. Fix it; `baselines:` holds rows with other values.",
-                )
+                self._mistakes.add(("search", name), problem)
+            content = form.model_dump(exclude={"when"})
+            if content.get("grow"):
+                number = number_type(self._sections[section].model_fields[name])
+                content["limits"] = limits_of(number)
             with self._mistakes.collected():
-                kind: Kind = (
-                    "choice"
-                    if hasattr(form, "values")
-                    else "int"
-                    if isinstance(form.low, int)
-                    else "float"
-                )
-                content = form.model_dump(exclude={"when"})
-                if content.get("grow"):
-                    content["limits"] = limits_of(
-                        number_type(self._sections[section].model_fields[name])
-                    )
-                forms[name] = Parameter(name=name, kind=kind, **content)
-        self._unusable = {*search} - {*forms}
+                forms[name] = Parameter(name=name, kind=_kind_of(form), **content)
+        self._mistakes.raise_if_any()
+        conditions = {name: getattr(self.file.search, name).when for name in forms}
         parameters = [
-            replace(p, when=read_conditions(getattr(self.file.search, p.name).when, forms))
-            for p in forms.values()
+            replace(parameter, when=read_conditions(conditions[name], forms))
+            for name, parameter in forms.items()
         ]
-        while True:
-            parameters = [p for p in parameters if p.name not in self._unusable]
-            if dependent := {p.name for p in parameters if self._unusable & {*p.when}}:
-                self._unusable |= dependent
-                continue
-            try:
-                return Space(tuple(parameters))
-            except UserError as error:
-                name = next(
-                    p.name for p in parameters if f"{error.place}.".startswith(f"search.{p.name}.")
-                )
-                path = error.place.removeprefix(f"search.{name}").split(".")[1:]
-                self._mistakes.add(("search", name, *path), error.problem)
-                self._unusable.add(name)
+        try:
+            return Space(tuple(parameters))
+        except UserError as error:
+            self._mistakes.add(error.place, error.problem)
+            self._mistakes.raise_if_any()
+            raise
 
     def baselines(self, shared: Collection[str], *, published: bool) -> tuple[Baseline, ...]:
         """Return the valid baselines, in the order of the file, each with its settings in this
@@ -414,14 +369,13 @@ class _Reading:
         """
         baselines: list[Baseline] = []
         names: dict[str, str] = {}
-        for name, section in mapping(self._raw.get("baselines")).items():
+        for name, section in mapping(self.raw.get("baselines")).items():
             order = mapping(mapping(section).get("settings"))
             for setting in order:
                 if setting in shared:
                     problem = "belongs to the whole study, so no baseline can change it."
                     self._mistakes.add(("baselines", name, "settings", setting), problem)
-            if (row := mapping(self.file.baselines).get(name)) is None:
-                continue
+            row = mapping(self.file.baselines)[name]
             if "+" in name:
                 self._mistakes.add(
                     ("baselines", name),
@@ -448,9 +402,8 @@ class _Reading:
         """Note parameters that the sampler cannot search, and a comparison over a parameter that is
         no choice.
         """
-        if ("sampler",) not in self.broken and not self._unusable and space.parameters:
-            with self._mistakes.collected():
-                check_sampler(self.file.sampler, space, learns=self.file.learn_from is not None)
+        with self._mistakes.collected():
+            check_sampler(self.file.sampler, space, learns=self.file.learn_from is not None)
         compared = self.file.compare.parameters if self.file.compare else []
         choices = [p.name for p in space.parameters if p.kind == "choice" and len(p.values) > 1]
         choices_known = (
@@ -460,17 +413,9 @@ class _Reading:
             path = ("compare", "parameters", index)
             if name in compared[:index]:
                 self._mistakes.add(path, f"'{name}' stands there twice; name each parameter once.")
-            elif name not in (*choices, *self._unusable):
-                reason = "is not searched"
-                if name in space.names:
-                    reason = (
-                        "has one value only"
-                        if space[name].kind == "choice"
-                        else "is a range, not a choice of values"
-                    )
-                self._mistakes.add(
-                    path, f"'{name}' {reason}, so there is nothing to pair. {choices_known}"
-                )
+            elif name not in choices:
+                problem = f"'{name}' is no searched choice of two values or more. {choices_known}"
+                self._mistakes.add(path, problem)
 
     def check_baselines(self, baselines: Sequence[Baseline], space: Space) -> None:
         """Note rows on the best setting that make a parameter active for which that setting may
@@ -503,14 +448,10 @@ class _Reading:
         sampler, pruner = self.file.sampler, self.file.pruner
         most: dict[str | None, Any] = {None: None}
         for name in filter(None, (epochs, warmup)):
-            section = section_of(name, self._sections)
-            if section is None:
-                continue
-            if name in self._unusable or self.broken & {(section, name), (section,)}:
-                return sampler, pruner
-            most[name] = (
-                space.maximum(name) if name in space.names else getattr(fixed[section], name)
-            )
+            if section := section_of(name, self._sections):
+                most[name] = (
+                    space.maximum(name) if name in space.names else getattr(fixed[section], name)
+                )
         longest = None if most.get(epochs) is None else int(most[epochs])
         if epochs in space.names and isinstance(sampler, CurvesSettings):
             problem = (
@@ -531,18 +472,10 @@ class _Reading:
         study, as `for_epochs` gives it.
         """
         late = 0 if self.file.confirm is None else self.file.confirm.late
-        if not late or pruner.pauses or ("pruner",) in self.broken:
+        if not late or pruner.pauses:
             return
-        why, remedy = f"the pruner {pruner.name} pauses no trial", "Try pruner: promotion."
-        if self.file.pruner.pauses:
-            why = "trials are too short for a rung, so that none pauses"
-            remedy = "Give trials more epochs."
-        self._mistakes.add(("confirm", "late"), f"got {late}; must be 0, because {why}. {remedy}")
-
-    def start(self, space: Space) -> tuple[dict[str, Any] | BestOf, ...]:
-        """Return what the first trials take (`read_start`)."""
-        given = () if ("start",) in self.broken else self._raw.get("start") or ()
-        return read_start(given, space, self._unusable, self._mistakes)
+        problem = f"got {late}; must be 0, because no trial is paused. Try pruner: promotion"
+        self._mistakes.add(("confirm", "late"), f"{problem}, with enough epochs for a rung.")
 
 
 def _always(parent: Parameter, child: Parameter) -> bool:
@@ -554,62 +487,72 @@ def _always(parent: Parameter, child: Parameter) -> bool:
     )
 
 
-def _try_settings(
-    check: Check | None,
-    fixed: Mapping[str, BaseModel],
-    space: Space,
-    baselines: Sequence[Baseline],
-    mistakes: Mistakes,
-) -> None:
-    """Try the workload's check on the fixed settings, on each baseline, and on each bound and
-    choice of the search.
-    """
-    plain = {section: settings.model_dump() for section, settings in fixed.items()}
+def _kind_of(form: Any) -> Kind:
+    if hasattr(form, "values"):
+        return "choice"
+    return "int" if isinstance(form.low, int) else "float"
 
-    def passes(params: Mapping[str, Any], path: EntryPath) -> bool:
+
+class _SettingsCheck:
+    """Tries settings on their models and on the workload's check, and notes what these refuse."""
+
+    def __init__(
+        self, check: Check | None, fixed: Mapping[str, BaseModel], mistakes: Mistakes
+    ) -> None:
+        self._check, self._fixed, self._mistakes = check, fixed, mistakes
+        self._plain = {section: settings.model_dump() for section, settings in fixed.items()}
+
+    def try_all(self, space: Space, baselines: Sequence[Baseline]) -> None:
+        """Try the fixed settings, each baseline, and each bound and choice of the search."""
+        before = len(self._mistakes)
+        self._try({}, ())
+        if len(self._mistakes) > before:
+            return  # all others would fail with it
+        for row in baselines:
+            self._try(row.settings, ("baselines", row.name, "settings"))
+        for parameter in space.parameters:
+            context = space.context(parameter.name)
+            for key, value in _probes(parameter, space):
+                path = ("search", parameter.name, *key)
+                self._try(context | {parameter.name: value}, path)
+
+    def _try(self, params: Mapping[str, Any], path: EntryPath) -> None:
+        """Try the fixed settings with these changes. `path`: the entry that makes them."""
         settings = {
             section: values | {name: value for name, value in params.items() if name in values}
-            for section, values in plain.items()
+            for section, values in self._plain.items()
         }
         try:
             for section, values in settings.items():
-                if values != plain[section]:
-                    type(fixed[section]).model_validate(values)
-            if check is not None:
-                check(settings)
+                if values != self._plain[section]:
+                    type(self._fixed[section]).model_validate(values)
+            if self._check is not None:
+                self._check(settings)
         except ValidationError as error:
-            mistakes.add(
-                path, str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
-            )
+            message = str(error.errors(include_url=False)[0]["msg"])
+            self._mistakes.add(path, message.removeprefix("Value error, "))
         except UserError as error:
-            mistakes.add(path or error.place, error.problem)
+            self._mistakes.add(path or error.place, error.problem)
         except ValueError as error:
             name, _, problem = str(error).partition(": ")
-            owner = next((section for section, values in plain.items() if name in values), None)
-            mistakes.add(
-                path or (f"{owner}.{name}" if owner else ""), problem if owner else str(error)
-            )
-        else:
-            return True
-        return False
+            owner = next((section for section, own in self._plain.items() if name in own), None)
+            if owner is None:
+                self._mistakes.add(path, str(error))
+            else:
+                self._mistakes.add(path or (owner, name), problem)
 
-    if not passes({}, ()):
-        return  # all others would fail with it
-    for row in baselines:
-        passes(row.settings, ("baselines", row.name, "settings"))
-    for parameter in space.parameters:
-        context = space.context(parameter.name)
-        probes: Iterable[tuple[EntryPath, Any]] = [
-            (("low",), parameter.low),
-            (("high",), parameter.high),
-        ]
-        if parameter.grow:
-            wide = space.widest()[parameter.name]
-            probes = [*probes, (("grow",), wide.low), (("grow",), wide.high)]
-        if parameter.kind == "choice":
-            probes = ((("values", index), value) for index, value in enumerate(parameter.values))
-        for key, value in probes:
-            passes(context | {parameter.name: value}, ("search", parameter.name, *key))
+
+def _probes(parameter: Parameter, space: Space) -> list[tuple[EntryPath, Any]]:
+    """Return the ends of a range, also of one that has grown, or the values of a choice, each with
+    its key.
+    """
+    if parameter.kind == "choice":
+        return [(("values", index), value) for index, value in enumerate(parameter.values)]
+    probes: list[tuple[EntryPath, Any]] = [(("low",), parameter.low), (("high",), parameter.high)]
+    if parameter.grow:
+        wide = space.widest()[parameter.name]
+        probes += [(("grow",), wide.low), (("grow",), wide.high)]
+    return probes
 
 
 __all__ = ["Study", "list_studies", "load_study", "mentioned"]

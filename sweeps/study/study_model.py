@@ -439,17 +439,6 @@ def _parameter(name: str, field: FieldInfo) -> Any:
     def check(section: Any) -> Any:
         if not isinstance(section, dict):
             raise PydanticCustomError("form", FORMS)
-        ends = [key for key in ("low", "high", "log", "step", "grow") if key in section]
-        if "values" in section and ends:
-            raise PydanticCustomError(
-                "value_error", f"got `values` together with `{ends[0]}`; {FORMS}."
-            )
-        if number is None and ends:
-            problem = (
-                f"got `{ends[0]}`, but this setting takes no numbers; must be a choice {{values: "
-                f"[…]}}."
-            )
-            raise PydanticCustomError("value_error", problem)
         return section
 
     union = choice

@@ -4,16 +4,15 @@ listed with their lines.
 The base of the pydantic models of its parts stands here, too, because all of them share it.
 """
 
-import copy
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -26,7 +25,6 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import PydanticCustomError
-from yaml import events
 
 from sweeps.errors import UserError, did_you_mean
 from sweeps.names import check_name
@@ -34,9 +32,7 @@ from sweeps.names import check_name
 EntryPath = tuple[str | int, ...]
 """Keys and indices that lead to an entry: `("search", "beta", "low")`."""
 
-MOST_BYTES = 1_000_000
 MOST_ENTRIES = 100_000
-DEEPEST = 20
 MOST_DIGITS = 40
 
 
@@ -96,15 +92,38 @@ def shown_path(path: Path) -> str:
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file. Raises `UserError` with the reason why not."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(
-                shown_path(path), f"is too large; a study file has at most {MOST_BYTES:,} bytes."
-            )
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(shown_path(path), f"cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise UserError(shown_path(path), f"is not UTF-8 text (byte {error.start}).") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads the scalars of YAML 1.2. PyYAML alone reads YAML 1.1, in which `1e-4` is a text and
+    `no` is false.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}  # type: ignore[misc]
+
+
+_TAG = "tag:yaml.org,2002:"
+for _kind, _pattern in {
+    "null": r"~|null|",
+    "bool": r"true|false",
+    "int": r"[-+]?[0-9]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?",
+}.items():
+    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(f"^(?:{_pattern})$"), None)
+
+_SCALARS: Mapping[str, Callable[[str], Any]] = {
+    "null": lambda text: None,
+    "bool": lambda text: text == "true",
+    "int": int,
+    "float": float,
+    "str": str,
+}
+"""Kind of a scalar → the function that makes its value of its text."""
 
 
 def parse_yaml(text: str, file: str) -> tuple[Any, dict[EntryPath, str]]:
@@ -114,125 +133,52 @@ def parse_yaml(text: str, file: str) -> tuple[Any, dict[EntryPath, str]]:
     No tag is followed, so no text can make an object or run code.
 
     Raises:
-        UserError: the text is no YAML, a key stands twice, or a limit of this module is passed;
-            names the line.
+        UserError: the text is no YAML, or a key stands twice; names the line.
     """
-    reader = _Reader(text, file)
+    places: dict[EntryPath, str] = {}
     try:
-        return reader.document(), reader.places
-    except (yaml.YAMLError, UnicodeError) as error:
+        node = yaml.compose(text, Loader=_Loader)
+        return (None if node is None else _value_of(node, (), file, places)), places
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        problem = str(
-            getattr(error, "problem", None)
-            or getattr(error, "reason", None)
-            or "holds a control character"
-        )
-        column = f"column {mark.column + 1}: " if mark else ""
-        raise UserError(reader.place(mark), f"{column}{problem}.") from None
+        problem = getattr(error, "problem", None) or "holds a control character"
+        place, column = (_place(file, mark), f"column {mark.column + 1}: ") if mark else (file, "")
+        raise UserError(place, f"{column}{problem}.") from None
+    except RecursionError:
+        raise UserError(file, "is nested too deep, or an entry repeats itself.") from None
 
 
-_CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
-_INT = re.compile(r"[-+]?[0-9]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+def _place(file: str, mark: Any) -> str:
+    return f"{file}:{mark.line + 1}"
 
 
-class _Reader:
-    """Builds plain Python values from the parser's events.
-
-    The scalars are those of YAML 1.2: PyYAML's own constructor reads YAML 1.1, in which `1e-4` is a
-    string and `no` is false. ruamel.yaml, the usual alternative, reads `1_000` as a number and
-    `2001-01-01` as a date in its 1.2 mode.
-    """
-
-    def __init__(self, text: str, file: str) -> None:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        self._events: Iterator[events.Event] = yaml.parse(text, Loader=loader)
-        self._file = file
-        self._anchors: dict[str, tuple[Any, int]] = {}
-        self._entries = 0
-        self.places: dict[EntryPath, str] = {}
-
-    def document(self) -> Any:
-        """Read the one document of the text."""
-        next(self._events)  # the start of the stream
-        if isinstance(next(self._events), events.StreamEndEvent):
-            return None
-        content = self._value(next(self._events), ())
-        next(self._events)  # the end of the document
-        if not isinstance(event := next(self._events), events.StreamEndEvent):
-            raise self._error(event, "a second document begins; a study file is one document")
-        return content
-
-    def place(self, mark: Any) -> str:
-        """Return the line of a mark, as `studies/x.yaml:12`."""
-        return f"{self._file}:{mark.line + 1}" if mark else self._file
-
-    def _error(self, event: events.Event, problem: str) -> UserError:
-        return UserError(self.place(event.start_mark), f"{problem}.")
-
-    def _value(self, event: events.Event, path: EntryPath) -> Any:
-        self.places.setdefault(path, self.place(event.start_mark))
-        before = self._entries
-        self._entries += 1
-        if isinstance(event, events.AliasEvent):
-            if event.anchor not in self._anchors:
-                raise self._error(
-                    event, f"'*{event.anchor}' repeats an entry that is not complete above"
-                )
-            anchored, size = self._anchors[event.anchor]
-            self._entries += size
-            value = copy.deepcopy(anchored) if self._entries <= MOST_ENTRIES else None
-        elif len(path) > DEEPEST:
-            raise self._error(event, f"nested deeper than {DEEPEST} levels")
-        elif isinstance(event, events.ScalarEvent):
-            value = self._scalar(event)
-        elif isinstance(event, events.SequenceStartEvent):
-            self._check_tag(event, "seq")
-            value = []
-            while not isinstance(item := next(self._events), events.SequenceEndEvent):
-                value.append(self._value(item, (*path, len(value))))
-        else:
-            value = self._mapping(event, path)
-        if self._entries > MOST_ENTRIES:
-            raise self._error(event, f"more than {MOST_ENTRIES:,} entries")
-        if not isinstance(event, events.AliasEvent) and (anchor := getattr(event, "anchor", None)):
-            self._anchors[anchor] = (value, self._entries - before)
-        return value
-
-    def _mapping(self, event: events.Event, path: EntryPath) -> dict[str, Any]:
-        assert isinstance(event, events.MappingStartEvent)
-        self._check_tag(event, "map")
-        value: dict[str, Any] = {}
-        while not isinstance(key := next(self._events), events.MappingEndEvent):
-            if not isinstance(key, events.ScalarEvent):
-                raise self._error(key, "a key must be a plain word")
-            if key.value in value:
-                raise self._error(key, f"'{key.value}' stands there twice")
-            self.places[(*path, key.value)] = self.place(key.start_mark)
-            value[key.value] = self._value(next(self._events), (*path, key.value))
-        return value
-
-    def _check_tag(self, event: Any, plain: str) -> None:
-        if event.tag not in (None, "!", f"tag:yaml.org,2002:{plain}"):
-            raise self._error(
-                event,
-                f"the tag {event.tag.removeprefix('tag:yaml.org,2002:')} is not read; drop it",
-            )
-
-    def _scalar(self, event: events.ScalarEvent) -> Any:
-        self._check_tag(event, "str")
-        text = event.value
-        if not event.implicit[0] or event.tag is not None:
-            return text
-        if text in _CONSTANTS:
-            return _CONSTANTS[text]
-        if _INT.fullmatch(text):
-            if len(text) > MOST_DIGITS:
-                raise self._error(
-                    event, f"a whole number of {len(text):,} digits; at most {MOST_DIGITS} are read"
-                )
-            return int(text)
-        return float(text) if _FLOAT.fullmatch(text) else text
+def _value_of(node: yaml.Node, path: EntryPath, file: str, places: dict[EntryPath, str]) -> Any:
+    """Return the value of a node of the YAML text; `places` gets the lines of all entries in it."""
+    place = _place(file, node.start_mark)
+    places.setdefault(path, place)
+    if len(places) > MOST_ENTRIES:
+        raise UserError(place, f"more than {MOST_ENTRIES:,} entries.")
+    kind = node.tag.removeprefix(_TAG)
+    if kind not in (*_SCALARS, "seq", "map"):
+        raise UserError(place, f"the tag {kind} is not read; drop it.")
+    if isinstance(node, yaml.SequenceNode):
+        return [
+            _value_of(item, (*path, index), file, places) for index, item in enumerate(node.value)
+        ]
+    if not isinstance(node, yaml.MappingNode):
+        if kind == "int" and len(node.value) > MOST_DIGITS:
+            raise UserError(place, f"a whole number has at most {MOST_DIGITS} digits.")
+        return _SCALARS[kind](node.value)
+    value: dict[str, Any] = {}
+    for key, item in node.value:
+        at = _place(file, key.start_mark)
+        if not isinstance(key, yaml.ScalarNode):
+            raise UserError(at, "a key must be a plain word.")
+        if key.value in value:
+            raise UserError(at, f"'{key.value}' is listed twice.")
+        places[(*path, key.value)] = at
+        value[key.value] = _value_of(item, (*path, key.value), file, places)
+    return value
 
 
 # ---- mistakes ----
@@ -253,6 +199,9 @@ class Mistakes:
     """Paths, as `("train", "epochs")`, that came from `--set`."""
     _lines: dict[str, str] = field(default_factory=dict)
     """Text of a mistake → its place without the path, for sorting."""
+
+    def __len__(self) -> int:
+        return len(self._lines)
 
     def place(self, path: EntryPath) -> tuple[str, str]:
         """Return where the entry stands (`studies/x.yaml:12` or `--set`), and its full name for the

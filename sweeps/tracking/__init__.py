@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.errors import UserError
 from sweeps.names import check_name
-from sweeps.source import check_sources, python_environment
+from sweeps.source import python_environment
 from sweeps.tracking import follower
 from sweeps.tracking.follower import DELAYS, FINISH, TRIES, MirrorState
 from sweeps.tracking.mlflow_store import store_name, tracking_uri
@@ -29,7 +29,7 @@ from sweeps.tracking.mlflow_store import store_name, tracking_uri
 if TYPE_CHECKING:
     from sweeps.study.study import Study
 
-PATIENCE = 60.0  # seconds that the end of a study waits for the next answer of MLflow
+PATIENCE = 60.0  # seconds that the end of a study waits for the next run to arrive
 HASTE = 5.0  # seconds that an interrupted study waits for the mirror
 
 
@@ -80,7 +80,7 @@ class Mirror:
         return state.notice
 
     def finish(self, timeout: float | None, *, patient: bool = False) -> MirrorState:
-        """Wait `timeout` seconds for the last pass, with `patient` as long as MLflow answers, and
+        """Wait `timeout` seconds for the last pass, with `patient` as long as runs arrive, and
         end the process.
         """
         with self._changed:
@@ -90,7 +90,7 @@ class Mirror:
                 while True:
                     before = self.state
                     self._changed.wait_for(lambda: self._ended, timeout)
-                    if self._ended or not patient or self.state.answers == before.answers:
+                    if self._ended or not patient or self.state.brought == before.brought:
                         break
             finally:
                 self._ended = True
@@ -130,18 +130,13 @@ class Mirror:
             brought = self.state.brought
             with process:
                 assert process.stdout is not None
-                if refusal := _refusal(process.stdout.readline()):
-                    process.kill()
-                for line in process.stdout if not refusal else ():
+                for line in process.stdout:
                     with self._changed:
                         self.state = MirrorState(**json.loads(line))
                         self._ended |= self.state.done
                         self._changed.notify_all()
             with self._changed:
                 self._process = None
-                if refusal:
-                    self.state, self._ended = replace(self.state, problem=refusal), True
-                    self._changed.notify_all()
                 if self._ended:
                     return
                 # A process that changed something before it died is no sign that the next one will
@@ -168,7 +163,7 @@ class Mirror:
                 stderr=log,
                 env={**os.environ, **python_environment()},
                 # Away from Ctrl-C, which is meant for the driver.
-                process_group=0 if os.name == "posix" else None,
+                process_group=0,
             )
         order = {**self._order, "notice": self.state.notice, "brought": self.state.brought}
         self._send(json.dumps(order).encode() + b"\n")
@@ -181,21 +176,6 @@ class Mirror:
             with suppress(OSError):  # the process is gone, so `_watch` starts another
                 self._process.stdin.write(line)
                 self._process.stdin.flush()
-
-
-def _refusal(first: bytes) -> str | None:
-    """Return why the process of this first line runs other code than this process; None if it runs
-    the same, or died before.
-    """
-    if not first:
-        return None
-    try:
-        check_sources(
-            "the process that writes to it", json.loads(first).get("sources", {}), follower.PACKAGES
-        )
-    except UserError as error:
-        return f"{error.place} {error.problem}"
-    return None
 
 
 @contextmanager
@@ -212,8 +192,8 @@ def mirroring(
     """Keep MLflow up to date with a study for the length of a `with` block, which holds
     `run_study`.
 
-    Training never waits for MLflow. The end of the block waits as long as MLflow answers; after an
-    interrupt, a few seconds.
+    Training never waits for MLflow. The end of the block waits as long as runs arrive in MLflow;
+    after an interrupt, a few seconds.
 
     Args:
         study: the study or its name.

@@ -10,7 +10,6 @@ from sweeps.program import how_to
 from sweeps.state.state import State
 from sweeps.storage import study_holder
 from sweeps.tracking import sync
-from sweeps.tracking.mlflow_runs import PARENT
 from sweeps.tracking.mlflow_store import (
     be_ready_for_mlflow,
     damage_of,
@@ -18,6 +17,7 @@ from sweeps.tracking.mlflow_store import (
     store_name,
     tracking_uri,
 )
+from sweeps.tracking.parent_run import PARENT
 from sweeps.tracking.run_tags import state_of
 from sweeps.tracking.ui import check_reachable
 

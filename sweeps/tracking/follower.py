@@ -5,13 +5,13 @@ it.
 import hashlib
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from filelock import AcquireReturnProxy, Timeout
 from optuna.storages import BaseStorage
@@ -19,7 +19,6 @@ from optuna.storages import BaseStorage
 from sweeps.errors import UserError, largest_file, masked
 from sweeps.locks import lock_file, lock_place
 from sweeps.memory import go_first
-from sweeps.source import sources
 from sweeps.state.record import StudyRecord
 from sweeps.state.state import State
 from sweeps.state.trial import Trial
@@ -44,10 +43,7 @@ SHARE_OF_SERVER = 0.25
 LONGEST = 60.0  # seconds between two passes, at the most
 # Seconds before the next try: after the first failure and, doubling, at the most.
 DELAYS = (0.5, 30.0)
-SIGNS_OF_LIFE = 0.5  # seconds between two signs of life
 TRIES = 3  # failures in a row after which the last pass gives up
-PACKAGES = ("sweeps",)
-"""Packages whose code the process runs, and names in its first line."""
 FINISH = b"finish\n"
 """The order to make the last pass."""
 
@@ -62,8 +58,6 @@ class MirrorState:
     """Runs that MLflow lacks or has in an older state."""
     brought: int = 0
     """Runs that were created or changed."""
-    answers: int = 0
-    """Answers of MLflow to this process; a new process counts from 0."""
     seconds: float = 0.0
     """Processor time of the process."""
     refused: int = 0
@@ -83,28 +77,20 @@ def main() -> None:
     go_first()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # lines that a library prints must not come between the answers
-    print(json.dumps({"sources": sources(PACKAGES)}), file=answers, flush=True)
-    orders: SimpleQueue[bytes] = SimpleQueue()
+    order = json.loads(sys.stdin.buffer.readline())
     finishing = threading.Event()
-    threading.Thread(target=_listen, args=(orders, finishing), daemon=True).start()
-    order = json.loads(orders.get())
+    threading.Thread(target=_listen, args=(finishing,), daemon=True).start()
     if order["once"]:
         finishing.set()
-    elif hasattr(os, "nice"):
+    else:
         os.nice(NICE)
     _Follower(order, finishing, answers).run()
     os._exit(0)  # an ordinary exit would search all objects of MLflow for cycles first
 
 
-def _listen(orders: "SimpleQueue[bytes]", finishing: threading.Event) -> None:
-    rest = b""
-    while data := os.read(0, 1 << 16):
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            if line + b"\n" == FINISH:
-                finishing.set()
-            else:
-                orders.put(line)
+def _listen(finishing: threading.Event) -> None:
+    for _ in sys.stdin.buffer:  # the order to finish
+        finishing.set()
     os._exit(1)  # the driver is gone, and the mirror of the next driver may be at work already
 
 
@@ -118,16 +104,15 @@ class _Follower:
         self._once, self._finishing, self._output = order["once"], finishing, answers
         self._source = _Source(self._study, self._runs, order["storage"])
         mark = hashlib.sha256(store_name(self._tracking, self._runs).encode()).hexdigest()[:8]
-        self._lock_place = self._runs / "journal", f"{self._study}.mirror-{mark}.lock"
+        folder, name = self._runs / "journal", f"{self._study}.mirror-{mark}.lock"
+        # Runs of another user, or on a read-only mount, can be copied into another store, too.
+        self._lock_path = folder / name if self._tracking is None else lock_place(folder, name)
         self._lock: AcquireReturnProxy[Any] | None = None
         self._is_server = is_server(tracking_uri(self._tracking))
         self._mlflow: StudyRuns | None = None
         self._state = MirrorState(notice=order["notice"], brought=order["brought"])
         self._brought: set[str] = set()
         self._brought_before: int = order["brought"]
-        self._answers, self._sent_at = 0, 0.0
-        self._sending = threading.RLock()
-        """Answers of a server come in several threads."""
 
     def run(self) -> None:
         """Make passes until the driver has finished and the last pass is made."""
@@ -139,27 +124,25 @@ class _Follower:
                 self._pass(last)
                 failures = 0
             except Exception as error:  # the storage keeps all, and the driver shows the reason
-                self._leave_damaged_store()
                 failures = 1 if self._state.behind < behind else failures + 1
                 if self._once and isinstance(error, UserError):
                     failures = TRIES
                 self._send(problem=_reason(error))
             if last and (not failures or failures >= TRIES):
                 break
-            rest = INTERVAL
-            if self._mlflow is opened:  # MLflow is imported once
+            if last:
+                time.sleep(DELAYS[0])
+            elif failures:
+                self._finishing.wait(min(DELAYS[0] * 2**failures, DELAYS[1]))
+            elif self._mlflow is not opened:  # MLflow is imported once
+                self._finishing.wait(INTERVAL)
+            else:
                 asked = time.monotonic() - begun_at if self._is_server else 0.0
-                rest = min(
-                    max(INTERVAL, (time.process_time() - begun) / SHARE, asked / SHARE_OF_SERVER),
-                    LONGEST,
-                )
-            if failures:
-                rest = DELAYS[0] if last else min(DELAYS[0] * 2**failures, DELAYS[1])
-            time.sleep(rest) if last else self._finishing.wait(rest)
+                used = time.process_time() - begun
+                rest = max(INTERVAL, used / SHARE, asked / SHARE_OF_SERVER)
+                self._finishing.wait(min(rest, LONGEST))
         if self._mlflow is not None:
             self._mlflow.store.close()
-            # MLflow may have read from memory what is no longer in the file.
-            self._leave_damaged_store()
         self._send(done=True, seconds=time.process_time())
 
     def _pass(self, last: bool) -> None:
@@ -182,64 +165,41 @@ class _Follower:
         if self._mlflow is None:
             if not last and not any(record.epochs or record.outcome for record in records):
                 return  # importing MLflow takes seconds of a core, which the first epoch needs
-            if self._lock is None:
-                # Runs of another user, or on a read-only mount, can be copied into another store,
-                # too.
-                folder, name = self._lock_place
-                path = folder / name if self._tracking is None else lock_place(folder, name)
-                self._lock = lock_file(path, REMEDY)
-            if self._tracking is None:
-                os.chdir(self._runs)  # the address of its store is relative
-            self._mlflow = StudyRuns(self._tracking, self._runs, study, self._note_answer)
-            if self._mlflow.store.notices:
-                self._send(notice=" ".join(self._mlflow.store.notices))
+            self._mlflow = self._open_mlflow(study)
         try:
             self._mlflow.bring(study, records, self._note_arrival)
         except StoreReplacedError as error:
-            self._make_way(str(error))
-        if self._mlflow.notices:
-            self._send(notice=" ".join([*self._mlflow.store.notices, *self._mlflow.notices]))
-        refused = self._mlflow.refused
-        behind = self._count_behind(study, records)
-        self._send(
-            problem=next(reversed(refused.values()), None), refused=len(refused), behind=behind
-        )
+            # The connections of this process lead to a lost store; the next process opens the
+            # store anew.
+            self._send(notice=str(error))
+            os._exit(1)
+        if notices := [*self._mlflow.store.notices, *self._mlflow.notices]:
+            self._send(notice=" ".join(notices))
+        refused, behind = self._mlflow.refused, self._count_behind(study, records)
+        problem = next(reversed(refused.values()), None)
+        self._send(problem=problem, refused=len(refused), behind=behind)
 
-    def _leave_damaged_store(self) -> None:
-        if self._mlflow is not None and (problem := self._mlflow.store.damage()):
-            name = store_name(self._tracking, self._runs)
-            self._make_way(f"{name} was damaged ({problem}); it is built anew from the storage.")
-
-    def _make_way(self, notice: str) -> NoReturn:
-        """End this process, whose connections lead to a lost store; the next process opens the
-        store anew.
-        """
-        self._send(notice=notice)
-        os._exit(1)
+    def _open_mlflow(self, study: StudyRecord) -> StudyRuns:
+        if self._lock is None:
+            self._lock = lock_file(self._lock_path, REMEDY)
+        if self._tracking is None:
+            os.chdir(self._runs)  # the address of its store is relative
+        return StudyRuns(self._tracking, self._runs, study)
 
     def _count_behind(self, study: StudyRecord, records: Sequence[Trial]) -> int:
         return len(self._mlflow.pending(study, records)) if self._mlflow else len(records) + 1
 
     def _note_arrival(self, name: str) -> None:
-        with self._sending:
-            self._brought.add(name)
-            self._send(
-                brought=self._brought_before + len(self._brought),
-                behind=max(0, self._state.behind - 1),
-            )
-
-    def _note_answer(self) -> None:
-        with self._sending:
-            self._answers += 1
-            if time.monotonic() >= self._sent_at + SIGNS_OF_LIFE:
-                self._sent_at = time.monotonic()
-                self._send(answers=self._answers)
+        self._brought.add(name)
+        self._send(
+            brought=self._brought_before + len(self._brought),
+            behind=max(0, self._state.behind - 1),
+        )
 
     def _send(self, **changes: Any) -> None:
         """Change the state and send it to the driver."""
-        with self._sending:
-            self._state = replace(self._state, **changes)
-            print(json.dumps(asdict(self._state)), file=self._output, flush=True)
+        self._state = replace(self._state, **changes)
+        print(json.dumps(asdict(self._state)), file=self._output, flush=True)
 
 
 class _Source:
@@ -306,8 +266,6 @@ def _reason(error: Exception) -> str:
         return masked(text)
     reason = masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")[:160]
     limit = largest_file() if "OperationalError" in reason else None  # SQLite does not say which
-    return (
-        reason
-        if limit is None
-        else f"{reason}; `ulimit -f` allows files of {limit:,} bytes at most"
-    )
+    if limit is None:
+        return reason
+    return f"{reason}; `ulimit -f` allows files of {limit:,} bytes at most"

@@ -47,11 +47,8 @@ def run_of(run: Any) -> Run:
     )
 
 
-def find_runs(
-    client: Any, experiment: str, identity: str, name: str | None = None
-) -> dict[str, Run]:
-    """Return the runs of the study with this identity by name, deleted ones too; only the run
-    `name` where one is given.
+def find_runs(client: Any, experiment: str, identity: str) -> dict[str, Run]:
+    """Return the runs of the study with this identity by name, deleted ones too.
 
     Of two runs of one name the one with more content stays. The other is deleted in MLflow, where
     it can be restored.
@@ -60,15 +57,13 @@ def find_runs(
 
     runs: dict[str, Run] = {}
     condition, token = f"tags.`sweeps.id` = '{identity}'", None
-    if name is not None:
-        condition += f" AND tags.`sweeps.trial` = '{name}'"
     while True:
         page = client.search_runs(
             [experiment], condition, ViewType.ALL, max_results=1000, page_token=token
         )
         for run in map(run_of, page):
-            found = run.tags["sweeps.trial"]
-            runs[found] = _keep_one(client, runs[found], run) if found in runs else run
+            name = run.tags["sweeps.trial"]
+            runs[name] = _keep_one(client, runs[name], run) if name in runs else run
         token = page.token
         if not token:
             return runs

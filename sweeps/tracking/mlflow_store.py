@@ -9,12 +9,9 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,23 +141,6 @@ class StoreReplacedError(Exception):
     """
 
 
-class _ObservedClient:
-    """An MLflow client that calls `answered` after each answer of MLflow."""
-
-    def __init__(self, client: "MlflowClient", answered: Callable[[], None]) -> None:
-        self._client, self._answered = client, answered
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._client, name)
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            result = method(*arguments, **options)
-            self._answered()
-            return result
-
-        return call
-
-
 class Store:
     """An open MLflow store, for one process that writes to it. Opening imports MLflow (1 to 2 s).
 
@@ -168,15 +148,11 @@ class Store:
         tracking: address of the store; None for the store in `runs`, in which this process must
             work then.
         runs: folder of the runs.
-        answered: called after each answer of MLflow.
 
     A damaged store of the runs folder is moved aside, and a new one made in its place.
-
-    Raises:
-        UserError: a newer MLflow has written the store of the runs folder.
     """
 
-    def __init__(self, tracking: str | None, runs: Path, answered: Callable[[], None]) -> None:
+    def __init__(self, tracking: str | None, runs: Path) -> None:
         be_ready_for_mlflow()
         os.environ.update(NO_RETRIES)
         self._database = runs / "mlflow.db" if tracking is None else None
@@ -198,7 +174,7 @@ class Store:
                 event.listen(
                     Pool, "connect", lambda connection, record: self._connections.append(connection)
                 )
-            self.client: Any = _ObservedClient(MlflowClient(tracking_uri(tracking)), answered)
+            self.client = MlflowClient(tracking_uri(tracking))
             self._inode = self._find()
 
     def check(self) -> None:
@@ -207,16 +183,6 @@ class Store:
             raise StoreReplacedError(
                 f"{self._database} was deleted or replaced; it is built anew from the storage."
             )
-
-    def damage(self) -> str | None:
-        """Return why the store of the runs folder cannot be read, in words; None where it is whole,
-        or an address is the store.
-        """
-        if self._database is None:
-            return None
-        if self._database.exists() and not self._database.stat().st_size:
-            return "it is empty"
-        return damage_of(self._database)
 
     def _find(self) -> int:
         return self._database.stat().st_ino if self._database and self._database.exists() else 0
@@ -298,33 +264,19 @@ def _create(runs: Path) -> None:
     if database.exists() and database.stat().st_size:
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from sqlalchemy import event
-    from sqlalchemy.pool import Pool
-
-    def hurry(connection: sqlite3.Connection, _record: object) -> None:
-        # MLflow changes tables 300 times, and SQLite would bring each change to the disk, which
-        # doubles the processor time.
-        connection.execute("PRAGMA synchronous=OFF")
-        connection.execute("PRAGMA journal_mode=MEMORY")
 
     def make(unfinished: Path) -> None:
         made = SqlAlchemyStore(
             f"sqlite:///{unfinished.name}", (runs.resolve() / "artifacts").as_uri()
         )
         made.engine.dispose()
-        with closing(sqlite3.connect(unfinished)) as connection:
-            connection.execute(f"PRAGMA user_version = {_version_mark()}")
         share_as_folder(unfinished)
 
     remove_unfinished(database)
     # SQLite would replay the logs of a deleted store into the new one.
     for log in ("mlflow.db-wal", "mlflow.db-shm"):
         (runs / log).unlink(missing_ok=True)
-    event.listen(Pool, "connect", hurry)
-    try:
-        write_whole(database, make, durable=True)
-    finally:
-        event.remove(Pool, "connect", hurry)
+    write_whole(database, make, durable=True)
 
 
 def share_as_folder(database: Path) -> None:
@@ -343,108 +295,48 @@ def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
     `artifacts` is the runs folder that has the artifacts, where `runs` has no more than a copy of
     its store.
 
-    The store gets the tables of the installed MLflow, a write-ahead log, and artifact addresses
-    that point into `runs`: MLflow stores absolute addresses, so a folder that was moved would lose
-    its pictures.
+    The store gets a write-ahead log, and artifact addresses that point into `runs`: MLflow stores
+    absolute addresses, so a folder that was moved would lose its pictures.
 
     Raises:
-        UserError: the file is damaged, or a newer MLflow has written it.
+        UserError: the file is damaged.
     """
     database = runs / "mlflow.db"
     try:
-        with closing(sqlite3.connect(database, timeout=20)) as connection:
+        with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
             # Persistent; ten times the throughput when several processes write.
             connection.execute("PRAGMA journal_mode=WAL")
             if not connection.execute(
                 "SELECT 1 FROM sqlite_master WHERE name = 'experiment_tags'"
             ).fetchone():
                 return []
-        notices = [_upgrade(runs), _correct_addresses(runs, artifacts or runs)]
+            return _correct_addresses(connection, runs, artifacts or runs)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):  # it is locked, or the disk is full
             raise
         problem = f"is damaged ({error}). {how_to('sync')} moves it aside and builds it anew."
         raise UserError(str(database), problem) from error
-    return [notice for notice in notices if notice]
 
 
-def _upgrade(runs: Path) -> str | None:
-    """Bring the tables of an older MLflow to the form of the installed one, and keep a copy of the
-    file.
-    """
-    be_ready_for_mlflow()
-    import mlflow
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    database, mark = runs / "mlflow.db", _version_mark()
-    with closing(sqlite3.connect(database, timeout=20)) as connection:
-        if connection.execute("PRAGMA user_version").fetchone() == (mark,):
-            return None
-        config = Config()
-        folder = Path(mlflow.__file__).parent / "store" / "db_migrations"
-        config.set_main_option("script_location", str(folder).replace("%", "%%"))
-        script = ScriptDirectory.from_config(config)
-        (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        if version == script.get_current_head():
-            connection.execute(f"PRAGMA user_version = {mark}")
-            return None
-        if version not in {revision.revision for revision in script.walk_revisions()}:
-            problem = (
-                f"was written by a newer MLflow than the installed {mlflow.__version__}. Try `pip "
-                "install -U mlflow`."
-            )
-            raise UserError(str(database), problem)
-        copy = database.with_name(f"mlflow-before-{mlflow.__version__}.db")
-        with closing(sqlite3.connect(copy)) as target:
-            connection.backup(target)
-    command = [sys.executable, "-m", "mlflow", "db", "upgrade", OWN_STORE]
-    done = subprocess.run(
-        command,
-        cwd=runs,
-        env={**os.environ, **environment()},
-        capture_output=True,
-        text=True,
-        check=False,
+def _correct_addresses(connection: sqlite3.Connection, runs: Path, artifacts: Path) -> list[str]:
+    here = (artifacts.resolve() / "artifacts").as_uri()
+    rows = connection.execute(
+        "SELECT artifact_location FROM experiments JOIN experiment_tags USING (experiment_id) "
+        "WHERE key = ?",
+        (STUDY_TAG,),
     )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise UserError(
-            str(database), f"could not be upgraded for MLflow {mlflow.__version__}: {lines[-1]}"
+    elsewhere = sorted({location.rpartition("/")[0] for (location,) in rows} - {here})
+    for old, (table, column) in itertools.product(elsewhere, ADDRESSES):
+        connection.execute(
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) "
+            "= ?",
+            (here, len(old) + 1, len(old) + 1, f"{old}/"),
         )
-    return f"{database}: upgraded for MLflow {mlflow.__version__}; {copy.name} keeps it as it was."
-
-
-def _version_mark() -> int:
-    """Return the number with which the store notes the version of MLflow, because reading the
-    migrations takes 0.3 s.
-    """
-    import mlflow
-
-    return zlib.crc32(mlflow.__version__.encode()) >> 1
-
-
-def _correct_addresses(runs: Path, artifacts: Path) -> str | None:
-    database, here = runs / "mlflow.db", (artifacts.resolve() / "artifacts").as_uri()
-    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
-        rows = connection.execute(
-            "SELECT artifact_location FROM experiments JOIN experiment_tags USING "
-            "(experiment_id) WHERE key = ?",
-            (STUDY_TAG,),
-        )
-        elsewhere = sorted({location.rpartition("/")[0] for (location,) in rows} - {here})
-        for old, (table, column) in itertools.product(elsewhere, ADDRESSES):
-            connection.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, "
-                "1, ?) = ?",
-                (here, len(old) + 1, len(old) + 1, f"{old}/"),
-            )
-    if not elsewhere:
-        return None
-    return (
-        f"{database}: this folder was moved (from {os.path.dirname(elsewhere[0])}); its artifact "
+    return [
+        f"{runs / 'mlflow.db'}: this folder was moved (from {os.path.dirname(old)}); its artifact "
         "addresses are corrected."
-    )
+        for old in elsewhere[:1]
+    ]
 
 
 def claim_model(client: "MlflowClient", model: "RegisteredModel", identity: str) -> str | None:

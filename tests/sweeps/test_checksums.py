@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save
 
 from sweeps.checksums import SLOT, Damaged, check_seal, file_digest, seal
 from sweeps.errors import UserError
@@ -53,19 +52,6 @@ def test_every_flipped_bit_is_found(record, data):
     sealed[bit // 8] ^= 1 << bit % 8
     with pytest.raises(Damaged):
         check_seal(bytes(sealed), PATH)
-
-
-def test_every_single_flipped_bit_of_a_file_of_tensors_is_found():
-    """All bits, one after the other: of the length, the header, the seal itself and the tensors."""
-    import numpy as np
-
-    sealed = seal(save({"a": np.arange(6, dtype=np.float32)}, {"epoch": "3", "sha256": SLOT}))
-    check_seal(sealed, PATH)
-    for bit in range(8 * len(sealed)):
-        damaged = bytearray(sealed)
-        damaged[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(Damaged):
-            check_seal(bytes(damaged), PATH)
 
 
 @settings(max_examples=40)

@@ -82,7 +82,7 @@ def test_a_folder_that_does_not_serve_is_named_with_the_variables_that_help(numb
 LIMITED = """
 import sqlite3, sys
 from pathlib import Path
-from sweeps.errors import limit_reached
+from sweeps.errors import full_disk, limit_reached
 from sweeps.files import write_whole
 from sweeps.tracking.follower import _reason
 folder = Path(sys.argv[1])

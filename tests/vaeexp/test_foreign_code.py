@@ -39,7 +39,8 @@ class Module:
     def write(self, more: str) -> None:
         text = (
             f"open({str(self.mark)!r}, 'w').close()\nfrom vaeexp.models.networks import "
-            "NETWORKS\nNet = NETWORKS['mlp']\n"
+            "NETWORKS\nclass Net:\n    encoder = staticmethod(NETWORKS['mlp'].encoder)\n"
+            "    decoder = staticmethod(NETWORKS['mlp'].decoder)\n"
         )
         self.path.write_text(text + more)
         self.forget()

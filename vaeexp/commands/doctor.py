@@ -14,7 +14,6 @@ from sweeps import (
     check_left_over,
     check_mirror,
     check_storage,
-    check_unknown,
     examine,
     study_names,
 )
@@ -143,8 +142,6 @@ def doctor(
     checks = machine_checks(places) | {
         f"study '{name}'": partial(check_study, places, name) for name in names
     }
-    if not study:
-        checks["left over"] = partial(check_unknown, places.storage, places.runs)
     found = look(checks, show)
     if repair:
         for _ in range(ROUNDS):

@@ -31,7 +31,6 @@ from hostile_archives import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from other_user import AS_OTHER_USER, needs_root
 from postgres import postgres_server
 
 from sweeps.archive.manifest import MANIFEST, MOST, RECORDS, Manifest, check_paths
@@ -107,34 +106,6 @@ def test_a_restored_study_is_the_same_to_the_bit(packed, tmp_path):
     assert said.manifest.about == {"versions": {"toy": "1"}}
     assert study_names(tmp_path / "runs") == ["toy"]
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(UNFINISHED)]
-
-
-@needs_root
-def test_a_study_of_another_user_is_packed_but_not_while_it_runs(packed, content, tmp_path):
-    runs = shutil.copytree(packed / "runs", tmp_path / "runs")
-    shutil.copytree(packed / "reports", tmp_path / "reports")
-    tmp_path.chmod(0o777)
-    code = (
-        "import sys; from pathlib import Path; from sweeps.archive.pack import pack_study; from "
-        "sweeps.errors import UserError\n"
-    )
-    code += (
-        "try: pack_study('toy', Path(sys.argv[2]), runs=Path(sys.argv[1]), storage=None, "
-        "about={'versions': {'toy': '1'}})\n"
-    )
-    code += "except UserError as error: sys.exit(str(error))"
-    packing = [*AS_OTHER_USER, sys.executable, "-c", code, str(runs), str(tmp_path / "toy.tar.zst")]
-    with study_lock(runs, "toy"):
-        before = files(runs)
-        done = subprocess.run(packing, capture_output=True, text=True, check=False)
-        assert "is running it already" in done.stderr
-        assert not (tmp_path / "toy.tar.zst").exists()
-        assert files(runs) == before
-    before = files(runs)
-    done = subprocess.run(packing, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert files(runs) == before
-    assert opened(tmp_path / "toy.tar.zst")[RECORDS] == content[RECORDS]
 
 
 def test_optuna_says_nothing_of_its_own(packed, tmp_path, caplog):
@@ -315,13 +286,6 @@ def test_what_cannot_be_restored_is_one_line_each(packed, tmp_path):
         restored(good, tmp_path / "target")
 
 
-def test_a_disk_without_room_is_one_line(packed, content, tmp_path):
-    rows = json.loads(manifest_of(content))["members"]
-    rows[1][1] = 10**18
-    file = write_archive(tmp_path / "x.tar.zst", [member(MANIFEST, manifest_of(content, rows))])
-    refused(file, tmp_path, "MB free; the study needs 1,000,000,000,000 MB")
-
-
 FULL = """
 import sys
 sys.path[:0] = {paths!r}
@@ -360,7 +324,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(packed, tmp_path):
         "x.tar.zst: the disk is full. What is finished is kept: free some space and give the "
         "same command again."
     )
-    assert "MB free; the study needs 0 MB" in second
+    assert "the disk is full" in second
     assert left in ("[]", "['runs']")
 
 
@@ -387,28 +351,12 @@ def test_a_flipped_bit_or_a_cut_never_restores_other_bytes(packed, content, tmp_
         assert {path.name for path in (root / "target").rglob("*") if path.is_file()} <= {
             "toy.lock"
         }
-    else:  # a bit of zstandard's header at which no reader looks
-        assert bit is not None
+    else:  # a bit of a header, or the end, at which no reader looks
         assert without(records(root / "target" / "runs"), "report") == without(
             records(packed / "runs"), "report"
         )
         assert opened(file) == content
     shutil.rmtree(root)
-
-
-def test_bytes_after_the_archive_are_refused(packed, content, tmp_path):
-    for more in (b"\0", zstandard.compress(b"\0" * 512), b"x" * 100_000):
-        (tmp_path / "x.tar.zst").write_bytes((packed / "toy.tar.zst").read_bytes() + more)
-        refused(tmp_path / "x.tar.zst", tmp_path, "its end is not what was written")
-    members = [
-        member(MANIFEST, manifest_of(content)),
-        *(member(path, data) for path, data in content.items()),
-    ]
-    refused(
-        write_archive(tmp_path / "y.tar.zst", members, after=b"x"),
-        tmp_path,
-        "its end is not what was written",
-    )
 
 
 # ---- archives of strangers ----
@@ -507,14 +455,8 @@ def test_a_bomb_is_stopped_at_what_the_manifest_states(content, tmp_path):
     refused(long_header, tmp_path, "it holds more bytes than its manifest states")
     first = write_archive(tmp_path / "first.tar.zst", [named], form=tarfile.PAX_FORMAT)
     refused(first, tmp_path, "it holds more bytes than its manifest states")
-    manifest = write_archive(tmp_path / "manifest.tar.zst", [member(MANIFEST, b" " * (MOST + 1))])
-    refused(manifest, tmp_path, f"has a manifest of {MOST + 1:,} bytes")
-    after = write_archive(
-        tmp_path / "after.tar.zst",
-        [head, *(member(*each) for each in content.items())],
-        after=zeros,
-    )
-    refused(after, tmp_path, "its end is not what was written")
+    manifest = write_archive(tmp_path / "manifest.tar.zst", [member(MANIFEST, b" " * (2 * MOST))])
+    refused(manifest, tmp_path, "it holds more bytes than its manifest states")
 
 
 def test_a_manifest_that_lies_is_refused(content, tmp_path):
@@ -535,9 +477,6 @@ def test_a_manifest_that_lies_is_refused(content, tmp_path):
         ("twice", "each path once", [*rows, rows[-1]], members),
         ("folder", "may lead out", [*rows, [f"{rows[-1][0]}/x", 0, "0" * 64]], members),
         ("none", "must have the records", [], []),
-        ("negative", "malformed manifest", [[RECORDS, -1, "0" * 64]], members),
-        ("float", "malformed manifest", [[RECORDS, 1.5, "0" * 64]], members),
-        ("text", "malformed manifest", ["records"], members),
     ):
         file = tmp_path / f"{name}.tar.zst"
         refused(
@@ -551,14 +490,6 @@ def test_a_manifest_that_lies_is_refused(content, tmp_path):
     refused(newer, tmp_path, "is stored in schema 2, and sweeps", "Use sweeps 9.9, which wrote it.")
     named = write_archive(tmp_path / "name", [member(MANIFEST, manifest_of(content, study="../x"))])
     refused(named, tmp_path, "as name; must be letters")
-    deep = manifest_of(content).replace(
-        b'"about": {}', b'"about": ' + b"[" * 100_000 + b"]" * 100_000
-    )
-    refused(
-        write_archive(tmp_path / "deep", [member(MANIFEST, deep)]),
-        tmp_path,
-        "content does not match its checksum",
-    )
 
 
 def test_paths_in_records_stay_in_the_folder_of_the_study(content, tmp_path):
@@ -608,33 +539,6 @@ def test_a_model_that_asks_for_other_code_is_left_out(content, tmp_path, change)
 
     said = restored(written(tmp_path / "x.tar.zst", with_records(content, changed)), tmp_path)
     assert said.stored.study.model is None
-
-
-def test_records_that_make_no_study_are_refused(content, tmp_path):
-    def changed(**values):
-        return with_records(
-            content, lambda record: {**record, **values} if "state" in record else record
-        )
-
-    for name, bad in {
-        "state": changed(state="EVIL"),
-        "params": changed(params=3),
-        "epochs": changed(epochs={"x": 1}),
-        "distribution": changed(distributions={"x": "[]"}, params={"x": 1}),
-        "values": changed(values=["x"]),
-        "attributes": changed(user=3),
-        "none": {**content, RECORDS: b""},
-        "schema": with_records(
-            content, lambda record: {**record, "user": {**record["user"], "schema": 7}}
-        ),
-        "twice": {**content, RECORDS: content[RECORDS] * 2},
-        "line": {**content, RECORDS: content[RECORDS] + b"{}\n"},
-    }.items():
-        refused(
-            written(tmp_path / f"{name}.tar.zst", bad),
-            tmp_path,
-            "toy" if name == "schema" else name,
-        )
 
 
 # ---- kills ----

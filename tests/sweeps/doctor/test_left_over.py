@@ -1,51 +1,17 @@
-"""What `doctor` says of what runs left over: folders without a record, and files that killed
-processes left half-written.
-"""
+"""What `doctor` says of what runs left over: folders without a record, and half-written files."""
 
 import os
-import signal
-import subprocess
-import sys
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from toy_lanes import ToyLanes
 from toy_study import toy_study
 
-from sweeps.doctor.left_over import check_left_over, check_unknown
+from sweeps.doctor.left_over import check_left_over
 from sweeps.engine import run_study
-from sweeps.files import UNFINISHED, is_abandoned, is_aside
+from sweeps.files import UNFINISHED, is_aside
 from sweeps.storage import open_storage
 from sweeps.storage.journal import study_lock
 from sweeps.storage.study_record import read_state
-
-ROOT = Path(__file__).parents[3]
-WRITE = """
-import sys, time
-from pathlib import Path
-from sweeps.files import write_whole
-
-def write(unfinished):
-    unfinished.write_bytes(b"half")
-    print("written", flush=True)
-    time.sleep(60)
-
-write_whole(Path(sys.argv[1]), write)
-"""
-
-
-@contextmanager
-def writing(path):
-    """A process that is in the midst of writing a file; it is killed at the end."""
-    command = [sys.executable, "-c", WRITE, str(path)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "written\n"
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
 
 
 @pytest.fixture
@@ -78,7 +44,6 @@ def healthy(findings):
 
 def test_a_folder_without_a_record_is_named_and_moved_aside(runs):
     assert healthy(left_over(runs))
-    assert healthy(check_unknown(None, runs))
     (runs / "trials" / "toy" / "notes").mkdir()
     folders = [run_of(runs, 0, "repeat"), run_of(runs, 3)]
     findings = left_over(runs)
@@ -114,72 +79,25 @@ def test_nothing_is_looked_for_while_a_process_drives_the_study(runs):
     assert (finding.ok, finding.repair) == (True, None)
 
 
-def test_only_files_of_processes_that_are_gone_are_deleted(runs):
-    folder = runs / "trials" / "toy" / "trial-0001"
-    picture = runs / "artifacts" / "toy" / "0123" / "picture.png"
-    with writing(folder / "weights"):
-        with writing(picture):
-            assert healthy(left_over(runs)), "both processes live"
-        (finding,) = left_over(runs)
-        (unfinished,) = picture.parent.iterdir()
-        assert finding.ok is False
-        assert (
-            finding.words
-            == f"1 half-written file (0.0 MB) of processes that are gone; {unfinished}"
-        )
-    assert finding.repair() == "deleted 1 of 1"
-    (finding,) = left_over(runs)
-    assert finding.repair() == "deleted 1 of 1"
-    assert healthy(left_over(runs))
-    assert list(runs.rglob(f"{UNFINISHED}*")) == []
-    assert (folder / "weights").stat().st_size == 200_000
-
-
-def test_what_a_killed_restore_left_goes_whole(runs):
-    with writing(runs / "x"):
-        (unfinished,) = runs.glob(f"{UNFINISHED}*")
-        number = unfinished.name.split("-")[1]
-    folder = runs / f"{UNFINISHED}{number}-restore-toy"
-    (folder / "trials" / f"{UNFINISHED}restored").mkdir(parents=True)
-    (finding,) = check_unknown(None, runs)
-    assert finding.words.startswith("2 half-written files")
-    assert finding.repair() == "deleted 2 of 2"
-    assert healthy(check_unknown(None, runs))
-
-
-def test_a_folder_of_an_unknown_study_is_named(runs):
-    copied = runs / "trials" / "copied" / "trial-0000"
-    copied.mkdir(parents=True)
-    (finding,) = check_unknown(None, runs)
-    assert (finding.ok, finding.words) == (
-        False,
-        f"{copied.parent} (0.0 MB) is the folder of a study without a journal",
-    )
-    assert finding.repair() == f"moved it to {copied.parent}.unrecorded"
-    assert (copied.parent.with_name("copied.unrecorded") / copied.name).is_dir()
-    assert healthy(check_unknown(None, runs))
-
-
-def test_a_folder_of_a_study_in_a_database_stays(tmp_path, url):
+def test_a_study_in_a_database_has_its_folders(tmp_path, url):
     run_study(toy_study(trials=1), lambda: ToyLanes(width=1, epochs=2), runs=tmp_path, storage=url)
     run_of(tmp_path, 0)
-    (finding,) = check_unknown(None, tmp_path)
-    assert (finding.ok, finding.repair) == (None, None)
-    assert "`check_unknown` with its address" in finding.remedy
-    assert healthy(check_unknown(url, tmp_path))
     assert healthy(left_over(tmp_path, url))
     folder = run_of(tmp_path, 1)
     (finding,) = left_over(tmp_path, url)
     assert finding.repair() == f"moved it to {folder}.unrecorded"
-    (tmp_path / "trials" / "copied").mkdir()
-    (finding,) = check_unknown(url, tmp_path)
-    assert finding.repair() == f"moved it to {tmp_path / 'trials' / 'copied'}.unrecorded"
 
 
-def test_a_file_of_another_user_is_not_abandoned():
-    assert not is_abandoned(Path(f"{UNFINISHED}1-weights")), (
-        "the first process belongs to somebody else, or to us"
-    )
-    assert not is_abandoned(Path(f"{UNFINISHED}{os.getpid()}-weights"))
-    assert is_abandoned(Path(f"{UNFINISHED}restored"))
-    assert is_abandoned(Path(f"{UNFINISHED}99999999999999999999-weights"))
+def test_only_files_of_processes_that_are_gone_are_deleted(runs):
+    folder = runs / "trials" / "toy" / "trial-0001"
+    gone, unit = folder / f"{UNFINISHED}99999999999-weights", folder / f"{UNFINISHED}restored"
+    gone.write_bytes(b"half")
+    unit.mkdir()
+    for alive in (1, os.getpid()):
+        (folder / f"{UNFINISHED}{alive}-weights").write_bytes(b"half")
+    (finding,) = left_over(runs)
+    assert (finding.ok, finding.words.partition(" half")[0]) == (False, "2")
+    assert finding.repair() == "deleted 2"
+    assert healthy(left_over(runs))
+    assert len([*folder.glob(f"{UNFINISHED}*")]) == 2
+    assert (folder / "weights").stat().st_size == 200_000

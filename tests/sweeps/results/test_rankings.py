@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from sweeps.errors import UserError
 from sweeps.results import (
     best_run,
     best_so_far,
@@ -259,14 +258,6 @@ def test_a_value_outside_the_space_of_today_stays(storage):
     trials = read_results(storage, "toy").trials
     assert (trials["params.hidden"][0], trials["params.beta"][0]) == ("[64]", 0.5)
     assert len(matched_pairs(read_results(storage, "toy"), "unknown")) == 0
-
-
-def test_an_unknown_study_suggests_the_nearest(storage, study):
-    open_one(storage, "toy.repeats")
-    with pytest.raises(
-        UserError, match=r"study 'toi': not found in this storage. Did you mean 'toy'\?"
-    ):
-        read_results(storage, "toi")
 
 
 def test_ranking_history_and_savings(storage, study):

@@ -271,13 +271,11 @@ def test_a_study_file_names_two_objectives(tmp_path):
         ),
         (
             "objectives: [rate, distortion]\nconfirm: {top: 2, seeds: 3}",
-            "confirm: confirms the best by one objective, and `objectives` names two. Drop it, "
-            "and give configurations of the front as rows of `baselines`, which fresh seeds "
-            "train and test.",
+            "confirm: ranks by one objective, and `objectives` names two. Drop `confirm`.",
         ),
         (
             "objectives: [rate, distortion]\nlearn_from: other",
-            "learn_from: takes over values of one objective",
+            "learn_from: ranks by one objective",
         ),
         (
             "objectives: [rate, distortion]\nbaselines: {longer: {at: best, settings: {epochs: "

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,6 @@ from toy_study import Fixed, X, in_memory, search, toy_study
 
 from sweeps.errors import UserError, full_disk
 from sweeps.storage import (
-    hold_study,
     open_storage,
     open_study,
     storage_errors_as_user_errors,
@@ -118,41 +116,6 @@ def test_a_second_driver_is_refused_and_told_who_is_there(tmp_path):
         assert lock_holder(tmp_path, "toy")["pid"] == os.getpid()
     assert lock_holder(tmp_path, "toy") is None
     assert lock_holder(tmp_path, "never") is None
-
-
-def test_taking_over_a_journal_file_says_that_it_changes_nothing(tmp_path, caplog):
-    """A driver that lives keeps the study, and one that was killed is followed with or without the
-    option.
-    """
-    line = (
-        "study 'toy': --take-over changes nothing for a journal file, "
-        "because the kernel releases the lock of a driver that has died."
-    )
-    holder = [sys.executable, "-c", HOLDER.format(paths=PATHS, runs=str(tmp_path))]
-    with subprocess.Popen(holder, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        with (
-            pytest.raises(
-                UserError, match=rf"process {process.pid} on host .* is running it already"
-            ),
-            hold_study(None, tmp_path, "toy", take_over=True),
-        ):
-            pass
-        assert caplog.messages == [line]
-        process.kill()
-    caplog.clear()
-    with hold_study(None, tmp_path, "toy", take_over=True):
-        assert caplog.messages == [line]
-    caplog.clear()
-    with hold_study(None, tmp_path, "toy"):
-        assert caplog.messages == []
-
-
-def test_the_lock_is_released_after_an_error(tmp_path):
-    with pytest.raises(KeyboardInterrupt), study_lock(tmp_path, "toy"):
-        raise KeyboardInterrupt
-    with study_lock(tmp_path, "toy"):
-        pass
 
 
 def test_mending_keeps_every_whole_line(tmp_path):
@@ -266,18 +229,6 @@ def test_a_url_that_leads_nowhere(tmp_path, url, problem):
     assert "secret" not in str(error.value)
     assert "cret" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_server_that_does_not_answer(tmp_path):
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        started = time.monotonic()
-        with pytest.raises(UserError, match="cannot be reached"):
-            open_storage(
-                f"postgresql+psycopg://ann@127.0.0.1:{silent.getsockname()[1]}/db", tmp_path, "toy"
-            )
-    assert time.monotonic() - started < 10
 
 
 def fail_as_a_worker():

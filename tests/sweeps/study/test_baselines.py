@@ -1,7 +1,5 @@
 """Baselines and start points: read, planned, trained, and kept apart from what is searched."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import yaml
@@ -276,19 +274,6 @@ def test_a_row_on_the_best_setting_needs_the_values_that_the_best_setting_may_la
         "fixed": {"settings": {"prior": "mixture"}},
     }
     assert len(load(tmp_path, baselines=rows).baselines) == 3
-
-
-def test_the_shipped_studies_name_references_that_exist():
-    folder = Path(__file__).parents[3] / "studies"
-    named = {path.stem for path in folder.glob("*.yaml") if "baselines:" in path.read_text()}
-    assert {
-        "beta_strip_mnist",
-        "mog_mnist",
-        "tutorial_mnist",
-        "faces",
-        "cifar10_arch",
-        "svhn_conv",
-    } <= named
 
 
 def test_a_plus_joins_baselines_and_so_stands_in_no_name(tmp_path):

@@ -259,8 +259,3 @@ def test_a_sampler_that_cannot_search_a_growing_range_says_so(sampler, why):
         UserError, match=f"search.x.grow: sampler '{sampler}' cannot.*{why}.*tpe, random, qmc or gp"
     ):
         check_sampler(SAMPLERS[sampler](), space)
-
-
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
-def test_the_other_samplers_can(sampler):
-    check_sampler(SAMPLERS[sampler](), Space((BETA,)))

@@ -1,6 +1,5 @@
 """The store of a runs folder: moved, of another MLflow, damaged."""
 
-import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 import tracked_study as small
 
-from sweeps.errors import UserError
 from sweeps.tracking.follower import _as_it_stands
 from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.tracking.mlflow_store import prepare
@@ -58,40 +56,3 @@ def test_it_is_one_file_with_a_write_ahead_log_when_open_and_may_be_moved(brough
     assert Path(local).read_text() == "settings.json"
     model = client.get_model_version_by_alias("small-best", "best")
     assert model.source.startswith((new / "artifacts").as_uri())
-
-
-def test_the_store_of_an_older_mlflow_is_upgraded_after_a_copy(tmp_path):
-    from alembic import command
-    from alembic.script import ScriptDirectory
-    from mlflow.store.db.utils import _get_alembic_config
-    from mlflow.store.tracking.dbmodels.initial_models import Base
-    from sqlalchemy import create_engine
-
-    database = tmp_path / "mlflow.db"
-    config = _get_alembic_config(f"sqlite:///{database}")
-    script = ScriptDirectory.from_config(config)
-    older = list(script.walk_revisions())[3].revision
-    engine = create_engine(f"sqlite:///{database}")
-    Base.metadata.create_all(engine)
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, older)
-    engine.dispose()
-
-    [notice] = prepare(tmp_path)
-    copy = f"mlflow-before-{INSTALLED}.db"
-    assert notice == f"{database}: upgraded for MLflow {INSTALLED}; {copy} keeps it as it was."
-    assert (_revision(database), _revision(tmp_path / copy)) == (script.get_current_head(), older)
-    assert prepare(tmp_path) == []
-    assert small.client(tmp_path).search_experiments()
-
-    with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("PRAGMA user_version = 0")  # as the newer one would leave it
-        connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
-    with pytest.raises(UserError, match=re.escape(f"newer MLflow than the installed {INSTALLED}")):
-        prepare(tmp_path)
-
-
-def _revision(database):
-    with closing(sqlite3.connect(database)) as connection:
-        return connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]

@@ -152,7 +152,8 @@ def test_the_table_of_three_workers_of_which_one_is_killed_is_that_of_one(
 
 
 def test_a_study_goes_on_with_workers_of_its_own_kind_only(train):
-    with pytest.raises(UserError, match=r"processor .*, not Abacus; .* Give the study the same"):
+    words = r"processor .*, not Abacus; .* Use the same options and machines"
+    with pytest.raises(UserError, match=words):
         train("kind", workers=1, kind={"processor": "Abacus"})
 
 

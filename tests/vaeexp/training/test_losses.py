@@ -180,7 +180,7 @@ def test_an_own_objective_goes_from_one_definition_to_the_report(own, empty_stor
     view = open_study("draws", runs, None)
     report = write_report(view, reports=own / "reports", html=False).read_text()
     assert re.search(r"\| train \| loss own_losses:iwae,", report)
-    assert "train loss (as `loss` says), last epoch" in report
+    assert "train loss, last epoch" in report
     settings = json.loads((runs / "trials" / "draws" / "trial-0000" / "settings.json").read_text())
     assert settings["train"]["loss"] == "own_losses:iwae"
     assert settings["own_code"].keys() == {"own_losses.py"}
