@@ -424,6 +424,24 @@ def test_modules_and_functions_are_short_and_say_what_they_are(path: Path) -> No
             assert length <= 60, f"{label(path)}:{node.lineno}: {node.name} has {length} lines"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_classes_are_small_and_no_conditional_stands_in_another(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef):
+            count = sum(map(_counts, node.body))
+            assert count <= 20, f"{label(path)}:{node.lineno}: {node.name} has {count} methods"
+        if isinstance(node, ast.IfExp):
+            inner = [each for each in ast.walk(node) if isinstance(each, ast.IfExp)]
+            assert len(inner) == 1, f"{label(path)}:{node.lineno}: one conditional in another"
+
+
+def _counts(node: ast.stmt) -> bool:
+    """Tell whether part of a class is a method. A plain property is a computed field."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    return "property" not in map(ast.unparse, node.decorator_list)
+
+
 def _lines_of_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     first = node.body[0]
     if (

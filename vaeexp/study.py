@@ -216,7 +216,9 @@ def _check_warmup(
     warmups, unit = _options(study, name, row), name.removeprefix("warmup_")
     if math.ceil(max(warmups)) < min(lengths):
         return []
-    part = f"baselines.{row.name}" if row else "search" if name in study.space.names else "train"
+    part = "search" if name in study.space.names else "train"
+    if row:
+        part = f"baselines.{row.name}"
     field = f"{part}.{name}"
     ends = dict.fromkeys([min(warmups), max(warmups)])
     got = f"got {' to '.join(f'{end:,.10g}' for end in ends)}"

@@ -58,13 +58,9 @@ def format_short(value: Any) -> str:
     if value is None or value != value:
         return ""
     if isinstance(value, float):
-        return (
-            f"{value:.4g}"
-            if abs(value) < 100
-            else f"{value:.2f}"
-            if abs(value) < 1000
-            else f"{value:,.0f}"
-        )
+        if abs(value) < 100:
+            return f"{value:.4g}"
+        return f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, list | tuple):
         return ", ".join(format_short(item) for item in value)
     return str(value)

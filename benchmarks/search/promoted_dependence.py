@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from curve_table import Table, load_table
+from vaeexp.results.forest import dependence, grow_forest
 
 from sweeps.search.curves.learning_curves import LearningCurve, Scale, seen_epochs, to_point
 from sweeps.search.curves.process import CurveProcess, most_probable
 from sweeps.search.pruners import PromotionSettings
-from vaeexp.results.forest import dependence, grow_forest
 from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
 from vaeexp.results.tables import learned_trials
 from vaeexp.words import parameter_label

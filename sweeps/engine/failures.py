@@ -28,7 +28,10 @@ def check_failures(study: str, trials: Sequence[Trial], before: Collection[int],
             continue
         failure = trial.outcome.failure if trial.outcome else None
         previous, cause = cause, failure_cause(failure)
-        count = 0 if cause is None else count + 1 if cause == previous else 1
+        if cause != previous:
+            count = 0
+        if cause is not None:
+            count += 1
         if failure and count == most:
             problem = (
                 f"{count} trials in a row failed ({failure.kind}), the last with: {failure.message}"

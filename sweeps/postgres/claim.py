@@ -170,11 +170,10 @@ def _is_silent(database: Database, study: str, before: _Found) -> bool:
 
 def _read(connection: "Connection[Any]", study: str) -> _Found | None:
     row = connection.execute(_READ, (study,)).fetchone()
-    return (
-        None
-        if row is None
-        else _Found(row[0], None if row[1] is None else json.loads(row[1]), row[2], row[3])
-    )
+    if row is None:
+        return None
+    number, holder, *rest = row
+    return _Found(number, None if holder is None else json.loads(holder), *rest)
 
 
 def _beat(address: str, claim: Claim, ended: threading.Event) -> None:

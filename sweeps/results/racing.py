@@ -168,7 +168,11 @@ class _Field:
             if trial == leader:
                 continue
             width = error * math.sqrt(to_come)
-            t = own / width if width else math.copysign(math.inf, own) if own else 0.0
+            t = 0.0
+            if width:
+                t = own / width
+            elif own:
+                t = math.copysign(math.inf, own)
             p = min(1.0, float(2 * stdtr(freedom, -t)) * self.tests)
             if p <= MOST_LOST and n < self.seeds:
                 self._drop(Dropped(trial=trial, seeds=n, leader=leader, behind=own, p=p))

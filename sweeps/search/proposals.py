@@ -239,7 +239,9 @@ class _View:
         stored: FrozenTrial = trial.origin
         waits = not trial.finished and (trial.paused or self._shown.later(trial))
         unseen = (trial.finished or waits) and self._shown.unseen(trial)
-        state = TrialState.RUNNING if unseen else TrialState.PRUNED if waits else stored.state
+        state = TrialState.PRUNED if waits else stored.state
+        if unseen:
+            state = TrialState.RUNNING
         # Optuna's samplers look at the last epoch of a pruned trial, so it has none where all are
         # of its warm-up.
         bare = state == TrialState.PRUNED and bool(trial.warmup) and not trial.counted

@@ -49,7 +49,9 @@ def outcome_by(trial: Trial, decisions: RoundDecisions | None) -> Outcome | None
     if closing and closing.round <= decisions.round:
         # A trial that ends within its warm-up has no value, as one that was stopped before it had
         # any.
-        state: State = "failed" if closing.failure else "pruned" if best is None else "complete"
+        state: State = "pruned" if best is None else "complete"
+        if closing.failure:
+            state = "failed"
         return Outcome(state=state, epoch=closing.epoch, objective=best, failure=closing.failure)
     if trial.number in decisions.pruned:
         return Outcome(state="pruned", epoch=len(trial.objectives), objective=best)

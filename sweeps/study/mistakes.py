@@ -1,7 +1,7 @@
 """What pydantic finds wrong in a study file, in plain words."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -34,13 +34,11 @@ def _path_of(details: ErrorDetails, content: Any) -> EntryPath:
     """
     path: EntryPath = ()
     for part in details["loc"]:
-        keys = (
-            content
-            if isinstance(content, dict)
-            else range(len(content))
-            if isinstance(content, list)
-            else ()
-        )
+        keys: Container[Any] = ()
+        if isinstance(content, dict):
+            keys = content
+        elif isinstance(content, list):
+            keys = range(len(content))
         if part in keys:
             path, content = (*path, part), content[part]
     if details["type"] == "missing":

@@ -283,7 +283,8 @@ def wider_end(
         end: the present end, where it is no longer that of `parameter`; steps have the same length.
     """
     sign = -1 if bound == "lower" else 1
-    end = (parameter.low if sign < 0 else parameter.high) if end is None else end
+    if end is None:
+        end = parameter.low if sign < 0 else parameter.high
     half = (parameter.high - parameter.low) / 2
     value = end * 4.0**sign if parameter.log else end + sign * half
     closed, beyond = (limits.get(name) for name in (("ge", "gt") if sign < 0 else ("le", "lt")))
@@ -316,7 +317,9 @@ def further_number(parameter: Searched, bound: Bound, limits: Mapping[str, float
     value = round(value) if whole else float(f"{value:.2g}")
     if not _allowed(value, limits):
         value = limits.get("ge" if sign < 0 else "le", end)
-    return (int(value) if whole else value) if sign * value > sign * end else None
+    if sign * value <= sign * end:
+        return None
+    return int(value) if whole else value
 
 
 def steps_out(parameter: Searched, bound: Bound, limits: Mapping[str, float]) -> list[float]:

@@ -282,7 +282,8 @@ class Part(BaseModel):
         types = types_of(cls.model_fields[str(info.field_name)].annotation)
         items = value if isinstance(value, list) else [value]
         if types.isdisjoint({bool, Any}) and any(isinstance(item, bool) for item in items):
-            kind = "a whole number" if int in types else "a number" if float in types else "text"
+            names = {int: "a whole number", float: "a number"}
+            kind = next((name for each, name in names.items() if each in types), "text")
             raise PydanticCustomError("truth", "must be {kind}", {"kind": kind})
         return value
 
@@ -295,7 +296,9 @@ def named(table: Mapping[str, type[BaseModel]]) -> Any:
         return name if isinstance(name, str) else ""
 
     def read(value: Any) -> Any:
-        return {} if value is None else {"name": value} if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"name": value}
+        return {} if value is None else value
 
     members: Any = reduce(or_, [Annotated[model, Tag(name)] for name, model in table.items()])
     union: Any = Annotated[members, Discriminator(name_of)]

@@ -294,7 +294,9 @@ def _pays_on_cpu(
     the study's steps and shapes, the workers, the precision and the vector units of the processor.
     """
     wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    kind = "bf16" if precision == "bf16" else "AVX512" if wide else "other"
+    kind = "AVX512" if wide else "other"
+    if precision == "bf16":
+        kind = "bf16"
     compilations = -(-shapes // workers)
     steps = _count_steps(settings, dataset, trials, workers)
     if steps < _STEPS_THAT_PAY[kind] * compilations:

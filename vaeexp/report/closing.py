@@ -225,11 +225,9 @@ def provenance(view: StudyView, sheet: Drawing | None = None) -> list[Block]:
             for name, value in (content or {}).items()
             if value is not None
         ]
-        blocks += (
-            folded(title, [table(["", ""], facts), *(pictures if title == "Data" else [])])
-            if content
-            else []
-        )
+        below = pictures if title == "Data" else []
+        if content:
+            blocks += folded(title, [table(["", ""], facts), *below])
     text = record.get("study_file")
     return [*blocks, *(folded("Study file", [fenced(text, "yaml")]) if text else [])]
 

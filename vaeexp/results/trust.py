@@ -131,9 +131,10 @@ def at_bounds(view: StudyView) -> Check:
             for hit in hits
         ]
         found = (*piles, *(_winner_at(view, name, bound) for name, bound in winners.items()))
-        open_ = () if told else _one("check.settled" if hits else "check.beyond_unknown")
-        verdict: CheckVerdict = "warning" if told else "unknown"
-        return Check("bounds", verdict, found, (*open_, *steps), _widen(view, ends))
+        if told:
+            return Check("bounds", "warning", found, steps, _widen(view, ends))
+        open_ = _one("check.settled" if hits else "check.beyond_unknown")
+        return Check("bounds", "unknown", found, (*open_, *steps), _widen(view, ends))
     counts = {
         parameter.name: int(parameter.of(view.found).notna().sum()) for parameter in with_ends
     }

@@ -186,13 +186,8 @@ def _notes(
     grey = sum(header.grey for header in headers)
     kinds = Counter(Path(name).suffix.lower() for name in listing.names)
     tall, wide = (_span(axis) for axis in zip(*sizes, strict=True))
-    colour = (
-        "all in colour"
-        if not grey
-        else "all grey"
-        if grey == len(headers)
-        else f"{grey:,} of them grey"
-    )
+    colours = {0: "all in colour", len(headers): "all grey"}
+    colour = colours.get(grey, f"{grey:,} of them grey")
     formats = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     steps = ["resized (Lanczos)"] if sizes != {(height, width)} else []
     if any(h * width != w * height for h, w in sizes):
