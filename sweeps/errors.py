@@ -24,7 +24,8 @@ class UserError(Exception):
     """Exit status of a command that ends with this error."""
 
     def __init__(self, place: str, problem: str) -> None:
-        self.place, self.problem = place, problem
+        self.place = place
+        self.problem = problem
         super().__init__(f"{place}: {problem}" if place else problem)
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str]]:
@@ -181,7 +182,8 @@ def limit_reached(error: BaseException) -> UserError | None:
     needs to be loaded. A trial that needs too much memory is none of them, because only that trial
     fails.
     """
-    text, number = str(error), error.errno if isinstance(error, OSError) else None
+    text = str(error)
+    number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, OSError) and (full := full_disk(error)):
         return full
     if isinstance(error, BlockingIOError) or "can't start new thread" in text:

@@ -46,7 +46,8 @@ def free_memory(
     ]
     for folder in _folders(groups, own):
         for limit_file, use_file, droppable in _FILES:
-            limit, used = read_number(folder / limit_file), read_number(folder / use_file)
+            limit = read_number(folder / limit_file)
+            used = read_number(folder / use_file)
             if limit is not None and limit < UNLIMITED_BYTES and used is not None:
                 used -= sum(read_values(folder / "memory.stat", droppable))
                 found.append(FreeMemory(max(0, limit - used), "the container"))

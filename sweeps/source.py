@@ -43,7 +43,8 @@ def source_of(package: str) -> Source:
     file = getattr(module, "__file__", None)
     if file is None:
         return Source("", "", "")
-    version, folder = getattr(module, "__version__", ""), os.path.dirname(os.path.realpath(file))
+    version = getattr(module, "__version__", "")
+    folder = os.path.dirname(os.path.realpath(file))
     return Source(version, hash_of(file, package=hasattr(module, "__path__")), folder)
 
 
@@ -51,7 +52,8 @@ def hash_of(file: str, *, package: bool) -> str:
     """Return the SHA-256 of a module's file or, of a package, of the names and contents of its .py
     files.
     """
-    digest, file = hashlib.sha256(), os.path.realpath(file)
+    digest = hashlib.sha256()
+    file = os.path.realpath(file)
     root = os.path.dirname(file)
     for path in _files(root) if package else [file]:
         with open(path, "rb", buffering=0) as source:
@@ -121,7 +123,8 @@ def search_path() -> list[str]:
     """
     if "" not in sys.path:
         return sys.path.copy()
-    here, others = os.getcwd(), [entry for entry in sys.path if entry]
+    here = os.getcwd()
+    others = [entry for entry in sys.path if entry]
     ours = os.path.samefile(here, Path(__file__).resolve().parents[1])
     return [here, *others] if ours else [*others, here]
 
@@ -151,7 +154,8 @@ def same_code(**variables: str) -> Iterator[None]:
     `sys.path`. Further `variables` of the environment hold as long.
     """
     variables |= python_environment()
-    path, before = sys.path.copy(), {name: os.environ.get(name) for name in variables}
+    path = sys.path.copy()
+    before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     sys.path[:] = search_path()
     try:

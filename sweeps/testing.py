@@ -131,7 +131,8 @@ def _check_refill(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _Cur
 
 def _check_release(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _Curves) -> None:
     """Check that a released trial goes on elsewhere, and that its neighbour does not notice."""
-    first, second = _filled(make_lanes, trials[:2]), make_lanes()
+    first = _filled(make_lanes, trials[:2])
+    second = make_lanes()
     advance_all(first, [trial.number for trial in trials[:2]])
     first.release([trials[0].number])
     second.add(replace(trials[0], epoch=1))
@@ -152,7 +153,8 @@ def _check_continue(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _C
     """Check that a second process goes on from the checkpoints, or without them, as if there had
     been one process.
     """
-    numbers, reported = [trial.number for trial in trials[:2]], len(expected[0]) - 1
+    numbers = [trial.number for trial in trials[:2]]
+    reported = len(expected[0]) - 1
     first = _filled(make_lanes, trials[:2])
     for _ in range(reported):
         advance_all(first, numbers)

@@ -108,7 +108,8 @@ def run_study(options: SweepOptions) -> "Study":
         KeyboardInterrupt: the study was stopped; the same call continues it.
     """
     check_not_importing()
-    study, text = options.study, None
+    study = options.study
+    text = None
     if isinstance(study, Mapping):
         text = _as_text(study, options.name)
         options = replace(options, study=str(options.name), name=None)

@@ -44,7 +44,8 @@ def import_path(part: Callable[..., Any]) -> str:
     """Return the path `package.module:Name` at which other processes import a class or a function.
     Raises UserError where none can.
     """
-    module, name = part.__module__, part.__qualname__
+    module = part.__module__
+    name = part.__qualname__
     if "<locals>" in name:
         problem = (
             "is defined inside a function, where no other process finds it. Define it at the top "
@@ -92,7 +93,8 @@ def imported(path: str, field: str) -> Any:
             f"notebook: `%%writefile nets.py` as the first line of a cell) and give 'nets:{name}'."
         )
     search_working_directory()
-    arguments, sys.argv = sys.argv, sys.argv[:1]
+    arguments = sys.argv
+    sys.argv = sys.argv[:1]
     _importing.append(module)
     try:
         import torch  # late, because a study without such objects is read without it

@@ -16,7 +16,8 @@ def shipped_studies() -> Path:
     checkout.
     """
     package = Path(__file__).resolve().parent
-    inside, beside = package / "studies", package.parent / "studies"
+    inside = package / "studies"
+    beside = package.parent / "studies"
     return inside if inside.is_dir() else beside
 
 

@@ -49,7 +49,8 @@ CACHED = ("prepared", "classifiers", "compiled", "downloads")
 
 def check_versions() -> Iterator[Finding]:
     """Check that the packages that vaeexp needs are installed in versions that it accepts."""
-    wrong, shown = [], [f"vaeexp {vaeexp.__version__}", f"Python {platform.python_version()}"]
+    wrong = []
+    shown = [f"vaeexp {vaeexp.__version__}", f"Python {platform.python_version()}"]
     asked = []
     for needed in required_packages("vaeexp"):
         if problem := problem_of(needed):
@@ -91,7 +92,8 @@ def step_difference(device: torch.device) -> float:
     Weights are not compared, because rounding decides the direction of Adam where a gradient is
     almost 0.
     """
-    narrow, wide = _step(device, torch.float32), _step(torch.device("cpu"), torch.float64)
+    narrow = _step(device, torch.float32)
+    wide = _step(torch.device("cpu"), torch.float64)
     sizes = [
         float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
         for a, b in zip(narrow, wide, strict=True)
@@ -176,7 +178,8 @@ def check_disk(runs: Path) -> Iterator[Finding]:
         there = next(
             parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()
         )
-        free, writable = shutil.disk_usage(there).free, os.access(there, os.W_OK)
+        free = shutil.disk_usage(there).free
+        writable = os.access(there, os.W_OK)
         words = f"{format_gibibytes(free)} free in {there}" + (
             "" if writable else ", which cannot be written"
         )

@@ -60,7 +60,8 @@ def code_changes(before: OwnCode, now: OwnCode) -> list[str]:
     """
     lines = []
     for file in sorted(before.keys() | now.keys()):
-        old, new = before.get(file, {}), now.get(file, {})
+        old = before.get(file, {})
+        new = now.get(file, {})
         names = sorted(name for name in old.keys() | new if old.get(name) != new.get(name))
         if names:
             lines.append(f"{file}: {', '.join(names)} changed")
@@ -117,7 +118,8 @@ def _is_stale(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     try:
         source = Path(file or "").read_bytes()
-        tree, compiled = ast.parse(source), compile(source, file or "", "exec", dont_inherit=True)
+        tree = ast.parse(source)
+        compiled = compile(source, file or "", "exec", dont_inherit=True)
     except (OSError, SyntaxError, ValueError):
         return False
     there: dict[str, list[Any]] = {}
@@ -186,7 +188,8 @@ def code_version(changes: Sequence[Mapping[str, Any]], number: int, *, repeat: b
     """Return under which code a run ended: 1 is that of the study's beginning, and each change adds
     one.
     """
-    name, count = run_name("", number, repeat=repeat), "repeats" if repeat else "trials"
+    name = run_name("", number, repeat=repeat)
+    count = "repeats" if repeat else "trials"
     return 1 + sum(number >= change[count] or name in change["unfinished"] for change in changes)
 
 
@@ -279,7 +282,8 @@ def note_beginning(runs: Path, study: str) -> None:
 
     A copy of the folder has the mark and another path, so the note does not hold for the copy.
     """
-    mark, origin = uuid.uuid4().hex, _origin(runs, study)
+    mark = uuid.uuid4().hex
+    origin = _origin(runs, study)
     # The study runs without the note; opening its runs then needs --allow-code.
     with suppress(OSError):
         write_whole(origin, lambda path: path.write_text(mark))

@@ -9,7 +9,8 @@ from typing import Any
 
 from sweeps import MARKS, SLOT, Damaged, check_file, seal, write_whole
 
-CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint-previous.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+PREVIOUS = "checkpoint-previous.safetensors"
 """The newest checkpoint of a running trial, and the checkpoint before it."""
 WEIGHTS = "weights.safetensors"
 """The weights of the best epoch."""
@@ -19,7 +20,8 @@ SETTINGS = "settings.json"
 RESULT = "result.json"
 REMEDY = "`vaeexp reproduce RUN --restore` trains the run again and puts its files back."
 """The remedy for a damaged file of a finished run."""
-PICTURES, EVALUATION = "pictures.npz", "evaluation.npz"
+PICTURES = "pictures.npz"
+EVALUATION = "evaluation.npz"
 """What the run's model draws; and numbers about the latent space on test images, of tested runs
 alone.
 """

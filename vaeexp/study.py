@@ -158,10 +158,12 @@ def _check_used(study: Study) -> None:
     train = vars(study.fixed["train"])
     for name, (owner, users) in _USED_BY.items():
         if name in study.space.names:
-            field, remedy = f"search.{name}", f"Give it `when: {{{owner}: …}}`, or leave it out."
+            field = f"search.{name}"
+            remedy = f"Give it `when: {{{owner}: …}}`, or leave it out."
             owners = as_lists(study.space[name].when.get(owner, _values(study, owner)))
         else:
-            field, remedy = f"train.{name}", "Leave it out."
+            field = f"train.{name}"
+            remedy = "Leave it out."
             owners = _all_values(study, owner)
             if train[name] == TrainSettings.model_fields[name].default or {*owners} & {*users}:
                 continue
@@ -213,7 +215,8 @@ def _check_warmup(
     """Compare a warm-up with the lengths that trainings of a baseline, or of the search (None), can
     have. Returns and raises as `check_warmups`.
     """
-    warmups, unit = _options(study, name, row), name.removeprefix("warmup_")
+    warmups = _options(study, name, row)
+    unit = name.removeprefix("warmup_")
     if math.ceil(max(warmups)) < min(lengths):
         return []
     part = "search" if name in study.space.names else "train"
@@ -280,7 +283,8 @@ def check_settings(
 
         check_metrics(paths, model, image_shape)
     check_targets(model.likelihood, sections["data"]["binarisation"])
-    posterior, beta = model.posterior, sections["train"]["beta"]
+    posterior = model.posterior
+    beta = sections["train"]["beta"]
     if posterior in DETERMINISTIC and beta != 0:
         raise ValueError(
             f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give "

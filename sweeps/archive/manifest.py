@@ -15,7 +15,9 @@ from sweeps.names import check_name
 from sweeps.schema import MARKS, check_schema
 
 MANIFEST = "manifest.json"
-RECORDS, TRIALS, REPORT = "records.jsonl", "trials", "report"
+RECORDS = "records.jsonl"
+TRIALS = "trials"
+REPORT = "report"
 """Members: the study's records, a line of JSON each; the folders of its runs; its report."""
 MOST = 32 * 2**20
 """Bytes of a manifest at the most, because it is read before anything vouches for it: some 200,000

@@ -134,7 +134,8 @@ class _Hashed(io.RawIOBase):
     """A file that is read once, and the SHA-256 of what was read."""
 
     def __init__(self, source: IO[bytes]) -> None:
-        self._source, self.digest = source, hashlib.sha256()
+        self._source = source
+        self.digest = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
         block = self._source.read(size)

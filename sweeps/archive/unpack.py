@@ -30,7 +30,8 @@ class _Limited:
     """A stream of which no more bytes are read than are allowed."""
 
     def __init__(self, stream: IO[bytes], allowed: int) -> None:
-        self._stream, self.allowed = stream, allowed
+        self._stream = stream
+        self.allowed = allowed
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes, fewer at the end. Raises ValueError where more are asked for
@@ -80,7 +81,9 @@ class Archive:
             raise ValueError(
                 f"got {info.name[:80]!r} where its manifest has the file {member.path!r}"
             )
-        source, digest, target = self._tar.extractfile(info), hashlib.sha256(), folder / member.path
+        source = self._tar.extractfile(info)
+        digest = hashlib.sha256()
+        target = folder / member.path
         assert source is not None
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:

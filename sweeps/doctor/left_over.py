@@ -33,7 +33,8 @@ def recorded_folders(runs: Path, stored: State) -> set[Path]:
 
 def unrecorded_folders(runs: Path, stored: State) -> list[Path]:
     """Return the folders below `trials/<study>` that have the name of a run, and no record."""
-    every, recorded = _folders(runs / "trials" / stored.study.name), recorded_folders(runs, stored)
+    every = _folders(runs / "trials" / stored.study.name)
+    recorded = recorded_folders(runs, stored)
     return [folder for folder in every if _RUN.fullmatch(folder.name) and folder not in recorded]
 
 
@@ -42,7 +43,8 @@ def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Find
     files.
     """
     study = stored.study.name
-    what, remedy = f"{study}: left over", how_to("repair", study)
+    what = f"{study}: left over"
+    remedy = how_to("repair", study)
     if study_holder(url, runs, study) is not None:
         yield Finding(name=what, ok=True, words="not looked for while a process drives the study")
         return

@@ -59,7 +59,8 @@ def check_driver(url: str | None, runs: Path, stored: State) -> Iterator[Finding
     study, what = stored.study.name, f"{stored.study.name}: driver"
     running = [run.name_in(study) for run in stored.records if run.state == "running"]
     waiting = f"; to be continued: {_some(running)}" if running else ""
-    holder, goes_on = study_holder(url, runs, study), f"{how_to('run', study)} goes on"
+    holder = study_holder(url, runs, study)
+    goes_on = f"{how_to('run', study)} goes on"
     if holder is not None and holder.get("silent", 0.0) < SILENCE:
         yield Finding(name=what, ok=True, words=f"{driver_in_words(holder)} runs the study")
         return

@@ -65,7 +65,10 @@ class Sweep:
         extend: bool,
         protocol: Protocol,
     ) -> None:
-        self.study, self.storage, self.runs, self.protocol = study, storage, runs, protocol
+        self.study = study
+        self.storage = storage
+        self.runs = runs
+        self.protocol = protocol
         self.before: StudyRecord = record_in(storage, study.name)
         """The record as an earlier process left it."""
         check_definition(self.before, study, extend=extend)

@@ -22,12 +22,14 @@ def check_failures(study: str, trials: Sequence[Trial], before: Collection[int],
 
     `before`: numbers of the trials that had ended before this process.
     """
-    cause, count = None, 0
+    cause = None
+    count = 0
     for trial in trials:
         if trial.number in before or trial.duplicate_of is not None:
             continue
         failure = trial.outcome.failure if trial.outcome else None
-        previous, cause = cause, failure_cause(failure)
+        previous = cause
+        cause = failure_cause(failure)
         if cause != previous:
             count = 0
         if cause is not None:

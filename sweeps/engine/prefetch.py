@@ -39,7 +39,8 @@ class NextTrials:
     """Chooses the trials of one round after the other."""
 
     def __init__(self, source: Source, store: Store) -> None:
-        self._source, self._store = source, store
+        self._source = source
+        self._store = store
         self.round = -1
         """The round in which the chosen trials begin."""
         self.before: Sequence[Trial] = ()
@@ -86,15 +87,18 @@ class NextTrials:
             elapsed: the seconds spent when the round before the last one was over.
         """
         if self.round != round_:
-            self.round, self.before = round_, known_before(trials, round_ - 1)
-            self.chosen, self._ahead = [], []
+            self.round = round_
+            self.before = known_before(trials, round_ - 1)
+            self.chosen = []
+            self._ahead = []
             self._choices = _choices(self._source, self._store, [*self.before], elapsed, round_)
 
     def written(self) -> None:
         """Note that the chosen trials are in the storage. Further requests in the same round get
         others.
         """
-        self.round, self._wanted = -1, max(self.lanes, self._wanted // 2)
+        self.round = -1
+        self._wanted = max(self.lanes, self._wanted // 2)
 
     def choose(self) -> Trial | str:
         """Choose a trial for one more lane that is free in the round; return the trial, or why
@@ -133,7 +137,8 @@ def _choices(
         else:
             trial = known[place] = resumed_in(paused, round_)
         yield Choice(trial=trial, promoted=paused.number)
-    settled, new = tuple(known), list[Trial]()
+    settled = tuple(known)
+    new = list[Trial]()
     while True:
         begun = len(new)
         while not isinstance(proposal := source.propose(settled, new, elapsed, round_), str):

@@ -34,7 +34,9 @@ class GrowingPlan:
 
     def __init__(self, stored: State, study: "Study") -> None:
         assert study.confirm is not None
-        self._stored, self._study, self._confirm = stored, study, study.confirm
+        self._stored = stored
+        self._study = study
+        self._confirm = study.confirm
         self._runs = {
             identity_of(run): (run.source_trial, run.seed_index)
             for run in plan_repeats(stored, study)

@@ -128,7 +128,8 @@ def _comparing(
     `compare.top` of them.
     """
     assert study.compare is not None
-    space, compare = study.space, study.compare
+    space = study.space
+    compare = study.compare
     levels = space[name].listed()
     others = [
         other for other in space.names if other not in (name, *dependents(name, space.as_dict()))
@@ -286,7 +287,9 @@ class _Repeats(Source):
     def __init__(
         self, replan: Replan, store: Store, warmup: Callable[[Mapping[str, Any]], int]
     ) -> None:
-        self.replan, self.store, self.warmup = replan, store, warmup
+        self.replan = replan
+        self.store = store
+        self.warmup = warmup
         self.plan: Sequence[Repeat] = ()
         self.planned: int | None = None
         self._turn_to(store.trials(), *replan(store.trials()))

@@ -122,9 +122,11 @@ class TrialEnds:
 
         Their checkpoints stay, because a larger budget may revive them.
         """
-        ending, results = [], dict[int, TrialResult]()
+        ending = []
+        results = dict[int, TrialResult]()
         for stored in [trial for trial in self.store.trials() if trial.paused]:
-            trial, best = self.store.running(stored), min(stored.counted.values(), default=None)
+            trial = self.store.running(stored)
+            best = min(stored.counted.values(), default=None)
             outcome = Outcome(state="pruned", epoch=len(stored.objectives), objective=best)
             results[stored.number] = trial.paused_with
             ending.append((trial, outcome))
@@ -160,7 +162,8 @@ class TrialEnds:
         with self.store.batched():
             for result in [result for result in results if result.number in self.ending]:
                 outcome, round_ = self.ending[result.number]
-                trial, outcome = self.running[result.number], ended_as(outcome, result)
+                trial = self.running[result.number]
+                outcome = ended_as(outcome, result)
                 if outcome.state == "paused":
                     trial.pause(result, outcome.epoch, round_)
                 else:

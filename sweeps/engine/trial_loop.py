@@ -179,7 +179,8 @@ class Rounds:
         """
         decisions = self.store.decisions
         if decisions:
-            self.round, self.to_prune = decisions.round + 1, decisions.to_prune
+            self.round = decisions.round + 1
+            self.to_prune = decisions.to_prune
             self.store.write_pruner_notes(decisions)
         self.starts.ahead = self.store.epochs_ahead if self.pipelined else {}
         unfinished = [
@@ -235,14 +236,16 @@ class Rounds:
         """Train the lanes that have not done their epoch of this round (after a kill, some have);
         record each as it comes.
         """
-        behind, ahead = self._behind(), self.starts.ahead
+        behind = self._behind()
+        ahead = self.starts.ahead
         self._report([ahead.pop(number) for number in behind if number in ahead])
         behind = self._behind()
         self.workers.record()
         self.elapsed_before = self.elapsed
         if self.pipelined and not ahead:
             self.lanes.prefetch(self._plan)
-        begun, left = time.monotonic(), len(behind)
+        begun = time.monotonic()
+        left = len(behind)
         for done in self.lanes.advance(behind) if behind else ():
             self.arrived = done
             self.notifications.deliver()

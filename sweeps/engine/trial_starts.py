@@ -109,7 +109,8 @@ class TrialStarts:
         reason = ""
         self._promote()
         while len(self.running) < self.lanes.width and not reason:
-            free, so_far = self.lanes.width - len(self.running), self.store.trials()
+            free = self.lanes.width - len(self.running)
+            so_far = self.store.trials()
             proposals, reason = propose_some(self.source, so_far, free, self.spent(), self.round)
             if proposals:
                 self._start(proposals)

@@ -64,7 +64,8 @@ def warm_start(
         UserError: a study that is named does not exist, has too few configurations, or another
             objective or protocol.
     """
-    spec, lines = json_able(study.spec()), list[str]()
+    spec = json_able(study.spec())
+    lines = list[str]()
     fields: dict[str, Any] = {}
     if spec.get("start") != before.spec.get("start"):
         fields["start"] = _first_points(study, protocol, read, lines)
@@ -91,7 +92,8 @@ def _first_points(
             continue
         place = f"{shown_path(study.path)}: start.{index}"
         other = read(entry.study, f"{place}.study")
-        there, here = other.study.protocol.get("objective"), protocol.get("objective")
+        there = other.study.protocol.get("objective")
+        here = protocol.get("objective")
         if there is not None and there != here:
             problem = f"got '{entry.study}', whose objective is {there}; must be {here}, as here."
             raise UserError(f"{place}.study", problem)
@@ -227,7 +229,8 @@ def _lesson(trial: Trial, theirs: StudyRecord, study: "Study") -> LearnedTrial |
     if any(name not in point for name in active):
         return None
     params = {name: point[name] for name in active}
-    here, their_space = _fixed(study), theirs.space
+    here = _fixed(study)
+    their_space = theirs.space
     for name, value in trial.params.items():
         drawn = (
             name not in study.space.names

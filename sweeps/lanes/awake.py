@@ -17,7 +17,8 @@ class AwakeClock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seconds, self._looked = 0.0, time.monotonic()
+        self._seconds = 0.0
+        self._looked = time.monotonic()
         threading.Thread(target=self._tick, name="clock", daemon=True).start()
 
     def __call__(self) -> float:

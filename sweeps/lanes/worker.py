@@ -42,7 +42,9 @@ class Lost(Exception):
 
     def __init__(self, failure: Failure, detail: str, *, machine: bool = False) -> None:
         super().__init__(failure, detail)  # what pickle gives to the class again
-        self.failure, self.detail, self.machine = failure, detail, machine
+        self.failure = failure
+        self.detail = detail
+        self.machine = machine
 
     def __str__(self) -> str:
         return self.detail
@@ -182,7 +184,8 @@ class Worker(ABC):
         check_sources(self.name, theirs, self.packages)
         self.owed, self.torn = 1, False  # owed is word that its lanes are built
         self.kind = named_sources(theirs) | self.receive()
-        self.up, self.since = True, time.time()
+        self.up = True
+        self.since = time.time()
         self._reports.clear()
 
     @property
@@ -229,12 +232,14 @@ class Worker(ABC):
             batch = self.batch
             if not self.ready([self], limit) and limit is not None and self.batch == batch:
                 raise silent(limit)
-        reply, self._message = self._message, None
+        reply = self._message
+        self._message = None
         if isinstance(reply, Exception):
             self.owed -= 1
             raise reply
         assert reply is not None
-        self.width, self.busy = reply.width, reply.more
+        self.width = reply.width
+        self.busy = reply.more
         self.owed -= not self.busy
         return reply.value
 

@@ -140,7 +140,8 @@ class WorkerPool:
                 "again"
             )
         self._worker_set.join(0.0)
-        plan, self._plan = self._plan, None
+        plan = self._plan
+        self._plan = None
         held = self._queues.progress
         if self._worker_set.joined:
             plan = None  # so that trials can move now, or before the next round
@@ -152,7 +153,9 @@ class WorkerPool:
         begun = self._queues.numbers("advance").union(held)
         self._queues.share_out("advance", [number for number in numbers if number not in begun])
         yield []
-        left, asked, failed = {*numbers}, set[Worker](), set[int]()
+        left = {*numbers}
+        asked = set[Worker]()
+        failed = set[int]()
         while True:
             done = [held[number] for number in numbers if number in left and number in held]
             if done:
@@ -316,7 +319,10 @@ class WorkerPool:
         was left to do.
         """
         while self._unassigned or self._left:  # again, where a worker is lost meanwhile
-            unassigned, left, self._unassigned, self._left = self._unassigned, self._left, [], []
+            unassigned = self._unassigned
+            left = self._left
+            self._unassigned = []
+            self._left = []
             for trial in unassigned:
                 self._place(trial)
             if unassigned:

@@ -113,7 +113,9 @@ class Child(Worker):
             self.process.kill()
             self.process.join()
             self.connection.close()
-            self.process, self.owed, self.up = None, 0, False
+            self.process = None
+            self.owed = 0
+            self.up = False
 
     @property
     def _started(self) -> multiprocessing.process.BaseProcess:

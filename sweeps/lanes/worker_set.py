@@ -40,7 +40,8 @@ class WorkerSet:
             timeout: the most seconds without an answer and a batch while a worker catches up.
         """
         self._timeout = timeout
-        self._workers, self._absent = workers, list[Worker]()
+        self._workers = workers
+        self._absent = list[Worker]()
         self.kind = dict(kind)
         """What decides the numbers of every worker (`Lanes.kind`)."""
         self.joined: set[Worker] = set()
@@ -239,7 +240,8 @@ def trials_to_move(workers: Sequence[Worker]) -> list[TrialSpec]:
     held = {worker: len(worker.trials) - worker.width for worker in workers}
     moving: list[TrialSpec] = []
     while True:
-        full, free = max(held, key=held.__getitem__), min(held, key=held.__getitem__)
+        full = max(held, key=held.__getitem__)
+        free = min(held, key=held.__getitem__)
         if held[full] - held[free] < 2:
             return moving
         moving.append([trial for trial in full.trials.values() if trial not in moving][-1])

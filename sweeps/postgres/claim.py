@@ -144,7 +144,8 @@ def _take(database: Database, study: str, mine: Mapping[str, Any], *, take_over:
                     "without a sign of life."
                 )
             raise UserError(f"study '{study}'", problem)
-        number, beats = found.number, found.beats
+        number = found.number
+        beats = found.beats
 
 
 def _try(connection: "Connection[Any]", values: tuple[Any, ...]) -> tuple[int] | None:

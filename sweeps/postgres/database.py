@@ -61,7 +61,8 @@ class Database:
     """
 
     def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
-        self.place, self.patience = masked(url), patience
+        self.place = masked(url)
+        self.patience = patience
         self.address = _address(url)
         self._connection: Connection[Any] | None = None
         self._was_open = self._gave_up = False
@@ -71,7 +72,8 @@ class Database:
 
     def close(self) -> None:
         """Close the connection; the next `run` makes another."""
-        connection, self._connection = getattr(self, "_connection", None), None
+        connection = getattr(self, "_connection", None)
+        self._connection = None
         if connection is not None:
             connection.close()
 
@@ -86,7 +88,10 @@ class Database:
         """
         import psycopg
 
-        failures, delay, begun, reason = 0, _DELAYS[0], 0.0, ""
+        failures = 0
+        delay = _DELAYS[0]
+        begun = 0.0
+        reason = ""
         while True:
             try:
                 answer = action(self._connect())
@@ -95,7 +100,9 @@ class Database:
                 if not self._has_dropped(error):
                     raise self._refusal(error) from error
                 self.close()
-                failures, reason, now = failures + 1, _first_line(error), time.monotonic()
+                failures = failures + 1
+                reason = _first_line(error)
+                now = time.monotonic()
                 if failures == 1:
                     begun = now
                 if self._gave_up or now - begun >= self.patience:

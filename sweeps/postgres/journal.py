@@ -99,7 +99,9 @@ class PostgresJournal(BatchedWrites):
     """
 
     def __init__(self, database: Database, study: str, claim: Claim | None = None) -> None:
-        self._database, self._study, self._claim = database, study, claim
+        self._database = database
+        self._study = study
+        self._claim = claim
         self._rows: deque[tuple[int, str]] = deque()
         """Rows that Optuna has not taken yet."""
         self._last = 0

@@ -85,7 +85,8 @@ class Lease:
 
     def renew(self, now: float) -> None:
         """Note a pulse, which is answered now."""
-        self._since, self._answered = self._answered, now
+        self._since = self._answered
+        self._answered = now
 
     def is_over(self, now: float) -> bool:
         """Tell whether the actor has to leave."""
@@ -189,7 +190,10 @@ class CarriedLanes:
             checkpoints: whether checkpoints lie elsewhere, where all workers see them. If not, a
                 trial that leaves these lanes and continues begins again.
         """
-        self._lanes, self._own, self._theirs, self._checkpoints = lanes, own, theirs, checkpoints
+        self._lanes = lanes
+        self._own = own
+        self._theirs = theirs
+        self._checkpoints = checkpoints
         self._trials: dict[int, TrialSpec] = {}
         self.files: dict[str, bytes] = {}
         """Path below the folder → content, of files that the driver has not got yet."""

@@ -189,7 +189,9 @@ class RayWorker(Worker):
         arguments: Mapping[str, Any],
     ) -> None:
         super().__init__(name, factory, arguments)
-        self._engine, self._ray, self._title = engine, _import_ray(), name
+        self._engine = engine
+        self._ray = _import_ray()
+        self._title = name
         self._actor: Any = None
         self._answers: deque[Any] = deque()
         """Generators of references to parts of answers, one for each command."""
@@ -197,7 +199,9 @@ class RayWorker(Worker):
         self._broken: Exception | None = None
         """Why no further part of an answer comes."""
         self._place: Place | None = None
-        self._batch, self._over, self._silent = 0, threading.Event(), False
+        self._batch = 0
+        self._over = threading.Event()
+        self._silent = False
         self._unreached: bool | None = None
         """Of an actor that is lost, whether its process may live on all the same."""
         self._alive_at: float | None = None
@@ -225,13 +229,15 @@ class RayWorker(Worker):
 
     @property
     def demand(self) -> str:  # type: ignore[override]
-        engine, there = self._engine, self._ray.cluster_resources()
+        engine = self._engine
+        there = self._ray.cluster_resources()
         needs = {"CPU": engine.cpus, "GPU": engine.gpus, "memory": engine.memory}
         amounts = [f"{name} {need:g} of {there.get(name, 0):g}" for name, need in needs.items()]
         return f"each needs, of what the cluster has: {', '.join(amounts)}"
 
     def start(self) -> None:
-        engine, actor = self._engine, self._ray.remote(concurrency_groups=_THREADS)(LanesActor)
+        engine = self._engine
+        actor = self._ray.remote(concurrency_groups=_THREADS)(LanesActor)
         options = {
             "num_cpus": engine.cpus,
             "num_gpus": engine.gpus,
@@ -243,7 +249,9 @@ class RayWorker(Worker):
         self._actor = actor.options(**options, max_restarts=0, max_task_retries=0).remote(
             engine.limit
         )
-        self._batch, self._over, self._silent = 0, threading.Event(), False
+        self._batch = 0
+        self._over = threading.Event()
+        self._silent = False
         self._alive_at = self._broken = self._unreached = None
         self._call(
             "open",
@@ -267,7 +275,9 @@ class RayWorker(Worker):
                 self._ray.kill(self._actor)
             self._pulses.join(1.0)
             self._leave()
-            self._actor, self.owed, self.up = None, 0, False
+            self._actor = None
+            self.owed = 0
+            self.up = False
             self._answers.clear()
             self._messages.clear()
 
@@ -306,7 +316,9 @@ class RayWorker(Worker):
         self.torn = False
 
     def _come_to(self, place: Place) -> None:
-        self._place, self.shares, self.node = place, place.shares, place.host
+        self._place = place
+        self.shares = place.shares
+        self.node = place.host
         self.name = f"{self._title} on {place.host}"
         self.resumes = place.shares or self._engine.checkpoints
         if not place.shares:
@@ -328,7 +340,8 @@ class RayWorker(Worker):
                 pulse = actor.pulse.options(concurrency_group="pulse").remote()
                 batch = self._ray.get(pulse, timeout=max(0.0, heard + limit - time.monotonic()))
                 if not over.is_set():
-                    self._batch, heard = batch, time.monotonic()
+                    self._batch = batch
+                    heard = time.monotonic()
                     self._alive_at = heard
         except self._ray.exceptions.GetTimeoutError:
             if not over.is_set():
@@ -360,7 +373,8 @@ class RayWorker(Worker):
 
     def _verdict(self, error: Exception) -> Exception:
         """Return Ray's last word on an actor that could not be reached."""
-        exceptions, deadline = self._ray.exceptions, time.monotonic() + _VERDICT_SECONDS
+        exceptions = self._ray.exceptions
+        deadline = time.monotonic() + _VERDICT_SECONDS
         while not isinstance(error, exceptions.ActorDiedError | exceptions.OutOfMemoryError):
             if time.monotonic() > deadline:
                 break
@@ -382,7 +396,8 @@ class RayWorker(Worker):
         """Find out when an actor that may be out of reach has surely left: its machine may only be
         cut off, and Ray may say so early.
         """
-        now, limit = time.monotonic(), self._engine.limit
+        now = time.monotonic()
+        limit = self._engine.limit
         since = now if self._alive_at is None else self._alive_at
         overdue = self._unreached is None and now - since > 2 * limit / _PULSES
         if self.resumes and (self._unreached or overdue):

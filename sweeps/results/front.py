@@ -25,7 +25,8 @@ def scales(values: np.ndarray) -> np.ndarray:
     0, and 1 where that is 0, too: [2].
     """
     low, high = np.percentile(values, [25, 75], axis=0)
-    middle, whole = high - low, np.ptp(values, axis=0)
+    middle = high - low
+    whole = np.ptp(values, axis=0)
     return np.where(middle > 0, middle, np.where(whole > 0, whole, 1.0))
 
 
@@ -47,7 +48,8 @@ def behind(values: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
         return np.zeros(len(values))
     # Whoever is lower in both than a point of the front would be on it instead, so the front speaks
     # for all.
-    best, scale = others[pareto_front(others)], scales(others)
+    best = others[pareto_front(others)]
+    scale = scales(others)
     gaps = ((values[:, None] - best) / scale).min(axis=2)
     return np.maximum(gaps.max(axis=1), 0.0)
 

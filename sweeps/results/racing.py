@@ -126,7 +126,9 @@ class _Field:
 
     def __init__(self, values: Mapping[int, Sequence[float | None]], seeds: int) -> None:
         self.values = {trial: values[trial] for trial in sorted(values)}
-        self.seeds, self.looked, self.spread = seeds, 0, math.nan
+        self.seeds = seeds
+        self.looked = 0
+        self.spread = math.nan
         self.racing = [*self.values]
         self.dropped: list[Dropped] = []
         self.tests = len(values) * (len(values) - 1) // 2 * (seeds - LEAST_VALUES)
@@ -162,7 +164,8 @@ class _Field:
 
         table = np.array([self._first(trial, n) for trial in self.racing])
         behind, errors, freedom = distances(table)
-        leader, to_come = self.racing[int(behind.argmin())], (self.seeds - n) / self.seeds
+        leader = self.racing[int(behind.argmin())]
+        to_come = (self.seeds - n) / self.seeds
         gain = -math.inf
         for trial, own, error in zip([*self.racing], behind.tolist(), errors.tolist(), strict=True):
             if trial == leader:

@@ -82,7 +82,8 @@ def tables_of(
     """Build the tables of a study that was read. The columns of these metrics are there even when
     no trial recorded them.
     """
-    records, study = stored.runs, stored.study
+    records = stored.runs
+    study = stored.study
     trials = _trials_table(study, records, runs, result_metrics)
     return Results(study.name, study, trials, _epochs_table(records, epoch_metrics))
 
@@ -292,7 +293,8 @@ def matched_pairs(
     two = list(two) if two is not None else compared_levels(results, parameter)[:2]
     keys = {"pair_id": "object", "source_trial": "int64", "seed_index": "int64"}
     names = [f"{measure}.{level}" for level in two]
-    search, column = results.study.spec.get("search") or {}, f"params.{parameter}"
+    search = results.study.spec.get("search") or {}
+    column = f"params.{parameter}"
     apart = (parameter, *dependents(parameter, search))
     alike = [f"params.{name}" for name in search if name not in apart]
     first: dict[str, int] = {}
@@ -400,7 +402,8 @@ def _trials_table(
 
 def _row(study: str, record: Trial, runs: Path | None) -> dict[str, Any]:
     """Return the run by column of `_DTYPES`; its folder is below `runs` where that is given."""
-    best, failure = record.best, record.outcome.failure if record.outcome else None
+    best = record.best
+    failure = record.outcome.failure if record.outcome else None
     seconds = (_number(epoch.metrics.get("seconds")) for epoch in record.epochs)
     computed = {
         "name": record.name_in(study),

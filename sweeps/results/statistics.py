@@ -23,7 +23,8 @@ LEAST_PAIRS = 6
 """
 
 _LEVEL = 0.95
-_RESAMPLES, _LEAST_RESAMPLES = 10_000, 1_000
+_RESAMPLES = 10_000
+_LEAST_RESAMPLES = 1_000
 # In all: a resample of many values costs more, and their interval needs fewer of them.
 _DRAWS = 2_000_000
 _BATCH = 100  # resamples drawn at once, to bound memory
@@ -104,7 +105,8 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> Inte
     Raises ValueError for a value that is not finite.
     """
     samples = _finite(first), _finite(second)
-    n, least = len(first) + len(second), min(len(first), len(second))
+    n = len(first) + len(second)
+    least = min(len(first), len(second))
     mean = float(samples[1].mean() - samples[0].mean()) if least else math.nan
     if least < LEAST_VALUES:
         return Interval(mean=mean, low=math.nan, high=math.nan, n=n)

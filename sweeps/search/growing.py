@@ -24,7 +24,8 @@ class GrowingSpace:
     """
 
     def __init__(self, base: Space, taken: Sequence[Growth]) -> None:
-        self._base, self._grows = base, any(parameter.grow for parameter in base.parameters)
+        self._base = base
+        self._grows = any(parameter.grow for parameter in base.parameters)
         self.taken = tuple(taken)
         self._of_round: tuple[int, tuple[Growth, ...]] = (-1, ())
 

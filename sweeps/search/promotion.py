@@ -50,8 +50,11 @@ class Rungs:
             revives_from: number of the first trial that may be revived.
             two: ranks the trials of a study with two objectives.
         """
-        self._epochs, self._factor, self._warmup = tuple(epochs), factor, warmup
-        self._revives_from, self._two = revives_from, two
+        self._epochs = tuple(epochs)
+        self._factor = factor
+        self._warmup = warmup
+        self._revives_from = revives_from
+        self._two = two
         self._trials: Sequence[Trial] = ()
         self._reached: dict[int, dict[int, float]] = {epoch: {} for epoch in self._epochs}
         """Epoch of a rung → number of a trial that has reached it → the least objective up to
@@ -88,7 +91,9 @@ class Rungs:
         order, front = self._order(known)
         behind = []
         for trial in candidates:
-            here, sorted_here, in_front = known, order, front
+            here = known
+            sorted_here = order
+            in_front = front
             if trial.number not in known and self._two is not None:
                 here = self._two.behind(
                     epoch, [trial if t.number == trial.number else t for t in self._trials]

@@ -133,7 +133,8 @@ def decide_pruning(store: Store, trials: Iterable[Trial], round_: int) -> RoundD
     """Let the study's pruner look at each of these trials in order, in this round."""
     view = _View(store)
     study, pruner = view.study(), store.study.pruner
-    pruned, state = [], {}
+    pruned = []
+    state = {}
     for trial in trials:
         identity = trial_id(trial.origin)
         if pruner.prune(study, view.get_trial(identity)):
@@ -157,8 +158,11 @@ class _View:
         ranges: Sequence[Parameter] = (),
         proposed: FrozenTrial | None = None,
     ) -> None:
-        self._store, self._below = store, storage_of(store.study)
-        self._shown, self._ranges, self._proposed = shown, ranges, proposed
+        self._store = store
+        self._below = storage_of(store.study)
+        self._shown = shown
+        self._ranges = ranges
+        self._proposed = proposed
         self.notes: dict[int, dict[str, Any]] = {}
         """Identity of a trial → what was written about it."""
         self._trials_in: dict[tuple[TrialState, ...] | None, list[FrozenTrial]] = {}

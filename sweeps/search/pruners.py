@@ -59,7 +59,8 @@ class RoundPercentilePruner(BasePruner):
     """
 
     def __init__(self, percentile: float, *, startup_trials: int, warmup_epochs: int) -> None:
-        self.percentile, self.startup_trials = percentile, startup_trials
+        self.percentile = percentile
+        self.startup_trials = startup_trials
         self.warmup_epochs = warmup_epochs
         self._percentiles: dict[int, float] = {}
         """Step → percentile over the completed trials that reported it; NaN where none did."""
@@ -76,7 +77,8 @@ class RoundPercentilePruner(BasePruner):
         ):
             return False
         if self._completed != len(completed):
-            self._percentiles, self._completed = {}, len(completed)
+            self._percentiles = {}
+            self._completed = len(completed)
         if step not in self._percentiles:
             values = [
                 other.intermediate_values[step]
@@ -95,7 +97,8 @@ class PrunerAfterWarmup(BasePruner):
     """
 
     def __init__(self, pruner: BasePruner, warmup: int) -> None:
-        self._pruner, self._warmup = pruner, warmup
+        self._pruner = pruner
+        self._warmup = warmup
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         compared = {

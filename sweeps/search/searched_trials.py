@@ -47,7 +47,9 @@ class SearchedTrials:
         """`pipelined`: whether the trials of a round are proposed without the results of the round
         before.
         """
-        self.store, self.study, self.pipelined = store, study, pipelined
+        self.store = store
+        self.study = study
+        self.pipelined = pipelined
         self.planned = study.budget.trials
         record = store.record
         self.two = TwoObjectives(study.objectives.values()) if study.objectives else None
@@ -59,7 +61,8 @@ class SearchedTrials:
         decisions are pipelined.
         """
         if isinstance(study.pruner, PromotionSettings):
-            rungs, factor = study.pruner.rungs or (), study.pruner.factor
+            rungs = study.pruner.rungs or ()
+            factor = study.pruner.factor
             self.rule, self.ranking = (
                 Rungs(
                     rungs,
@@ -93,12 +96,14 @@ class SearchedTrials:
     def propose(
         self, known: Sequence[Trial], proposals: Sequence[Trial], elapsed: float, round_: int
     ) -> Trial | str:
-        study, place = self.study, len(known) + len(proposals)
+        study = self.study
+        place = len(known) + len(proposals)
         if study.budget.trials is not None and place >= study.budget.trials:
             return f"The budget of {_counted(study.budget.trials, 'trial')} is used up."
         # What follows from them is asked for once, because there may be 10,000 trials and 64 lanes.
         if self._known is not known:
-            self._known, self._spent = known, spent(study.budget, known, elapsed, self.two)
+            self._known = known
+            self._spent = spent(study.budget, known, elapsed, self.two)
         if self._spent:
             return self._spent
         if exhausted(study.sampler, study.space, place):
@@ -169,7 +174,8 @@ class SearchedTrials:
     def choose_evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
         if self.ranking is None:
             return ()
-        ranked, keep = self.ranking.ranked(trials), self.study.keep
+        ranked = self.ranking.ranked(trials)
+        keep = self.study.keep
         sizes = itertools.accumulate(trial.assignment.checkpoint_bytes for trial in ranked)
         kept = sum(size <= keep.paused_gb * 1e9 for size in sizes)
         return ranked[min(kept, keep.paused) :]
@@ -200,7 +206,8 @@ class SearchedTrials:
         With many lanes, what has ended in the round before or later counts as running, and what
         goes on in this round as paused.
         """
-        study, steps = self.study, self._steps(round_, number)
+        study = self.study
+        steps = self._steps(round_, number)
         space = study.space.grown(steps)
         if self.learned[0] != space:
             self.learned = space, learned_trials(self.lessons, space)

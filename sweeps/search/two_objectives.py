@@ -114,11 +114,13 @@ class TwoObjectives:
         the front of those so far.
         """
         best: np.ndarray = np.empty((0, 2))
-        since, by_number = 0, {stood.number: stood for trial in trials for stood in trial.chain}
+        since = 0
+        by_number = {stood.number: stood for trial in trials for stood in trial.chain}
         for trial in finished:
             pair = self.last(trial, by_number) if trial.state == "complete" else None
             since += 1
             if pair is not None and not (best <= pair).all(axis=1).any():
                 best = np.vstack([best, pair])
-                best, since = best[pareto_front(best)], 0
+                best = best[pareto_front(best)]
+                since = 0
         return since

@@ -45,7 +45,8 @@ def outcome_by(trial: Trial, decisions: RoundDecisions | None) -> Outcome | None
         return trial.outcome
     if decisions is None:
         return None
-    closing, best = trial.closing, min(trial.counted.values(), default=None)
+    closing = trial.closing
+    best = min(trial.counted.values(), default=None)
     if closing and closing.round <= decisions.round:
         # A trial that ends within its warm-up has no value, as one that was stopped before it had
         # any.

@@ -39,7 +39,8 @@ class State:
         """Return a trial of the search, or a repeat, by any number that it has had. Raises
         UserError where there is none.
         """
-        runs, name = self.repeats if repeat else self.trials, self.study.name
+        runs = self.repeats if repeat else self.trials
+        name = self.study.name
         for run in reversed(runs):
             if any(stood.number == number for stood in run.chain):
                 return run

@@ -182,7 +182,8 @@ def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> No
     """Raise UserError where a study is stored with another definition, and `extend` is not given or
     cannot work.
     """
-    old, new = with_new_settings(stored.spec, study), json_able(study.spec())
+    old = with_new_settings(stored.spec, study)
+    new = json_able(study.spec())
     if not old or not (differences := spec_differences(old, new)):
         return
     shown = "".join(f"\n  {line}" for line in differences)

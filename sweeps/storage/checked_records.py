@@ -87,6 +87,7 @@ def check_lines(content: bytes) -> JournalCheck:
             if line.endswith(b"\n") or not is_half_written(line):
                 problem = str(error)
             break
-        records, length = records + 1, length + len(line)
+        records = records + 1
+        length = length + len(line)
     rest = len(content[length:].splitlines())
     return JournalCheck(records=records, length=length, problem=problem, rest=rest)

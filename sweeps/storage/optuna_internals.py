@@ -147,7 +147,8 @@ class JournalFile(BatchedWrites, JournalFileBackend):
                     raise damaged_journal(
                         Path(self._file_path), self._records, str(error)
                     ) from None
-                self._records, self._length = self._records + 1, self._length + len(line)
+                self._records = self._records + 1
+                self._length = self._length + len(line)
                 self._crc = zlib.crc32(line, self._crc)
                 yield record
 
@@ -155,13 +156,17 @@ class JournalFile(BatchedWrites, JournalFileBackend):
         return {"length": self._length, "crc32": self._crc}
 
     def resume(self, records: int, position: Mapping[str, Any]) -> bool:
-        left, crc = position["length"], 0
+        left = position["length"]
+        crc = 0
         with open(self._file_path, "rb") as file:
             while left and (data := file.read(min(left, 1 << 20))):
-                left, crc = left - len(data), zlib.crc32(data, crc)
+                left = left - len(data)
+                crc = zlib.crc32(data, crc)
         if left or crc != position["crc32"]:
             return False
-        self._records, self._length, self._crc = records, position["length"], crc
+        self._records = records
+        self._length = position["length"]
+        self._crc = crc
         return True
 
 
@@ -192,17 +197,21 @@ class PackedTrial(FrozenTrial):
 
     def __init__(self, packed: bytes, brief: Mapping[str, Any], **fields: Any) -> None:
         super().__init__(user_attrs={}, **fields)
-        self.packed, self.brief, self._unpacked = packed, brief, False
+        self.packed = packed
+        self.brief = brief
+        self._unpacked = False
 
     @property
     def user_attrs(self) -> dict[str, Any]:
         if not self._unpacked:
-            self._user_attrs, self._unpacked = unpack(self.packed), True
+            self._user_attrs = unpack(self.packed)
+            self._unpacked = True
         return self._user_attrs
 
     @user_attrs.setter
     def user_attrs(self, value: dict[str, Any]) -> None:
-        self._user_attrs, self._unpacked = value, True
+        self._user_attrs = value
+        self._unpacked = True
 
 
 def packed_attributes(trial: FrozenTrial) -> bytes:
@@ -268,7 +277,8 @@ def open_replayed(journal: BatchedWrites, before: Replayed | None) -> JournalSto
     journal.batch = None
     if before is not None:
         state = storage._replay_result
-        state.log_number_read, state._next_study_id = before.records, before.next_study
+        state.log_number_read = before.records
+        state._next_study_id = before.next_study
         state._study_id_to_trial_ids = {identity: [] for identity in range(before.next_study)}
         for study in before.studies:
             state._studies[study["identity"]] = FrozenStudy(
@@ -319,7 +329,8 @@ def batched_writes(study: optuna.Study) -> Iterator[None]:
     try:
         yield
     finally:
-        batch, journal.batch = journal.batch, None
+        batch = journal.batch
+        journal.batch = None
         if batch:
             journal.write(batch)
             _read(storage)

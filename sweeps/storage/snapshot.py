@@ -66,7 +66,8 @@ def renew_snapshot(storage: JournalStorage, path: Path) -> None:
     """Write a snapshot if many records have come after the newest one; nothing where that fails,
     because it is a cache.
     """
-    journal, state = journal_of(storage), replayed(storage)
+    journal = journal_of(storage)
+    state = replayed(storage)
     if (
         state.records - journal.in_snapshot < max(RECORDS, SHARE * state.records)
         or not path.parent.is_dir()
@@ -121,9 +122,11 @@ def _pack(state: Replayed, position: Mapping[str, Any]) -> bytes:
         texts[id(space)] = text
         return spaces.setdefault(text, len(spaces))
 
-    rows, packed = [], []
+    rows = []
+    packed = []
     for study, trial in state.trials:
-        attributes, brief = packed_attributes(trial), brief_attributes(trial)
+        attributes = packed_attributes(trial)
+        brief = brief_attributes(trial)
         packed.append(attributes)
         params = {
             name: [number_of(space), space.to_internal_repr(trial.params[name])]
@@ -171,9 +174,11 @@ def _state_of(head: Mapping[str, Any], attributes: bytes) -> Replayed:
 
 
 def _trials_of(head: Mapping[str, Any], attributes: bytes) -> Iterator[tuple[int, FrozenTrial]]:
-    spaces, start = [json_to_distribution(text) for text in head["spaces"]], 0
+    spaces = [json_to_distribution(text) for text in head["spaces"]]
+    start = 0
     for identity, row in enumerate(head["trials"]):
-        state, params = TrialState(row["state"]), row["params"]
+        state = TrialState(row["state"])
+        params = row["params"]
         packed = attributes[start : start + row["size"]]
         start += row["size"]
         fields = {

@@ -49,7 +49,8 @@ class Store:
     """
 
     def __init__(self, study: optuna.Study, space: Space, runs: Path = Path("mlruns")) -> None:
-        self.study, self.runs = study, runs
+        self.study = study
+        self.runs = runs
         self.phase: Literal["search", "repeats"] = (
             "repeats" if study.study_name.endswith(REPEATS) else "search"
         )
@@ -116,7 +117,8 @@ class Store:
         """Write what the pruner keeps with the trials (the rungs of successive halving); a second
         time changes nothing.
         """
-        storage, study = storage_of(self.study), study_id(self.study)
+        storage = storage_of(self.study)
+        study = study_id(self.study)
         with self.batched():
             for number, content in decisions.pruner_state.items():
                 identity = storage.get_trial_id_from_study_id_trial_number(study, int(number))

@@ -106,7 +106,8 @@ def _read_trials(
 ) -> tuple[Trial, ...]:
     """Return all trials of an Optuna study, by number, each with the one that it goes on from."""
     known = {stood.number: stood for trial in earlier for stood in trial.chain if stood.finished}
-    decode, trials = decoder(study.space), list[Trial]()
+    decode = decoder(study.space)
+    trials = list[Trial]()
     for stored in storage.get_all_trials(identity, deepcopy=False):
         if stored.number in known:
             trials.append(known[stored.number])

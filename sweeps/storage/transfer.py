@@ -95,10 +95,12 @@ def write_records(
 def _write_study(
     storage: BaseStorage, name: str, records: list[Mapping[str, Any]], rules: ImportRules
 ) -> None:
-    head, trials = records[0], records[1:]
+    head = records[0]
+    trials = records[1:]
     # The command has a line of its own for a new study.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler, pruner = optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner()
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    pruner = optuna.pruners.NopPruner()
     study = optuna.create_study(
         study_name=name, storage=storage, direction="minimize", sampler=sampler, pruner=pruner
     )

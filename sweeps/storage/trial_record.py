@@ -44,7 +44,8 @@ def read_trial(
         before: the trial that it goes on from, as that one ended.
         proposed: whether it is not in the storage yet.
     """
-    brief, reading = brief_attributes(stored), _Reading(stored)
+    brief = brief_attributes(stored)
+    reading = _Reading(stored)
     return Trial(
         number=stored.number,
         repeat=repeat,
@@ -199,7 +200,8 @@ def _outcome(stored: FrozenTrial, attributes: Mapping[str, Any]) -> Outcome:
     """Return how a trial ended, as the driver decided it; from its epochs alone where another
     program ended it.
     """
-    state, ending = STATE_NAMES[stored.state], attributes.get("outcome")
+    state = STATE_NAMES[stored.state]
+    ending = attributes.get("outcome")
     if ending is not None:
         return Outcome(
             state=state,
@@ -207,7 +209,8 @@ def _outcome(stored: FrozenTrial, attributes: Mapping[str, Any]) -> Outcome:
             objective=ending["objective"],
             failure=failure_of(ending),
         )
-    warmup, reported = int(attributes.get("warmup") or 0), stored.intermediate_values
+    warmup = int(attributes.get("warmup") or 0)
+    reported = stored.intermediate_values
     finite = [value for epoch, value in reported.items() if epoch > warmup and math.isfinite(value)]
     value = stored.values[0] if stored.values else None
     return Outcome(state=state, epoch=len(reported), objective=min(finite, default=value))

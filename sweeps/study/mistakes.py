@@ -40,7 +40,8 @@ def _path_of(details: ErrorDetails, content: Any) -> EntryPath:
         elif isinstance(content, list):
             keys = range(len(content))
         if part in keys:
-            path, content = (*path, part), content[part]
+            path = (*path, part)
+            content = content[part]
     if details["type"] == "missing":
         return (*path, details["loc"][-1])
     return (*path, "name") if details["type"] == "union_tag_invalid" else path
@@ -60,7 +61,9 @@ _WORDS = {
 
 
 def _problem(details: ErrorDetails, model: type[BaseModel]) -> str:
-    kind, message, got = details["type"], details["msg"], details["input"]
+    kind = details["type"]
+    message = details["msg"]
+    got = details["input"]
     if kind == "extra_forbidden":
         return (
             "unknown setting. "

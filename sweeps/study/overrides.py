@@ -46,7 +46,8 @@ def read_study_file(
     Without `sections` the entries stay where they stand. `text` is the study where it lies in no
     file; `path` is then its name.
     """
-    file, in_file = shown_path(path), text is None
+    file = shown_path(path)
+    in_file = text is None
     text = read_text(path) if text is None else text
     content, places = parse_yaml(text, file)
     if not in_file:  # its user has seen no lines
@@ -128,7 +129,8 @@ def _extended(
     if changes.get(data or ""):
         for row in mapping(content.get("baselines")).values():
             mapping(row).pop("published", None)
-    searched, search = {*mapping(content.get("search"))}, mapping(changes.get("search"))
+    searched = {*mapping(content.get("search"))}
+    search = mapping(changes.get("search"))
     for section in sections:
         for name, value in mapping(changes.get(section)).items():
             if value is not None:
@@ -193,7 +195,8 @@ def apply_overrides(
         mistakes: takes keys that do not exist or are not unique, and values that are no YAML;
             learns what was changed.
     """
-    changed, paths = copy.deepcopy(dict(content)), set()
+    changed = copy.deepcopy(dict(content))
+    paths = set()
     for override in overrides:
         key, equals, text = override.partition("=")
         key = key.strip()
@@ -278,7 +281,8 @@ def _apply(content: dict[str, Any], path: tuple[str, ...], value: Any, sections:
     elif path[0] == "search":
         _unfix(content, path[1], sections)
     elif path[0] in ("sampler", "pruner") and path[-1] == "name":
-        path, value = path[:-1], {"name": value}
+        path = path[:-1]
+        value = {"name": value}
     inner: Any = content
     for depth, part in enumerate(path[:-1], start=1):
         if inner.get(part) is None:

@@ -201,10 +201,12 @@ def _hits(
     """Return the ends of one parameter, of these trials that have it."""
     from scipy.stats import hypergeom
 
-    places, hits = _places(parameter, [params[parameter.name] for params in ranked]), []
+    places = _places(parameter, [params[parameter.name] for params in ranked])
+    hits = []
     for bound in _open_bounds(parameter):
         near = _near(places, bound)
-        count, total = int(near[:BEST].sum()), int(near.sum())
+        count = int(near[:BEST].sum())
+        total = int(near.sum())
         if 2 * count > BEST:
             others = _terms([other for other in parameters if other.name != parameter.name], ranked)
             told = _rank_p(near, others) <= level
@@ -226,7 +228,8 @@ def _rank_p(near: np.ndarray, others: np.ndarray) -> float:
     basis = vectors[:, sizes > 1e-9 * sizes[0]]
     scores = ndtri((np.arange(len(near)) + 0.5) / len(near))
     own, rest = ((each - basis @ (basis.T @ each)) for each in (near.astype(float), scores))
-    freedom, length = len(near) - basis.shape[1] - 1, float(own @ own)
+    freedom = len(near) - basis.shape[1] - 1
+    length = float(own @ own)
     if freedom < _FREEDOM or length < 1e-9:
         return 1.0
     slope = float(own @ rest) / length
@@ -310,7 +313,8 @@ def further_number(parameter: Searched, bound: Bound, limits: Mapping[str, float
     numbers = numbers_of(parameter) or []
     sign = -1 if bound == "lower" else 1
     end, before, third = numbers[::-1][:3] if sign > 0 else numbers[:3]
-    last, earlier = abs(end - before), abs(before - third)
+    last = abs(end - before)
+    earlier = abs(before - third)
     grows = min(numbers) > 0 and (last > earlier if sign > 0 else last < earlier)
     value = end * end / before if grows else end + sign * last
     whole = all(isinstance(number, int) for number in parameter.values)

@@ -69,7 +69,9 @@ class Parameter:
             raise UserError(path, f"{as_lists(value)!r} stands there twice; give each value once.")
 
     def _check_range(self) -> None:
-        path, low, high = f"search.{self.name}", self.low, self.high
+        path = f"search.{self.name}"
+        low = self.low
+        high = self.high
         if low >= high:
             raise UserError(path, f"got low {low:g}; must be smaller than high, {high:g}.")
         if self.log and low <= 0:
@@ -83,7 +85,8 @@ class Parameter:
             )
         if self.step <= 0:
             raise UserError(f"{path}.step", f"got {self.step:g}; must be above 0.")
-        first, step = Decimal(str(low)), Decimal(str(self.step))
+        first = Decimal(str(low))
+        step = Decimal(str(self.step))
         steps = (Decimal(str(high)) - first) / step
         if steps != steps.to_integral_value():
             last = first + math.floor(steps) * step
@@ -125,7 +128,8 @@ class Parameter:
                 trial.suggest_categorical(self.name, [_label(value) for value in self.values])
             )
         if self.kind == "int":
-            low, high = int(self.low), int(self.high)
+            low = int(self.low)
+            high = int(self.high)
             return trial.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
 
@@ -185,7 +189,8 @@ class Parameter:
         """
         if self.log:
             margin = 0.5 if self.kind == "int" else 0.0
-            low, high = math.log(self.low - margin), math.log(self.high + margin)
+            low = math.log(self.low - margin)
+            high = math.log(self.high + margin)
             value = math.exp(low + quantile * (high - low))
             value = round(value) if self.kind == "int" else value
             return min(max(value, self.low), self.high)
@@ -199,7 +204,8 @@ class Parameter:
             return (self.values.index(frozen(value)) + 0.5) / len(self.values)
         if self.log:
             margin = 0.5 if self.kind == "int" else 0.0
-            low, high = math.log(self.low - margin), math.log(self.high + margin)
+            low = math.log(self.low - margin)
+            high = math.log(self.high + margin)
             return (math.log(value) - low) / (high - low)
         if self.size is not None:
             return (round((value - self.low) / (self.step or 1)) + 0.5) / self.size

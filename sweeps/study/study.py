@@ -299,7 +299,9 @@ class _Reading:
     """
 
     def __init__(self, raw: dict[str, Any], sections: Sections, mistakes: Mistakes) -> None:
-        self.raw, self._sections, self._mistakes = raw, sections, mistakes
+        self.raw = raw
+        self._sections = sections
+        self._mistakes = mistakes
         missing = {
             "question": "is missing.",
             "search": "nothing is searched. Add, for example, `beta: "
@@ -445,7 +447,8 @@ class _Reading:
         """Return sampler and pruner, with the epochs and the warm-up of the longest trials where
         they need them.
         """
-        sampler, pruner = self.file.sampler, self.file.pruner
+        sampler = self.file.sampler
+        pruner = self.file.pruner
         most: dict[str | None, Any] = {None: None}
         for name in filter(None, (epochs, warmup)):
             if section := section_of(name, self._sections):
@@ -499,7 +502,9 @@ class _SettingsCheck:
     def __init__(
         self, check: Check | None, fixed: Mapping[str, BaseModel], mistakes: Mistakes
     ) -> None:
-        self._check, self._fixed, self._mistakes = check, fixed, mistakes
+        self._check = check
+        self._fixed = fixed
+        self._mistakes = mistakes
         self._plain = {section: settings.model_dump() for section, settings in fixed.items()}
 
     def try_all(self, space: Space, baselines: Sequence[Baseline]) -> None:

@@ -85,7 +85,8 @@ def find_study(name: str, shipped: Path | None, option: str = "--study") -> Path
 
 def shown_path(path: Path) -> str:
     """Return the path as a user knows it: relative to the current folder if it lies inside."""
-    absolute, here = path.absolute(), Path.cwd()
+    absolute = path.absolute()
+    here = Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
 
 

@@ -60,7 +60,8 @@ class Mirror:
         self.state = MirrorState()
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
-        self._finishing, self._ended = once, False
+        self._finishing = once
+        self._ended = False
         self._thread = threading.Thread(target=self._watch, name="mirror", daemon=True)
         self._thread.start()
 
@@ -115,7 +116,8 @@ class Mirror:
 
     def _watch(self) -> None:
         """Keep a process running until it has made its last pass."""
-        delay, deaths = DELAYS[0], 0
+        delay = DELAYS[0]
+        deaths = 0
         while True:
             with self._changed:
                 if self._ended:
@@ -124,7 +126,8 @@ class Mirror:
                     process = self._start()
                 except OSError as error:  # no further process is allowed, for one
                     problem = f"its process cannot be started: {error.strerror}"
-                    self.state, self._ended = replace(self.state, problem=problem), True
+                    self.state = replace(self.state, problem=problem)
+                    self._ended = True
                     self._changed.notify_all()
                     return
             brought = self.state.brought
@@ -216,10 +219,12 @@ def mirroring(
         once=False,
         log=log,
     )
-    timeout, patient = HASTE, False
+    timeout = HASTE
+    patient = False
     try:
         yield mirror
-        timeout, patient = PATIENCE, True
+        timeout = PATIENCE
+        patient = True
     finally:
         try:
             mirror.finish(timeout, patient=patient)

@@ -39,8 +39,10 @@ def check_mirror(
     tracking: str | None, runs: Path, storage: str | None, stored: State
 ) -> Iterator[Finding]:
     """Check how many records of the study MLflow lacks: epochs, endings, and the parent run."""
-    study, where = stored.study.name, store_name(tracking, runs)
-    what, driven = f"{study}: mirror", study_holder(storage, runs, study) is not None
+    study = stored.study.name
+    where = store_name(tracking, runs)
+    what = f"{study}: mirror"
+    driven = study_holder(storage, runs, study) is not None
     bring = partial(_sync, study, runs, storage, tracking)
     remedy = f"{how_to('sync', study)} brings the rest"
     if tracking is None and (problem := damage_of(runs / "mlflow.db")):
@@ -117,7 +119,8 @@ def _tags_at(tracking: str, stored: State) -> Tags:
     from mlflow.entities import ViewType
     from mlflow.exceptions import MlflowException
 
-    client, token = MlflowClient(uri), None
+    client = MlflowClient(uri)
+    token = None
     tags: dict[str, dict[str, str]] = {}
     try:
         experiment = client.get_experiment_by_name(stored.study.name)
@@ -150,7 +153,8 @@ def _behind(stored: State, tags: Tags) -> tuple[int, int]:
     )
     known = tags.get(PARENT, {})
     # What somebody deleted in MLflow, `sync` leaves deleted.
-    behind, total = int(not known or session not in (None, known.get("sweeps.state"))), 1
+    behind = int(not known or session not in (None, known.get("sweeps.state")))
+    total = 1
     behind *= not _is_deleted(known)
     for run in stored.records:
         if run.seed is None or run.state == "waiting":  # such a run is not mirrored

@@ -101,10 +101,13 @@ class _Follower:
         self._study = order["study"]
         self._runs = Path(order["runs"])
         self._tracking = order["tracking"]
-        self._once, self._finishing, self._output = order["once"], finishing, answers
+        self._once = order["once"]
+        self._finishing = finishing
+        self._output = answers
         self._source = _Source(self._study, self._runs, order["storage"])
         mark = hashlib.sha256(store_name(self._tracking, self._runs).encode()).hexdigest()[:8]
-        folder, name = self._runs / "journal", f"{self._study}.mirror-{mark}.lock"
+        folder = self._runs / "journal"
+        name = f"{self._study}.mirror-{mark}.lock"
         # Runs of another user, or on a read-only mount, can be copied into another store, too.
         self._lock_path = folder / name if self._tracking is None else lock_place(folder, name)
         self._lock: AcquireReturnProxy[Any] | None = None
@@ -118,8 +121,11 @@ class _Follower:
         """Make passes until the driver has finished and the last pass is made."""
         failures = 0
         while True:
-            last, begun, begun_at = self._finishing.is_set(), time.process_time(), time.monotonic()
-            behind, opened = self._state.behind, self._mlflow
+            last = self._finishing.is_set()
+            begun = time.process_time()
+            begun_at = time.monotonic()
+            behind = self._state.behind
+            opened = self._mlflow
             try:
                 self._pass(last)
                 failures = 0
@@ -175,7 +181,8 @@ class _Follower:
             os._exit(1)
         if notices := [*self._mlflow.store.notices, *self._mlflow.notices]:
             self._send(notice=" ".join(notices))
-        refused, behind = self._mlflow.refused, self._count_behind(study, records)
+        refused = self._mlflow.refused
+        behind = self._count_behind(study, records)
         problem = next(reversed(refused.values()), None)
         self._send(problem=problem, refused=len(refused), behind=behind)
 
@@ -206,7 +213,9 @@ class _Source:
     """The storage of a study, which is read only after something was written to it."""
 
     def __init__(self, study: str, runs: Path, url: str | None) -> None:
-        self._study, self._runs, self._url = study, runs, url
+        self._study = study
+        self._runs = runs
+        self._url = url
         self._journals = journals_at(url, runs)
         self._opened: BaseStorage | None = None
         self._seen: tuple[int, int] | None = None
@@ -231,7 +240,8 @@ class _Source:
             if must_exist:
                 raise
             return False  # the driver has not created the study yet
-        self._seen, self.stored = seen, stored
+        self._seen = seen
+        self.stored = stored
         return True
 
     def is_driven(self) -> bool:

@@ -56,7 +56,8 @@ def find_runs(client: Any, experiment: str, identity: str) -> dict[str, Run]:
     from mlflow.entities import ViewType
 
     runs: dict[str, Run] = {}
-    condition, token = f"tags.`sweeps.id` = '{identity}'", None
+    condition = f"tags.`sweeps.id` = '{identity}'"
+    token = None
     while True:
         page = client.search_runs(
             [experiment], condition, ViewType.ALL, max_results=1000, page_token=token

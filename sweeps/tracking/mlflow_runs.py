@@ -59,7 +59,9 @@ class StudyRuns:
     def __init__(self, tracking: str | None, runs: Path, study: StudyRecord) -> None:
         uri = tracking_uri(tracking)
         self.store = Store(tracking, runs)
-        self._client, self._folder, self._is_server = self.store.client, runs, is_server(uri)
+        self._client = self.store.client
+        self._folder = runs
+        self._is_server = is_server(uri)
         experiment, note = _open_experiment(
             self._client,
             study.name,
@@ -197,7 +199,8 @@ class StudyRuns:
         return tag != "RUNNING" and found == (tag, STATUS[tag], epoch)
 
     def _bring_run(self, study: StudyRecord, record: Trial) -> None:
-        name, state = record.name_in(study.name), state_of(study, record)
+        name = record.name_in(study.name)
+        state = state_of(study, record)
         if name not in self._runs:
             tags = self._tags_of(study, record)
             self._runs[name] = self._writer.create(name, tags, record.started)

@@ -40,7 +40,9 @@ class ParentRun:
     """
 
     def __init__(self, writer: RunWriter, folder: Path, note: str) -> None:
-        self._writer, self._folder, self._note = writer, folder, note
+        self._writer = writer
+        self._folder = folder
+        self._note = note
         self._best = self._complete = 0
         """Points of the curve that MLflow has, and complete trials among which they were found."""
         self._foreign_model = False
@@ -106,7 +108,8 @@ class ParentRun:
                 Metric("best_objective", objective, at, step) for objective, at, step, _ in new
             ]
             self._writer.log(run, metrics=points, tags={"sweeps.best_trial": str(new[-1][3])})
-        self._best, self._complete = len(curve), complete
+        self._best = len(curve)
+        self._complete = complete
 
     def is_concluded(self, run: Run, study: StudyRecord, runs: Mapping[str, Run]) -> bool:
         """Whether the run shows all of the study's record. `runs`: those of the study, by name."""

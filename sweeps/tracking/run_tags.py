@@ -22,7 +22,10 @@ STATUS = {
     "PAUSED": "SCHEDULED",
 }
 """Tag `sweeps.state` → status of a trial's run."""
-LONGEST_NAME, LONGEST_DATASET, LONGEST_TAG, LONGEST_PARAM = 250, 500, 5_000, 6_000
+LONGEST_NAME = 250
+LONGEST_DATASET = 500
+LONGEST_TAG = 5_000
+LONGEST_PARAM = 6_000
 """Letters that MLflow takes: of the names of a run and a data set, of a tag on servers of any age,
 and of a parameter. It cuts or refuses what is longer."""
 

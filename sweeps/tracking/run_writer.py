@@ -19,7 +19,9 @@ class RunWriter:
     """
 
     def __init__(self, client: Any, experiment: str, identity: str) -> None:
-        self.client, self.experiment, self.identity = client, experiment, identity
+        self.client = client
+        self.experiment = experiment
+        self.identity = identity
 
     def create(self, name: str, tags: Mapping[str, str], started: float | None) -> Run:
         """Create the run of this name. It began at `started` (unix seconds)."""
@@ -69,7 +71,8 @@ class RunWriter:
             self.client.update_run(run.artifacts.run_id, status=status)
         else:
             self.client.set_terminated(run.artifacts.run_id, status=status, end_time=ended)
-        run.status, run.ended = status, ended
+        run.status = status
+        run.ended = ended
 
     def add_dataset(self, run: Run, study: StudyRecord) -> None:
         """Name the data set of the study in a run that has none."""

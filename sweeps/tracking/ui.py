@@ -126,7 +126,8 @@ def ui_server(
     process once it answers.
     """
     runs = runs.resolve()
-    address, folder = tracking_uri(uri), runs
+    address = tracking_uri(uri)
+    folder = runs
     with ExitStack() as stack:
         if not os.access(runs, os.W_OK) or (
             uri is None and not os.access(runs / "mlflow.db", os.W_OK)

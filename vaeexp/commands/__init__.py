@@ -135,7 +135,8 @@ class CommandTable(click.Group):
 
 def _check_memory(name: str) -> None:
     """Raise UserError where the memory does not suffice to load the command."""
-    needed, free = _MEMORY.get(_MODULES[name], 0) * 2**20, free_memory()
+    needed = _MEMORY.get(_MODULES[name], 0) * 2**20
+    free = free_memory()
     if free is not None and free.bytes < needed:
         problem = (
             f"`vaeexp {name}` needs about {format_gibibytes(needed)} to load PyTorch, and "

@@ -99,7 +99,8 @@ def restore(
         loaders={LOADER: REQUIREMENTS},
         adapt=adapt,
     )
-    manifest, name = restored.manifest, restored.stored.study.name
+    manifest = restored.manifest
+    name = restored.stored.study.name
     count = len(restored.stored.runs)
     click.echo(f"{name}: {count:,} trials and repeats, {_size(manifest)}, in {runs}")
     if restored.report:

@@ -122,7 +122,8 @@ def doctor(
     One line for each check, with what to do where something is wrong; the exit status is 1 then.
     Without --repair it only reads.
     """
-    places, console = places._replace(tracking=tracking), open_console()
+    places = places._replace(tracking=tracking)
+    console = open_console()
     utf8 = console.encoding.lower().startswith("utf")
     marks = {True: "✓", False: "✗", None: "?"} if utf8 else {True: "ok", False: "WRONG", None: "?"}
     repairs: list[str] = []

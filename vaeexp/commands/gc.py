@@ -71,15 +71,18 @@ def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags:
     study that goes on or --extend needs stays in any case; freed files are on record, so that
     nobody misses them. A running study is refused.
     """
-    runs, storage = places.runs, places.storage
+    runs = places.runs
+    storage = places.storage
     names = study_names(runs, storage)
     chosen = [study_name(study)] if study else names
     every = {name: stored_study(name, runs, storage) for name in dict.fromkeys([*names, *chosen])}
-    wanted, cached = _kinds_of(OF_STUDIES, flags), _kinds_of(OF_CACHE, flags)
+    wanted = _kinds_of(OF_STUDIES, flags)
+    cached = _kinds_of(OF_CACHE, flags)
     plans: dict[str, tuple[set[str], int | None]] = {}
     """Study → kinds of files to free, and how many of its best trials keep their weights."""
     for name in chosen:
-        kinds, best = set(wanted), None
+        kinds = set(wanted)
+        best = None
         if keep:
             section = _keep(study or name, every[name])
             kinds |= _not_kept(section)

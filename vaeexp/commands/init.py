@@ -155,7 +155,8 @@ def _schema_path() -> str:
     """Return the path of the JSON Schema of study files, as a file in ./studies names it: in the
     installed package, or in a checkout.
     """
-    package, here = Path(__file__).resolve().parents[1], Path.cwd()
+    package = Path(__file__).resolve().parents[1]
+    here = Path.cwd()
     schema = package / "study.schema.json"
     if not schema.is_file():
         schema = package.parent / "docs/reference/study.schema.json"

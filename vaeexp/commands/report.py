@@ -71,7 +71,8 @@ class ReportWriter:
 
     def _look(self) -> None:
         """Read the studies, and write what has changed since the last look."""
-        written, read = dict(self.marks), dict(self.unread)
+        written = dict(self.marks)
+        read = dict(self.unread)
         form: dict[str, Any] = {"reports": self.reports, "html": self.html}
         # Studies given by name are all read before anything is written; of all studies one at a
         # time is in memory.

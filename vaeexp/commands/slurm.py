@@ -104,7 +104,8 @@ def slurm(
     if nodes > 1:
         # Ray takes and ends all of its processes on a node, another job's, too.
         options.append("exclusive")
-    path, console = script or Path(f"{name}.sbatch"), open_console()
+    path = script or Path(f"{name}.sbatch")
+    console = open_console()
     variables = [
         str(option.envvar)
         for each, option in OPTIONS.items()

@@ -62,7 +62,8 @@ def run_row(run: Trial) -> tuple[str, ...]:
 
 def run_object(study: str, run: Trial, runs: Path) -> dict[str, Any]:
     """Return everything recorded about a run but its epochs, JSON-able. Times are ISO 8601."""
-    failure, best = run.outcome.failure if run.outcome else None, run.best
+    failure = run.outcome.failure if run.outcome else None
+    best = run.best
     return {
         "run": run.name_in(study),
         "number": run.number,
@@ -133,7 +134,8 @@ def state_of(study: StudyRecord, places: Places) -> tuple[str, bool]:
 def study_object(stored: State, places: Places) -> dict[str, Any]:
     """Return how far a study is, JSON-able."""
     study = stored.study
-    best, search_best = best_record(stored), next(iter(ranked_trials(stored)), None)
+    best = best_record(stored)
+    search_best = next(iter(ranked_trials(stored)), None)
     state, running = state_of(study, places)
     return {
         "study": study.name,
@@ -227,7 +229,8 @@ def _print_all(places: Places, console: "Console") -> bool:
 def _print_one(name: str, places: Places, console: "Console") -> bool:
     """Print the tables of one study, and return whether it is running."""
     stored = stored_study(name, places.runs, places.storage)
-    study, best = stored.study, _describe_best(stored) or "none complete"
+    study = stored.study
+    best = _describe_best(stored) or "none complete"
     state, running = state_of(study, places)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, one_line(study.question))
@@ -371,7 +374,8 @@ def print_heading(console: "Console", title: str) -> None:
 def print_run(study: str, run: Trial, runs: Path, *, epochs: bool, console: "Console") -> None:
     """Print everything recorded about a run; with `epochs` its learning curve."""
     record = run_object(study, run, runs)
-    params, results = record.pop("params"), record.pop("results")
+    params = record.pop("params")
+    results = record.pop("results")
     write_line(console, record.pop("run"), style="bold")
     rows = [
         (name.replace("_", " "), format_short(value))

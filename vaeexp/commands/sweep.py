@@ -53,7 +53,8 @@ class SweepCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            name, record = str(parameter.name), parameter.get_help_record(ctx)
+            name = str(parameter.name)
+            record = parameter.get_help_record(ctx)
             if record is None or isinstance(parameter, click.Argument):
                 continue
             if ctx.meta.get(_ALL):
@@ -140,7 +141,8 @@ def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
         raise click.UsageError(
             "--show is for --dry-run. A sweep shows the same images in its report."
         )
-    wanted, console = SweepOptions(**given), open_console()
+    wanted = SweepOptions(**given)
+    console = open_console()
     if dry_run:
         launch.run.plan_sweep(wanted, console=console, show=show)
         return 0

@@ -50,7 +50,8 @@ def trials(*, study: str, as_json: bool, as_csv: bool, places: Places) -> None:
     if as_json and as_csv:
         raise click.UsageError("Give --json or --csv, not both.")
     stored = stored_study(study, places.runs, places.storage)
-    records, name = [*stored.runs], stored.study.name
+    records = [*stored.runs]
+    name = stored.study.name
     if not (records or as_json or as_csv):
         write_line(open_console(), f"{name} has no trial yet.")
         return

@@ -63,22 +63,26 @@ class BlockChecks:
         """Open the table of the file `path`. Raises Damaged when the first block, which says what
         the file holds, has changed.
         """
-        self._path, self._sums = path, np.load(table_of(path))
+        self._path = path
+        self._sums = np.load(table_of(path))
         self._content = np.memmap(path, np.uint8, "r").data
         self._unchecked = np.ones(len(self._sums), bool)
         if zlib.crc32(self._content[:_BLOCK]) != self._sums[0]:
             raise Damaged(str(path), "is damaged in its first block.")
         images = np.load(path, mmap_mode="r")
-        self._offset, self._row = images.offset, images[:1].nbytes
+        self._offset = images.offset
+        self._row = images[:1].nbytes
 
     def check_rows(self, rows: np.ndarray) -> None:
         """Check the images at these rows, int64 [M]. Raises Damaged."""
         starts = self._offset + self._row * rows
-        first, last = starts // _BLOCK, (starts + self._row - 1) // _BLOCK
+        first = starts // _BLOCK
+        last = (starts + self._row - 1) // _BLOCK
         spans = range(1 + int((last - first).max(initial=0)))
         blocks = np.concatenate([np.minimum(first + step, last) for step in spans])
         for block in np.unique(blocks[self._unchecked[blocks]]).tolist():
-            start, stop = _BLOCK * block, min(_BLOCK * (block + 1), len(self._content))
+            start = _BLOCK * block
+            stop = min(_BLOCK * (block + 1), len(self._content))
             if zlib.crc32(self._content[start:stop]) != self._sums[block]:
                 distrust(self._path.parent)
                 problem = f"is damaged in block {block:,} (bytes {start:,} to {stop - 1:,})"

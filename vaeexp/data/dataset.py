@@ -291,7 +291,8 @@ def _sizes(settings: "DataSettings", source: Source, prepared: Prepared) -> tupl
 
 
 def _title(settings: "DataSettings", source: Source, prepared: Prepared) -> str:
-    definition, count = source.definition, prepared.training + prepared.test
+    definition = source.definition
+    count = prepared.training + prepared.test
     if source.subset:
         return f"{definition.title}, {count:,}-image subset"
     size = height_width(settings.image_size)

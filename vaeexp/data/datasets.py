@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 SUBSET_COUNTS = (4_500, 500)
 SUBSET_VALIDATION = 500
 BUNDLED = Path(__file__).parent  # the folder with the bundled digits
-_PROBE_SECONDS, _STALL_SECONDS = 4.0, 30.0
+_PROBE_SECONDS = 4.0
+_STALL_SECONDS = 30.0
 
 _FASHION = (
     "T-shirt/top",
@@ -293,7 +294,8 @@ def find_source(
     which names the files expected and the places searched, when there are no files, or none but the
     bundled digits and `full_data` is set.
     """
-    title, expected = definition.title, definition.layout.expected(definition)
+    title = definition.title
+    expected = definition.layout.expected(definition)
     if root is not None:
         return _find_given(settings, definition, Path(root).expanduser())
     if not definition.mirrors:
@@ -374,7 +376,8 @@ def _elsewhere(definition: Definition) -> str:
 
 
 def _notice(definition: Definition, looked: str) -> str:
-    training, test = SUBSET_COUNTS[0] - SUBSET_VALIDATION, SUBSET_COUNTS[1]
+    training = SUBSET_COUNTS[0] - SUBSET_VALIDATION
+    test = SUBSET_COUNTS[1]
     return (
         f"NOTE: this run uses {sum(SUBSET_COUNTS):,} real digits, not the whole of "
         f"{definition.title}.\n"

@@ -12,7 +12,8 @@ _SHARE = 0.01
 """From this share of a split on, images that are in another split, too, are a warning. Below it
 they are a note.
 """
-_NEAR, _NEAR_SHARE = 0.05, 0.1
+_NEAR = 0.05
+_NEAR_SHARE = 0.1
 """Distance of two sketches, of the size of one, up to which images are nearly the same, and the
 share of a split from which they are a warning. Of 1,000 test images of MNIST the nearest training
 image is at least 0.06 away, of CIFAR-10 0.11; JPEG files of quality 75 are 0.03 away from what they
@@ -21,7 +22,9 @@ _PIXELS = 0.5
 """The same for the pixels of images whose sketches are near, because sketches do not see where a
 dot lies within a field.
 """
-_SKETCH, _MOST_LOOKED_AT, _AT_A_TIME = 8, 1_000, 20_000
+_SKETCH = 8
+_MOST_LOOKED_AT = 1_000
+_AT_A_TIME = 20_000
 # Of red, green, blue, which JPEG keeps better than colours.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _OF_ONE_LEVEL = bytes(8)
@@ -66,7 +69,8 @@ def compare_splits(keys: Mapping[str, np.ndarray], *, drawn: bool) -> tuple[list
             "are there more than once, and validation images are drawn from them. Remove the copies"
         )
         found.append(("training", several, problem))
-    notes, warnings = list[str](), list[str]()
+    notes = list[str]()
+    warnings = list[str]()
     for split, count, problem in found:
         total = len(keys[split])
         if count:
@@ -84,7 +88,8 @@ def compare_sketches(
     rows: of "training", "validation" and "test" images. Of a large split, images at equal distances
     are looked at.
     """
-    warnings, taught = list[str](), sketches(images, rows["training"])
+    warnings = list[str]()
+    taught = sketches(images, rows["training"])
     for split in (name for name in ("test", "validation") if len(rows[name])):
         own = rows[split][:: -(-len(rows[split]) // _MOST_LOOKED_AT)]
         copies = np.isin(image_keys(images, own), keys["training"])
@@ -127,7 +132,8 @@ def sketches(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _nearest(some: np.ndarray, all_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distance of each sketch from the nearest of all, as a share of its own size
     (infinite where it has none), and the place of the nearest."""
-    few, many = some.reshape(len(some), -1), all_.reshape(len(all_), -1)
+    few = some.reshape(len(some), -1)
+    many = all_.reshape(len(all_), -1)
     sizes = (few**2).sum(axis=1)
     least = np.full(len(few), np.inf, np.float32)
     places = np.zeros(len(few), np.int64)

@@ -26,7 +26,8 @@ _SAMPLE_BYTES = 2**27
 """Bytes of the largest set of images whose pixels are all counted; of more, images at equal
 distances.
 """
-_NARROW, _MOST = 6, 0.99
+_NARROW = 6
+_MOST = 0.99
 """Levels that are 2 % of 256, and the share of pixels within them from which images are doubted."""
 _HALF = 128
 """Levels that images of half the range reach at most."""
@@ -43,7 +44,9 @@ def settle_levels(raw: RawImages, rows: Rows, scratch: Path) -> RawImages:
     stored = np.zeros(len(raw.parts), np.uint8) if raw.stored is None else raw.stored
     largest = _largest(raw.images) if raw.largest is None else raw.largest
     training = rows[TRAINING]
-    whites, notes, warnings = dict(PLAIN), list[str](), list(raw.warnings)
+    whites = dict(PLAIN)
+    notes = list[str]()
+    warnings = list(raw.warnings)
     for kind in Stored:
         known = largest[training[stored[training] == kind]]
         if len(known):
@@ -88,7 +91,9 @@ def _scaled(
     images = np.lib.format.open_memmap(
         scratch / "scaled.npy", mode="w+", dtype=np.uint8, shape=raw.images.shape
     )
-    table, above, start = to_bytes(np.arange(256), white), np.zeros(len(images), np.int64), 0
+    table = to_bytes(np.arange(256), white)
+    above = np.zeros(len(images), np.int64)
+    start = 0
     for block in blocks(raw.images):
         piece = slice(start, start + len(block))
         images[piece] = table[block]
@@ -102,7 +107,8 @@ def _clipped(above: np.ndarray, rows: Rows) -> tuple[list[str], bool]:
     are too many to be meant.
     """
     others = above[np.concatenate([rows[VALIDATION], rows[TEST]])]
-    images, values = int((others > 0).sum()), int(others.sum())
+    images = int((others > 0).sum())
+    values = int(others.sum())
     if not images:
         return [], False
     text = (
@@ -149,7 +155,8 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
         flat = block.reshape(len(block), -1)
         lowest.append(flat.min(axis=1))
         highest.append(flat.max(axis=1))
-    low, high = np.concatenate(lowest), np.concatenate(highest)
+    low = np.concatenate(lowest)
+    high = np.concatenate(highest)
     if low.min() == high.max():
         raise UserError(root, _constant(raw, training, int(low.min())))
     step = -(-len(training) * raw.images[:1].nbytes // _SAMPLE_BYTES)
@@ -180,7 +187,8 @@ def _empty_images(low: np.ndarray, high: np.ndarray) -> list[str]:
 
 def _doubts(histogram: np.ndarray) -> list[str]:
     """Doubt the levels of all pixels together. histogram: of the training images, int64 [256]."""
-    levels, sums = np.flatnonzero(histogram), np.convolve(histogram, np.ones(_NARROW, np.int64))
+    levels = np.flatnonzero(histogram)
+    sums = np.convolve(histogram, np.ones(_NARROW, np.int64))
     inside = float(sums.max() / histogram.sum())
     if inside >= _MOST:
         problem = f"{100 * inside:.1f} % of the pixels of the training images lie within"

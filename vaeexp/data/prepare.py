@@ -97,7 +97,8 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     that was tested on under one seed is not trained on under another. Raises UserError where a part
     has no readable image.
     """
-    parts, notes = raw.parts.copy(), raw.notes
+    parts = raw.parts.copy()
+    notes = raw.notes
     training = np.flatnonzero(parts == TRAINING)
     tenth = max(1, round(len(training) / 10))
     holdout = tenth if source.definition.counts is None and VALIDATION not in parts else None
@@ -135,7 +136,8 @@ def _build(
     facts, rows = _split(source, raw)
     raw = settle_levels(raw._replace(notes=facts["notes"]), rows, scratch)
     pixels, warnings = look(raw, rows, str(source.root))
-    training, test = np.concatenate([rows[TRAINING], rows[VALIDATION]]), rows[TEST]
+    training = np.concatenate([rows[TRAINING], rows[VALIDATION]])
+    test = rows[TEST]
     notes, doubles = _compare_splits(raw, rows, drawn=facts["validation"] is None)
     # The source's own validation images stay last, in an order of their own.
     held_out = len(rows[VALIDATION])

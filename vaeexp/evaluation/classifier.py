@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 _RECIPE = 1  # increased with every change that gives another classifier for the same images
 _FILE = "classifier.safetensors"
-_BATCH, _LEARNING_RATE, _SEED = 128, 3e-3, 0
+_BATCH = 128
+_LEARNING_RATE = 3e-3
+_SEED = 0
 _SEEN = 250_000  # images shown in training, repeats counted, for a data set of any size …
 _EPOCHS = 30  # … but each image at most this often
 
@@ -45,7 +47,8 @@ class ImageClassifier(nn.Module):
         super().__init__()
         channels, height, width = image_shape
         self.sides = min(height, 64), min(width, 64)
-        widths, sides = [channels], list(self.sides)
+        widths = [channels]
+        sides = list(self.sides)
         while len(widths) == 1 or max(sides) > 4:
             widths.append(min(8 * 2 ** len(widths), 64))
             sides = [-(-side // 2) for side in sides]

@@ -15,13 +15,16 @@ from vaeexp.evaluation.latent import chosen, codes_of, component_use
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
 
-_PAIRS, _STEPS = 3, 10
-_DIMENSIONS, _VALUES = 8, 9
+_PAIRS = 3
+_STEPS = 10
+_DIMENSIONS = 8
+_VALUES = 9
 REACH = 2.5
 """Half the length of a traversal, in standard deviations of the aggregate posterior."""
 SIDE = 15
 """Pictures along a side of the latent plane."""
-_PERPLEXITY, _ITERATIONS = 30.0, 500
+_PERPLEXITY = 30.0
+_ITERATIONS = 500
 
 
 def gallery(
@@ -48,7 +51,8 @@ def gallery(
     """
     first, second = (images[indices] for indices in pairs(labels))
     indices = chosen(len(images), seed)
-    looked_at, names = images[indices], classes or ()
+    looked_at = images[indices]
+    names = classes or ()
     shown = {
         f"{name}_interpolations": interpolations(vae, first, second, _STEPS, kind)
         for name, kind in (("latent", "linear"), ("spherical", "spherical"), ("pixel", "pixel"))
@@ -78,8 +82,10 @@ def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], 
     another class, or of any class if no other class is left. A single image forms a pair with
     itself.
     """
-    left, classes = list(range(len(labels))), np.asarray(labels)
-    first, second = list[int](), list[int]()
+    left = list(range(len(labels)))
+    classes = np.asarray(labels)
+    first = list[int]()
+    second = list[int]()
     while len(left) > 1 and len(first) < count:
         one = left.pop(0)
         partner = next(
@@ -146,7 +152,8 @@ def traversals(
     activity = means.var(0, correction=0).masked_fill(vae.latent_mask.cpu() == 0, -1.0)
     count = min(dimensions, int(vae.latent_mask.sum()))
     numbers = activity.argsort(descending=True, stable=True)[:count]
-    centre, spread = means.mean(0), (means.var(0, correction=0) + variances.mean(0)).sqrt()
+    centre = means.mean(0)
+    spread = (means.var(0, correction=0) + variances.mean(0)).sqrt()
     z = means[0].repeat(len(numbers), steps, 1)  # [D, S, L]
     sweep = torch.linspace(-reach, reach, steps, dtype=torch.float64)
     z[torch.arange(len(numbers)), :, numbers] = (

@@ -25,14 +25,17 @@ from vaeexp.models.vae import VAE
 
 ORIGINALS = 10
 """Images that are reconstructed: one for each digit."""
-_SAMPLES, _COMPONENTS, _PER_COMPONENT = 16, 16, 8
+_SAMPLES = 16
+_COMPONENTS = 16
+_PER_COMPONENT = 8
 # Of a sheet's pictures before compression: with its header, the file is below 100 kB in any case.
 _SHEET_BYTES = 98_500
 _LEAST_SHOWN = 8
 # Grey level of the lines between pictures, different from black ink and white paper.
 _SEPARATOR = 128
 # Of the window of Wang et al. 2004: a Gaussian of σ = 1.5 on 11 × 11 pixels.
-_SIGMA, _RADIUS = 1.5, 5
+_SIGMA = 1.5
+_RADIUS = 5
 _MOST = 10_000  # generated images
 # exp(−700) is still above 0 in float64; torchmetrics takes the logarithm of a share.
 _LEAST_LOG_PROBABILITY = -700.0
@@ -189,9 +192,11 @@ def generation_figures(
     """
     device = vae.latent_mask.device
     model = classifier.model.to(device)
-    count, rows = min(len(images), _MOST), image_rows(vae)
+    count = min(len(images), _MOST)
+    rows = image_rows(vae)
     generator = torch.Generator().manual_seed(seed)
-    generated, real = [], []
+    generated = []
+    real = []
     for x in images[:count].split(rows):
         decoded = vae.sample(len(x), generator)
         made = decoded.sample(generator) if classifier.binarised else decoded.mean

@@ -52,7 +52,8 @@ def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
     """
     if not vae.posterior.stochastic:
         return None
-    prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
+    prior = vae.prior_distribution()
+    generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(len(vae.latent_mask), dtype=torch.float64)
     for x in images.split(_MEASURED):
         posterior = vae.encode_density(x.to(vae.latent_mask))
@@ -85,7 +86,8 @@ def aggregate_codes(
     """
     if rates is None:
         return {}
-    looked_at, generator = images[chosen(len(images), seed)], torch.Generator().manual_seed(seed)
+    looked_at = images[chosen(len(images), seed)]
+    generator = torch.Generator().manual_seed(seed)
     dimensions = np.argsort(-rates, kind="stable")[: min(_DIMENSIONS, int(vae.latent_mask.sum()))]
     means, variances = codes_of(vae, looked_at)
     codes = means + variances.sqrt() * torch.randn(means.shape, generator=generator)
@@ -119,7 +121,8 @@ def component_use(
     class's aggregate posterior with the component. Each column sums to 1; it is NaN for a class
     without images.
     """
-    prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
+    prior = vae.prior_distribution()
+    generator = torch.Generator().manual_seed(seed)
     weights = prior.component_weights()
     if weights is None:
         return {}

@@ -53,7 +53,8 @@ def nearest(queries: Tensor, dataset: Dataset) -> tuple[Tensor, Tensor]:
     Every training image is looked at, which takes less time than an epoch of training. The first of
     equal distances counts.
     """
-    wanted, train = queries.flatten(1).float(), dataset.train.images
+    wanted = queries.flatten(1).float()
+    train = dataset.train.images
     best = torch.full((len(wanted),), torch.inf)
     neighbours = torch.zeros(len(wanted), dtype=torch.int64)
     step = max(1, _BLOCK // wanted.shape[1])

@@ -85,7 +85,8 @@ class _Weights(nn.Module):
 
     def __init__(self, vae: VAE, prior: PriorDistribution) -> None:
         super().__init__()
-        self.vae, self.prior_distribution = vae, prior
+        self.vae = vae
+        self.prior_distribution = prior
 
     def forward(self, posterior: DiagonalGaussian, noise: Tensor, x: Tensor) -> Tensor:
         z, log_q = posterior.rsample_and_log_prob(noise)
@@ -137,7 +138,8 @@ def _compiled(
         inputs = (DiagonalGaussian(*of_posterior), noise, x)
         return call(dict(zip(learned, tensors, strict=True)), inputs)
 
-    tensors, of_prior = list(learned.values()), _tensors(prior)
+    tensors = list(learned.values())
+    of_prior = _tensors(prior)
     arguments = (tensors, of_prior, _tensors(posterior), noise.clone(), x.clone())
     run = open_program(lambda: make_fx(program)(*arguments), arguments, what="the decoder")
     return lambda posterior, noise, x: run([*tensors, *of_prior, *_tensors(posterior), noise, x])[0]
@@ -193,19 +195,22 @@ def importance_weighted_nll(
     device = vae.latent_mask.device
     rows = image_rows(vae, budget)
     unit = min(_UNIT, importance_samples)
-    block, samples = max(1, min(len(images), rows // unit)), max(1, min(unit, rows))
+    block = max(1, min(len(images), rows // unit))
+    samples = max(1, min(unit, rows))
     x = images[:block].to(device)
     noise = torch.zeros(samples, block, len(vae.latent_mask)).to(vae.latent_mask)
     codes = len(images) * importance_samples
     weigh = log_weights(vae, vae.prior_distribution(), vae.encode_density(x), noise, x, codes=codes)
-    bounds, counts = [], sample_counts(importance_samples)
+    bounds = []
+    counts = sample_counts(importance_samples)
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
         draws = _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed)
         # Drawing ahead helps an accelerator, which would wait; a CPU has no idle time for it.
         draws = draws if device.type == "cpu" else _ahead(draws)
         bound = _Bound(counts)
-        posterior, done = vae.encode_density(x), start * importance_samples
+        posterior = vae.encode_density(x)
+        done = start * importance_samples
         for noise in draws:
             for part in noise.to(posterior.mean).split(samples):
                 bound.add(weigh(posterior, part, x))
@@ -222,7 +227,8 @@ class _Bound:
     def __init__(self, counts: list[int]) -> None:
         self.values: list[Tensor] = []
         """−log of the mean weight of the first k samples, for each k of `counts`; float64 [B]."""
-        self._counts, self._done = counts, 0
+        self._counts = counts
+        self._done = 0
         self._total = torch.tensor(-math.inf, dtype=torch.float64)
         self._waiting: list[Tensor] = []
 

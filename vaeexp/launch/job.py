@@ -61,7 +61,8 @@ if TYPE_CHECKING:
     from vaeexp.launch.study_log import StudyLog
 
 
-TIMED_IMAGES, TIMED_SAMPLES = 32, 20
+TIMED_IMAGES = 32
+TIMED_SAMPLES = 20
 """Validation images, and codes of each, by which the plan estimates the test figures."""
 
 
@@ -206,7 +207,8 @@ def print_plan(job: Job, console: "Console", engine: "Engine") -> None:
     `engine`: as for `choose_execution`.
     """
     study = job.study
-    trials, say = study.budget.trials or 100, partial(write_line, console)
+    trials = study.budget.trials or 100
+    say = partial(write_line, console)
     if (size := grid_size(study.sampler, study.space)) is not None:
         trials = min(size, trials if study.budget.trials else size)
         write_line(
@@ -239,7 +241,9 @@ def sheet_caption(job: Job, sheet: ContactSheet) -> str:
 
 
 def _describe_intent(job: Job) -> Iterator[str]:
-    study, dataset, epochs = job.study, job.dataset, _find_most_epochs(job)
+    study = job.study
+    dataset = job.dataset
+    epochs = _find_most_epochs(job)
     train, validation, test = dataset.sizes
     limits = study.budget.model_dump(exclude_none=True)
     yield f"Study {study.name} ({study.path}): {one_line(study.question)}"
@@ -320,7 +324,8 @@ def _describe_cost(job: Job, execution: Execution, trials: int) -> Iterator[str]
     later = later_runs(study)
     if later:
         runs = sum(later.values())
-        training, figures = later_epochs(job) * epoch, runs * _test_seconds(job, execution)
+        training = later_epochs(job) * epoch
+        figures = runs * _test_seconds(job, execution)
         purposes = ", ".join(f"{count} {purpose}" for purpose, count in later.items())
         yield (
             f"Then up to {plural(runs, 'further run')}, whatever the budget: "
@@ -348,7 +353,9 @@ def _count_baseline(study: "Study", row: "Baseline") -> int:
     return row.seeds * (2 if another else 1)
 
 
-TO_CONFIRM, TO_COMPARE, OF_BASELINES = "to confirm", "to compare", "of baselines"
+TO_CONFIRM = "to confirm"
+TO_COMPARE = "to compare"
+OF_BASELINES = "of baselines"
 """Purposes of runs that follow a search."""
 
 
@@ -369,7 +376,8 @@ def later_runs(study: "Study") -> dict[str, int]:
 
 def later_epochs(job: Job) -> int:
     """Return the most trial-epochs of the runs that follow the search."""
-    study, longest = job.study, _find_most_epochs(job)
+    study = job.study
+    longest = _find_most_epochs(job)
     epochs = sum(later_runs(study).values()) * longest
     for row in study.baselines:
         epochs += _count_baseline(study, row) * (int(row.settings.get("epochs", longest)) - longest)
@@ -380,7 +388,8 @@ def _test_seconds(job: Job, execution: Execution) -> float:
     """Estimate the machine's seconds for the test figures of a run: the importance-weighted NLL
     takes most of them.
     """
-    dataset, samples = job.dataset, job.settings.evaluation.importance_samples
+    dataset = job.dataset
+    samples = job.settings.evaluation.importance_samples
     model = build_vae(
         job.settings.with_params(dict(maxima_of(job.study))).model, dataset.image_shape, 0
     )
@@ -409,7 +418,8 @@ def _measure(job: Job, execution: Execution, network: str) -> tuple[int, float]:
     source = open_source(
         dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb
     )
-    lanes, how = -(-execution.lanes // execution.workers), ("precision", "fuse", "compile")
+    lanes = -(-execution.lanes // execution.workers)
+    how = ("precision", "fuse", "compile")
     seconds = seconds_per_image(
         source, largest, maxima, lanes, **{name: getattr(execution, name) for name in how}
     )

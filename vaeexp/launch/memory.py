@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from sweeps import Engine, Study
 
 MIB = 2**20
-MIRROR, WORKER, PROGRAMS = 200 * MIB, 350 * MIB, 300 * MIB
+MIRROR = 200 * MIB
+WORKER = 350 * MIB
+PROGRAMS = 300 * MIB
 """Measured: the process that writes to MLflow; a worker with PyTorch; the compiled programs of a
 worker. The driver and its fork server have their memory when the estimate is made, and the report
 is made when the workers have gone."""
@@ -71,7 +73,8 @@ class MemoryPlan:
         """Raise UserError where one lane of the largest model does not fit, before any model is
         built.
         """
-        free, needed = free or free_memory(), self.needed(1, 1, compiled=False)
+        free = free or free_memory()
+        needed = self.needed(1, 1, compiled=False)
         if free is not None and needed > free.bytes:
             problem = (
                 f"the largest model has {self.parameters:,} parameters; one trial of it needs "
@@ -128,7 +131,8 @@ def choose_execution(
     Raises:
         UserError: as `resolve_execution`; or what the user or the record asks for does not fit.
     """
-    plan, trials = MemoryPlan(study, settings, dataset), study.budget.trials or 100
+    plan = MemoryPlan(study, settings, dataset)
+    trials = study.budget.trials or 100
     shapes = shape_count(study, settings, trials)
     resolve = partial(resolve_execution, recorded=recorded, dataset=dataset, settings=settings)
     resolve = partial(resolve, maxima=maxima_of(study), trials=trials, shapes=shapes)
@@ -141,7 +145,8 @@ def choose_execution(
                 break
             execution = fewer
         return execution
-    execution, free = resolve(asked), free or free_memory()
+    execution = resolve(asked)
+    free = free or free_memory()
     needed = plan.needed(execution.workers, execution.lanes, compiled=execution.compile)
     if execution.device != "cpu" or free is None or needed <= free.bytes:
         return execution

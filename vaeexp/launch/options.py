@@ -147,8 +147,12 @@ def _option(title: str, help: str, default: Any = None, **attributes: Any) -> An
     return field(default=default, metadata={"option": Option(title=title, help=help, **attributes)})
 
 
-STUDY, BUDGET, FAILURES, DATA = "What to run", "Budget", "Failures", "Data"
-PLACES, MACHINES = "Where it is kept", "Many machines"
+STUDY = "What to run"
+BUDGET = "Budget"
+FAILURES = "Failures"
+DATA = "Data"
+PLACES = "Where it is kept"
+MACHINES = "Many machines"
 EXECUTION = "How it runs"
 """Of options whose default None leaves the choice to the study's record, or to the machine."""
 

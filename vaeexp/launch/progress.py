@@ -80,8 +80,12 @@ class LiveProgress:
             warning: asked after each round for a warning to show.
             clock: seconds.
         """
-        self.console, self.study, self.epochs, self._later = tolerant(console), study, epochs, later
-        self._warning, self.clock = warning, clock
+        self.console = tolerant(console)
+        self.study = study
+        self.epochs = epochs
+        self._later = later
+        self._warning = warning
+        self.clock = clock
         self._objective = minus_elbo(console)
         # The driver's thread replaces these values while the refreshing thread reads them, so none
         # is changed in place.
@@ -187,10 +191,12 @@ class LiveProgress:
                 no_wrap=title != "settings",
                 overflow="ellipsis",
             )
-        running, finished = tuple(self._running.values()), self._finished
+        running = tuple(self._running.values())
+        finished = self._finished
         room = max(3, self.console.height - len(finished) - 6)
         for row in running[:room]:
-            name, epochs = self._name(row.trial.number, row.trial.repeat), row.epoch
+            name = self._name(row.trial.number, row.trial.repeat)
+            epochs = row.epoch
             total = row.trial.params.get("epochs", self.epochs)
             # The test metrics can take longer than all epochs together, and the table does not
             # change meanwhile.
@@ -250,7 +256,8 @@ class LiveProgress:
         """Print one line for each trial that ended since the last round, unless the table shows it;
         `snapshot` counts them.
         """
-        ended, self._unprinted = self._unprinted, []
+        ended = self._unprinted
+        self._unprinted = []
         if self._live is not None:
             return
         first = 0 if snapshot is None else _ended_trials(snapshot) - len(ended) + 1

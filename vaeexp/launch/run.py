@@ -151,7 +151,8 @@ def _train(
     """Search, then train the repeats, with the progress on the console and in the log; return all
     trials.
     """
-    options, kept = job.options, BestWeights.of(sweep, job.study.keep.weights)
+    options = job.options
+    kept = BestWeights.of(sweep, job.study.keep.weights)
     shown: dict[str, Any] = {"study": job.study.name, "epochs": job.settings.train.epochs}
     shown |= {"later": later_epochs(job), "warning": lambda: mirror.warning}
     progress_on = BarProgress if in_notebook() else LiveProgress
@@ -194,9 +195,11 @@ def _report(job: Job, sweep: Sweep, stored: State) -> bool:
     """Write the report of a study that has trained all its runs, and record that it is finished."""
     stored = replace(stored, study=replace(stored.study, finished=True))
     tables = study_tables(stored, job.runs)
-    model, view = best_model(tables, job.dataset, job.runs), StudyView(tables)
+    model = best_model(tables, job.dataset, job.runs)
+    view = StudyView(tables)
     path = pages.write_report(view, reports=job.reports, html=job.options.html)
-    answer, warnings = pages.answer_lines(view), pages.failed_checks(view)
+    answer = pages.answer_lines(view)
+    warnings = pages.failed_checks(view)
     sweep.conclude(model=model, report=path.parent, warnings=warnings, answer=answer)
     return _conclude(job, view, path)
 
@@ -251,7 +254,8 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
     """
     job = prepare_job(options, StudyLog(console))
     if show:
-        path, sheet = Path(f"{job.study.name}-images.png"), contact_sheet(job)
+        path = Path(f"{job.study.name}-images.png")
+        sheet = contact_sheet(job)
         caption = sheet_caption(job, sheet)
         write_figure(draw(sheet), caption, path, named=False)
         job.log.say(f"{path}  {caption}")
@@ -292,7 +296,8 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
 
 def _begin(sweep: Sweep, job: Job, execution: Execution) -> None:
     """Record that the study begins or goes on."""
-    runs, name = job.runs, job.study.name
+    runs = job.runs
+    name = job.study.name
     if sweep.before.session is None and not any((runs / "trials" / name).glob("*")):
         note_beginning(runs, name)
     sweep.begin(_describe_study(job, execution))
@@ -321,7 +326,8 @@ def _with_own_code(
     """
     paths = own_paths_of(job.study)
     check_loaded(paths)
-    now, before = own_code(paths), record.get("own_code")
+    now = own_code(paths)
+    before = record.get("own_code")
     changes = list(record.get("code_changes", ()))
     if before is not None and (differences := code_changes(before, now)):
         if not job.options.extend:
@@ -402,7 +408,8 @@ def _conclude_again(job: Job, stored: State) -> bool:
 
 def _open_mirror(job: Job) -> AbstractContextManager[Mirror]:
     """Keep MLflow up to date, and say at the end which runs it lacks."""
-    options, study = job.options, job.study.name
+    options = job.options
+    study = job.study.name
     return mirroring(
         job.study,
         runs=job.runs,
@@ -476,7 +483,8 @@ def _describe_objective(job: Job) -> dict[str, str]:
     """Return the facts that the −ELBO of another study must share to be compared with that of this
     one, trial by trial.
     """
-    space, settings = job.study.space, job.settings
+    space = job.study.space
+    settings = job.settings
     epochs = space["epochs"].domain() if "epochs" in space.names else str(settings.train.epochs)
     one = "−ELBO at β = 1 on validation images, nats per image"
     objective = (
@@ -545,7 +553,8 @@ def _conclude(job: Job, view: StudyView, report: Path) -> bool:
 
 
 def _make_tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
-    git, decided = record["git"], execution.as_dict()
+    git = record["git"]
+    decided = execution.as_dict()
     tags = {f"version.{name}": value for name, value in record["versions"].items()}
     tags |= {f"git.{name}": str(git.get(name, "unknown")) for name in ("commit", "dirty")}
     tags |= {

@@ -60,7 +60,8 @@ class StudyLog:
         The function that the block gets opens the file, once nothing refuses the command any more;
         without, nothing is written.
         """
-        path, root = log_path(runs, study), logging.getLogger()
+        path = log_path(runs, study)
+        root = logging.getLogger()
         handlers: list[logging.Handler] = [_LineHandler(self.file_console)]
         if logging.lastResort and not root.handlers:
             # Any handler of the root switches off the one that writes warnings to standard error.

@@ -77,7 +77,8 @@ def _whole(half: nn.Module) -> nn.Module | None:
 
 def _bounds_of_encoder(vae: "VAE", network: str, h: Tensor) -> list[str]:
     """Doubt means and log-variances that stay within bounds; h as of `_outputs`."""
-    found, numbers = [], vae.posterior.parameters
+    found = []
+    numbers = vae.posterior.parameters
     for index, name in enumerate(("means", "log-variances")[:numbers]):
         if bound := _bound(h[:, index::numbers] if h.dim() else h):
             remedy = ", or return the logarithm of the variance" if index else ""
@@ -91,7 +92,8 @@ def _bounds_of_encoder(vae: "VAE", network: str, h: Tensor) -> list[str]:
 
 def _bounds_of_decoder(vae: "VAE", settings: "ModelSettings", h: Tensor) -> list[str]:
     """Doubt logits that stay within bounds; h as of `_outputs`."""
-    bound, one = _bound(h), vae.likelihood.outputs == 1
+    bound = _bound(h)
+    one = vae.likelihood.outputs == 1
     # Log-probabilities of levels are logits.
     if bound is None or (bound[0] == "(−∞, 0]" and not one):
         return []
@@ -112,7 +114,8 @@ def _mixes(half: nn.Module, inputs: Tensor) -> bool:
     """
     evaluated: Any = copy.deepcopy(half).eval()
     with torch.no_grad():
-        few, all_ = evaluated(inputs[:2]), evaluated(inputs)
+        few = evaluated(inputs[:2])
+        all_ = evaluated(inputs)
     return not torch.allclose(few, all_[:2], rtol=1e-2, atol=1e-3)
 
 
@@ -141,5 +144,6 @@ def _bound(outputs: Tensor) -> tuple[str, str] | None:
     finite = outputs[outputs.isfinite()]
     if not len(finite):
         return None
-    low, high = float(finite.amin()), float(finite.amax())
+    low = float(finite.amin())
+    high = float(finite.amax())
     return next((words for least, most, *words in _BOUNDS if least <= low and high <= most), None)  # type: ignore[return-value]

@@ -200,7 +200,9 @@ def _distances_by_products(z: Tensor, means: Tensor, precisions: Tensor) -> Tens
     The sums are float64, because the terms cancel: with narrow components float32 would lose whole
     nats. Autocast and TF32 do not change float64.
     """
-    wide_z, wide_means, p = z.double(), means.double(), precisions.double()
+    wide_z = z.double()
+    wide_means = means.double()
+    p = precisions.double()
     weighted = wide_means * p  # [K, L]
     distances = wide_z.square() @ p.mT - 2 * wide_z @ weighted.mT + (wide_means * weighted).sum(-1)
     return distances.to(z.dtype)
@@ -222,7 +224,8 @@ class FactorisedMixture(_Mixture):
         """Draw n codes [n, L]; each dimension draws its own component."""
         latent_size = len(self.mask)
         components = self._components(n * latent_size, generator).view(n, latent_size)
-        means, log_vars = self.means.gather(0, components), self.log_vars.gather(0, components)
+        means = self.means.gather(0, components)
+        log_vars = self.log_vars.gather(0, components)
         return (
             means + (0.5 * log_vars).exp() * _normal((n, latent_size), generator, means) * self.mask
         )
@@ -346,7 +349,8 @@ def _try_prior(prior: nn.Module, latent_size: int, image_shape: ImageShape) -> N
         zeros = torch.zeros(len(x), latent_size)
         return DiagonalGaussian(zeros, zeros, mask)
 
-    mask, generator = torch.ones(latent_size), torch.Generator().manual_seed(0)
+    mask = torch.ones(latent_size)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         distribution = prior(encode, mask)
         if not isinstance(distribution, PriorDistribution):

@@ -72,7 +72,8 @@ class VAE(nn.Module):
         check_model(settings)
         self.posterior = POSTERIORS[settings.posterior]
         self.likelihood = find_likelihood(settings.likelihood).head(settings)
-        network, latent_size = find_network(settings.network), settings.latent_size
+        network = find_network(settings.network)
+        latent_size = settings.latent_size
         self.encoder = network.encoder(
             settings, image_shape, self.posterior.parameters * latent_size
         )
@@ -184,7 +185,8 @@ def _check_step(vae: VAE, settings: "ModelSettings", image_shape: ImageShape, im
     """Raise ValueError where a training step of so many images fails; BatchNorm, for one, needs two
     values of a feature.
     """
-    x, noise = torch.full((images, *image_shape), 0.5), torch.zeros(images, settings.latent_size)
+    x = torch.full((images, *image_shape), 0.5)
+    noise = torch.zeros(images, settings.latent_size)
     try:
         vae(x, noise)
     except (RuntimeError, ValueError) as error:

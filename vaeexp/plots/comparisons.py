@@ -22,7 +22,8 @@ from vaeexp.results.tables import Arrays, curve_of, finite, read_arrays, row_nam
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
 from vaeexp.words import format_interval, format_number, format_value, parameter_label
 
-LONGEST, LONGEST_NAME = 30, 28
+LONGEST = 30
+LONGEST_NAME = 28
 """Characters of a line of a title beside pictures and curves, and of a study's name."""
 ELBO = METRICS["neg_elbo"]
 MANY = 6
@@ -142,7 +143,8 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
     for index, (setting, curve) in enumerate(group, start=first):
         if metric == "val/neg_elbo" and setting.deterministic:
             continue
-        look, label = style.line_style(index), style.two_lines(setting.title, LONGEST)
+        look = style.line_style(index)
+        label = style.two_lines(setting.title, LONGEST)
         lines = axes.plot(curve["epoch"], curve[metric], label=label, linewidth=1.8, **look)
         style.mark_trials(row_names(curve.head(1)), *lines)
         values.append(curve[metric].to_numpy(float))
@@ -242,10 +244,12 @@ def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame
     """Draw a row per configuration, then the mean; a point is marked as the run with the second
     value.
     """
-    first, second = format_value(comparison.first), format_value(comparison.second)
+    first = format_value(comparison.first)
+    second = format_value(comparison.second)
     style.style_axes(axes, x=f"validation −ELBO, {second} − {first} (nats per image)")
     axes.axvline(0, color=style.MUTED, linewidth=1.2)
-    blue, names = style.STATE_COLOURS["complete"], []
+    blue = style.STATE_COLOURS["complete"]
+    names = []
     for row, (trial, group) in enumerate(comparison.pairs.groupby("source_trial")):
         marked = "r" + runs.loc[group.index, "second"].astype(str)
         heights = np.full(len(group), row)
@@ -253,7 +257,8 @@ def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame
             axes, marked, group["difference"], heights, s=42, color=blue, linewidths=0, zorder=3
         )
         names.append(f"trial {trial}")
-    interval, last = comparison.interval, len(names)
+    interval = comparison.interval
+    last = len(names)
     ends = [interval.low, interval.high] if math.isfinite(interval.low) else []
     axes.plot(ends, [last] * len(ends), color=style.TEXT_COLOUR, linewidth=2.4, zorder=3)
     axes.scatter([interval.mean], [last], s=70, marker="D", color=style.TEXT_COLOUR, zorder=4)
@@ -280,7 +285,8 @@ def side_by_side(group: Sequence[StudySummary]) -> Figure | None:
     shown = [study for study in group if len(study.course)]
     if len(shown) < 2:
         return None
-    upper, lower = 1.15 + 0.34 * len(shown), max(3.0, 1.0 + 0.22 * len(shown))
+    upper = 1.15 + 0.34 * len(shown)
+    lower = max(3.0, 1.0 + 0.22 * len(shown))
     figure = style.new_figure(upper + lower)
     above, below = figure.subplots(2, 1, height_ratios=[upper, lower])
     _draw_values(above, shown)
@@ -295,7 +301,8 @@ def _draw_values(axes: Axes, shown: Sequence[StudySummary]) -> None:
     tested: dict[str, Any] = {"s": 64, "marker": "D", "linewidths": 0}
     searched: dict[str, Any] = {"s": 46, "facecolor": "white", "linewidths": 1.6}
     for row, study in enumerate(shown):
-        colour, test = style.line_style(row)["color"], study.test
+        colour = style.line_style(row)["color"]
+        test = study.test
         if np.isfinite(test.low):
             axes.plot([test.low, test.high], [row, row], color=colour, linewidth=2.6, zorder=3)
         text = f"{format_number(study.search_value)}, not confirmed"

@@ -66,9 +66,11 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
     settings = [setting for setting, *_ in comparable(view)]
     if not settings:
         return None
-    words, rows = "test −ELBO (nats per image)", _with_values(settings, "result.test/neg_elbo")
+    words = "test −ELBO (nats per image)"
+    rows = _with_values(settings, "result.test/neg_elbo")
     if not any(map(len, rows)):
-        words, rows = NATS, _with_values(settings, "objective")
+        words = NATS
+        rows = _with_values(settings, "objective")
     figure, axes = style.one_plot(1.3 + 0.46 * len(settings), x=words)
     intervals = [mean_interval(runs["value"].tolist()) for runs in rows]
     ends = finite(end for interval in intervals for end in (interval.low, interval.high))
@@ -114,7 +116,8 @@ def _draw_dots(axes: Axes, runs: pd.DataFrame, y: float, high: float) -> None:
     look: dict[str, Any] = {"s": 46, "color": style.STATE_COLOURS["complete"], "zorder": 3}
     for chosen, mark in ((~beyond, {"linewidths": 0}), (beyond, {"marker": ">", "clip_on": False})):
         if chosen.any():
-            values, names = runs["value"][chosen].clip(upper=high), row_names(runs[chosen])
+            values = runs["value"][chosen].clip(upper=high)
+            names = row_names(runs[chosen])
             style.draw_points(axes, names, values, np.full(len(values), y), **look, **mark)
 
 
@@ -163,7 +166,8 @@ def _draw_band(
     label = f"{style.two_lines(setting.title, LONGEST)} (n = {runs.shape[1]})"
     (line,) = axes.plot(runs.index, middle, label=label, **look)
     if runs.shape[1] > 1:
-        least, largest = runs.min(axis=1), runs.max(axis=1)
+        least = runs.min(axis=1)
+        largest = runs.max(axis=1)
         axes.fill_between(runs.index, least, largest, color=look["color"], alpha=0.2, linewidth=0)
     return line
 

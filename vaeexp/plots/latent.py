@@ -59,7 +59,8 @@ def interpolation_figure(drawn: np.ndarray, names: Sequence[str], margin: float 
     together, each with its name.
     """
     blocks = [tiles(pair) for pair in drawn]
-    tile, space = drawn.shape[3], max(4 * GAP, drawn.shape[3] // 3)
+    tile = drawn.shape[3]
+    space = max(4 * GAP, drawn.shape[3] // 3)
     canvas = joined(blocks, space)
     figure, axes = picture_axes(canvas, margin=margin, width=_width(canvas, margin))
     for pair, block in enumerate(blocks):
@@ -72,7 +73,8 @@ def traversals(arrays: Arrays) -> Figure:
     """Draw a row of pictures for each dimension that is traversed, the most active first, with the
     distance above its columns.
     """
-    pictures, dimensions = arrays["traversals"], arrays.get("traversal_dimensions", np.array([]))
+    pictures = arrays["traversals"]
+    dimensions = arrays.get("traversal_dimensions", np.array([]))
     canvas = tiles(pictures)
     width = _width(canvas)
     heading = round(0.3 / width * canvas.shape[1])  # pixels of 0.3 inches
@@ -103,7 +105,8 @@ def latent_map(arrays: Arrays) -> Figure:
     """Draw t-SNE of posterior means of test images, a mark each, in the colour of its class; alike
     without classes, or with too many.
     """
-    points, classes = arrays["embedding"], arrays["classes"].tolist()
+    points = arrays["embedding"]
+    classes = arrays["classes"].tolist()
     figure = style.new_figure(6.6, 7.2)
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="datalim")
@@ -115,7 +118,8 @@ def latent_map(arrays: Arrays) -> Figure:
         axes.scatter(*points.T, color="#0072B2", **look)
         return figure
     # Points are drawn in the order of the images, so that no class lies on top.
-    labels, colours = arrays["embedding_labels"], np.array(CLASS_COLOURS)
+    labels = arrays["embedding_labels"]
+    colours = np.array(CLASS_COLOURS)
     if len(classes) > len(colours):
         colours = colormaps["turbo"](np.linspace(0, 1, len(classes)))
     axes.scatter(*points.T, color=colours[labels], **look)
@@ -149,14 +153,17 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
 
     None where all are above it.
     """
-    rates, threshold = arrays["rate_per_dimension"], float(arrays["rate_threshold"])
+    rates = arrays["rate_per_dimension"]
+    threshold = float(arrays["rate_threshold"])
     if (rates > threshold).all():
         return None
-    few, nats = len(rates) <= NUMBERED, f"{format_value(threshold)} nats"
+    few = len(rates) <= NUMBERED
+    nats = f"{format_value(threshold)} nats"
     x = "latent dimension, the greatest rate first"
     figure, axes = style.one_plot(3.8, x=x, y="rate (nats per image)")
     order = np.argsort(-rates, kind="stable")
-    positions, heights = np.arange(1, len(rates) + 1), rates[order]
+    positions = np.arange(1, len(rates) + 1)
+    heights = rates[order]
     used = heights > threshold
     for chosen, colour, text in (
         (used, "#0072B2", f"above {nats}"),
@@ -194,7 +201,8 @@ def component_classes(arrays: Arrays) -> Figure:
     """Draw the share of each class that each component of a mixture serves: a row per component as
     `heaviest` orders them, a column per class.
     """
-    shares, weights = arrays["component_classes"], arrays["component_weights"]
+    shares = arrays["component_classes"]
+    weights = arrays["component_weights"]
     order = heaviest(weights)
     shown = np.ma.masked_invalid(shares[order])
     rows, columns = shown.shape

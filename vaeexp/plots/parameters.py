@@ -119,7 +119,9 @@ def _draw_at_epoch(
     by side, each with its median and its count.
     """
     active = trials[parameter.places(trials).notna()]
-    places, values, names = parameter.places(active), active["value"], row_names(active)
+    places = parameter.places(active)
+    values = active["value"]
+    names = row_names(active)
     counts = Counter(places)
     below = [
         plural(counts[place], "trial") if counts[place] else "left out"
@@ -128,7 +130,8 @@ def _draw_at_epoch(
     style.style_parameter_axis(axes, parameter, below)
     if parameter.is_choice:
         style.draw_medians(axes, values, places, least=2)
-    x, size = jittered(parameter, active), 30 * style.marker_scale(len(trials))
+    x = jittered(parameter, active)
+    size = 30 * style.marker_scale(len(trials))
     complete = active["state"] == "complete"
     for state, chosen, words in (
         ("pruned", ~complete, "stopped there or later"),
@@ -141,7 +144,8 @@ def _draw_at_epoch(
             )
     best = active["number"] == view.best_number
     if best.any():
-        at, ring = values[best].clip(upper=axes.get_ylim()[1]), max(2.6 * size, 40)
+        at = values[best].clip(upper=axes.get_ylim()[1])
+        ring = max(2.6 * size, 40)
         style.draw_points(axes, names[best], x[best], at, s=ring, clip_on=False, **style.RING)
 
 
@@ -150,10 +154,8 @@ def equal_epochs_caption(view: StudyView) -> Caption:
     show.
     """
     epoch, trials = view.influence.at_equal_epochs
-    failed, short = (
-        int((view.search["state"] == "failed").sum()),
-        len(view.influence.learned) - len(trials),
-    )
+    failed = int((view.search["state"] == "failed").sum())
+    short = len(view.influence.learned) - len(trials)
     text = (
         "A black bar is the median of two trials or more, where it lies on the scale. The plot "
         "shows which trials lead early: one that learns slowly stands high here and may win at "
@@ -208,11 +210,14 @@ def active_units(view: StudyView) -> Figure | None:
     such a figure.
     """
     trials = view.last_epochs
-    units, y = column(trials, "val/active_units").astype(float), "active units"
+    units = column(trials, "val/active_units").astype(float)
+    y = "active units"
     full = float(view.plan.fixed("latent_size") or math.nan)
     if "latent_size" in view.plan.parameters:
         sizes = pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
-        units, full, y = 100 * units / sizes, 100.0, "active units (% of the latent size)"
+        units = 100 * units / sizes
+        full = 100.0
+        y = "active units (% of the latent size)"
     trials = trials.assign(units=units)[np.isfinite(units)]
     searched = [
         view.plan.parameters[name]
@@ -239,7 +244,8 @@ def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) 
     """Draw the units of trials along a parameter, complete ones large."""
     style.style_parameter_axis(axes, parameter, counts_below(trials, parameter))
     active = trials[parameter.places(trials).notna()]
-    x, names = jittered(parameter, active), row_names(active)
+    x = jittered(parameter, active)
+    names = row_names(active)
     for state in style.STATE_COLOURS:
         chosen = active["state"] == state
         shown = state if (trials["state"] == state).any() else None

@@ -97,7 +97,8 @@ def picture_axes(
     """
     edge = 0.06
     height = width * canvas.shape[0] / canvas.shape[1]
-    across, up = margin + width + edge, height + below + 2 * edge
+    across = margin + width + edge
+    up = height + below + 2 * edge
     figure = new_figure(up, across)
     figure.set_layout_engine("none")
     axes = figure.add_axes((margin / across, (edge + below) / up, width / across, height / up))
@@ -110,7 +111,8 @@ def picture_grid(pictures: np.ndarray, names: Sequence[str] = (), *, below: floa
     """Draw pictures [R, K, H, W, C] as a grid, with a name left of each row where there are names,
     and inches left free below.
     """
-    canvas, tile = tiles(pictures), pictures.shape[2]
+    canvas = tiles(pictures)
+    tile = pictures.shape[2]
     width = min(7.2, 6.6 * canvas.shape[1] / canvas.shape[0])
     figure, axes = picture_axes(canvas, margin=1.5 if names else 0.06, width=width, below=below)
     for row, name in enumerate(names):
@@ -147,7 +149,8 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
     across = sum(counts.values()) * (wide + GAP) + 2 * GAP
     lines = max(title.count("\n") + len(below.splitlines()) for title, below, _ in every)
     step = max(tall + GAP, math.ceil(LINES[lines] * across / (ACROSS - margin)))
-    heading, right = max(round(2 * (tall + GAP) / 3), 12), count * (wide + GAP) + 3 * GAP
+    heading = max(round(2 * (tall + GAP) / 3), 12)
+    right = count * (wide + GAP) + 3 * GAP
     blocks = [_block([files for *_, files in rows], counts, step, heading) for _, rows in groups]
     figure, axes = picture_axes(joined(blocks, step // 2), margin=margin, width=ACROSS - margin)
     top = 0
@@ -187,7 +190,8 @@ def row_label(axes: Axes, middle: float, title: str, under: str = "") -> None:
     lines = title.split("\n")
     size = 11 if max(map(len, lines)) <= 30 else 10
     difference = 10 * len(under.splitlines()) - size * len(lines)
-    at, offset = (-6, middle), (0, LINE_HEIGHT * difference / 2)
+    at = (-6, middle)
+    offset = (0, LINE_HEIGHT * difference / 2)
     # The words stand outside the axes, where matplotlib leaves an annotation out unless told
     # otherwise.
     annotate(axes, title, at, offset, ha="right", va="bottom", fontsize=size, annotation_clip=False)

@@ -55,7 +55,8 @@ def _draw_state(axes: Axes, trials: pd.DataFrame, x: pd.Series, state: str, *, o
     """Draw the values of trials of one state, as large as the number of trials in the plot
     allows.
     """
-    size, label = 46 * style.marker_scale(of), style.state_label(state, len(trials))
+    size = 46 * style.marker_scale(of)
+    label = style.state_label(state, len(trials))
     style.scatter(axes, x, trials["objective"], row_names(trials), state, size=size, label=label)
 
 
@@ -85,13 +86,16 @@ def wall_time(view: StudyView) -> Figure | None:
     """
     trials = view.ranked.astype({"ended": float}).sort_values(["ended", "number"])
     seconds = trials["ended"] - view.search["started"].astype(float).min()
-    spent, longest = view.study.elapsed, seconds.max()
+    spent = view.study.elapsed
+    longest = seconds.max()
     if len(trials) < 2 or not spent or not longest <= CLOCK * spent:
         return None
-    unit, length = "seconds", 1
+    unit = "seconds"
+    length = 1
     if longest > 120:
         unit, length = ("hours", 3600) if longest > 7200 else ("minutes", 60)
-    x, values = seconds / length, trials["objective"]
+    x = seconds / length
+    values = trials["objective"]
     figure, axes = style.one_plot(x=f"wall time of the search ({unit})", y=NATS)
     axes.set_ylim(*style.robust_limits(values, values))
     end = 1.02 * max(longest, spent) / length
@@ -118,7 +122,8 @@ def learning_curves(view: StudyView) -> Figure | None:
     Of more than `MOST_CURVES` trials in a state, so many are drawn that stand evenly among them,
     from best to worst. None without an epoch.
     """
-    trials, by_number = view.search, view.search.set_index("number")
+    trials = view.search
+    by_number = view.search.set_index("number")
     epochs = epochs_of(trials, view.epochs)
     finite = epochs[np.isfinite(epochs["objective"])].sort_values(["number", "epoch"])
     if finite.empty:
@@ -196,7 +201,8 @@ def _draw_curves(axes: Axes, curves: dict[int, np.ndarray], state: str, label: s
         return
     ends = np.array([curve[-1] for curve in curves.values()])
     inside = style.within(axes, ends)
-    rows, size = np.array([*curves])[inside], 30 * style.marker_scale(4 * len(curves))
+    rows = np.array([*curves])[inside]
+    size = 30 * style.marker_scale(4 * len(curves))
     style.draw_points(
         axes,
         rows,

@@ -47,7 +47,9 @@ COMPRESSION = 3
 """Level of PNG files: level 6 takes twice as long for files that are 15 % smaller."""
 EDGE = 0.02
 """Share of the axes by which a point may lie beyond them and still show a part of its mark."""
-MARGIN, TITLE, LINE = 0.2, 0.4, 0.25
+MARGIN = 0.2
+TITLE = 0.4
+LINE = 0.25
 """Inches of white around a plot, which part it from a dark page, of its title, and of each further
 line of the title.
 """
@@ -319,13 +321,15 @@ def robust_limits(
     the 0.7 quantile of all, so that most points keep their place. Within `whole_axes` there is no
     fence. Values that are not finite are ignored; without any other the limits are (0, 1).
     """
-    main, everything = finite(values), finite([*values, *others])
+    main = finite(values)
+    everything = finite([*values, *others])
     if not len(everything):
         return 0.0, 1.0
     main = main if len(main) else everything
     lower, upper = np.quantile(main, [0.25, 0.75])
     fence = max(float(upper + reach * (upper - lower)), float(np.quantile(everything, 0.7)))
-    low, high = float(everything.min()), float(everything.max())
+    low = float(everything.min())
+    high = float(everything.max())
     if fence < high and not _WHOLE.get():
         high = fence
         _CUTS.get([]).append(high)
@@ -337,7 +341,8 @@ def with_intervals(low: float, high: float, ends: Iterable[float]) -> tuple[floa
     """Widen limits to these ends of intervals, by at most half on either side: a wide interval does
     not squeeze the values.
     """
-    room, edge = 0.5 * (high - low), 0.03 * (high - low)
+    room = 0.5 * (high - low)
+    edge = 0.03 * (high - low)
     reached = np.clip([low, high, *ends], low - room, high + room)
     return float(reached.min()) - edge, float(reached.max()) + edge
 
@@ -383,7 +388,8 @@ def within(axes: Axes, points: np.ndarray) -> np.ndarray:
     drawn: the page has no element for them.
     """
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    low, size = np.array([left, bottom]), np.array([right - left, top - bottom])
+    low = np.array([left, bottom])
+    size = np.array([right - left, top - bottom])
     return (np.abs((points - low) / size - 0.5) <= 0.5 + EDGE).all(axis=1)
 
 
@@ -412,7 +418,8 @@ def scatter(
     """
     high = axes.get_ylim()[1]
     above = y > high
-    colour, complete = STATE_COLOURS[state], state == "complete"
+    colour = STATE_COLOURS[state]
+    complete = state == "complete"
     look: dict[str, Any] = {
         "edgecolors": colour,
         "clip_on": False,
@@ -488,7 +495,8 @@ def style_parameter_axis(
     `below` has a remark for each choice, which stands under its name.
     """
     style_axes(axes, x=wrapped(parameter.label, 36))
-    first, last = parameter.first, parameter.last
+    first = parameter.first
+    last = parameter.last
     if parameter.log:
         log_axis(axes, first, last)
     elif parameter.is_choice:

@@ -54,7 +54,8 @@ def rate_distortion(view: StudyView) -> Figure | None:
         x="rate: KL(q(z|x) ‖ p(z)) (nats per image)",
         y="distortion: −E log p(x|z) (nats per image)",
     )
-    complete, points = (trials["state"] == "complete").to_numpy(), trials[PLANE].to_numpy(float)
+    complete = (trials["state"] == "complete").to_numpy()
+    points = trials[PLANE].to_numpy(float)
     rate, distortion = points.T
     # A wide reach: that a small β buys distortion at a rate of hundreds of nats is what the plane
     # is there to show.
@@ -103,9 +104,11 @@ def fid_against_elbo(view: StudyView) -> Figure | None:
     )
     for index, place in enumerate(figures.index.unique(0)):
         own = figures.loc[[place]]
-        colour, marker = style.line_style(index)["color"], "osD^vP*"[index % 7]
+        colour = style.line_style(index)["color"]
+        marker = "osD^vP*"[index % 7]
         label = f"{style.two_lines(settings[place].title, LONGEST)} (n = {len(own)})"
-        x, y = own["result.test/neg_elbo"], own["result.test/fid"]
+        x = own["result.test/neg_elbo"]
+        y = own["result.test/fid"]
         look: dict[str, Any] = {"label": label, "color": colour, "marker": marker, "s": 56}
         look |= {"linewidths": 0, "zorder": 3, "alpha": 0.9}
         style.draw_points(axes, row_names(runs.loc[own.index]), x, y, **look)
@@ -130,7 +133,8 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
     """Draw complete trials as large points, all others as small open ones; the colour is β where
     the study searched it.
     """
-    trials, beta = finite_points(view.last_epochs), view.plan.parameters.get("beta")
+    trials = finite_points(view.last_epochs)
+    beta = view.plan.parameters.get("beta")
     betas = pd.to_numeric(column(trials, "params.beta"), errors="coerce").astype(float)
     scale = None
     if beta is not None and (betas > 0).all() and betas.nunique() > 1:
@@ -172,7 +176,9 @@ def draw_equal_lines(axes: Axes) -> None:
         )
         x = min(right, level - bottom)
         if level - x <= top - 0.08 * (top - bottom) and x >= left + 0.12 * (right - left):
-            words, at, offset = f"−ELBO {level:,.0f}", (x, level - x), (-4 if x == right else 2, 4)
+            words = f"−ELBO {level:,.0f}"
+            at = (x, level - x)
+            offset = (-4 if x == right else 2, 4)
             place: dict[str, Any] = {"ha": "right", "va": "bottom", "boxed": True, "zorder": 1}
             style.annotate(axes, words, at, offset, colour=style.MUTED, **place)
 
@@ -192,7 +198,8 @@ def front(view: StudyView) -> Figure | None:
     hidden = _set_limits(axes, found.values, members)
     if {*found.names} == {"rate", "distortion"}:
         draw_equal_lines(axes)
-    blue, size = style.STATE_COLOURS["complete"], 40 * style.marker_scale(len(found.values))
+    blue = style.STATE_COLOURS["complete"]
+    size = 40 * style.marker_scale(len(found.values))
     axes.step(*members.T, where="post", color=blue, linewidth=1.8, zorder=4)
     label = f"front ({len(members):,})"
     style.draw_points(
@@ -218,7 +225,8 @@ def _set_limits(axes: Axes, values: np.ndarray, members: np.ndarray) -> int:
     """
     ends = [style.robust_limits(each, each, reach=6) for each in values.T]
     low, high = np.array(ends).T
-    low, high = np.minimum(low, members.min(axis=0)), np.maximum(high, members.max(axis=0))
+    low = np.minimum(low, members.min(axis=0))
+    high = np.maximum(high, members.max(axis=0))
     size = np.where(high > low, high - low, 1.0)
     (left, bottom), (right, top) = low - (0.2, 0.08) * size, high + 0.04 * size
     axes.set(xlim=(left, right), ylim=(bottom, top))
@@ -236,7 +244,8 @@ def _name_members(axes: Axes, view: StudyView, members: pd.DataFrame, values: np
     apart = np.abs(np.diff(values, axis=0)) / (right - left, top - bottom) * points
     room = np.append((apart > ROOM).any(axis=1), True)
     for index in np.flatnonzero(room).tolist():
-        text, at = _named(view, members.iloc[index]), tuple(values[index])
+        text = _named(view, members.iloc[index])
+        at = tuple(values[index])
         style.annotate(axes, text, at, OFFSET, ha="right", va="top", fontsize=NAME_FONT)
 
 

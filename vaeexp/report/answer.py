@@ -72,7 +72,8 @@ def all_findings(view: StudyView) -> str:
     """Return every finding as a markdown list, without a limit; empty where the answer has room for
     all of them.
     """
-    shown, every = answer(view), [*map(markdown, answer_of(view).findings)]
+    shown = answer(view)
+    every = [*map(markdown, answer_of(view).findings)]
     return "" if all(one in shown for one in every) else "\n".join(f"- {one}" for one in every)
 
 
@@ -150,7 +151,9 @@ def notices(view: StudyView) -> list[str]:
 
 def notice_statements(view: StudyView) -> list[Statement]:
     """Return the warnings, the gravest first; empty for a finished study on a whole data set."""
-    data, study, said = view.plan.recorded("data"), view.study, []
+    data = view.plan.recorded("data")
+    study = view.study
+    said = []
     if data.get("subset"):
         said.append(say("notice.subset", title=data.get("title", "a subset of the data")))
     if study.stopped and not study.finished:

@@ -142,7 +142,8 @@ def _quality(view: StudyView, group: Sequence[TestedSetting]) -> list[Block]:
     the best epoch.
     """
     own = own_metrics(view.study.spec)
-    metrics, names = with_own(own), (*OF_PICTURES, *map(own_name, own))
+    metrics = with_own(own)
+    names = (*OF_PICTURES, *map(own_name, own))
     measures = [name for name in names if any(row.test(name).n for row in group)]
     if not measures:
         return []
@@ -188,7 +189,8 @@ def _epochs(row: TestedSetting) -> str:
 
 
 def _span(counts: pd.Series) -> str:
-    low, high = int(counts.min()), int(counts.max())
+    low = int(counts.min())
+    high = int(counts.max())
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 

@@ -60,7 +60,8 @@ def untold(view: StudyView, name: str) -> list[Statement]:
     """Name the values that are not in the table because nothing shows them where the others are
     good, and those of which the trials say nothing.
     """
-    left, numbers = left_out(view.influence.left_out, [name]), view.influence.holes.numbers
+    left = left_out(view.influence.left_out, [name])
+    numbers = view.influence.holes.numbers
     holes = [hole_statement(numbers[name])] if name in numbers else []
     return [say("left_out", left=left), *holes] if left else holes
 
@@ -124,14 +125,19 @@ def _group_table(view: StudyView, title: str, groups: Sequence[Group]) -> str:
     if not any(len(trials) for _, trials in groups):
         return ""
     summaries = [group_of(trials) for _, trials in groups]
-    lowest, telling = best_group(summaries), sum(summary.tells for summary in summaries)
-    paused, rows = promotes(view.study), []
+    lowest = best_group(summaries)
+    telling = sum(summary.tells for summary in summaries)
+    paused = promotes(view.study)
+    rows = []
     for index, ((text, trials), summary) in enumerate(zip(groups, summaries, strict=True)):
-        states, median = trials["state"], format_number(summary.median)
-        failed, best = (states == "failed").sum(), format_number(summary.best)
+        states = trials["state"]
+        median = format_number(summary.median)
+        failed = (states == "failed").sum()
+        best = format_number(summary.best)
         if paused:
             promoted = trials["number"].isin(view.influence.judged).sum()
-            counts, ends = [len(trials), promoted, (states == "complete").sum(), failed], [best]
+            counts = [len(trials), promoted, (states == "complete").sum(), failed]
+            ends = [best]
         else:
             counts = [summary.complete, summary.pruned, failed]
             ends = [best, f"**{median}**" if index == lowest and telling > 1 else median]

@@ -72,9 +72,11 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Sta
         ),
         *(heading("Answer"), answer(view), *folded("All findings", [all_findings(view)])),
     ]
-    sheet, notes = contact_sheet(view), headline(view)
+    sheet = contact_sheet(view)
+    notes = headline(view)
     tables = [*front_chapter(view), *table_chapter(view), *protocol_tables(view)]
-    ends, made = failures(view), provenance(view, sheet)
+    ends = failures(view)
+    made = provenance(view, sheet)
     rest = [
         *trust_chapter(answer_of(view).checks),
         *tables,

@@ -62,11 +62,13 @@ def left_out(view: StudyView) -> list[Statement]:
     """Return a statement for each kind of thing that is left out, with how many there are; empty
     where nothing is.
     """
-    search, runs = view.search, view.trials[view.trials["repeat"]]
+    search = view.search
+    runs = view.trials[view.trials["repeat"]]
     state = search["state"]
     idle = runs["purposes"].map(len) == 0
     late = runs["purposes"].map(lambda purposes: "late" in purposes).astype(bool)
-    failed, going = runs["state"].isin(["failed", "pruned"]), runs["state"].isin(GOING)
+    failed = runs["state"].isin(["failed", "pruned"])
+    going = runs["state"].isin(GOING)
     counts = {
         "repeated": (~view.trials["repeat"]).sum() - len(search),
         "failed": (state == "failed").sum(),
@@ -112,7 +114,8 @@ def outcomes(view: StudyView) -> str:
 def _why(state: str, trials: pd.DataFrame) -> str:
     if state == "pruned":
         epochs = trials["epochs"]
-        low, high = int(epochs.min()), int(epochs.max())
+        low = int(epochs.min())
+        high = int(epochs.max())
         span = (
             plural(low, "epoch")
             if low == high
@@ -145,7 +148,8 @@ def failed_trials(view: StudyView) -> list[Block]:
     its configuration.
     """
     failed = view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
-    shown, rest = failed.head(FAILED_ROWS), failed.iloc[FAILED_ROWS:]
+    shown = failed.head(FAILED_ROWS)
+    rest = failed.iloc[FAILED_ROWS:]
     rows = [
         [
             name,
@@ -175,7 +179,8 @@ def contact_sheet(view: StudyView) -> Drawing | None:
 
 def sheet_statements(view: StudyView) -> list[Statement]:
     """Return what the contact sheet shows; empty where the study kept none."""
-    packed, data = view.plan.recorded("contact_sheet"), view.plan.recorded("data")
+    packed = view.plan.recorded("contact_sheet")
+    data = view.plan.recorded("data")
     if not packed:
         return []
     binarisation = data.get("binarisation", view.plan.fixed("binarisation"))
@@ -191,7 +196,8 @@ def sheet_statement(shown: int, training: int, binarisation: str) -> Statement:
 
 def provenance(view: StudyView, sheet: Drawing | None = None) -> list[Block]:
     """Return the closing chapter, block by block, with the contact sheet of the data."""
-    record, spec = view.study.provenance, {**view.study.spec, "budget": view.study.budget}
+    record = view.study.provenance
+    spec = {**view.study.spec, "budget": view.study.budget}
     blocks: list[Block] = [
         heading("How this was made"),
         *folded("What the numbers are", [_numbers_explained(view)]),
@@ -237,7 +243,8 @@ def _numbers_explained(view: StudyView) -> Block:
     has.
     """
     elbo = METRICS["neg_elbo"]
-    samples, threshold = view.plan.fixed("importance_samples"), view.plan.fixed("active_threshold")
+    samples = view.plan.fixed("importance_samples")
+    threshold = view.plan.fixed("active_threshold")
     weighted: Block = (", ", Words(say("method.samples", samples=samples))) if samples else ""
     shown = Figure(value=threshold, digits=None)
     active: Block = (" ", say("method.active", threshold=shown)) if threshold else ""
@@ -341,7 +348,8 @@ def commands(view: StudyView) -> list[str]:
         (ran, "goes on where the study stopped; starts it where there is none"),
         (f"vaeexp report {name}", "writes this report again"),
     ]
-    best, run = view.best_number, best_run(view.results)
+    best = view.best_number
+    run = best_run(view.results)
     if best is not None:
         lines.append(
             (f"vaeexp reproduce {name}/{best}", "trains the best trial of the search again")
@@ -373,10 +381,13 @@ def code_words(view: StudyView) -> str:
 
 def seeds(view: StudyView) -> list[str]:
     """Return the seed of each part as a table; empty where no seed is recorded."""
-    seed, split = view.study.spec.get("seed", view.study.seed), view.plan.fixed("split_seed")
+    seed = view.study.spec.get("seed", view.study.seed)
+    split = view.plan.fixed("split_seed")
     if seed is None:
         return []
-    best, trial, runs = view.best_number, view.best_trial, view.retrained.confirm_runs
+    best = view.best_number
+    trial = view.best_trial
+    runs = view.retrained.confirm_runs
     rule = (
         f"the first 63 bits of the SHA-256 of {code(f'{seed}:trial:N')}, N being the number of "
         "the trial"

@@ -52,7 +52,8 @@ def use(view: StudyView) -> list[Statement]:
         return [view.verdict.nothing_learned[0]]
     if trial is None:
         return [_nothing_yet(view)]
-    configuration, number = view.plan.params(trial), int(trial["number"])
+    configuration = view.plan.params(trial)
+    number = int(trial["number"])
     kind = "use.trial" if view.study.finished else "use.so_far"
     chosen = say(
         kind if configuration else "use.only_trial",
@@ -159,7 +160,8 @@ def _samples(setting: TestedSetting) -> int | None:
 
 
 def _searched(view: StudyView) -> Statement:
-    ranked, best = view.ranked, view.best_number
+    ranked = view.ranked
+    best = view.best_number
     rank = ranked["number"].tolist().index(best) + 1
     value = Figure(value=float(ranked["objective"].iloc[rank - 1]), unit=NATS, n=1)
     return say(
@@ -177,7 +179,8 @@ def _margin(margin: WinnerMargin, level: float) -> Statement:
     """Set the next best confirmed setting against the best: above 0 the gap is in favour of the
     best.
     """
-    gap, trial = Figure.of(margin.interval), margin.source_trial
+    gap = Figure.of(margin.interval)
+    trial = margin.source_trial
     kind = evidence(gap, settled=margin.settled, level=level)
     turned = kind == "apart" and gap.value < 0
     return say("get.turned" if turned else f"get.{kind}", [trial], trial=trial, gap=gap)
@@ -269,11 +272,13 @@ def _pair(comparison: PairComparison, level: float) -> Statement:
     The mean alone is given where the first setting has too few seeds for an interval and all
     settings together have enough.
     """
-    first, settings = comparison.by_configuration[0], comparison.configurations
+    first = comparison.by_configuration[0]
+    settings = comparison.configurations
     mean_alone = math.isnan(first.interval.low) and math.isfinite(comparison.interval.low)
     chosen = comparison if mean_alone else first
     turned = chosen.interval.mean <= 0
-    better, worse = comparison.first, comparison.second
+    better = comparison.first
+    worse = comparison.second
     if turned:
         better, worse = worse, better
 
@@ -390,11 +395,9 @@ def baselines(view: StudyView) -> list[Statement]:
 
 def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     """Set a baseline against the confirmed setting that it changes, or against the best."""
-    other, margin, names = (
-        view.retrained.opposed(setting),
-        view.retrained.margin_of(setting),
-        row_names(setting.runs),
-    )
+    other = view.retrained.opposed(setting)
+    margin = view.retrained.margin_of(setting)
+    names = row_names(setting.runs)
     values: dict[str, Any] = {"title": setting.title, "n": len(setting.runs)}
     if other is None or not other.test("distortion").n:
         values |= {name: figure_on_test(setting, name) for name in ("neg_elbo", "fid")}
@@ -519,10 +522,12 @@ def cost(view: StudyView) -> list[Statement]:
 
 def _pruned(view: StudyView) -> list[Statement]:
     states = view.search["state"]
-    pruned, ended = int((states == "pruned").sum()), int(states.isin(ENDED).sum())
+    pruned = int((states == "pruned").sum())
+    ended = int(states.isin(ENDED).sum())
     if not pruned:
         return []
-    saved, spent = view.plan.epochs_saved(view.search), int(view.search["epochs"].sum())
+    saved = view.plan.epochs_saved(view.search)
+    spent = int(view.search["epochs"].sum())
     return [
         say(
             "cost.pruned",

@@ -39,7 +39,9 @@ def write_folder(
     Raises:
         UserError: the folder cannot be written.
     """
-    text, readme, contents = masked(text), folder / README, dict(files)
+    text = masked(text)
+    readme = folder / README
+    contents = dict(files)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         earlier = (

@@ -111,9 +111,11 @@ def _of_setting(
     """
     others = [each for each in (best, other if setting.baseline else None) if each is not None]
     if best is None:
-        comparable, note = "–", None
+        comparable = "–"
+        note = None
     elif setting is best:
-        comparable, note = "yes", None
+        comparable = "yes"
+        note = None
     elif twin := next((each for each in others if same_runs(each, setting)), None):
         of = against(twin.source_trial, best.source_trial)
         return [Line(_cells(setting), f"{words(of)} itself", _note("itself", setting, of=of))]
@@ -184,7 +186,8 @@ def moved(setting: TestedSetting) -> bool:
     """Tell whether rate, FID or MSE of the last epoch is known and differs from that of the best
     epoch, as shown.
     """
-    best, last = at_epoch(setting, "test"), at_epoch(setting, "test_last")
+    best = at_epoch(setting, "test")
+    last = at_epoch(setting, "test_last")
     return any(shown not in ("–", other) for shown, other in zip(last, best, strict=True))
 
 
@@ -196,7 +199,8 @@ def _weighted(setting: TestedSetting) -> str:
     """Return `91.04 ± 1.09 (200)`; the mean of runs that share their number of samples, an en dash
     otherwise.
     """
-    samples, interval = samples_of([setting]), setting.test("iw_nll")
+    samples = samples_of([setting])
+    interval = setting.test("iw_nll")
     return (
         f"{format_interval(interval)} ({samples[0]:,})" if interval.n and len(samples) == 1 else "–"
     )
@@ -213,7 +217,8 @@ def incomparable(best: TestedSetting, setting: TestedSetting) -> list[Statement]
         here, there = (row.protocol.get(part, "not recorded") for row in (setting, best))
         if here != there and part != "fingerprint":
             reasons.append(say("differs.protocol", part=part, here=here, there=there))
-    samples, others = samples_of([setting]), samples_of([best])
+    samples = samples_of([setting])
+    others = samples_of([best])
     if not reasons and samples and others and samples != others:
         reasons.append(say("differs.samples", here=tuple(samples), there=tuple(others)))
     return reasons

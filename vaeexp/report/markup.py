@@ -127,7 +127,8 @@ def narrow_tables(
     """
     columns = range(1, len(header))
     filled = [column for column in columns if any(row[column] not in ("", "–") for row in rows)]
-    room, parts = MOST_COLUMNS - 1, []
+    room = MOST_COLUMNS - 1
+    parts = []
     for start in range(0, max(len(filled), 1), room):
         part = [0, *filled[start : start + room]]
         numbers = [place for place, column in enumerate(part) if column in right]

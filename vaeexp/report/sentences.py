@@ -191,7 +191,8 @@ def with_interval(figure: Figure) -> str:
     )
     if is_missing(figure.low):
         return mean
-    below, above = figure.value - figure.low, figure.high - figure.value
+    below = figure.value - figure.low
+    above = figure.high - figure.value
     if abs(below - above) > 1e-6 * (above + below):
         return f"{mean} ({low} to {high})"
     return f"{mean} ± {format_number((below + above) / 2, digits)}"

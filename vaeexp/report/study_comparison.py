@@ -54,14 +54,17 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
     Their own reports must lie next to it in `reports`. Raises UserError when the folder cannot be
     written.
     """
-    groups, names = by_protocol(studies), sorted(study.name for study in studies)
+    groups = by_protocol(studies)
+    names = sorted(study.name for study in studies)
     titles = protocol_titles(groups)
     title = join_and(names) if len(names) <= 3 else plural(len(names), "study", "studies")
-    blocks, figures = [heading(f"{escape(title)} side by side", 1), *_introduction(groups)], {}
+    blocks = [heading(f"{escape(title)} side by side", 1), *_introduction(groups)]
+    figures = {}
     for number, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
         blocks += [heading(escape(title)), protocol_words(group[0])]
         blocks += [*leader_sentence(group), _table(group)]
-        figure, file = side_by_side(group), f"studies_{number}.png"
+        figure = side_by_side(group)
+        file = f"studies_{number}.png"
         if figure is not None:
             figures[file] = figure
             blocks += [picture(file, f"Studies side by side: {title}", figure), CAPTION]

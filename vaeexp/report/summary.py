@@ -123,8 +123,10 @@ def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[s
     tested = [
         _tested(view, setting, protocols.index(dict(setting.protocol))) for setting in settings
     ]
-    study, repeat = view.study, view.trials["repeat"]
-    data, git = view.plan.recorded("data"), view.plan.recorded("git")
+    study = view.study
+    repeat = view.trials["repeat"]
+    data = view.plan.recorded("data")
+    git = view.plan.recorded("git")
     return {
         "schema_version": VERSION,
         "study": view.results.name,
@@ -188,7 +190,8 @@ def _statements(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> lis
 
 
 def _best(view: StudyView, tested: list[dict[str, Any]]) -> dict[str, Any] | None:
-    trial, number = view.best_trial, view.best_number
+    trial = view.best_trial
+    number = view.best_number
     if trial is None:
         return None
     confirmed = (

@@ -156,7 +156,8 @@ def _paired(comparison: PairComparison) -> list[Block]:
     """Return a row for each configuration, the winner first: its place in the search, how far
     behind it is, and the difference; then the mean difference.
     """
-    first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
+    first = escape(format_value(comparison.first))
+    second = escape(format_value(comparison.second))
     header = [
         "configuration of trial",
         "found with",
@@ -182,7 +183,8 @@ def difference(comparison: PairComparison) -> list[Statement]:
     """Return the mean difference of matched pairs, how sure it is, in how many the second value is
     lower, and how many pairs lack a run.
     """
-    interval, pairs = comparison.interval, comparison.pairs
+    interval = comparison.interval
+    pairs = comparison.pairs
     several = comparison.configurations > 1
     mean = say(
         "pairs.mean",
@@ -323,7 +325,9 @@ def race(view: StudyView) -> list[Statement]:
 
 
 def _dropped(dropped: Dropped) -> Statement:
-    trial, seeds, leader = dropped.trial, dropped.seeds, dropped.leader
+    trial = dropped.trial
+    seeds = dropped.seeds
+    leader = dropped.leader
     if leader is None:
         return say("race.dropped_failed", [trial], trial=trial, seeds=seeds)
     behind = Figure(value=dropped.behind, unit=NATS)

@@ -148,7 +148,8 @@ def wider_ranges(stored: State) -> list[Statement]:
     for hit in hits_of(space.parameters, [trial.params for trial in found_trials(stored)]):
         if hit.told:
             parameter = space[hit.parameter]
-            option, end = widening_option(parameter, hit.bound), "--extend"
+            option = widening_option(parameter, hit.bound)
+            end = "--extend"
             if parameter.kind == "choice":  # no trial of the old list fits a longer one
                 end = f"--name {stored.study.name}_wider"
             steps.append(piled_up(hit, parameter, parameter.name, option and f"{option} {end}"))

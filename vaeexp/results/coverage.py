@@ -90,13 +90,15 @@ def _coverage(
     """Return the coverage of the value at a place; `judged` are the places of the trials that show
     what is good, the best first.
     """
-    values, text = judged[parameter.name], parameter.texts[place]
+    values = judged[parameter.name]
+    text = parameter.texts[place]
     having = np.flatnonzero(values == place)
     others = np.flatnonzero((values != place) & ~np.isnan(values))
     good = others[: max(LEAST_GOOD, _quarter(len(others)))]
     inside = np.ones(len(having), dtype=bool)
     for other in parameters.values() if len(good) >= LEAST_GOOD else ():
-        own, region = judged[other.name][having], judged[other.name][good]
+        own = judged[other.name][having]
+        region = judged[other.name][good]
         region = region[~np.isnan(region)]
         if other is not parameter and len(region):
             inside &= other.among(own, region) | np.isnan(own)

@@ -86,7 +86,8 @@ def _of_kind(
     failing = ((ended["state"] == "failed") & (ended["failure"].astype(str) == kind)).to_numpy(bool)
     # Trials that failed otherwise say nothing of this kind.
     kept = failing | (ended["state"] != "failed").to_numpy(bool)
-    trials, failing = ended[kept], failing[kept]
+    trials = ended[kept]
+    failing = failing[kept]
     epochs = tuple(sorted(int(count) + 1 for count in trials.loc[failing, "epochs"]))
     plain = Divergence(kind=kind, failed=int(failing.sum()), trials=len(trials), epochs=epochs)
     cuts: list[Divergence] = []
@@ -147,5 +148,6 @@ def _cuts(
 def _cut(
     plain: Divergence, failing: np.ndarray, inside: np.ndarray, side: Side, threshold: Any
 ) -> Divergence:
-    exceptions, beyond = int((inside != failing).sum()), int(inside.sum())
+    exceptions = int((inside != failing).sum())
+    beyond = int(inside.sum())
     return replace(plain, side=side, threshold=threshold, exceptions=exceptions, beyond=beyond)

@@ -108,7 +108,8 @@ def group_of(trials: pd.DataFrame) -> Group:
     """Summarise trials of the search. Those in other states are left out, as are those without an
     objective.
     """
-    states, objective = trials["state"].to_numpy(object), trials["objective"].to_numpy(float)
+    states = trials["state"].to_numpy(object)
+    objective = trials["objective"].to_numpy(float)
     complete = objective[(states == "complete") & ~np.isnan(objective)]
     pruned = int((states == "pruned").sum())
     median = math.nan

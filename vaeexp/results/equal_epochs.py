@@ -102,7 +102,8 @@ def equal_epoch_effects(
     settings = [each for question in questions for each in question.settings]
     samples = _samples(parameters, compared, settings, seed) if settings else None
     level = _LEVEL / max(1, sum(bool(question.settings) for question in questions))
-    effects, place = [], 0
+    effects = []
+    place = 0
     for question in questions:
         at, behind = _furthest(question, samples, place, level)
         place += len(question.settings)
@@ -228,7 +229,8 @@ def _samples(
         distances = ((asked[:, None, :] - points[None, :, :]) ** 2).sum(axis=2)
         ranks = distances.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable").min(axis=0)
         nearest = np.sort(ranks.argsort(kind="stable")[:MOST_TRIALS])
-        points, values = points[nearest], values[nearest]
+        points = points[nearest]
+        values = values[nearest]
     with _threads().limit(limits=1, user_api="blas"):  # their number decides the last bits
         return sample_values(points, values, asked, groups, seed=seed)
 
@@ -246,7 +248,8 @@ def _points(parameters: Parameters, trials: pd.DataFrame) -> tuple[np.ndarray, n
     A number is its place on the axis, 0.5 where it is not active; each value of a choice √½ or 0,
     so that two values are 1 apart.
     """
-    columns, groups = [], []
+    columns = []
+    groups = []
     for index, parameter in enumerate(parameters.values()):
         places = parameter.places(trials).to_numpy(float)
         if parameter.is_choice:

@@ -78,7 +78,8 @@ class FrontView:
         """spent (`spent_by`) and volume (hypervolume of the trials that were complete by then), a
         row per complete trial.
         """
-        volumes, kept = [], np.empty((0, 2))
+        volumes = []
+        kept = np.empty((0, 2))
         for value in self.values:
             kept = np.vstack([kept, value])
             kept = kept[pareto_front(kept)]

@@ -170,7 +170,8 @@ def _bad_values(
     best = places[:good][~np.isnan(places[:good])]
     if not len(best):
         return []
-    near, bad = parameter.among(places, best), []
+    near = parameter.among(places, best)
+    bad = []
     for each in suspects:
         compared = each.active & near if (each.having & near).any() else each.active
         if behind_p(each.having[compared]) <= _LEVEL / len(suspects):
@@ -189,7 +190,8 @@ def _not_among_good(parameter: SearchedParameter, learned: pd.DataFrame, good: i
         texts = enumerate(parameter.texts)
         found = [(bad(value=text), places == place) for place, text in texts if place not in best]
     else:
-        low, high = best.min() - _BEYOND, best.max() + _BEYOND
+        low = best.min() - _BEYOND
+        high = best.max() + _BEYOND
         below, above = parameter.numbers(np.array([low, high])).tolist()
         found = [(bad(below=below), places < low), (bad(above=above), places > high)]
     active = ~np.isnan(places)
@@ -209,7 +211,8 @@ def behind_p(having: np.ndarray) -> float:
         return 1.0
     from scipy.stats import mannwhitneyu
 
-    places, count = np.arange(len(having)), having.sum()
+    places = np.arange(len(having))
+    count = having.sum()
     method = "exact" if count <= 20 and len(having) <= 100 else "asymptotic"
     return float(
         mannwhitneyu(places[having], places[~having], alternative="greater", method=method).pvalue
@@ -222,11 +225,13 @@ def _hole(
     """Return the hole of a number; None where the ends of what was tried have good values of the
     others.
     """
-    numbers, spoilt = _numbers(parameter, learned), np.any([each.having for each in bad], axis=0)
+    numbers = _numbers(parameter, learned)
+    spoilt = np.any([each.having for each in bad], axis=0)
     fair = numbers[~spoilt & ~np.isnan(numbers)]
     if not len(fair):
         return None
-    low, high = float(fair.min()), float(fair.max())
+    low = float(fair.min())
+    high = float(fair.max())
     tried = parameter.places_of(
         pd.Series([np.nanmin(numbers), low, high, np.nanmax(numbers)])
     ).to_numpy()
@@ -248,7 +253,8 @@ def _fewest(bad: list[_Bad], beyond: np.ndarray) -> tuple[BadValue, ...]:
     """Return bad values of which each of these trials has one: ever the one that most of those left
     have.
     """
-    left, chosen = beyond.copy(), []
+    left = beyond.copy()
+    chosen = []
     while left.any():
         most = max(bad, key=lambda each: int((each.having & left).sum()))
         chosen.append(most)

@@ -165,7 +165,8 @@ def chance_of_split(sides: tuple[int, ...], n: int) -> float:
     """
     if not sides:
         return math.nan
-    p, a = np.linspace(0, 1, 401)[:, None], np.array(sides)[None]
+    p = np.linspace(0, 1, 401)[:, None]
+    a = np.array(sides)[None]
     chances = p**a * (1 - p) ** (n - a) + (1 - p) ** a * p ** (n - a)
     return float(min(1.0, chances.sum(axis=1).max()))
 
@@ -210,7 +211,8 @@ def _best_split(
     found: list[dict[str, Any]] = []
     for mask, (threshold, rest) in splits.items():
         high = np.array(mask)[places]
-        below, above = differences[~high], differences[high]
+        below = differences[~high]
+        above = differences[high]
         opposed = bool(below.max() < 0 < above.min() or above.max() < 0 < below.min())
         means = {"below": float(below.mean()), "above": float(above.mean())}
         found.append({"threshold": threshold, "rest": rest, "consistent": opposed, **means})

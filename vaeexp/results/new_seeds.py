@@ -59,7 +59,8 @@ def failed_seeds(failures: Sequence[Failures], planned: int) -> Statements:
     """Return how many new seeds failed of each kind and when; empty where none did."""
     found = []
     for each in failures:
-        first, last = each.epochs[0], each.epochs[-1]
+        first = each.epochs[0]
+        last = each.epochs[-1]
         epochs = {"epoch": first} if first == last else {"first": first, "last": last}
         values = {"failed": len(each.epochs), "planned": planned, "kind": each.kind, **epochs}
         found.append(Statement("seeds.failed", values))

@@ -89,7 +89,8 @@ def paired_configurations(
     reference = reference or (better[sources[0]] if sources else {})
     made = []
     for source in sources:
-        own, trial = pairs[pairs["source_trial"] == source], found[found["number"] == source]
+        own = pairs[pairs["source_trial"] == source]
+        trial = found[found["number"] == source]
         differences = own["difference"].to_numpy(float).tolist()
         gaps = [
             value - reference[seed] for seed, value in better[source].items() if seed in reference
@@ -133,7 +134,8 @@ def paired_t_p(differences: Sequence[float]) -> float:
     n = len(differences)
     if n < LEAST_VALUES:
         return math.nan
-    mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
+    mean = float(np.mean(differences))
+    spread = float(np.std(differences, ddof=1))
     if spread == 0:
         return float(mean == 0)
     # The distribution of Student's t; `scipy.stats` takes half a second to import.

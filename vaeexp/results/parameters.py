@@ -138,10 +138,13 @@ def searched_parameter(
         )
         texts = tuple(dict.fromkeys([*listed, *sorted(tried)]))
         return SearchedParameter(**common, texts=texts, values=tuple(section["values"]))
-    low, high, log = section["low"], section["high"], bool(section.get("log"))
+    low = section["low"]
+    high = section["high"]
+    log = bool(section.get("log"))
     values = column(search_trials(trials), f"params.{name}").dropna().astype(float)
     used = values[values > 0] if log else values
-    first, last = float(min([low, *used])), float(max([high, *used]))
+    first = float(min([low, *used]))
+    last = float(max([high, *used]))
     common |= {"low": low, "high": high, "first": first, "last": last}
     return SearchedParameter(**common, log=log, step=section.get("step"))
 
@@ -203,7 +206,8 @@ def importance_table(
     }
     if not cells or learned["judged"].sum() < LEAST_TRIALS or learned["objective"].nunique() == 1:
         return pd.DataFrame(columns=["share", "low", "high"], dtype=float)
-    values, count = learned["standing"].to_numpy(float), len(learned)
+    values = learned["standing"].to_numpy(float)
+    count = len(learned)
     random = np.random.default_rng(seed)
     weights = np.stack(
         [np.bincount(random.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)]
@@ -263,12 +267,16 @@ def _importance(column: Cells, weights: np.ndarray, top: np.ndarray) -> np.ndarr
     how often it is in each: [R].
     """
     cells = (column.places[:, None] == np.arange(column.count)).astype(float)
-    among_all, among_top = weights @ cells, top @ cells
-    active, active_top = among_all.sum(axis=1), among_top.sum(axis=1)
+    among_all = weights @ cells
+    among_top = top @ cells
+    active = among_all.sum(axis=1)
+    active_top = among_top.sum(axis=1)
     density = _smooth if column.ordered else _smooth_choices
-    pdf, pdf_top = density(among_all) + _TINY, density(among_top) + _TINY
+    pdf = density(among_all) + _TINY
+    pdf_top = density(among_top) + _TINY
     divergence = (pdf * (pdf_top / pdf - 1) ** 2).sum(axis=1)
-    share, share_top = active / weights.sum(axis=1), active_top / top.sum(axis=1)
+    share = active / weights.sum(axis=1)
+    share_top = active_top / top.sum(axis=1)
     defined = (active >= 2) & (active_top > 0)
     return np.where(defined, share_top**2 / np.where(defined, share, 1) * divergence, 0.0)
 
@@ -295,7 +303,8 @@ def _bandwidth(counts: np.ndarray) -> np.ndarray:
     """Return the bandwidth by Scott's rule in cells, from the standard deviation or the quartiles,
     whichever is less; at least 0.3: [R].
     """
-    cells, total = np.arange(counts.shape[1]), counts.sum(axis=1)
+    cells = np.arange(counts.shape[1])
+    total = counts.sum(axis=1)
     count = np.maximum(total, 1)
     mean = counts @ cells / count
     deviation = np.sqrt(

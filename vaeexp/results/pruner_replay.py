@@ -102,7 +102,8 @@ def _stops(pruner: PrunerSettings, curves: Sequence[np.ndarray], warmup: int) ->
     All trials pass once before any decision counts, because successive halving compares a trial
     with what the others left at its rungs; Hyperband's brackets are drawn again.
     """
-    rule, storage = pruner.build_after(warmup), optuna.storages.InMemoryStorage()
+    rule = pruner.build_after(warmup)
+    storage = optuna.storages.InMemoryStorage()
     direction = optuna.study.StudyDirection.MINIMIZE
     replay = storage.create_new_study([direction], "replay")
     study = optuna.load_study(study_name="replay", storage=storage)
@@ -118,7 +119,8 @@ def _stops(pruner: PrunerSettings, curves: Sequence[np.ndarray], warmup: int) ->
 
 def _is_stopped(rule: optuna.pruners.BasePruner, study: optuna.Study, curve: np.ndarray) -> bool:
     """Ask the pruner after each epoch of a trial, which goes on whatever the decision is."""
-    storage, stopped = storage_of(study), False
+    storage = storage_of(study)
+    stopped = False
     trial = storage.get_trial(storage.create_new_trial(study_id(study)))
     for epoch, value in enumerate(map(float, curve), start=1):
         trial.intermediate_values[epoch] = value

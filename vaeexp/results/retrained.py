@@ -114,7 +114,8 @@ class Retrained:
         trial of the search, and that of the winner where the confirmation turned the order round.
         The titles of these name the trial.
         """
-        best, made = self.best and self.best.source_trial, []
+        best = self.best and self.best.source_trial
+        made = []
         for name in self.plan.baseline_specs:
             rows = self._parts_of_baseline(name, self._repeats)
             several = len(rows) > 1 or any(source not in (None, best) for source, _ in rows)
@@ -130,13 +131,15 @@ class Retrained:
         """Return the trials that a baseline changes, None for the fixed settings, and the runs of
         each; that of the best stands first.
         """
-        spec, best = self.plan.baseline_specs[name], self.best and self.best.source_trial
+        spec = self.plan.baseline_specs[name]
+        best = self.best and self.best.source_trial
         runs = repeats[
             repeats["baseline"].map(lambda given: name in baseline_names(given)).astype(bool)
         ]
         if spec.get("at") != "best":
             return [(None, runs)] if len(runs) else []
-        settings, space = spec.get("settings") or {}, self.results.study.space
+        settings = spec.get("settings") or {}
+        space = self.results.study.space
         # A run that also confirms a trial is recorded as that trial's, so the best are asked first.
         asked = [best, *self.found["number"].head(1), *runs["source_trial"]]
         sources = [*dict.fromkeys(int(number) for number in asked if not is_missing(number))]
@@ -223,7 +226,8 @@ class Retrained:
 
     @cached_property
     def _seeds_of_baselines(self) -> list[NewSeeds]:
-        trials, made = self.results.trials, []
+        trials = self.results.trials
+        made = []
         for name, spec in self.plan.baseline_specs.items():
             for source, runs in self._parts_of_baseline(name, trials[trials["repeat"]]):
                 planned = int(spec.get("seeds") or 0)
@@ -235,7 +239,8 @@ class Retrained:
         """The confirmed configurations and the baselines of which every run failed, in this
         order.
         """
-        none, made = self._repeats.iloc[:0], []
+        none = self._repeats.iloc[:0]
+        made = []
         for seeds in self.new_seeds:
             if seeds.failed and not seeds.complete:
                 trial = seeds.source_trial

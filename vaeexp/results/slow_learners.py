@@ -94,7 +94,8 @@ def rung_ranks(view: StudyView) -> RungRanks | None:
     """
     if not view.plan.rungs:
         return None
-    epoch, counted = view.plan.rungs[0], epochs_of(view.search, view.epochs)
+    epoch = view.plan.rungs[0]
+    counted = epochs_of(view.search, view.epochs)
     lengths = counted.groupby("number")["epoch"].max()
     reached = lengths[lengths >= epoch]
     if reached.empty:

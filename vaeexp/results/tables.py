@@ -90,7 +90,8 @@ def with_best_epoch(epochs: pd.DataFrame, trials: pd.DataFrame, *places: Place) 
     """Return these trials, each of them, with the metrics that their best epoch has at these
     places.
     """
-    keys, best = ["repeat", "number"], at_best_epoch(epochs, trials)
+    keys = ["repeat", "number"]
+    best = at_best_epoch(epochs, trials)
     names = [name for name in best.columns if name.partition("/")[0] in places]
     return trials.merge(best[[*keys, *names]], on=keys, how="left")
 

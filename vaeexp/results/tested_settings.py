@@ -203,7 +203,8 @@ def compare_matched(
     `sweeps.results.matched_pairs` gives them.
     """
     complete = table[table["difference"].notna()]
-    values, sources = complete["difference"].to_numpy(float), complete["source_trial"].to_numpy()
+    values = complete["difference"].to_numpy(float)
+    sources = complete["source_trial"].to_numpy()
     trials = np.unique(sources)
     samples = [values[sources == trial] for trial in trials] if len(trials) > 1 else values[:, None]
     differences = [math.fsum(sample) / len(sample) for sample in samples]
@@ -348,7 +349,8 @@ def winner_margins(
         metric: column of the figure that is compared; `objective` is that of validation.
     """
     figures = [_by_seed(setting, metric=metric) for setting in confirmed]
-    looks, tested = race.looks if race else 1, []
+    looks = race.looks if race else 1
+    tested = []
     for one, other in combinations(figures, 2):
         first, second = _shared(one, other)
         tested.append(
@@ -514,7 +516,8 @@ def same_training(setting: TestedSetting, other: TestedSetting) -> bool:
     """Tell whether the other has the same runs, or the same seeds with the same test −ELBO to the
     last bit: it was trained as this one.
     """
-    figures, others = _by_seed(setting, "seed"), _by_seed(other, "seed")
+    figures = _by_seed(setting, "seed")
+    others = _by_seed(other, "seed")
     return same_runs(setting, other) or (
         bool(others) and all(figures.get(seed) == figure for seed, figure in others.items())
     )
@@ -551,7 +554,8 @@ def difference_on_test(
     Runs that share their seed are paired; otherwise interval and test are Welch's.
     """
     column_ = f"result.test/{metric}"
-    one, other = _by_seed(first, "seed", column_), _by_seed(second, "seed", column_)
+    one = _by_seed(first, "seed", column_)
+    other = _by_seed(second, "seed", column_)
     shared = _shared(one, other)
     if len(shared[0]) > 1 and len(shared[0]) == len(other):
         p = paired_t_p(np.subtract(shared[1], shared[0]).tolist())

@@ -149,7 +149,8 @@ def at_bounds(view: StudyView) -> Check:
 def _winner_at(view: StudyView, name: str, bound: Bound) -> Statement:
     """Say which value the winner has, and the end that it lies at, where this is another number."""
     value = None if view.best_trial is None else view.plan.params(view.best_trial)[name]
-    shown, end = format_value(value), format_value(end_of(view.plan.parameters[name], bound))
+    shown = format_value(value)
+    end = format_value(end_of(view.plan.parameters[name], bound))
     values = {
         "parameter": parameter_label(name),
         "value": shown,
@@ -318,7 +319,8 @@ def seeds_trained(view: StudyView) -> Check:
     """Check that every run with a fresh seed trained to its end. A seed that failed is missing from
     each mean, which is then too good.
     """
-    seeds, runs = view.retrained.new_seeds, with_purpose(view.trials, *PURPOSES)
+    seeds = view.retrained.new_seeds
+    runs = with_purpose(view.trials, *PURPOSES)
     if failures := failures_of(runs):
         further = tuple(
             Statement(
@@ -332,7 +334,8 @@ def seeds_trained(view: StudyView) -> Check:
         return Check("new_seeds", "warning", found, further, remedy(failures[0].kind))
     if runs.empty:
         return Check("new_seeds", "nothing", _one("check.no_seeds"))
-    planned, complete = sum(each.planned for each in seeds), sum(each.complete for each in seeds)
+    planned = sum(each.planned for each in seeds)
+    complete = sum(each.complete for each in seeds)
     if complete < planned and not view.study.finished:
         found = _one("check.seeds_so_far", complete=complete, planned=planned)
         return Check("new_seeds", "unknown", found, advice=_do("finish", _sweep(view)))
@@ -397,7 +400,8 @@ def learned_out(view: StudyView) -> Check:
     gains = late_gains(view)
     if not gains:
         return Check("learned_out", "unknown", _one("check.no_late_gain"))
-    gain, spread = float(np.mean(gains)), spread_over_seeds(view)[0]
+    gain = float(np.mean(gains))
+    spread = spread_over_seeds(view)[0]
     little = max(0.001 * abs(view.confirmed[0].value), spread if math.isfinite(spread) else 0.0)
     found = _one("check.late_gain", gain=_nats(gain), runs=len(gains))
     epochs = 2 * int(view.retrained.confirm_runs["epochs"].max())
@@ -509,7 +513,8 @@ def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> St
     if view.verdict.nothing_learned:
         return Statement("advice.nothing_to_confirm")
     plan = view.study.spec.get("confirm") or {}
-    top, wanted = max(top, int(plan.get("top") or 0)), max(seeds, int(plan.get("seeds") or 0))
+    top = max(top, int(plan.get("top") or 0))
+    wanted = max(seeds, int(plan.get("seeds") or 0))
     if more and wanted == plan.get("seeds"):
         wanted *= 2
     if {"top": top, "seeds": wanted} == {name: plan.get(name) for name in ("top", "seeds")}:

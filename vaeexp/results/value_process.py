@@ -42,13 +42,16 @@ _VARIANCES = ((math.log(1.0), 1.5), (math.log(0.1), 1.2), (math.log(0.1), 1.5))
 """The same of `s_alone`, `s_joint` and the noise, for values of variance 1."""
 _REACH = 4.0
 """Standard deviations of the prior in which the most probable parameters are looked for."""
-_STEPS, _STEP = 40, 0.05
+_STEPS = 40
+_STEP = 0.05
 """Of the search for the most probable parameters, at most; and of the differences that give the
 curvature there.
 """
-_PROCESSES, _CURVES = 64, 16
+_PROCESSES = 64
+_CURVES = 16
 """Samples of the parameters of the process for each width; samples of f for each of these."""
-_FREEDOM, _SPREAD = 6, 1.1
+_FREEDOM = 6
+_SPREAD = 1.1
 """Degrees of freedom of Student's t around the most probable parameters, and its width: wider tails
 than the posterior has.
 """
@@ -100,7 +103,9 @@ def sample_values(
         [scale.slope + each.evidence for scale, each in zip(scales, probable, strict=True)]
     )
     random = np.random.default_rng(seed)
-    found, weights, evidences = [], [], []
+    found = []
+    weights = []
+    evidences = []
     for scale, each, chance in zip(scales, probable, chances, strict=True):
         if chance < chances.max() + math.log(_LEAST_CHANCE):
             continue
@@ -141,7 +146,8 @@ def _scales(values: np.ndarray) -> list[_Scale]:
         if width <= 0:
             continue
         logs = np.log1p(above / width)
-        mean, deviation = float(logs.mean()), float(logs.std())
+        mean = float(logs.mean())
+        deviation = float(logs.std())
         scales.append(
             _Scale(
                 values=(logs - mean) / deviation,
@@ -287,7 +293,8 @@ def _sample(
         axis=2,
     )
     solved = np.linalg.solve(factors, both)
-    residuals, explained = solved[:, :, 0], solved[:, :, 1:]
+    residuals = solved[:, :, 0]
+    explained = solved[:, :, 1:]
     posterior = -(residuals**2).sum(axis=1) / 2 - np.log(factors[:, diagonal, diagonal]).sum(axis=1)
     posterior -= (((logs - mean) / deviation) ** 2).sum(axis=1) / 2
     weights, evidence = _weights(posterior - proposed + np.linalg.slogdet(probable.root)[1])

@@ -32,7 +32,10 @@ class BestWeights(Observer):
 
     def __init__(self, runs: Path, storage: "BaseStorage", study: str, best: int) -> None:
         """`best`: trials that keep their weights. This process holds the study."""
-        self._runs, self._study_storage, self._study, self._best = runs, storage, study, best
+        self._runs = runs
+        self._study_storage = storage
+        self._study = study
+        self._best = best
         self._held: dict[int, float] = {}
         """Number of a complete trial of this process that has its weights → its objective."""
 

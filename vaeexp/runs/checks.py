@@ -37,7 +37,8 @@ def check_files(runs: Path, stored: State) -> Iterator[Finding]:
         title = run.name_in(study.name)
         again = f"`vaeexp reproduce {title} --restore` trains the run again and puts its files back"
         for name in SEALED:
-            path, finding = folder / name, partial(Finding, name=f"{title}: {name}", ok=False)
+            path = folder / name
+            finding = partial(Finding, name=f"{title}: {name}", ok=False)
             try:
                 size += _check(path, run.files.get(name))
                 whole += 1

@@ -27,7 +27,9 @@ from vaeexp.evaluation.metrics import NATS, measured_at, runs_have
 from vaeexp.run_files import LAST, WEIGHTS
 from vaeexp.training.checkpoint import load_tensors
 
-ROUNDING, PRECISION, DRAWS = 1e-3, 2e-2, 1e-1
+ROUNDING = 1e-3
+PRECISION = 2e-2
+DRAWS = 1e-1
 OF_TIME = measured_at("", "cost")
 """Metrics that measure the machine."""
 OF_CLASSIFIER = runs_have(lambda metric: metric.by_classifier)
@@ -106,7 +108,8 @@ def difference(recorded: Epoch, again: Epoch | Progress, wanted: Criterion) -> s
             if near
             else f"epoch {recorded.epoch}, −ELBO {_by(recorded.objective, again.objective)}"
         )
-    before, after = _metrics(recorded), _metrics(again)
+    before = _metrics(recorded)
+    after = _metrics(again)
     for name in before | after:
         if before.get(name) != after.get(name):
             return f"epoch {recorded.epoch}, {name} {_by(before.get(name), after.get(name))}"
@@ -233,7 +236,8 @@ def _weights(
             return Part(what, f"the run has left no {file}", None)
         return Part(what, "none now", False) if there[0] else None
     try:
-        before, after = load_tensors(recorded / file), load_tensors(again / file)
+        before = load_tensors(recorded / file)
+        after = load_tensors(again / file)
     except (Damaged, OSError) as error:
         return Part(what, f"the run's {file} cannot be used: {error}", False)
     if wanted.tolerance:
@@ -271,7 +275,8 @@ def compare_figures(
         same: whether device, processor and PyTorch are those of the record; else the tolerance is
             `ROUNDING`.
     """
-    prefix, tolerance = "test_last/" if last else "test/", EVALUATED if same else ROUNDING
+    prefix = "test_last/" if last else "test/"
+    tolerance = EVALUATED if same else ROUNDING
     pairs = {
         name: (recorded[on_record], value)
         for name, value in found.items()

@@ -39,7 +39,8 @@ class Drawing(NamedTuple):
 
 def _titled(run: Run, figure: Figure, title: str) -> Drawing:
     """Put the title above a figure, in lines that are not wider than the figure."""
-    words, room = f"{run.name}: {title}", int(INCH * figure.get_figwidth())
+    words = f"{run.name}: {title}"
+    room = int(INCH * figure.get_figwidth())
     return Drawing(style.framed(figure, textwrap.fill(words, max(room, 12))), words)
 
 
@@ -47,12 +48,14 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
     """Draw means of p(x|z) at `count` draws from the prior, or from one of its components: 1 is the
     heaviest, as in a report.
     """
-    vae, generator = run.vae, torch.Generator().manual_seed(seed)
+    vae = run.vae
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         prior = vae.prior_distribution()
         weights = prior.component_weights()
         if component is None:
-            z, source = prior.sample(count, generator), "the prior"
+            z = prior.sample(count, generator)
+            source = "the prior"
         elif weights is None:
             raise UserError(
                 "--component",
@@ -131,7 +134,8 @@ def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarra
     """Draw the t-SNE map of the codes of images, coloured by class; return its points float32 [N,
     2], too.
     """
-    points, classes = gallery.embedding(run.vae, images.x, seed=seed), images.classes or ()
+    points = gallery.embedding(run.vae, images.x, seed=seed)
+    classes = images.classes or ()
     arrays = {
         "embedding": points,
         "embedding_labels": images.labels.numpy(),
@@ -149,7 +153,8 @@ def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named
     """Write one line of CSV for each image: place in its split, label, class, point on the map,
     posterior mean.
     """
-    classes, codes = images.classes, latent.codes_of(run.vae, images.x)[0]
+    classes = images.classes
+    codes = latent.codes_of(run.vae, images.x)[0]
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
     begins = ",".join(CSV).encode()
     if not named and path.exists() and not path.read_bytes().startswith(begins):

@@ -39,7 +39,8 @@ class Encoder(nn.Module):
 
     def __init__(self, vae: VAE) -> None:
         super().__init__()
-        self.network, self.posterior = vae.encoder, vae.posterior
+        self.network = vae.encoder
+        self.posterior = vae.posterior
         self.mask: Tensor
         self.register_buffer("mask", vae.latent_mask)
 
@@ -53,7 +54,8 @@ class Decoder(nn.Module):
 
     def __init__(self, vae: VAE) -> None:
         super().__init__()
-        self.network, self.likelihood = vae.decoder, vae.likelihood
+        self.network = vae.decoder
+        self.likelihood = vae.likelihood
 
     def forward(self, z: Tensor) -> Tensor:
         return self.likelihood(self.network(z)).mean
@@ -130,7 +132,8 @@ def _export(run: Run, name: str, module: nn.Module, example: Tensor, path: Path)
 
 def _readme(run: Run) -> str:
     channels, height, width = run.image_shape
-    size, settings = len(run.vae.latent_mask), run.settings
+    size = len(run.vae.latent_mask)
+    settings = run.settings
     outputs = "mean, log_variance" if run.vae.posterior.stochastic else "mean"
     returned = f"{outputs} = encoder(x)" if run.vae.posterior.stochastic else "(mean,) = encoder(x)"
     kind = "zeros and ones" if settings.data.binarisation != "none" else "levels from 0 to 1"
@@ -157,7 +160,8 @@ class Reconstruction(nn.Module):
 
     def __init__(self, vae: VAE) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(vae), Decoder(vae)
+        self.encoder = Encoder(vae)
+        self.decoder = Decoder(vae)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(x)[0])

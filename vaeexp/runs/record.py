@@ -117,7 +117,8 @@ def _left_settings(folder: Path, parts: StudyParts) -> tuple[dict[str, Any], Set
 
 def _arithmetic_of(study: StudyRecord) -> dict[str, Any]:
     """Return the arithmetic of the study's last run, for a trial that left no folder."""
-    execution, hardware = study.execution, study.provenance["hardware"]
+    execution = study.execution
+    hardware = study.provenance["hardware"]
     accelerators = hardware.get("accelerators") or [None]
     return {
         **{

@@ -103,10 +103,12 @@ def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> li
     `reproduced-weights.safetensors`. The other files go back if the weights are the recorded ones;
     of a run that has left none, if all that was `compared` is.
     """
-    parts, weighed = [], bool(record.trial.files)
+    parts = []
+    weighed = bool(record.trial.files)
     equal = weighed or all(part.agrees is not False for part in compared)
     for file, sha256 in record.trial.files.items():
-        place, found = record.folder / file, file_digest(made / file)
+        place = record.folder / file
+        found = file_digest(made / file)
         if place.is_file() and file_digest(place) == sha256:
             parts.append(Part(file, "is whole and stays as it is", None))
         elif found == sha256:
@@ -262,7 +264,8 @@ def _advance(
     record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Console"
 ) -> Iterator[Progress]:
     """Train epoch by epoch. Print the first difference at once."""
-    recorded, number = record.trial.epochs, record.trial.number
+    recorded = record.trial.epochs
+    number = record.trial.number
     failure = record.outcome.failure
     # An epoch that a limit on time stopped may never end.
     most = len(recorded) + (failure is not None and failure.kind != "timed_out")

@@ -266,7 +266,8 @@ def evaluate_run(
     settings = run.settings.with_params(
         {"importance_samples": importance_samples} if importance_samples else {}
     )
-    vae, evaluation = run.vae.to(resolve_device(device)), settings.evaluation
+    vae = run.vae.to(resolve_device(device))
+    evaluation = settings.evaluation
     figures, _ = test_figures(
         vae,
         images.dataset,

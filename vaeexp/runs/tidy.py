@@ -75,7 +75,8 @@ def items_of_study(runs: Path, stored: State) -> list[Item]:
     """Return all files of a study's runs, but for links, and those of folders that runs left
     over.
     """
-    every, going_on = (*stored.trials, *stored.repeats), _going_on(stored)
+    every = (*stored.trials, *stored.repeats)
+    going_on = _going_on(stored)
     items = [item for run in every for item in _items_of_run(runs, stored, run, going_on)]
     folders = unrecorded_folders(runs, stored)
     folders += sorted(filter(is_aside, (runs / "trials" / stored.study.name).glob("*/")))
@@ -201,7 +202,8 @@ def freeable(
     The files of the best run and of the registered model's run stay, but for checkpoints and, by
     their kind, earlier pictures.
     """
-    run, root = best_record(stored), runs / "trials" / stored.study.name
+    run = best_record(stored)
+    root = runs / "trials" / stored.study.name
     needed = {root / run_folder(run.number, repeat=run.repeat)} if run else set()
     if stored.study.model:
         needed.add(runs / stored.study.model.folder)

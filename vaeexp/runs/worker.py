@@ -251,12 +251,16 @@ class TrialArtifacts:
         """`datasets` are those of `open_lanes`. `arithmetic` is that of `vaeexp.runs.provenance` in
         this process.
         """
-        self._datasets, self._device, self._seed = datasets, device, study_seed
-        self._keep_pruned, self._keep_sheets = keep_pruned, keep_sheets
+        self._datasets = datasets
+        self._device = device
+        self._seed = study_seed
+        self._keep_pruned = keep_pruned
+        self._keep_sheets = keep_sheets
         self._origin = {"study": study, "study_seed": study_seed, "arithmetic": dict(arithmetic)}
         # A model takes longer to build than to draw with, so one model serves all trials of its
         # settings, in turn.
-        self._model, self._tested = lru_cache(_MODELS)(self._build), lru_cache(_MODELS)(self._build)
+        self._model = lru_cache(_MODELS)(self._build)
+        self._tested = lru_cache(_MODELS)(self._build)
         # The same for all trials, and it takes longer than the rest of a trial's arrays.
         self._usual = cache(self._usual_distance)
         # Threads draw and write on the CPU during training. One thread draws at a time, because the
@@ -290,7 +294,8 @@ class TrialArtifacts:
     def test(
         self, lane: Lane, best: Snapshot, last: Snapshot
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        dataset, evaluation = self._dataset(lane), lane.settings.evaluation
+        dataset = self._dataset(lane)
+        evaluation = lane.settings.evaluation
         model = self._tested(lane.settings.model, dataset.image_shape, str(self._device))
         _load(model, lane, best)
         images = test_targets(dataset, self._seed)
@@ -424,7 +429,8 @@ class TrialArtifacts:
         """Return the pictures and the arrays that a tested run leaves besides those of every
         run.
         """
-        dataset, seed = self._dataset(lane), self._seed
+        dataset = self._dataset(lane)
+        seed = self._seed
         images = test_targets(dataset, seed)
         labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
         shown, of_latents = gallery(model, images, labels, dataset.test.classes, seed=seed)

@@ -214,8 +214,10 @@ class Lane:
 
     def chunks(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the `epoch_chunks` of the next epoch."""
-        batch_size, latent_size = self.settings.train.batch_size, self.settings.model.latent_size
-        seed, epoch = self.trial.seed, self.epoch
+        batch_size = self.settings.train.batch_size
+        latent_size = self.settings.model.latent_size
+        seed = self.trial.seed
+        epoch = self.epoch
         drawn = {"latent_size": latent_size, "samples": self.objective.samples}
         return epoch_chunks(source, seed=seed, epoch=epoch, batch_size=batch_size, **drawn)
 
@@ -227,7 +229,8 @@ class Lane:
 
     def validation_sums(self, totals: Sequence[Tensor], images: int) -> EpochSums:
         """Convert sums of distortion, rate, μ [L] and μ² [L] over `images` images."""
-        distortion, rate = float(totals[0]) / images, float(totals[1]) / images
+        distortion = float(totals[0]) / images
+        rate = float(totals[1]) / images
         of_means = self.objective.of_means
         loss = (
             math.nan if of_means is None else of_means(distortion, rate, self.settings.train.beta)

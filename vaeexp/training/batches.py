@@ -99,7 +99,8 @@ def epoch_chunks(
     """Yield (targets float32 [M, C, H, W], noise [M, L], or [M, S, L] for S > 1 samples) of an
     epoch, chunk by chunk, without the incomplete last batch.
     """
-    device, count = source.device, len(source.train) // batch_size
+    device = source.device
+    count = len(source.train) // batch_size
     drawn_by = partial(generator, device, seed, epoch)
     order = torch.randperm(len(source.train), generator=drawn_by("order"), device=device)
     order = order.cpu() if source.streamed else order
@@ -107,7 +108,8 @@ def epoch_chunks(
     of_image = (latent_size,) if samples == 1 else (samples, latent_size)
     for chunk, start in enumerate(range(0, count, step)):
         index = order[start * batch_size : min(start + step, count) * batch_size]
-        images, dynamic = source.images(index), source.binarisation == "dynamic"
+        images = source.images(index)
+        dynamic = source.binarisation == "dynamic"
         thresholds = draw_thresholds(images, drawn_by("binarisation", chunk)) if dynamic else None
         noise = torch.randn(
             len(index), *of_image, generator=drawn_by("noise", chunk), device=device
@@ -145,7 +147,8 @@ def validation_noise(source: Source, latent_size: int) -> Tensor:
     Each dimension has its own generator, so that the noise of a small latent space is a leading
     slice of the noise of a large latent space. The source keeps what is drawn.
     """
-    columns, device = source.noise_columns, source.device
+    columns = source.noise_columns
+    device = source.device
     for dimension in range(len(columns), latent_size):
         drawn_by = generator(device, source.noise_seed, "validation", dimension)
         columns.append(torch.randn(len(source.validation), generator=drawn_by, device=device))

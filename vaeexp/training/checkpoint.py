@@ -169,7 +169,8 @@ def save_weights(path: Path, lane: Lane, snapshot: Snapshot) -> str:
     The schema number is that of `settings.json` beside the file: a number inside would change the
     hash that records of earlier versions have, and such runs could not be restored.
     """
-    weights, buffers = snapshot.weights.cpu(), snapshot.buffers.cpu()
+    weights = snapshot.weights.cpu()
+    buffers = snapshot.buffers.cpu()
     tensors = {**lane.layout.read(weights), **lane.buffer_layout.read(buffers)}
     return save_tensors(path, tensors, {"epoch": str(snapshot.epoch)})
 

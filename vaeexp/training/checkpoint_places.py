@@ -73,7 +73,8 @@ class RemoteCheckpoints:
         digest = hashlib.sha256(
             json.dumps(origin, sort_keys=True, default=str).encode()
         ).hexdigest()
-        self._address, self._root = masked(address), f"{root.rstrip('/')}/{study}-{digest[:16]}"
+        self._address = masked(address)
+        self._root = f"{root.rstrip('/')}/{study}-{digest[:16]}"
         self._next: dict[str, int] = {}
         """Folder of a trial → slot of its next checkpoint."""
 
@@ -149,7 +150,8 @@ Checkpoints = FolderCheckpoints | RemoteCheckpoints
 def check_address(address: str) -> None:
     """Write, read and delete a file at an address. Raises UserError where that fails."""
     system, root = _open(address)
-    path, content = f"{root.rstrip('/')}/vaeexp-{uuid.uuid4().hex}", b"vaeexp"
+    path = f"{root.rstrip('/')}/vaeexp-{uuid.uuid4().hex}"
+    content = b"vaeexp"
     try:
         system.makedirs(root, exist_ok=True)
         system.pipe_file(path, content)

@@ -162,7 +162,8 @@ def check_loss(name: str, settings: "ModelSettings", image_shape: ImageShape | N
     generator = torch.Generator().manual_seed(0)
     x = (torch.rand(2, *image_shape, generator=generator) < 0.5).float()
     noise = torch.randn(2, *noise_shape(objective, settings.latent_size), generator=generator)
-    one, zero = torch.ones(()), torch.zeros(())
+    one = torch.ones(())
+    zero = torch.zeros(())
     try:
         found = objective.function(make_step(vae, objective, x, noise, one, zero, zero))
     except Exception as error:  # of the user's function, whatever it raises

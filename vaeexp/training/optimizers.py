@@ -24,7 +24,9 @@ from vaeexp.training.device import wide_dtype
 if TYPE_CHECKING:
     from vaeexp.settings import TrainSettings
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+BETA1 = 0.9
+BETA2 = 0.999
+EPSILON = 1e-8
 _LION_BETA2 = 0.99
 
 Number = float | np.ndarray
@@ -132,7 +134,9 @@ def moves_of(rule: Rule, step: Any, learning_rate: Any) -> dict[str, Number]:
     moment. blend: share of the first moment in Lion's direction. l2 and shrink: factors of the
     weights, in the gradient and before the step. limit: largest norm of a lane's gradient.
     """
-    optimizer, beta1, beta2 = rule.optimizer, rule.beta1, rule.beta2
+    optimizer = rule.optimizer
+    beta1 = rule.beta1
+    beta2 = rule.beta2
     moves: dict[str, Number] = {
         "size": learning_rate,
         "epsilon": EPSILON,

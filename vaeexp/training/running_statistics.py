@@ -47,7 +47,8 @@ def estimated_buffers(
         buffers: the same; what is no running statistic stays as it is.
         batches: targets [B, C, H, W] and noise [B, L] of each, or with an axis of R rows.
     """
-    layers, updated = _layers(module), {name: buffer.clone() for name, buffer in buffers.items()}
+    layers = _layers(module)
+    updated = {name: buffer.clone() for name, buffer in buffers.items()}
     momenta = {name: layer.momentum for name, layer in layers.items()}
     names = [f"{name}.{part}" for name in layers for part in _STATISTICS]
     for name in names:  # a share of 0 of what is not finite is not finite

@@ -28,11 +28,14 @@ UNFINISHED = 256
 """Unfinished trials whose ends are predicted, at the most, those with the least objectives: the
 square of their number is the cost.
 """
-CANDIDATES, NEIGHBOURS = 256, 64
+CANDIDATES = 256
+NEIGHBOURS = 64
 """New configurations that are looked at: points of a scrambled Sobol sequence, and points near the
 best trials.
 """
-CENTRES, STEP, REDRAWN = 8, 0.1, 0.2
+CENTRES = 8
+STEP = 0.1
+REDRAWN = 0.2
 """How many best trials have neighbours; the deviation of a neighbour's quantiles; the chance that a
 choice is drawn anew.
 """
@@ -150,7 +153,8 @@ class Acquisition:
         """
         known, covariance = self._believed
         if known != rows[: len(known)]:
-            known, covariance = [], self._covariance
+            known = []
+            covariance = self._covariance
         for row in rows[len(known) :]:
             column = covariance[:, row]
             covariance = covariance - np.outer(column, column) / (column[row] + self._process.noise)

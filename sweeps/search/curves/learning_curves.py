@@ -136,7 +136,9 @@ def seen_epochs(
         epochs = _looked_at(curve, points)
         if curve.diverged:
             epochs = epochs[:-1]
-            rows, times, values = [*rows, row], [*times, 1.0], [*values, worst]
+            rows = [*rows, row]
+            times = [*times, 1.0]
+            values = [*values, worst]
         rows += [row] * len(epochs)
         times += [log_time(epoch, last) for epoch in epochs]
         values += [float(scale(curve.objectives[epoch - curve.warmup - 1])) for epoch in epochs]

@@ -99,7 +99,8 @@ def negative_log_posterior(
     """
     from scipy.linalg import cho_factor, cho_solve
 
-    count, parameters = len(seen.values), seen.parameters
+    count = len(seen.values)
+    parameters = seen.parameters
     of_points, slopes = _between(seen.points, seen.points, seen.groups, log_parameters)
     time, shared, level, shape, own, noise = np.exp(log_parameters[parameters:])
     gaps = np.subtract.outer(seen.times, seen.times) ** 2 / time**2
@@ -159,7 +160,8 @@ class CurveProcess:
     def __init__(self, log_parameters: np.ndarray, seen: SeenEpochs) -> None:
         from scipy.linalg import cholesky, solve_triangular
 
-        self.seen, self._log = seen, log_parameters
+        self.seen = seen
+        self._log = log_parameters
         self.noise = float(np.exp(log_parameters[-1]))
         """Variance of one epoch about its curve."""
         covariance = self._covariance(
@@ -183,7 +185,9 @@ class CurveProcess:
         """
         from scipy.linalg import solve_triangular
 
-        seen, numbers, at = self.seen, np.asarray(curves, dtype=int), np.asarray(times, dtype=float)
+        seen = self.seen
+        numbers = np.asarray(curves, dtype=int)
+        at = np.asarray(times, dtype=float)
         numbers = np.where(numbers < 0, -1 - np.arange(len(numbers)), numbers)
         across = self._covariance(seen.points, seen.curves, seen.times, points, numbers, at)
         explained = solve_triangular(self._factor, across, lower=True)
@@ -221,7 +225,8 @@ def _between(
     """
     scaled = []
     for group in range(int(groups.max()) + 1):
-        mine, theirs = points[:, groups == group], others[:, groups == group]
+        mine = points[:, groups == group]
+        theirs = others[:, groups == group]
         squares = ((mine[:, None, :] - theirs[None, :, :]) ** 2).sum(axis=2)
         scaled.append(squares / math.exp(2 * log_parameters[group]))
     kernel, slope = matern(sum(scaled, np.zeros((len(points), len(others)))))

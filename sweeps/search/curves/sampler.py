@@ -44,7 +44,9 @@ class CurveSampler:
     """
 
     def __init__(self, settings: CurvesSettings, space: Space, seed: int) -> None:
-        self._settings, self._space, self._seed = settings, space, seed
+        self._settings = settings
+        self._space = space
+        self._seed = seed
         self._last = settings.max_epochs or 1
         self._fitted: tuple[int, np.ndarray] | None = None
         """A round, and the parameters of the process for it."""
@@ -76,7 +78,8 @@ class CurveSampler:
         """
         with self._threads.limit(limits=1, user_api="blas"):  # their number decides the last bits
             if self._known is not known:
-                self._known, trials = known, running_before(known, round_)
+                self._known = known
+                trials = running_before(known, round_)
                 self._running, self._acquisition = self._training(trials), self._expected(trials)
                 self._look_at(known)
             if self._acquisition is None:

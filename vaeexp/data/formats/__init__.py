@@ -30,7 +30,9 @@ __all__ = [
     "Unreadable",
 ]
 
-TRAINING, VALIDATION, TEST = 0, 1, 2
+TRAINING = 0
+VALIDATION = 1
+TEST = 2
 PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 _BLOCK_BYTES = 2**26
 ONE_CHANNEL = "image_channels: 1, or --set image_channels=1"
@@ -172,7 +174,8 @@ class Source:
         decoded pixels, without paths and times. Raises UserError for a file that is missing, unless
         it is one image of many.
         """
-        many, files = self.definition.layout.resized, list[Any]()
+        many = self.definition.layout.resized
+        files = list[Any]()
         for path in self.paths:
             try:
                 fact = path.stat()

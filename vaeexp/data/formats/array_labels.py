@@ -62,7 +62,8 @@ def _one_each(array: np.ndarray) -> np.ndarray:
     """Return booleans, text or int64 [N]. Raises _LeftOut where an image has several labels, or
     none.
     """
-    values, kind = array.reshape(-1), array.dtype.kind
+    values = array.reshape(-1)
+    kind = array.dtype.kind
     if len(values) != len(array) and kind in "biuf" and array.ndim == 2:
         ones = array == 1
         if not (ones | (array == 0)).all() or not (ones.sum(axis=1) == 1).all():

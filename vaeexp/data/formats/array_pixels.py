@@ -63,14 +63,17 @@ def _from_floats(
     """Write floats in [0, 1], or booleans, as bytes; values a hair beyond are clipped."""
     drawn = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shaped.shape)
     start = beyond = 0
-    low, high = np.inf, -np.inf
+    low = np.inf
+    high = -np.inf
     for piece in blocks(shaped):
-        smallest, largest = piece.min(), piece.max()
+        smallest = piece.min()
+        largest = piece.max()
         if not np.isfinite([smallest, largest]).all():
             problem = f"got values that are NaN or infinite; must be {LEVELS}"
             remedy = f"Leave these images out, or save numpy.nan_to_num({name})"
             raise UserError(place, f"{problem}. {remedy}")
-        low, high = min(low, smallest), max(high, largest)
+        low = min(low, smallest)
+        high = max(high, largest)
         beyond += int(((piece < 0) | (piece > 1)).sum())
         values = piece.astype(np.float32)
         drawn[start : start + len(piece)] = np.rint(np.clip(values, 0, 1) * 255)

@@ -51,8 +51,10 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     """Read the arrays as uint8; floats are rounded to 256 levels. Raises UserError naming the array
     that does not fit.
     """
-    path, notes = source.paths[0], list[str]()
-    images, labels = dict[str, np.ndarray](), list[np.ndarray | None]()
+    path = source.paths[0]
+    notes = list[str]()
+    images = dict[str, np.ndarray]()
+    labels = list[np.ndarray | None]()
     kinds = set[str]()
     with refusing(path, "a whole file of plain numpy arrays"):
         file = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -61,7 +63,8 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
         )
         names = _names(path, arrays)
         for part, (name, label_name) in names.items():
-            array, column = arrays[name], arrays.get(label_name)
+            array = arrays[name]
+            column = arrays.get(label_name)
             target = scratch / f"{name}.npy"
             images[part], clipped = as_bytes(f"{path}: {name}", name, array, target)
             _check_number(f"{path}: {label_name}", column, len(array))
@@ -87,7 +90,8 @@ def _names(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[str,
     what is meant.
     """
     names = list(arrays)
-    parts, own = {}, {name.lower(): name for name in reversed(names)}
+    parts = {}
+    own = {name.lower(): name for name in reversed(names)}
     for part, (images, labels) in _NAMES.items():
         if image_name := next((own[name] for name in images if name in own), None):
             parts[part] = image_name, next((own[name] for name in labels if name in own), labels[0])

@@ -180,7 +180,8 @@ def _find_splits(root: Path, folders: Mapping[str, list[str]]) -> tuple[str, dic
     Raises UserError where it cannot be told whether folders are splits, and where several folders
     hold splits.
     """
-    found, ahead = dict[str, dict[str, int]](), [""]
+    found = dict[str, dict[str, int]]()
+    ahead = [""]
     while ahead:
         home = ahead.pop()
         if (splits := _splits(folders.get(home, []))) is None:

@@ -80,7 +80,8 @@ def decode(
     say: is told what will be done, and which files were left out. Raises UserError when sizes
     differ and none is asked for, or when more files are unreadable than `unreadable_share`.
     """
-    count, target = len(listing.names), scratch / "decoded.npy"
+    count = len(listing.names)
+    target = scratch / "decoded.npy"
     every = np.arange(count)
     results = _work_on(listing, every, _read_headers, "headers", say)
     headers = [header for header in results if isinstance(header, Header)]
@@ -211,7 +212,8 @@ def _notes(
 
 
 def _span(lengths: Sequence[int]) -> str:
-    low, high = min(lengths), max(lengths)
+    low = min(lengths)
+    high = max(lengths)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
@@ -267,10 +269,8 @@ def _work_on(
     """Return the results of `work` for the files of these rows, one each, made by all processes,
     with a progress bar in a terminal and a plain line elsewhere.
     """
-    console, title = (
-        open_console(stderr=True),
-        f"{listing.title}: {title} of {len(rows):,} image files",
-    )
+    console = open_console(stderr=True)
+    title = f"{listing.title}: {title} of {len(rows):,} image files"
     if not console.is_terminal:
         say(title)
     tasks: list[Task] = []

@@ -66,7 +66,8 @@ _PLUGINS = {
 }
 """Ending → package that reads such images where Pillow does not."""
 _KINDS_NAMED = 12
-_PARTITIONS, _IMAGES = ("list_eval_partition.txt", "list_eval_partition.csv"), "img_align_celeba"
+_PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")
+_IMAGES = "img_align_celeba"
 
 
 def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
@@ -78,7 +79,9 @@ def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
     counts, else the first name.
     """
     found = dict[str, Path]()  # path without links → path
-    starts, links, seen = [root], list[Path](), set[str]()
+    starts = [root]
+    links = list[Path]()
+    seen = set[str]()
     for start in starts:  # links to folders join them, so that they come last
         for folder, folders, names in os.walk(start):
             real = os.path.realpath(folder)
@@ -203,7 +206,8 @@ def _read_partition(path: Path) -> list[tuple[str, int]]:
         fields = [line.split() for line in lines if line.strip()]
         titles = path.suffix == ".csv" and not fields[0][-1].isdecimal()
         rows = [(name, int(part)) for name, part in fields[titles:]]
-    names, parts = {name for name, _ in rows}, {part for _, part in rows}
+    names = {name for name, _ in rows}
+    parts = {part for _, part in rows}
     if (
         parts != {0, 1, 2}
         or len(names) < len(rows)

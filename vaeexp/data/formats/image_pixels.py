@@ -174,7 +174,8 @@ def read_pixels(
             values, stored = _deep_values(path, image)
         else:
             shown, composed = _composed(_upright(image), background)
-            values, stored = np.asarray(shown.convert(mode)), Stored.BYTES
+            values = np.asarray(shown.convert(mode))
+            stored = Stored.BYTES
         picture = Image.fromarray(to_bytes(values, whites[stored])).convert(mode)
     if picture.size != (width, height):
         box = _centre(picture.size, (width, height)) if crop == "center" else None
@@ -196,7 +197,8 @@ def _deep_values(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored]:
     Raises UserError for numbers that are no grey levels.
     """
     values = np.asarray(_upright(image))
-    low, high = values.min(), values.max()
+    low = values.min()
+    high = values.max()
     if image.mode == "F":
         if not (low >= -HAIR and high <= 1 + HAIR):
             problem = f"got floats from {low:g} to {high:g}; must be from 0, black, to 1, white"
@@ -227,6 +229,8 @@ def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, floa
     proportions of `wanted`.
     """
     scale = min(size[0] / wanted[0], size[1] / wanted[1])
-    width, height = wanted[0] * scale, wanted[1] * scale
-    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    width = wanted[0] * scale
+    height = wanted[1] * scale
+    left = (size[0] - width) / 2
+    top = (size[1] - height) / 2
     return left, top, min(left + width, size[0]), min(top + height, size[1])

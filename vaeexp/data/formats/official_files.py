@@ -10,7 +10,8 @@ from pathlib import Path
 
 from vaeexp.data.formats import Checksum, Definition
 
-NOT_OFFICIAL, NOT_VERIFIED = "not the official files", "files not verified"
+NOT_OFFICIAL = "not the official files"
+NOT_VERIFIED = "files not verified"
 """Words for a title."""
 
 
@@ -19,7 +20,9 @@ def describe_doubt(definition: Definition, paths: Sequence[Path]) -> tuple[str, 
 
     Returns words for the title and warnings; both are empty for the official files.
     """
-    title, others, unknown = definition.title, list[str](), list[str]()
+    title = definition.title
+    others = list[str]()
+    unknown = list[str]()
     for path, checksum in zip(paths, definition.checksums, strict=True):
         official = _is_official(path, checksum)
         if official is None:

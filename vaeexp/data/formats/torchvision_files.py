@@ -45,7 +45,8 @@ def _joined(source: Source, files: Iterable[tuple[np.ndarray, np.ndarray]]) -> R
     parts = np.repeat(
         np.array([TRAINING, TEST], np.uint8), [sum(map(len, labels[:-1])), len(labels[-1])]
     )
-    doubt, warnings = "", tuple[str, ...]()
+    doubt = ""
+    warnings = tuple[str, ...]()
     if tuple(np.bincount(parts, minlength=TEST + 1)[[TRAINING, TEST]]) == source.definition.counts:
         doubt, warnings = describe_doubt(source.definition, source.paths)
     content = np.concatenate(images), np.concatenate(labels), parts, source.definition.classes
@@ -85,7 +86,8 @@ def _read_pair(
     """Read images uint8 [N, 1, H, W] and labels uint8 [N]. Raises UserError where one is damaged or
     misfits the other.
     """
-    images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+    images = read_idx(images_path, 3)
+    labels = read_idx(labels_path, 1)
     shape = definition.image_shape or (1, *images.shape[1:])
     if images.shape[1:] != shape[1:]:
         problem = f"got images of {images.shape[1]} × {images.shape[2]} pixels"

@@ -74,7 +74,9 @@ class Head(nn.Module):
         takes by name.
         """
         super().__init__()
-        self.make, self.outputs, self._options = make, outputs, tuple(options)
+        self.make = make
+        self.outputs = outputs
+        self._options = tuple(options)
         for name, value in options.items():
             self.register_buffer(name, torch.tensor(float(value)))
 

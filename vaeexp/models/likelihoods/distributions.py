@@ -264,7 +264,8 @@ class Categorical:
     """[..., 256, C, H, W]."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        levels, log_masses = _levels(x).long(), self.logits.log_softmax(-4)
+        levels = _levels(x).long()
+        log_masses = self.logits.log_softmax(-4)
         lead = torch.broadcast_shapes(log_masses.shape[:-4], levels.shape[:-3])
         # `gather` does not broadcast.
         index = levels.expand(*lead, *levels.shape[-3:]).unsqueeze(-4)  # [..., 1, C, H, W]
@@ -330,10 +331,12 @@ class DiscretisedLogisticMixture:
 
     def log_prob(self, x: Tensor) -> Tensor:
         levels = _levels(x).to(self.means.dtype).unsqueeze(-4)  # [..., 1, C, H, W]
-        black, white = levels == 0, levels == LEVELS - 1
+        black = levels == 0
+        white = levels == LEVELS - 1
         precisions = (-self.log_scales).exp()
         distances = levels * (2 / (LEVELS - 1)) - 1 - self.means
-        below, above = (distances - _HALF_BIN) * precisions, (distances + _HALF_BIN) * precisions
+        below = (distances - _HALF_BIN) * precisions
+        above = (distances + _HALF_BIN) * precisions
         # σ(a) − σ(b) = σ(a) σ(−b) (1 − exp(b − a)) avoids the difference of nearly equal numbers.
         log_above = torch.where(white, 0, softplus(-above))
         log_below = torch.where(black, 0, softplus(below))
@@ -346,7 +349,8 @@ class DiscretisedLogisticMixture:
         """Σ_k P(level ≥ k) / 255 over k = 1..255: the mean of the masses, in [0, 1]; [..., C, H,
         W].
         """
-        weights, precisions = self.log_weights.exp(), (-self.log_scales).exp()
+        weights = self.log_weights.exp()
+        precisions = (-self.log_scales).exp()
         total = torch.zeros_like(weights)
         # Level by level, because all at once takes 255 times the memory.
         for level in range(1, LEVELS):

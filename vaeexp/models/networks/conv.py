@@ -65,7 +65,8 @@ class ConvNetwork:
         """Build the encoder: x [B, C, H, W] → [B, outputs]. Raises ValueError if the images are too
         small.
         """
-        features, channels = self._features(image_shape), image_shape[0]
+        features = self._features(image_shape)
+        channels = image_shape[0]
         layers: list[nn.Module] = []
         for block in self.down:
             window = block.kernel, block.stride, block.padding
@@ -83,10 +84,12 @@ class ConvNetwork:
         """Build the decoder: z [B, L] → [B, parameters·C, H, W]. Raises ValueError if the images
         are too small.
         """
-        features, sizes = self._features(image_shape), feature_sizes(self.down, image_shape)[::-1]
+        features = self._features(image_shape)
+        sizes = feature_sizes(self.down, image_shape)[::-1]
         widths = [latent_size, *self.head, prod(features)]
         layers = [*linear_layers(widths, self.up_activation), nn.Unflatten(1, features)]
-        channels, outputs = features[0], parameters * image_shape[0]
+        channels = features[0]
+        outputs = parameters * image_shape[0]
         for block, (small, large) in zip(self.up, pairwise(sizes), strict=False):
             layers += [
                 _transposed(channels, block.channels, block, small, large),
@@ -189,7 +192,8 @@ def _per_block(settings: "ModelSettings", name: str) -> list[int]:
     """Return the value of a setting for each block, from one value for all blocks or a list with a
     value per block.
     """
-    setting, count = getattr(settings, name), len(settings.channels)
+    setting = getattr(settings, name)
+    count = len(settings.channels)
     values = [setting] if isinstance(setting, int) else list(setting)
     if len(values) not in (1, count):
         raise ValueError(

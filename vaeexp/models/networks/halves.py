@@ -77,7 +77,8 @@ class Method(nn.Module):
     def __init__(self, whole: nn.Module, name: str) -> None:
         """`whole`: the VAE; `name`: of its method."""
         super().__init__()
-        self.whole, self.name = whole, name
+        self.whole = whole
+        self.name = name
 
     def forward(self, x: Tensor) -> Any:
         """Return what the method returns."""
@@ -212,7 +213,8 @@ def _tried(
     Of a `Method`, parameters that it does not use are taken away: they belong to the other half.
     """
     x = torch.linspace(0, 1, 2 * math.prod(inputs)).view(2, *inputs)
-    copied, given = _copy(network, module), x.clone()
+    copied = _copy(network, module)
+    given = x.clone()
     buffers = dict(copied.named_buffers())
     with torch.random.fork_rng(devices=[]):
         before = torch.default_generator.get_state()

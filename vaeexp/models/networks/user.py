@@ -140,8 +140,11 @@ class _Halves:
         """Check the methods of `instance`, which `part` gives at its `defaults`. Raises ValueError
         where one is missing.
         """
-        self._path, self._given, self._defaults = path, part, defaults
-        self._part, self._values = instance, defaults
+        self._path = path
+        self._given = part
+        self._defaults = defaults
+        self._part = instance
+        self._values = defaults
         self.settings = {qualified(path, name): name for name in defaults}
         self._whole = callable(getattr(instance, "vae", None))
         self._encoder_uses: set[str] = set()
@@ -193,7 +196,8 @@ class _Halves:
         of a second network.
         """
         self._configure(settings)
-        part, values = self._part, self._values
+        part = self._part
+        values = self._values
 
         def build(part: Any) -> nn.Module:
             if not self._whole:
@@ -214,16 +218,19 @@ class _Halves:
         """
         values = {}
         for setting, name in self.settings.items():
-            value, default = getattr(settings, setting, self._defaults[name]), self._defaults[name]
+            value = getattr(settings, setting, self._defaults[name])
+            default = self._defaults[name]
             kind = type(default) if isinstance(default, list | tuple) else tuple
             values[name] = kind(value) if isinstance(value, list | tuple) else value
         if values != self._values:
-            self._values, self._part = values, _instance(self._path, self._given, values)
+            self._values = values
+            self._part = _instance(self._path, self._given, values)
 
 
 def _instance(path: str, part: type, values: dict[str, Any]) -> Any:
     """Return a network with these values of its settings, which its `__init__` sees already."""
-    name, attributes = part.__name__, {"__module__": part.__module__, **values}
+    name = part.__name__
+    attributes = {"__module__": part.__module__, **values}
     configured = type(name, (part,), attributes) if values else part
     taken = {field.name for field in fields(part)} if is_dataclass(part) else set()
     try:

@@ -186,7 +186,9 @@ def _put_pictures(
     A drawing scrolls by itself where it is too wide. Its words are its caption, unless the heading
     above has the same.
     """
-    room, above, as_files = Room(MOST_DRAWN), "", []
+    room = Room(MOST_DRAWN)
+    above = ""
+    as_files = []
     for before, token in pairwise(tokens):
         line = token.content.strip()
         if before.type == "heading_open":

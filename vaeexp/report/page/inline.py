@@ -52,7 +52,8 @@ that plots follow the page.
 """
 KEPT = "kept-colours"
 """Id of the group of an artist that keeps its colours."""
-_SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+_SVG = "{http://www.w3.org/2000/svg}"
+_LINK = "{http://www.w3.org/1999/xlink}href"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LENGTHS = ("d", "x", "y", "width", "height", "transform")
 
@@ -80,9 +81,11 @@ def _frame(figure: Figure) -> dict[str, str]:
     widths at which it is legible.
     """
     width, height = (POINTS * float(size) for size in figure.get_size_inches())
-    title, edge = _title(figure), POINTS * MARGIN
+    title = _title(figure)
+    edge = POINTS * MARGIN
     top = edge + (0.0 if title is None else POINTS * (TITLE + LINE * title.get_text().count("\n")))
-    width, height = width - 2 * edge, height - top - edge
+    width = width - 2 * edge
+    height = height - top - edge
     sizes = [
         float(text.get_fontsize())
         for text in figure.findobj(Text)
@@ -103,7 +106,8 @@ def _title(figure: Figure) -> Text | None:
 def _drawn(figure: Figure, name: str) -> str:
     """Return what matplotlib writes of a figure."""
     width, height = map(float, figure.get_size_inches())
-    file, before = StringIO(), figure.dpi
+    file = StringIO()
+    before = figure.dpi
     options: dict[Any, Any] = {
         "svg.hashsalt": name,
         "svg.fonttype": "none",
@@ -232,7 +236,8 @@ class _RowRenderer(RendererSVG):
         paths, transforms, offsets = arguments[:3]
         if not self.rows or not len(paths):  # matplotlib asks first, without a path, whether it may
             return super().draw_path_collection(gc, master_transform, *arguments, **more)
-        rows, self.rows = self._rows_of(max(len(paths), len(transforms), len(offsets))), ()
+        rows = self._rows_of(max(len(paths), len(transforms), len(offsets)))
+        self.rows = ()
         for index, row in enumerate(rows):
             with self._of_row(row):
                 one = [_only(value, index) for value in arguments]

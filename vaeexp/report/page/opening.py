@@ -21,10 +21,12 @@ def lay_out(tokens: Sequence[Token], look: str) -> list[Token]:
     """Return the blocks of a report with the answer and what follows it side by side, and `look` in
     place of the contents, which the bar has.
     """
-    answer, contents = heading_at(tokens, "Answer"), heading_at(tokens, "Contents")
+    answer = heading_at(tokens, "Answer")
+    contents = heading_at(tokens, "Contents")
     if contents is None:
         return [*tokens, _block(look)]
-    before, rest = tokens[:contents], tokens[_after_list(tokens, contents) :]
+    before = tokens[:contents]
+    rest = tokens[_after_list(tokens, contents) :]
     if answer is not None:
         part = _after_list(before, answer)
         if part < len(before) and before[part].content.startswith("<details>"):
@@ -72,8 +74,10 @@ def enlarge(tokens: Sequence[Token]) -> None:
 
 def _colour(text: Token) -> None:
     """Give the verdict that a text is, or the sign with which it begins, its colour."""
-    space, words = " " if text.content.startswith(" ") else "", text.content.strip()
-    sign, rest = words, ""
+    space = " " if text.content.startswith(" ") else ""
+    words = text.content.strip()
+    sign = words
+    rest = ""
     if not _VERDICT.fullmatch(words):
         sign, _, rest = text.content.lstrip().partition(" ")
         if sign not in SIGNS or text.content.lstrip() == sign:

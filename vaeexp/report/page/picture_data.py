@@ -148,7 +148,8 @@ def _cut(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     except OSError:
         return None
     grid = grid.reshape(*grid.shape[:2], -1)
-    tops, lefts = range(0, grid.shape[0], height + 1), range(0, grid.shape[1], width + 1)
+    tops = range(0, grid.shape[0], height + 1)
+    lefts = range(0, grid.shape[1], width + 1)
     return np.stack(
         [grid[top : top + height, left : left + width] for top in tops for left in lefts]
     )

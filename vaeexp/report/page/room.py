@@ -29,7 +29,8 @@ class Room:
 
     def __init__(self, size: int) -> None:
         """The room has `size` bytes."""
-        self.left, self.full = size, False
+        self.left = size
+        self.full = False
 
     def take(self, size: int) -> bool:
         """Take so many bytes, and return whether they fit; the room is `full` once a part does

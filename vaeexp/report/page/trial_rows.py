@@ -48,9 +48,11 @@ def ordered_trials(view: StudyView) -> pd.DataFrame:
     of the report, then those without a value. `row` names a trial as the plots do, and `run` says
     why it was trained.
     """
-    trials, found = with_best_epoch(view.epochs, view.trials, "val"), view.found
+    trials = with_best_epoch(view.epochs, view.trials, "val")
+    found = view.found
     if view.front is not None:
-        keys, last = ["repeat", "number"], {name: _at_last(name) for name in view.front.metrics}
+        keys = ["repeat", "number"]
+        last = {name: _at_last(name) for name in view.front.metrics}
         trials = trials.merge(
             view.last_epochs[[*keys, *last]].rename(columns=last), on=keys, how="left"
         )
@@ -186,7 +188,8 @@ def trial_curves(view: StudyView, trials: pd.DataFrame) -> dict[str, list[float 
     """Return the objective after each epoch by row, as epoch, value, epoch, value …; None for a
     value that is not finite.
     """
-    epochs, curves = view.epochs.sort_values(["repeat", "number", "epoch"]), {}
+    epochs = view.epochs.sort_values(["repeat", "number", "epoch"])
+    curves = {}
     for row, own in epochs.groupby(row_names(epochs), sort=False):
         shown = own.iloc[_spread(len(own))]
         pairs = zip(

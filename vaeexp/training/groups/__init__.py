@@ -73,7 +73,8 @@ def open_group(
         parts: what the updates of all lanes need beyond Adam and Adamax
             (`vaeexp.training.optimizers.parts_of`).
     """
-    model, loss = settings.model, settings.train.loss
+    model = settings.model
+    loss = settings.train.loss
     sequential = SequentialGroup(source, precision)
     if not fuse and not compile:
         return sequential
@@ -168,7 +169,8 @@ def _one_batch(
     """Return losses, sums in evaluation and buffers after a step's forward pass: of the first of
     two fused rows, of `plain`.
     """
-    size, padded = len(plain.latent_mask), len(template.latent_mask)
+    size = len(plain.latent_mask)
+    padded = len(template.latent_mask)
     generator = torch.Generator().manual_seed(0)
     x = (torch.rand(_IMAGES, *image_shape, generator=generator) < 0.5).float()
     e = torch.randn(_IMAGES, padded, generator=generator)
@@ -178,7 +180,8 @@ def _one_batch(
         if objective.samples == 1
         else torch.stack([e.roll(draw, 0) for draw in range(objective.samples)], 1)
     )
-    beta, free = torch.ones(2), torch.zeros(2)
+    beta = torch.ones(2)
+    free = torch.zeros(2)
     plain_parameters = {name: p.detach() for name, p in plain.named_parameters()}
     plain_buffers = {name: buffer.clone() for name, buffer in plain.named_buffers()}
     parameters = _two_rows(dict(template.named_parameters()), plain_parameters)
@@ -247,7 +250,8 @@ def seconds_per_image(
             TrialSpec(number=number, params={}, seed=number), settings, few.image_shape, images
         )
         group.add(lane, vae, fresh_state(lane, vae, averaged=averaged))
-    numbers, seconds = list(range(lanes)), []
+    numbers = list(range(lanes))
+    seconds = []
     for _ in range(3):
         started = time.perf_counter()
         group.train_epoch(numbers)
@@ -263,7 +267,8 @@ def fastest_lanes(seconds_of: Callable[[int], float], most: int) -> int:
 
     `seconds_of`: number of lanes → `seconds_per_image`.
     """
-    best, least = 1, math.inf
+    best = 1
+    least = math.inf
     for lanes in (2**power for power in range(most.bit_length())):
         try:
             seconds = seconds_of(lanes)
@@ -271,5 +276,6 @@ def fastest_lanes(seconds_of: Callable[[int], float], most: int) -> int:
             break
         if seconds > 0.95 * least:
             break
-        best, least = lanes, seconds
+        best = lanes
+        least = seconds
     return best

@@ -74,7 +74,9 @@ class Pictures:
         """`weights`: the weights to draw, "weights" or "average". `epochs`: all that are to be
         shown, or a lane's last.
         """
-        self._artifacts, self._weights, self._epochs = artifacts, weights, epochs
+        self._artifacts = artifacts
+        self._weights = weights
+        self._epochs = epochs
         self._drawing: dict[int, list[tuple[int, Future[dict[str, str]]]]] = defaultdict(list)
         """Trial number → (epoch, future pictures) that nobody has taken yet."""
         self._newest: dict[int, int] = defaultdict(int)
@@ -129,7 +131,9 @@ class LaneGroups:
             limit: the most lanes of a fused group.
         """
         self.limit = limit
-        self._opened, self._source_of, self._by_shape = opened, source_of, by_shape
+        self._opened = opened
+        self._source_of = source_of
+        self._by_shape = by_shape
         self._groups: dict[tuple, list[Group]] = {}
 
     def all(self) -> list[Group]:
@@ -212,8 +216,11 @@ class TrainingLanes:
             kind: what decides the numbers besides the trial, as `sweeps.lanes.Lanes` has it.
             others: as in `open_group`.
         """
-        self.width, self.kind = lanes, kind or {}
-        self._source_of, self._settings_of, self._folder = source_of, settings_of, folder
+        self.width = lanes
+        self.kind = kind or {}
+        self._source_of = source_of
+        self._settings_of = settings_of
+        self._folder = folder
         self._averaged = averaged
         self._checkpoint_seconds = checkpoint_seconds
         opened = partial(
@@ -230,7 +237,8 @@ class TrainingLanes:
             " of training in bf16; try `--precision float32`" if precision == "bf16" else ""
         )
         self._checkpoints = checkpoints or FolderCheckpoints(folder)
-        self._artifacts, self._pictures = artifacts, Pictures(artifacts, self._evaluated, pictures)
+        self._artifacts = artifacts
+        self._pictures = Pictures(artifacts, self._evaluated, pictures)
         self.groups = LaneGroups(opened, source_of, by_shape=fuse or compile, limit=rows)
 
     def add(self, trial: TrialSpec) -> None:
@@ -391,7 +399,9 @@ class TrainingLanes:
         metrics = lane.metrics(trained, scored, raw, seconds=seconds, device=group.source.device)
         lane.stale += lane.counts
         if lane.counts and objective < lane.best_objective:
-            lane.best_objective, lane.best_epoch, lane.best_metrics = objective, lane.epoch, metrics
+            lane.best_objective = objective
+            lane.best_epoch = lane.epoch
+            lane.best_metrics = metrics
             lane.stale = 0
             group.snapshot_best(number, self._evaluated)
         if not replay:

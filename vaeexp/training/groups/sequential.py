@@ -34,7 +34,8 @@ class PlainStep:
         self._state = state
         self._precision = precision
         self._device = device = state["weights"].device
-        self._parameters, self._buffers = list(module.parameters()), dict(module.named_buffers())
+        self._parameters = list(module.parameters())
+        self._buffers = dict(module.named_buffers())
         for name, view in lane.buffer_layout.views(state["buffers"]).items():
             self._buffers[name].copy_(view)
         self._views = {name: lane.layout.views(state[name]) for name in _MOVED if name in state}
@@ -54,7 +55,9 @@ class PlainStep:
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
         """Take one step on targets x [B, C, H, W] and noise e [B, L] or [B, S, L]."""
-        lane, tensors, step = self._lane, self._tensors, self._step
+        lane = self._lane
+        tensors = self._tensors
+        step = self._step
         beta, progress = torch.tensor(
             [lane.beta(step), step / lane.total_steps], device=self._device
         ).unbind()
@@ -104,7 +107,8 @@ class SequentialGroup:
     """Whether the lanes share the memory of one program."""
 
     def __init__(self, source: Source, precision: str) -> None:
-        self.source, self.precision = source, precision
+        self.source = source
+        self.precision = precision
         self.compiled: CompiledStep | None = None
         """The step of all lanes; without it each lane takes its own `PlainStep`."""
         self.lanes: dict[int, Lane] = {}
@@ -159,7 +163,8 @@ class SequentialGroup:
         return {number: self._evaluate(self.lanes[number], which) for number in numbers}
 
     def _train(self, lane: Lane) -> EpochSums:
-        step, batch_size = self._step_of(lane), lane.settings.train.batch_size
+        step = self._step_of(lane)
+        batch_size = lane.settings.train.batch_size
         for targets, noise in lane.chunks(self.source):
             for x, e in zip(targets.split(batch_size), noise.split(batch_size), strict=True):
                 step(x, e)
@@ -175,8 +180,10 @@ class SequentialGroup:
 
     @torch.no_grad()
     def _evaluate(self, lane: Lane, which: str) -> EpochSums:
-        number, latent_size = lane.trial.number, lane.settings.model.latent_size
-        state, module = self.states[number], self._modules[number]
+        number = lane.trial.number
+        latent_size = lane.settings.model.latent_size
+        state = self.states[number]
+        module = self._modules[number]
         parameters = in_fast_order(module, lane.layout.views(state[which]))
         buffers = lane.buffer_layout.read(state["buffers"])
         if needs_estimates(module, lane):

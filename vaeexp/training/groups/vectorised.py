@@ -62,11 +62,15 @@ class VectorisedGroup:
         """`template`: the model of `padded_template`. `objective`: what all lanes minimise.
         `compiled`: whether enough steps follow to pay for half a minute of compilation. `parts`:
         those of the updates of all lanes."""
-        self.source, self.precision = source, precision
-        self.template, self._objective = template.to(source.device), objective
+        self.source = source
+        self.precision = precision
+        self.template = template.to(source.device)
+        self._objective = objective
         self.latent_size = len(template.latent_mask)
         self.validation_noise = validation_noise(source, self.latent_size)
-        self.least_rows, self._compiled, self._parts = least_rows, compiled, parts
+        self.least_rows = least_rows
+        self._compiled = compiled
+        self._parts = parts
         self.lanes: dict[int, Lane] = {}
         self._numbers: list[int | None] = []
         """The trial in each row."""
@@ -77,7 +81,8 @@ class VectorisedGroup:
     def add(self, lane: Lane, module: VAE, state: State) -> None:
         if None not in self._numbers:
             self._resize(len(self._numbers) + 1)
-        row, number = self._numbers.index(None), lane.trial.number
+        row = self._numbers.index(None)
+        number = lane.trial.number
         self._numbers[row], self.lanes[number] = number, lane
         moved = {id(small): small.to(self.source.device) for small in state.values()}
         for name, small in state.items():
@@ -149,14 +154,16 @@ class VectorisedGroup:
         terms_of = vmap(lane_terms(self.template.eval()), in_dims=(0, 0, None, None))
         tensors = self._rows[which], self._rows["buffers"]
         totals = validation_totals(terms_of, *tensors, self.source, self.validation_noise)
-        rows, images = list(zip(*totals, strict=True)), len(self.source.validation)
+        rows = list(zip(*totals, strict=True))
+        images = len(self.source.validation)
         return {
             n: self.lanes[n].validation_sums(rows[self._numbers.index(n)], images) for n in numbers
         }
 
     def _keep_statistics(self, numbers: Sequence[int], which: str, batch_size: int) -> None:
         """Put the running statistics of the tensors `which` into the buffers of these lanes."""
-        buffers, count = self._rows["buffers"], len(self._numbers)
+        buffers = self._rows["buffers"]
+        count = len(self._numbers)
         rows = [self._numbers.index(number) for number in numbers]
         batches = (
             (x.expand(count, *x.shape), e.expand(count, *e.shape))
@@ -211,7 +218,8 @@ class VectorisedGroup:
         """Return views of the lane's tensors of this name: in its row, and in a vector of the
         lane's own size.
         """
-        row, views = self._numbers.index(lane.trial.number), _layout(name, lane).views(vector)
+        row = self._numbers.index(lane.trial.number)
+        views = _layout(name, lane).views(vector)
         row_views = [
             leading_slice(self._rows[name][part][row], view.shape) for part, view in views.items()
         ]

@@ -56,7 +56,8 @@ class TrainingLoss(nn.Module):
 
     def __init__(self, model: VAE, objective: Objective) -> None:
         super().__init__()
-        self.model, self.objective = model, objective
+        self.model = model
+        self.objective = objective
 
     def forward(
         self, x: Tensor, e: Tensor, beta: Tensor, free_nats: Tensor, progress: Tensor

@@ -68,7 +68,8 @@ class CompiledStep:
             RuntimeError: the step cannot be compiled on this machine, or the compiled step computes
                 something else.
         """
-        self._parts, self._names = parts, (*_OF_LANE, *move_names(parts))
+        self._parts = parts
+        self._names = (*_OF_LANE, *move_names(parts))
         self._open_tensors(template, averaged=averaged)
         objective = find_loss(loss)
         self._numbers = torch.zeros(len(self._names))
@@ -89,7 +90,8 @@ class CompiledStep:
     def _open_tensors(self, template: VAE, *, averaged: bool) -> None:
         """Allocate the tensors that the step changes in place, with the weights of the template."""
         parameters = dict(template.named_parameters())
-        layout, wide = Layout(parameters), wide_dtype(_CPU)
+        layout = Layout(parameters)
+        wide = wide_dtype(_CPU)
         names = ("weights", "first", "second", *(["average"] if averaged else []))
         self._views = {name: layout.views(torch.zeros(layout.size)) for name in names}
         for name, parameter in parameters.items():
@@ -124,7 +126,9 @@ class CompiledStep:
             tensor.zero_()
         for big, small in self._pairs(lane, state):
             big.copy_(small)
-        self._lane, self._lane_state, self._step = lane, state, lane.epoch * lane.steps_per_epoch
+        self._lane = lane
+        self._lane_state = state
+        self._step = lane.epoch * lane.steps_per_epoch
         self._rule = rule_of(lane.settings.train)
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
@@ -207,7 +211,8 @@ def _sources() -> str:
 
 def _numbers(lane: Lane, rule: Rule, step: int) -> dict[str, Any]:
     """Return the numbers that differ between lanes and steps, by name."""
-    beta, share = lane.beta(step), 1 - lane.average_decay(step)
+    beta = lane.beta(step)
+    share = 1 - lane.average_decay(step)
     of_lane = {"beta": beta, "free_nats": lane.settings.train.free_nats, "share": share}
     of_lane["progress"] = step / lane.total_steps
     return of_lane | moves_of(rule, step + 1, lane.learning_rate(step))

@@ -56,7 +56,9 @@ class FusedStep:
         whether to compile the whole step on CUDA, which takes half a minute, so it pays for many
         steps only. `parts`: those of the updates of all lanes (`parts_of`)."""
         some = next(iter(rows["weights"].values()))
-        self.template, self.precision, self.compiled = template, precision, compiled
+        self.template = template
+        self.precision = precision
+        self.compiled = compiled
         self._objective = objective
         self.device, count, wide = some.device, len(some), wide_dtype(some.device)
         self.sums = torch.zeros(count, 3, device=self.device, dtype=wide)
