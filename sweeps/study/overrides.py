@@ -228,7 +228,9 @@ def _path_of(key: str, sections: Sections) -> tuple[str, ...]:
                 "", f"'{rest[0]}' is no setting. {did_you_mean(rest[0], _setting_names(sections))}"
             )
     elif head not in PARTS:
-        hint = did_you_mean(head, [*sections, *PARTS, "search"])
+        hint = did_you_mean(key, [name for name in _setting_names(sections) if "." in name])
+        if not hint.startswith("Did"):
+            hint = did_you_mean(head, [*sections, *PARTS, "search"])
         raise UserError("", f"unknown section '{head}'. {hint}")
     return (head, *rest)
 

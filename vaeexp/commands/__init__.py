@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except OSError:
         discard_output(sys.stdout)
-    sys.exit(code)
+    sys.exit(code or 0)
 
 
 def _typeable(message: str, arguments: Sequence[str]) -> str:

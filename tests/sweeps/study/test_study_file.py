@@ -547,7 +547,7 @@ def test_mistakes_in_extending(child, parts):
         (changed(model={"hidden": [10**12]}), "model.hidden.1: got 1000000000000; must be less than or equal to 16384"),  # noqa: E501
         (SMALL.replace("epochs: 4", f"epochs: {'9' * 5000}"), "at most 40 digits"),
         (SMALL + "a: &a [*a]\n", "an entry repeats itself"),
-        (SMALL + "a: " + "[" * 900 + "]" * 900, "is nested too deep"),
+        (SMALL + "a: " + "[" * 9000 + "]" * 9000, "is nested too deep"),
         ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)), "more than 100,000 entries"),  # noqa: E501
     ],
 )  # fmt: skip
