@@ -69,7 +69,7 @@ lint: $(INSTALLED_DEV) ## check style, formatting and types
 	@$(PYTHON) -m mypy
 
 docs: $(INSTALLED_DEV) ## write the generated pages of docs/reference again
-	@$(PYTHON) tests/support/reference_pages.py --write
+	@$(PYTHON) docs/reference_pages.py --write
 
 wheel: $(INSTALLED_DEV) ## build dist/vaeexp-*.whl
 	@$(UV) build --quiet --wheel --out-dir dist .

@@ -308,10 +308,6 @@ class WritingLanes(CountingLanes):
         return str(path)
 
 
-def build_uneven(folder, width=2, seconds=0.0):
-    return UnevenLanes(Path(folder), width, seconds)
-
-
 class UnevenLanes(CountingLanes):
     """Lanes that take so many seconds for an epoch. They leave a checkpoint of a trial that
     pauses.

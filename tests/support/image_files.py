@@ -3,7 +3,6 @@ vaeexp.data.
 """
 
 import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,29 +78,6 @@ def write_image(path: Path, pixels: np.ndarray, **options) -> None:
     """Write pixels [H, W] or [H, W, 3] as the name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
-
-
-def write_deep_png(path: Path, pixels: np.ndarray) -> None:
-    """Write colours, or grey and alpha, uint16 [H, W, 2 to 4] as PNG, which Pillow cannot."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    height, width, channels = pixels.shape
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content))
-            + kind
-            + content
-            + struct.pack(">I", zlib.crc32(kind + content))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
 
 
 def write_tiff(path: Path, pixels: np.ndarray, *, white: int = 1) -> None:

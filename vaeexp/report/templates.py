@@ -55,7 +55,6 @@ _COSTS = (
 )
 """What a parameter costs elsewhere, at equal epochs."""
 
-_PUBLISHED = "Published: {model} ({source}); one figure, no interval"
 _HOLE = "have {shared:or}, so they say nothing of {parameter}"
 _RACE = "The race of {configurations:configuration} over {seeds} seeds"
 _TOOK = "It took {runs} of {planned:run}"

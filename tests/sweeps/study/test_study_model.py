@@ -7,8 +7,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+from study_schema import study_schema
 
-from sweeps.study.study_model import study_schema
 from sweeps.study.yaml_file import parse_yaml
 from vaeexp.settings import SECTIONS
 
