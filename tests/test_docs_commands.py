@@ -112,7 +112,7 @@ SAID = {
     for text in said_in(path)
 }
 OF_OTHERS = {"--help", "--help-all", "--version", "--workers"} | {
-    # Mlflow.
+    # Options of mlflow.
     *(
         "--allowed-hosts",
         "--backend-store-uri",

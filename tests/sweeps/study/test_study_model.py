@@ -14,7 +14,7 @@ from vaeexp.settings import SECTIONS
 
 ROOT = Path(__file__).parents[3]
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
-# Tests/test_docs.py holds it up to date.
+# tests/test_docs.py holds it up to date.
 WRITTEN = ROOT / "docs" / "reference" / "study.schema.json"
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(WRITTEN.read_text(encoding="utf-8")))
 
