@@ -58,7 +58,8 @@ def check_driver(url: str | None, runs: Path, stored: State) -> Iterator[Finding
     """Check that a study which is on record as running has a driver that gives signs of life."""
     study, what = stored.study.name, f"{stored.study.name}: driver"
     running = [run.name_in(study) for run in stored.records if run.state == "running"]
-    waiting = f"; to be continued: {_some(running)}" if running else ""
+    more = " …" if len(running) > 3 else ""
+    waiting = f"; to be continued: {', '.join(running[:3])}{more}" if running else ""
     holder = study_holder(url, runs, study)
     goes_on = f"{how_to('run', study)} goes on"
     if holder is not None and holder.get("silent", 0.0) < SILENCE:
@@ -79,10 +80,6 @@ def check_driver(url: str | None, runs: Path, stored: State) -> Iterator[Finding
     yield Finding(
         name=what, ok=False, words=words, remedy=remedy, repair=partial(_close, url, runs, stored)
     )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _close(url: str | None, runs: Path, stored: State) -> str:

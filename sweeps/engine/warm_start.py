@@ -17,7 +17,7 @@ from sweeps.state.state import State
 from sweeps.state.trial import Trial
 from sweeps.storage import open_storage, study_names
 from sweeps.storage.study_record import json_able, read_state
-from sweeps.study.space import Parameter, frozen
+from sweeps.study.space import frozen
 from sweeps.study.start import BestOf
 from sweeps.study.yaml_file import shown_path
 
@@ -136,7 +136,8 @@ def fitted(
         else:
             continue
         if parameter.allows(value):
-            point[parameter.name] = _typed(parameter, value)
+            types = {"float": float, "int": int}
+            point[parameter.name] = types.get(parameter.kind, lambda choice: choice)(value)
         else:
             reason = f"here it takes {parameter.domain()}; the sampler chooses another"
             without.append(f"{parameter.name} = {value}, because {reason}")
@@ -146,10 +147,6 @@ def fitted(
             fixed = f"is fixed at {here[name]}" if name in here else "does not exist"
             without.append(f"{name} = {value}, because here it {fixed}")
     return point, without
-
-
-def _typed(parameter: Parameter, value: Any) -> Any:
-    return {"float": float, "int": int}.get(parameter.kind, lambda choice: choice)(value)
 
 
 def _fixed(study: "Study") -> dict[str, Any]:

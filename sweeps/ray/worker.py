@@ -62,12 +62,9 @@ class RayEngine(Engine):
     def places(self) -> int:
         nodes = [node["Resources"] for node in _import_ray().nodes() if node["Alive"]]
         demands = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory}
-        return int(
-            sum(
-                min(_times(node, name, demand) for name, demand in demands.items())
-                for node in nodes
-            )
-        )
+        wanted = {name: demand for name, demand in demands.items() if demand}
+        places = [min(node.get(name, 0) // wanted[name] for name in wanted) for node in nodes]
+        return int(sum(places))
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -170,10 +167,6 @@ def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
 
 def _write(content: bytes, path: Path) -> None:
     path.write_bytes(content)
-
-
-def _times(resources: Mapping[str, float], name: str, demand: float) -> float:
-    return resources.get(name, 0.0) // demand if demand else float("inf")
 
 
 class RayWorker(Worker):

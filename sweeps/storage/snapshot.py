@@ -94,7 +94,12 @@ def _load(path: Path, journal: BatchedWrites) -> Replayed | None:
         if head["schema"] != SCHEMA or head.get("brief") != list(_BRIEF):
             problem = "is of another version"
         elif journal.resume(head["records"], head["position"]):
-            state = _state_of(head, content[end + 1 :])
+            state = Replayed(
+                records=head["records"],
+                next_study=head["next_study"],
+                studies=head["studies"],
+                trials=list(_trials_of(head, content[end + 1 :])),
+            )
             journal.in_snapshot = state.records
             return state
         else:
@@ -162,15 +167,6 @@ def _pack(state: Replayed, position: Mapping[str, Any]) -> bytes:
     }
     rest = b"\n" + b"".join(packed)
     return seal(json.dumps(head, separators=(",", ":")).encode(), rest) + rest
-
-
-def _state_of(head: Mapping[str, Any], attributes: bytes) -> Replayed:
-    return Replayed(
-        records=head["records"],
-        next_study=head["next_study"],
-        studies=head["studies"],
-        trials=list(_trials_of(head, attributes)),
-    )
 
 
 def _trials_of(head: Mapping[str, Any], attributes: bytes) -> Iterator[tuple[int, FrozenTrial]]:

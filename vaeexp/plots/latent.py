@@ -91,7 +91,8 @@ def traversals(arrays: Arrays) -> Figure:
         # Words above every column would not fit.
         for place in np.unique(np.linspace(0, steps - 1, 5).round().astype(int)):
             middle = place * (wide + GAP) + wide / 2
-            words = _deviations(values[place])
+            value = values[place]
+            words = "mean" if abs(value) < 1e-9 else f"{value:+.3g} sd".replace("-", "−")
             style.write(axes, words, middle, heading * 0.75, colour=style.MUTED, va="bottom")
     return figure
 
@@ -140,11 +141,6 @@ def _width(canvas: np.ndarray, margin: float = 1.5) -> float:
 def _beside(axes: Axes, middle: float, text: str) -> None:
     """Write left of a row of pictures, a fixed distance away whatever the pictures' size."""
     style.annotate(axes, text, (0, middle), (-6, 0), ha="right", fontsize=11)
-
-
-def _deviations(value: float) -> str:
-    """Return `+2.5 sd`, `mean` or `−2.5 sd`."""
-    return "mean" if abs(value) < 1e-9 else f"{value:+.3g} sd".replace("-", "−")
 
 
 def rate_per_dimension(arrays: Arrays) -> Figure | None:

@@ -148,18 +148,18 @@ def _introduction(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
             *interim,
             f"{links} share their protocol, so that their figures can be set side by side.",
         ]
-    parts = [PROTOCOL[part] for part in _differing(*(group[0].protocol for group in groups))]
+    protocols = [group[0].protocol for group in groups]
+    parts = [
+        title
+        for part, title in PROTOCOL.items()
+        if len({protocol.get(part) for protocol in protocols}) > 1
+    ]
     why = f"they differ in {join_and(parts)}" if parts else "what they share was not recorded"
     sentence = (
         f"{links} stand in {len(groups)} tables, for {why}. Figures of different tables measure "
         "different things: none of one table can be set against one of another."
     )
     return [*interim, sentence]
-
-
-def _differing(*protocols: Mapping[str, str]) -> list[str]:
-    """Return the parts in which these protocols are not all the same."""
-    return [part for part in PROTOCOL if len({protocol.get(part) for protocol in protocols}) > 1]
 
 
 def _part(protocol: dict[str, str], part: str) -> str:

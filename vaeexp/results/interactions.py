@@ -128,7 +128,8 @@ def _of_comparison(
     trials, places = np.unique(comparison.pairs["source_trial"].to_numpy(int), return_inverse=True)
     configurations = search.set_axis(search["number"]).reindex(trials)
     splits = {name: _splits(parameters[name], configurations) for name in others}
-    distinct = {min(mask, _mirrored(mask)) for masks in splits.values() for mask in masks}
+    masks = [mask for own in splits.values() for mask in own]
+    distinct = {min(mask, tuple(not side for side in mask)) for mask in masks}
     counts = np.bincount(places)
     sides = sorted(int(counts[list(mask)].sum()) for mask in distinct)
     alarm = chance_of_split(tuple(sides), len(differences))
@@ -219,10 +220,6 @@ def _best_split(
     return max(
         found, key=lambda each: (each["consistent"], abs(each["above"] - each["below"])), default={}
     )
-
-
-def _mirrored(mask: tuple[bool, ...]) -> tuple[bool, ...]:
-    return tuple(not side for side in mask)
 
 
 def _tuned_for(

@@ -56,7 +56,8 @@ def picture_data(view: StudyView, trials: pd.DataFrame, room: int = MOST_BYTES) 
     }
     if not folders:
         return {}
-    images = next(filter(len, map(_originals, folders.values())), None)
+    kept = (load_arrays(folder / PICTURES).get("originals") for folder in folders.values())
+    images = next((images for images in kept if images is not None), None)
     originals = None if images is None else _strip(images)
     room = min(room, MOST_PICTURED)
     first = Room(int(LAST_SHARE * room))
@@ -100,11 +101,6 @@ def _notes(shown: int, kept: int, others: Sequence[str]) -> list[str]:
             "them compares."
         )
     return notes
-
-
-def _originals(folder: Path) -> np.ndarray:
-    """Return the images that a run reconstructed; empty where it kept none."""
-    return load_arrays(folder / PICTURES).get("originals", np.empty(0))
 
 
 def _last(folder: Path, epoch: int) -> dict[int, dict[str, Any]]:

@@ -52,7 +52,7 @@ def ordered_trials(view: StudyView) -> pd.DataFrame:
     found = view.found
     if view.front is not None:
         keys = ["repeat", "number"]
-        last = {name: _at_last(name) for name in view.front.metrics}
+        last = {name: name.replace("val/", "last/val/") for name in view.front.metrics}
         trials = trials.merge(
             view.last_epochs[[*keys, *last]].rename(columns=last), on=keys, how="left"
         )
@@ -69,10 +69,6 @@ def ordered_trials(view: StudyView) -> pd.DataFrame:
     return trials.sort_values(["place", "objective", "number"], ignore_index=True).drop(
         columns="place"
     )
-
-
-def _at_last(name: str) -> str:
-    return f"last/{name}" if name.startswith("val/") else name
 
 
 def trial_columns(view: StudyView, trials: pd.DataFrame) -> list[dict[str, Any]]:
@@ -191,17 +187,13 @@ def trial_curves(view: StudyView, trials: pd.DataFrame) -> dict[str, list[float 
     epochs = view.epochs.sort_values(["repeat", "number", "epoch"])
     curves = {}
     for row, own in epochs.groupby(row_names(epochs), sort=False):
-        shown = own.iloc[_spread(len(own))]
+        drawn = np.linspace(0, len(own) - 1, min(len(own), CURVE_POINTS)).round()
+        shown = own.iloc[np.unique(drawn.astype(int))]
         pairs = zip(
             shown["epoch"].tolist(), map(_rounded, shown["objective"].tolist()), strict=True
         )
         curves[row] = [*chain.from_iterable(pairs)]
     return {row: curves[row] for row in trials["row"] if row in curves}
-
-
-def _spread(count: int) -> list[int]:
-    """Return the places of the points of a curve that are drawn."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, CURVE_POINTS))})
 
 
 def _rounded(value: float) -> float | None:

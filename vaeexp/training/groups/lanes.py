@@ -290,7 +290,11 @@ class TrainingLanes:
                     metrics=metrics,
                     folder=str(folder) if folder.exists() else None,
                     files=written.result() if written else {},
-                    images={epoch: own for epoch, own in drawn.items() if _are_there(own)},
+                    images={
+                        epoch: own
+                        for epoch, own in drawn.items()
+                        if all(map(os.path.exists, own.values()))
+                    },
                     checkpoint_bytes=_CHECKPOINTS * sizes.get(number, 0),
                 )
             )
@@ -492,10 +496,6 @@ def _snapshots(
     if lane.epoch == lane.best_epoch:
         return best, best
     return best, Snapshot(lane.epoch, *read(evaluated, "buffers"))
-
-
-def _are_there(pictures: Mapping[str, str]) -> bool:
-    return all(map(os.path.exists, pictures.values()))
 
 
 def _failed(lane: Lane, kind: FailureKind, message: str) -> Progress:
