@@ -169,25 +169,10 @@ from .lanes.worker_process import (
     without_main_module as without_main_module,
 )
 from .memory import (
-    CONTROL_GROUPS as CONTROL_GROUPS,
-)
-from .memory import (
-    MEMINFO as MEMINFO,
-)
-from .memory import (
-    UNLIMITED_BYTES as UNLIMITED_BYTES,
-)
-from .memory import (
     FreeMemory as FreeMemory,
 )
 from .memory import (
     free_memory as free_memory,
-)
-from .memory import (
-    read_number as read_number,
-)
-from .memory import (
-    read_values as read_values,
 )
 from .names import (
     check_name as check_name,

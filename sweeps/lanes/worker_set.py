@@ -107,8 +107,8 @@ class WorkerSet:
         """Start a lost worker again with the same trials, caught up to what the driver knows
         (`Worker.catch_up`).
 
-        It is not `up` afterwards if nobody waits for it any longer, or if it is refused; then
-        others take its trials. Either way the process before it has surely ended. Raises Lost.
+        It is not `up` afterwards if it takes longer than its `patience`, or if it is refused. Then
+        other workers take its trials. In both cases its former process has ended. Raises Lost.
         """
         worker.start()
         if (seconds := worker.gone_at - time.monotonic()) > 0:

@@ -3,7 +3,7 @@
 The claim is a row with a number, which rises with every new driver. Every write checks the number
 in its own transaction, so a driver that was stopped, cut off or believed dead cannot write beside
 its successor. A thread lets the row's counter rise as a sign of life. No clocks of two hosts are
-compared: whoever wants to take a study over watches the counter by a clock of its own.
+compared: a process that wants to take a study over watches the counter by its own clock.
 """
 
 import json
@@ -114,8 +114,8 @@ def claimed(database: Database, study: str, *, take_over: bool = False) -> Itera
         _held.discard(mine["token"])
         ended.set()
         beating.join(BEAT)
-        # The process ends, and whoever comes next finds that it is dead. A server that is away
-        # keeps nobody waiting.
+        # The process ends, and the next driver finds that it is dead. A server that is away does
+        # not delay the end.
         database.patience = min(database.patience, 1.0)
         with suppress(UserError):
             database.run(

@@ -137,7 +137,7 @@ class _Field:
         return all(value is not None for trial in self.racing for value in self.values[trial][:n])
 
     def look(self, n: int) -> Ending:
-        """Drop whom the first n seeds rule out; return why the race is over, if it is."""
+        """Drop what the first n seeds rule out; return why the race is over, if it is."""
         self.looked = n
         for trial in [
             trial for trial in self.racing if not np.isfinite(self._first(trial, n)).all()
@@ -156,8 +156,8 @@ class _Field:
         return "close" if close <= self.spread else ""
 
     def _compare(self, n: int) -> float:
-        """Drop whoever can hardly win any more; return by how much one of the others may be better
-        than the leader, at the most.
+        """Drop the trials that can hardly win any more; return by how much one of the others may be
+        better than the leader, at the most.
         """
         # Student's t; `scipy.stats` takes half a second to import.
         from scipy.special import stdtr, stdtrit

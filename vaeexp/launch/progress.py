@@ -49,7 +49,7 @@ def time_left(snapshot: Snapshot, epochs_per_second: float | None, later: int = 
         or ended < len(snapshot.running)
     ):
         return None
-    if snapshot.paused:  # nobody knows who of them goes on
+    if snapshot.paused:  # it is not known which of them resume
         return None
     mean = (snapshot.epochs - sum(running.epoch for running in snapshot.running)) / ended
     to_come = max(0, snapshot.planned - ended - len(snapshot.running)) * mean
