@@ -12,7 +12,7 @@ from sweeps.doctor.findings import Finding
 from sweeps.errors import UserError
 from sweeps.program import how_to
 from sweeps.state.state import State
-from sweeps.storage import hold_study, open_storage, study_holder
+from sweeps.storage import hold_study, keep_identity, open_storage, study_holder
 from sweeps.storage.journals import SILENCE, driver_in_words, journals_at
 from sweeps.storage.study_record import read_state, write_study
 
@@ -51,6 +51,8 @@ def _salvage(url: str | None, runs: Path, study: str) -> str:
     if saved is None:
         return "the journal is whole"
     journal, place = saved
+    with hold_study(url, runs, study) as storage:
+        keep_identity(storage, study, journal.identity)
     return f"kept {journal.records:,} records; the other {journal.rest:,} are in {place}"
 
 

@@ -165,6 +165,15 @@ def open_study(
     return optuna_study
 
 
+def keep_identity(storage: BaseStorage, study: str, identity: str | None) -> None:
+    """Give a study that has lost its first records its identity back, by which MLflow's runs are
+    known; a new one where it is lost.
+    """
+    optuna_study = _create_or_load(storage, study, optuna.pruners.NopPruner())
+    if not study_record(optuna_study).identity:
+        write_identity(optuna_study, identity)
+
+
 def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | None:
     """Read what the storage that a sweep would use holds of a study; None where it holds nothing
     yet.
@@ -296,6 +305,7 @@ __all__ = [
     "check_definition",
     "driver_in_words",
     "hold_study",
+    "keep_identity",
     "open_storage",
     "open_study",
     "recorded_study",

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,10 @@ class JournalCheck:
     """
     rest: int
     """Lines from the first bad line on."""
+    identity: str | None
+    """Identity of the study, by its newest whole record before or after a bad line; None where no
+    bad line is, or no record has it.
+    """
 
 
 def check_lines(content: bytes) -> JournalCheck:
@@ -90,4 +95,15 @@ def check_lines(content: bytes) -> JournalCheck:
         records = records + 1
         length = length + len(line)
     rest = len(content[length:].splitlines())
-    return JournalCheck(records=records, length=length, problem=problem, rest=rest)
+    identity = _newest_identity(content) if problem else None
+    return JournalCheck(
+        records=records, length=length, problem=problem, rest=rest, identity=identity
+    )
+
+
+def _newest_identity(content: bytes) -> str | None:
+    for line in reversed(list(io.BytesIO(content))):
+        if b'"user_attr":{"identity":' in line:
+            with suppress(ValueError):
+                return str(parse_line(line)["user_attr"]["identity"])
+    return None

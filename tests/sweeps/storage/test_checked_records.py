@@ -2,6 +2,7 @@
 up to it.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from toy_lanes import ToyLanes
 from toy_study import table, toy_study
 
 from sweeps.checksums import Damaged
+from sweeps.doctor.storage import check_storage
 from sweeps.engine import open_sweep, run_study
 from sweeps.errors import UserError
-from sweeps.storage import open_storage, open_study
+from sweeps.storage import open_storage, open_study, recorded_study
 from sweeps.storage.checked_records import check_lines, parse_line, record_line
 from sweeps.storage.journal import journal_path, study_lock
 from sweeps.storage.journals import journals_at
@@ -141,6 +143,38 @@ def test_a_damaged_journal_is_refused_saved_and_continued(tmp_path, journal, dam
     assert journals.salvage("toy") is None
     run_study(STUDY, lanes, runs=tmp_path)
     assert table(opened(tmp_path)) == undisturbed
+
+
+@pytest.mark.parametrize("bad", [[0], [0, 3], [2], [3]], ids=str)
+def test_a_study_without_its_first_records_keeps_the_identity_that_mlflow_knows(
+    tmp_path, journal, bad
+):
+    content, undisturbed = journal
+    lines = content.splitlines(keepends=True)
+    assert b'"identity"' in lines[3]
+    path = journal_path(tmp_path, "toy")
+    path.parent.mkdir()
+    path.write_bytes(
+        b"".join(garbage(line) if place in bad else line for place, line in enumerate(lines))
+    )
+    (finding,) = check_storage(None, tmp_path, "toy", [])
+    assert finding.repair().startswith(
+        f"kept {bad[0]} records; the other {len(lines) - bad[0]} are in"
+    )
+    identity = json.loads(lines[3])["user_attr"]["identity"]
+    assert recorded_study(None, tmp_path, "toy").identity == identity
+    run_study(STUDY, lanes, runs=tmp_path)
+    assert recorded_study(None, tmp_path, "toy").identity == identity
+    assert table(opened(tmp_path)) == undisturbed
+
+
+def test_a_study_of_whose_records_none_is_whole_gets_a_new_identity(tmp_path):
+    path = journal_path(tmp_path, "toy")
+    path.parent.mkdir()
+    path.write_bytes(b"garbage\n")
+    (finding,) = check_storage(None, tmp_path, "toy", [])
+    finding.repair()
+    assert recorded_study(None, tmp_path, "toy").identity
 
 
 def test_damage_that_comes_while_a_driver_works_stops_it(tmp_path):
