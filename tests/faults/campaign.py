@@ -33,7 +33,7 @@ from statistics import median
 import joblib
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "support")]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "support"), str(HERE.parent / "gate")]
 
 from faults import FAULTS  # noqa: E402
 from place import SWEEP, Verdict, compare, environment, make_place, read_facts, run  # noqa: E402

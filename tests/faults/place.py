@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from mnist_files import write_files
+from small_images import write_images
 
 from sweeps.checksums import file_digest
 from sweeps.results import read_results
@@ -56,7 +56,7 @@ FILES = ("weights.safetensors", "last.safetensors")
 
 def make_place(folder: Path) -> Path:
     """Make a folder with images and a study file; nothing is swept yet."""
-    write_files(folder / "data" / "MNIST" / "raw", training=1100, test=100)
+    write_images(folder / "data", training=1100, test=100)
     (folder / f"{NAME}.yaml").write_text(STUDY, encoding="utf-8")
     return folder
 
