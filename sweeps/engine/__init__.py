@@ -215,22 +215,17 @@ def open_sweep(
             definition; or the study names another one that is not there, or does not fit.
     """
     runs = Path(runs)
+    protocol = protocol or {}
+    read = study_reader(storage, runs, study)
     if study.learn_from or any(isinstance(entry, BestOf) for entry in study.start):
         # A study that is refused must leave no empty journal behind.
         before = recorded_study(storage, runs, study.name) or StudyRecord(name=study.name)
-        warm_start(study, before, protocol or {}, study_reader(storage, runs, study))
+        warm_start(study, before, protocol, read)
     with (
         storage_errors_as_user_errors(storage, runs),
         hold_study(storage, runs, study.name, take_over=take_over, patience=patience) as opened,
     ):
-        sweep = Sweep(
-            study,
-            opened,
-            runs,
-            study_reader(storage, runs, study),
-            extend=extend,
-            protocol=protocol or {},
-        )
+        sweep = Sweep(study, opened, runs, read, extend=extend, protocol=protocol)
         try:
             yield sweep
         except BaseException as error:
@@ -272,13 +267,15 @@ def run_study(
         KeyboardInterrupt: the study was stopped; what is finished is kept, and running trials have
             left checkpoints.
     """
-    how: dict[str, Any] = {
-        "extend": extend,
-        "take_over": take_over,
-        "patience": patience,
-        "protocol": protocol,
-    }
-    with open_sweep(study, runs=runs, storage=storage, **how) as sweep:
+    with open_sweep(
+        study,
+        runs=runs,
+        storage=storage,
+        extend=extend,
+        take_over=take_over,
+        patience=patience,
+        protocol=protocol,
+    ) as sweep:
         if not sweep.finished:
             # Lanes that refuse the study do so before anything is written.
             with closing(make_lanes()) as lanes:

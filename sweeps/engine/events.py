@@ -101,10 +101,10 @@ class Source(Protocol):
         return ()
 
     def choose_promoted(
-        self, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int, *, last: bool
+        self, trials: Sequence[Trial], elapsed: float, round_: int, *, last: bool
     ) -> Trial | None:
-        """Return a paused trial that resumes in this round in one of so many free lanes, or one
-        that ended while it was paused, to be revived; None where none does.
+        """Return a paused trial that resumes in this round in a free lane, or one that ended while
+        it was paused, to be revived; None where none does.
 
         `last`: no new trial may begin, and none runs but those that resumed since.
         """

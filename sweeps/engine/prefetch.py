@@ -128,7 +128,7 @@ def _choices(
         if trial.waits and source.find_equal(trial, known) is None:
             known[place] = placed_in(trial, round_)
             yield Choice(trial=trial, waited=True)
-    while paused := source.choose_promoted(known, 1, elapsed, round_, last=False):
+    while paused := source.choose_promoted(known, elapsed, round_, last=False):
         place = next(place for place, trial in enumerate(known) if trial.number == paused.number)
         if paused.finished:
             trial = store.revived(paused, round_, known[-1].number + 1)

@@ -290,8 +290,6 @@ class _Repeats(Source):
         self.replan = replan
         self.store = store
         self.warmup = warmup
-        self.plan: Sequence[Repeat] = ()
-        self.planned: int | None = None
         self._turn_to(store.trials(), *replan(store.trials()))
 
     def _turn_to(self, trials: Sequence[Trial], plan: Sequence[Repeat], last: bool) -> None:

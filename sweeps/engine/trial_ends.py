@@ -26,8 +26,10 @@ EVICTED = (
 
 
 @dataclass(eq=False)
-class TrialEnds:
-    """Ends the trials of a phase. The fields are those of `Rounds`, and shared with it."""
+class Phase:
+    """A phase of a study while it is driven. The fields are those of `Rounds`, and shared with
+    it.
+    """
 
     store: Store
     lanes: Lanes
@@ -35,6 +37,12 @@ class TrialEnds:
     source: Source
     running: dict[int, RunningTrial]
     clock: Callable[[], float]
+
+
+@dataclass(eq=False)
+class TrialEnds(Phase):
+    """Ends the trials of a phase."""
+
     max_failures: int
 
     def __post_init__(self) -> None:

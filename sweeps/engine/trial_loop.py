@@ -97,26 +97,16 @@ class Rounds:
         self.arrived: Sequence[Progress] = ()
         """Epochs that are done and not yet recorded."""
         self.workers = WorkerRecords(self.store, self.lanes, self.timer)
-        self.ends = TrialEnds(
+        phase = (
             self.store,
             self.lanes,
             self.notifications,
             self.source,
             self.running,
             self.clock,
-            self.max_failures,
         )
-        self.starts = TrialStarts(
-            self.store,
-            self.lanes,
-            self.notifications,
-            self.source,
-            self.running,
-            self.clock,
-            self.spent,
-            self.ends,
-            self.pipelined,
-        )
+        self.ends = TrialEnds(*phase, self.max_failures)
+        self.starts = TrialStarts(*phase, self.spent, self.ends, self.pipelined)
 
     def run(self) -> str:
         """Go on until the source has no more trials and all have ended; returns the source's

@@ -4,29 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import methodcaller
 
-from sweeps.engine.events import Source
-from sweeps.engine.notifications import Notifications
 from sweeps.engine.prefetch import NextTrials, propose_some
-from sweeps.engine.trial_ends import TrialEnds
-from sweeps.lanes import Lanes, Progress
+from sweeps.engine.trial_ends import Phase, TrialEnds
+from sweeps.lanes import Progress
 from sweeps.state.decisions import all_resumed, left_since
 from sweeps.state.trial import Trial
 from sweeps.storage.running_trial import RunningTrial
-from sweeps.storage.store import Store
 
 
 @dataclass(eq=False)
-class TrialStarts:
-    """Starts and resumes the trials of a phase. The fields are those of `Rounds`, and shared with
-    it.
-    """
+class TrialStarts(Phase):
+    """Starts and resumes the trials of a phase."""
 
-    store: Store
-    lanes: Lanes
-    notifications: Notifications
-    source: Source
-    running: dict[int, RunningTrial]
-    clock: Callable[[], float]
     spent: Callable[[], float]
     """Gives the seconds spent in this phase."""
     ends: TrialEnds
@@ -62,9 +51,9 @@ class TrialStarts:
         since.
         """
         before = len(self.running)
-        while (free := self.lanes.width - len(self.running)) > 0:
+        while len(self.running) < self.lanes.width:
             stored = self.source.choose_promoted(
-                self.store.trials(), free, self.spent(), self.round, last=last
+                self.store.trials(), self.spent(), self.round, last=last
             )
             if stored is None:
                 break

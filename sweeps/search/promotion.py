@@ -110,12 +110,11 @@ class Rungs:
                 behind.append(trial)
         return behind
 
-    def promoted(self, trials: Sequence[Trial], lanes: int) -> Trial | None:
+    def promoted(self, trials: Sequence[Trial]) -> Trial | None:
         """Return the paused trial that goes on next: of those on the highest rung with any, the
         best; None where none is among the best.
 
-        It may have ended while it was paused: then another trial is to revive it. How many `lanes`
-        are free changes nothing.
+        It may have ended while it was paused: then another trial is to revive it.
         """
         paused = self._waiting(trials)
         for epoch in reversed(self._epochs):

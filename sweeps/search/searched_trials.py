@@ -139,7 +139,7 @@ class SearchedTrials:
         return self.rule.pausing(candidates, trials) if self.rule else ()
 
     def choose_promoted(
-        self, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int, *, last: bool
+        self, trials: Sequence[Trial], elapsed: float, round_: int, *, last: bool
     ) -> Trial | None:
         """See `Source`. At the last, the best paused trials go on until as many are complete as the
         study confirms, one at least.
@@ -151,7 +151,7 @@ class SearchedTrials:
             return None
         trials = running_before(trials, round_)
         if not spent(self.study.budget, trials, elapsed, self.two) and (
-            promoted := self.rule.promoted(trials, lanes)
+            promoted := self.rule.promoted(trials)
         ):
             return promoted
         if not last:

@@ -87,7 +87,7 @@ def test_the_rule_is_that_of_the_paper(drawn, factor):
             and len(trials[number].intermediate_values) == epoch
         ]
         expected = waiting[0] if waiting else expected
-    promoted = Rungs(epochs, factor).promoted(as_read(trials), 1)
+    promoted = Rungs(epochs, factor).promoted(as_read(trials))
     assert (None if promoted is None else promoted.number) == expected
 
 
