@@ -122,6 +122,12 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"Known: {', '.join(names)}." if names else "None is known."
 
 
+def one_of(names: Iterable[str]) -> str:
+    """Return `a, b or c` of two names or more."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}"
+
+
 DISK_FULL = (
     "the disk is full. What is finished is kept: free some space and give the same command again."
 )

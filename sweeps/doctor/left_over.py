@@ -33,9 +33,10 @@ def recorded_folders(runs: Path, stored: State) -> set[Path]:
 
 def unrecorded_folders(runs: Path, stored: State) -> list[Path]:
     """Return the folders below `trials/<study>` that have the name of a run, and no record."""
-    every = _folders(runs / "trials" / stored.study.name)
+    every = sorted((runs / "trials" / stored.study.name).glob("*"))
+    folders = [path for path in every if path.is_dir() and not path.is_symlink()]
     recorded = recorded_folders(runs, stored)
-    return [folder for folder in every if _RUN.fullmatch(folder.name) and folder not in recorded]
+    return [path for path in folders if _RUN.fullmatch(path.name) and path not in recorded]
 
 
 def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Finding]:
@@ -43,37 +44,30 @@ def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Find
     files.
     """
     study = stored.study.name
-    what = f"{study}: left over"
+    finding = partial(Finding, name=f"{study}: left over")
     remedy = how_to("repair", study)
     if study_holder(url, runs, study) is not None:
-        yield Finding(name=what, ok=True, words="not looked for while a process drives the study")
+        yield finding(ok=True, words="not looked for while a process drives the study")
         return
     folders = unrecorded_folders(runs, stored)
     for folder in folders:
         words = f"{folder} ({_megabytes(folder)}) is the folder of a run that is not on record"
         repair = partial(_set_run_aside, url, runs, study, folder)
-        yield Finding(
-            name=what, ok=False, words=words, remedy=f"{remedy} moves it aside", repair=repair
-        )
+        yield finding(ok=False, words=words, remedy=f"{remedy} moves it aside", repair=repair)
     places = [runs / "trials" / study, runs / "artifacts" / study]
     places += [runs / stored.study.report] if stored.study.report else []
     every = (path for place in places for path in place.rglob(f"{UNFINISHED}*"))
     if left := sorted(filter(is_abandoned, every)):
         words = f"{len(left):,} half-written, of processes that are gone; {left[0]}"
         repair = partial(_delete, url, runs, study, left)
-        yield Finding(
-            name=what,
+        yield finding(
             ok=False,
             words=words,
             remedy=f"{remedy} deletes what was never whole",
             repair=repair,
         )
     if not folders and not left:
-        yield Finding(name=what, ok=True, words="nothing")
-
-
-def _folders(place: Path) -> list[Path]:
-    return sorted(path for path in place.glob("*") if path.is_dir() and not path.is_symlink())
+        yield finding(ok=True, words="nothing")
 
 
 def _megabytes(folder: Path) -> str:

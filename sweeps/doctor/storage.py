@@ -2,7 +2,7 @@
 died left over.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -21,13 +21,12 @@ def check_storage(url: str | None, runs: Path, study: str, found: list[State]) -
     """Check that the storage opens and that every record matches its checksum; a study that can be
     read goes into `found`.
     """
-    what = f"{study}: journal"
+    finding = partial(Finding, name=f"{study}: journal")
     checked = journals_at(url, runs).check(study)
     if checked is not None and (journal := checked[0]).problem:
         remedy = f"{how_to('repair', study)} keeps the {journal.records:,} records before it"
         words = f"{checked[1]} is damaged: {journal.problem}"
-        yield Finding(
-            name=what,
+        yield finding(
             ok=False,
             words=words,
             remedy=remedy,
@@ -37,13 +36,13 @@ def check_storage(url: str | None, runs: Path, study: str, found: list[State]) -
     try:
         stored = read_state(open_storage(url, runs, study, must_exist=True), study)
     except UserError as error:
-        yield Finding(name=what, ok=False, words=str(error))
+        yield finding(ok=False, words=str(error))
         return
     found.append(stored)
     words = f"{len(stored.records):,} trials and repeats"
     if checked is not None:
         words += f"; its {checked[0].records:,} records match their checksums"
-    yield Finding(name=what, ok=True, words=words)
+    yield finding(ok=True, words=words)
 
 
 def _salvage(url: str | None, runs: Path, study: str) -> str:
@@ -58,18 +57,18 @@ def _salvage(url: str | None, runs: Path, study: str) -> str:
 
 def check_driver(url: str | None, runs: Path, stored: State) -> Iterator[Finding]:
     """Check that a study which is on record as running has a driver that gives signs of life."""
-    study, what = stored.study.name, f"{stored.study.name}: driver"
+    study = stored.study.name
+    finding = partial(Finding, name=f"{study}: driver")
     running = [run.name_in(study) for run in stored.records if run.state == "running"]
     more = " …" if len(running) > 3 else ""
     waiting = f"; to be continued: {', '.join(running[:3])}{more}" if running else ""
     holder = study_holder(url, runs, study)
     goes_on = f"{how_to('run', study)} goes on"
     if holder is not None and holder.get("silent", 0.0) < SILENCE:
-        yield Finding(name=what, ok=True, words=f"{driver_in_words(holder)} runs the study")
+        yield finding(ok=True, words=f"{driver_in_words(holder)} runs the study")
         return
     if holder is None and stored.study.session != "running":
-        yield Finding(
-            name=what,
+        yield finding(
             ok=True,
             words=f"none; the study is {stored.study.session or 'not begun'}{waiting}",
         )
@@ -79,9 +78,7 @@ def check_driver(url: str | None, runs: Path, stored: State) -> Iterator[Finding
         words = f"{driver_in_words(holder)} gives no sign of life{waiting}"
         goes_on = f"{how_to('take_over', study)} takes it over"
     remedy = f"{goes_on}, or {how_to('repair', study)} closes it as interrupted"
-    yield Finding(
-        name=what, ok=False, words=words, remedy=remedy, repair=partial(_close, url, runs, stored)
-    )
+    yield finding(ok=False, words=words, remedy=remedy, repair=partial(_close, url, runs, stored))
 
 
 def _close(url: str | None, runs: Path, stored: State) -> str:
@@ -89,14 +86,8 @@ def _close(url: str | None, runs: Path, stored: State) -> str:
     stay, to be continued.
     """
     study = stored.study.name
-    times = [epoch.at for run in stored.records for epoch in run.epochs[-1:]]
-    newest = max(_known([*times, stored.study.session_at]), default=None)
     with hold_study(url, runs, study, take_over=True) as storage:
         if stored.study.session == "running":
             open_study = optuna.load_study(study_name=study, storage=storage)
-            write_study(open_study, session="interrupted", session_at=newest)
+            write_study(open_study, session="interrupted", session_at=stored.newest_at)
     return f"recorded that the study was interrupted; {how_to('run')} continues it"
-
-
-def _known(times: Iterable[float | None]) -> list[float]:
-    return [at for at in times if at is not None]

@@ -27,7 +27,7 @@ def check_failures(study: str, trials: Sequence[Trial], before: Collection[int],
     for trial in trials:
         if trial.number in before or trial.duplicate_of is not None:
             continue
-        failure = trial.outcome.failure if trial.outcome else None
+        failure = trial.failure
         previous = cause
         cause = failure_cause(failure)
         if cause != previous:

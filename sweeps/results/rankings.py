@@ -403,7 +403,7 @@ def _trials_table(
 def _row(study: str, record: Trial, runs: Path | None) -> dict[str, Any]:
     """Return the run by column of `_DTYPES`; its folder is below `runs` where that is given."""
     best = record.best
-    failure = record.outcome.failure if record.outcome else None
+    failure = record.failure
     seconds = (_number(epoch.metrics.get("seconds")) for epoch in record.epochs)
     computed = {
         "name": record.name_in(study),
@@ -481,19 +481,3 @@ def _number(value: Any) -> float:
         return math.nan if value is None else float(value)
     except (TypeError, ValueError):
         return math.nan
-
-
-__all__ = [
-    "Results",
-    "best_record",
-    "best_run",
-    "compared_levels",
-    "confirmed_winner",
-    "front_trials",
-    "last_values",
-    "matched_pairs",
-    "race_of",
-    "ranked",
-    "ranked_trials",
-    "read_results",
-]

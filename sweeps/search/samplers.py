@@ -17,7 +17,7 @@ from optuna.samplers import (
 )
 from pydantic import Field
 
-from sweeps.errors import UserError
+from sweeps.errors import UserError, one_of
 from sweeps.search.pruners import known_epochs
 from sweeps.seeds import seed_of
 from sweeps.study.space import Space
@@ -260,8 +260,7 @@ def check_sampler(settings: SamplerSettings, space: Space, *, learns: bool = Fal
 
 
 def _names(able: Callable[[type[SamplerSettings]], bool]) -> str:
-    *first, last = [name for name, sampler in SAMPLERS.items() if able(sampler)]
-    return f"{', '.join(first)} or {last}"
+    return one_of(name for name, sampler in SAMPLERS.items() if able(sampler))
 
 
 def make_sampler(

@@ -84,7 +84,7 @@ def known_before(trials: Sequence[Trial], round_: int) -> list[Trial]:
 
 def _left_before(trial: Trial, round_: int) -> bool:
     """Whether a trial ended before this round, or paused before and has not resumed."""
-    if trial.finished and (-1 if trial.ended_round is None else trial.ended_round) < round_:
+    if trial.finished and trial.left_round < round_:
         return True
     newest = trial.pauses[-1] if trial.pauses else None
     return newest is not None and newest.until is None and newest.round < round_

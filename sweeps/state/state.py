@@ -31,6 +31,13 @@ class State:
         return (*sorted(stood, key=lambda trial: trial.number), *self.repeats)
 
     @property
+    def newest_at(self) -> float | None:
+        """Time of its newest record, in unix seconds; None without any."""
+        epochs = (epoch.at for record in self.records for epoch in record.epochs[-1:])
+        times = (*epochs, self.study.session_at)
+        return max((at for at in times if at is not None), default=None)
+
+    @property
     def runs(self) -> tuple[Trial, ...]:
         """Its trials, then its repeats."""
         return (*self.trials, *self.repeats)

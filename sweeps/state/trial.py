@@ -212,6 +212,11 @@ class Trial:
         return self.recorded.outcome
 
     @property
+    def failure(self) -> Failure | None:
+        """Why it failed; None where it did not, or has not ended."""
+        return self.outcome.failure if self.outcome else None
+
+    @property
     def results(self) -> Mapping[str, float]:
         return self.recorded.results
 
@@ -392,7 +397,7 @@ class Trial:
     @property
     def diverged(self) -> bool:
         """Whether it has failed because its objective was not finite."""
-        failure = self.outcome.failure if self.state == "failed" and self.outcome else None
+        failure = self.failure if self.state == "failed" else None
         return failure is not None and failure.kind == "diverged"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from sweeps.errors import did_you_mean
+from sweeps.errors import did_you_mean, one_of
 from sweeps.study.yaml_file import EntryPath, shown, types_of
 
 
@@ -75,8 +75,8 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> str:
         return message.removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         name = got.get("name") if isinstance(got, dict) else got
-        *first, last = sorted(re.findall(r"'([^']*)'", details["ctx"]["expected_tags"]))
-        return f"got {shown(name)}; must be {', '.join(first)} or {last}."
+        known = sorted(re.findall(r"'([^']*)'", details["ctx"]["expected_tags"]))
+        return f"got {shown(name)}; must be {one_of(known)}."
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"got {shown(got)}; must be `name: value` lines."
     for pattern, replacement in _WORDS.items():

@@ -2,10 +2,10 @@
 go with them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweeps.errors import did_you_mean
+from sweeps.errors import did_you_mean, one_of
 from sweeps.search.pruners import PRUNERS
 from sweeps.search.samplers import SAMPLERS
 from sweeps.study.yaml_file import EntryPath, Mistakes
@@ -42,7 +42,7 @@ def read_objectives(
                 ("objectives", index), f"'{name}' is no objective. {did_you_mean(name, metrics)}"
             )
     if len(names) != 2 or len({*names}) != 2:
-        problem = f"got [{', '.join(names)}]; must be two different ones of {_listed(metrics)}."
+        problem = f"got [{', '.join(names)}]; must be two different ones of {one_of(metrics)}."
         mistakes.add(("objectives",), problem)
     for place, problem in _unfit(file, space, baselines):
         mistakes.add(place, problem)
@@ -54,13 +54,13 @@ def _unfit(
 ) -> Iterator[tuple[EntryPath, str]]:
     """Yield path and problem of each part of a study that does not go with two objectives."""
     if not file.sampler.two_objectives:
-        able = _listed(name for name, sampler in SAMPLERS.items() if sampler.two_objectives)
+        able = one_of(name for name, sampler in SAMPLERS.items() if sampler.two_objectives)
         yield (
             ("sampler", "name"),
             f"got {file.sampler.name}, which searches for one objective; with two must be {able}.",
         )
     if not file.pruner.two_objectives:
-        able = _listed(name for name, pruner in PRUNERS.items() if pruner.two_objectives)
+        able = one_of(name for name, pruner in PRUNERS.items() if pruner.two_objectives)
         reason = "ranks trials by the values of one objective, while the front of two moves on"
         yield ("pruner", "name"), f"got {file.pruner.name}, which {reason}; must be {able}."
     for part in ("confirm", "compare", "learn_from"):
@@ -77,8 +77,3 @@ def _unfit(
                 "after; must be false."
             )
             yield ("search", parameter.name, "grow"), problem
-
-
-def _listed(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} or {last}"

@@ -22,7 +22,7 @@ from sweeps.memory import go_first
 from sweeps.state.record import StudyRecord
 from sweeps.state.state import State
 from sweeps.state.trial import Trial
-from sweeps.storage import open_storage, study_holder
+from sweeps.storage import open_storage
 from sweeps.storage.journals import journals_at
 from sweeps.storage.study_record import read_state
 from sweeps.tracking.mlflow_runs import StudyRuns
@@ -246,7 +246,7 @@ class _Source:
 
     def is_driven(self) -> bool:
         """Tell whether a process drives the study."""
-        return study_holder(self._url, self._runs, self._study) is not None
+        return self._journals.holder(self._study) is not None
 
 
 def _as_it_stands(stored: State, *, alive: bool) -> StudyRecord:
@@ -258,9 +258,7 @@ def _as_it_stands(stored: State, *, alive: bool) -> StudyRecord:
         return study
     if alive:
         return replace(study, session="running")
-    times = [epoch.at for record in stored.records for epoch in record.epochs[-1:]]
-    newest = max((at for at in (*times, study.session_at) if at is not None), default=None)
-    return replace(study, session="interrupted", session_at=newest)
+    return replace(study, session="interrupted", session_at=stored.newest_at)
 
 
 def _reason(error: Exception) -> str:

@@ -97,9 +97,6 @@ def ending_tags(record: Trial, state: str) -> dict[str, str]:
         tags["sweeps.duplicate_of"] = str(record.duplicate_of)
     if record.before is not None:
         tags["sweeps.revives"] = str(record.before.number)
-    if record.outcome is not None and record.outcome.failure is not None:
-        tags |= {
-            "sweeps.failure": record.outcome.failure.kind,
-            "sweeps.message": record.outcome.failure.message,
-        }
+    if failure := record.failure:
+        tags |= {"sweeps.failure": failure.kind, "sweeps.message": failure.message}
     return tags
