@@ -35,11 +35,7 @@ def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = 
     try:
         write(unfinished)
         if durable:
-            descriptor = os.open(unfinished, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _flush(unfinished)
         os.replace(unfinished, path)
     finally:
         # After a rename there is nothing left to remove, but for a hard link to the file that
@@ -105,7 +101,12 @@ def free_name(path: Path) -> Path:
 def rename(path: Path, place: Path) -> None:
     """Rename a file or folder, and flush the new name to the disk."""
     os.rename(path, place)
-    descriptor = os.open(place.parent, os.O_RDONLY)
+    _flush(place.parent)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

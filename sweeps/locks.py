@@ -29,7 +29,14 @@ def lock_file(path: Path, remedy: str, timeout: float = 0.0) -> AcquireReturnPro
     except Timeout:
         raise
     except OSError as error:
-        raise _no_lock(path, error, remedy) from error
+        if error.errno not in LACKING_LOCKS:
+            problem = f"cannot be written: {error.strerror}. {remedy}"
+            raise UserError(str(path), problem) from error
+        problem = (
+            f"the file system of this folder has no locks ({error.strerror}), as that of some "
+            "network drives."
+        )
+        raise UserError(str(path.parent), f"{problem} {remedy}") from error
 
 
 def lock_place(folder: Path, name: str) -> Path:
@@ -39,17 +46,6 @@ def lock_place(folder: Path, name: str) -> Path:
     if not folder.is_dir() or os.access(folder, os.W_OK):
         return folder / name
     return Path(tempfile.gettempdir(), f"{os.getuid()}-{name}")
-
-
-def _no_lock(path: Path, error: OSError, remedy: str) -> UserError:
-    """Return what to tell the user where a lock could not be taken."""
-    if error.errno in LACKING_LOCKS:
-        problem = (
-            f"the file system of this folder has no locks ({error.strerror}), as that of some "
-            "network drives."
-        )
-        return UserError(str(path.parent), f"{problem} {remedy}")
-    return UserError(str(path), f"cannot be written: {error.strerror}. {remedy}")
 
 
 def is_locked(path: Path) -> bool:

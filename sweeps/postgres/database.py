@@ -100,7 +100,7 @@ class Database:
                 if not self._has_dropped(error):
                     raise self._refusal(error) from error
                 self.close()
-                failures = failures + 1
+                failures += 1
                 reason = _first_line(error)
                 now = time.monotonic()
                 if failures == 1:
@@ -204,16 +204,13 @@ def open_tables(database: Database, *, create: bool) -> bool:
     Raises:
         UserError: the database cannot be reached, or the role may not create tables.
     """
-    there = database.run(_has_tables)
+    # The last one to be made.
+    query = "SELECT to_regclass('sweeps_damaged') IS NOT NULL"
+    row = database.run(lambda connection: connection.execute(query).fetchone())
+    there = bool(row and row[0])
     if create and not there:
         database.run(lambda connection: connection.execute(_TABLES))
     return there or create
-
-
-def _has_tables(connection: "Connection[Any]") -> bool:
-    # The last one to be made.
-    row = connection.execute("SELECT to_regclass('sweeps_damaged') IS NOT NULL").fetchone()
-    return bool(row and row[0])
 
 
 def _first_line(error: Exception) -> str:

@@ -151,13 +151,11 @@ class PostgresJournal(BatchedWrites):
     def _fetch(self) -> bool:
         if self._claim is not None and self._complete:
             return False
-        rows = self._database.run(self._newer)
+        values = (self._study, self._last, _PAGE)
+        rows = self._database.run(lambda connection: connection.execute(_NEWER, values).fetchall())
         self._take(rows)
         self._complete = len(rows) < _PAGE
         return bool(rows)
-
-    def _newer(self, connection: "Connection[Any]") -> list[tuple[int, str]]:
-        return connection.execute(_NEWER, (self._study, self._last, _PAGE)).fetchall()
 
     def _take(self, rows: Sequence[tuple[int, str]]) -> None:
         self._rows.extend(rows)

@@ -13,7 +13,6 @@ from optuna.storages import BaseStorage
 
 from sweeps.errors import UserError, did_you_mean, full_disk
 from sweeps.names import check_name
-from sweeps.schema import check_schema
 from sweeps.state.record import StudyRecord
 from sweeps.storage.journals import PATIENCE, driver_in_words, journals_at
 from sweeps.storage.optuna_internals import study_ids
@@ -21,6 +20,7 @@ from sweeps.storage.study_record import (
     REPEATS,
     json_able,
     read_state,
+    record_in,
     study_record,
     write_identity,
     write_study,
@@ -132,12 +132,10 @@ def open_study(
         UserError: the storage holds the study with another definition, and `extend` is not given or
             cannot work; or another version has stored it.
     """
-    optuna_study = _create_or_load(
+    optuna_study = create_or_load(
         storage, study.name, study.pruner.build_after(study.longest_warmup)
     )
-    stored = study_record(optuna_study)
-    if attributes := optuna_study.user_attrs:
-        check_schema(f"study '{study.name}'", attributes)
+    stored = record_in(storage, study.name)
     if not stored.identity:
         write_identity(optuna_study)
     check_definition(stored, study, extend=extend)
@@ -169,7 +167,7 @@ def keep_identity(storage: BaseStorage, study: str, identity: str | None) -> Non
     """Give a study that has lost its first records its identity back, by which MLflow's runs are
     known; a new one where it is lost.
     """
-    optuna_study = _create_or_load(storage, study, optuna.pruners.NopPruner())
+    optuna_study = create_or_load(storage, study)
     if not study_record(optuna_study).identity:
         write_identity(optuna_study, identity)
 
@@ -216,25 +214,15 @@ def with_new_settings(spec: Mapping[str, Any], study: "Study") -> dict[str, Any]
     yet, at their defaults.
     """
     completed = dict(spec)
+    searched = {*study.space.names, *(spec.get("search") or {})}
     for section, settings in study.fixed.items():
         if section in spec:
+            model = type(settings)
             optional = {
-                name
-                for name, field in type(settings).model_fields.items()
-                if not field.is_required()
+                name for name, field in model.model_fields.items() if not field.is_required()
             }
-            defaults = (
-                type(settings)
-                .model_construct()
-                .model_dump(mode="json", include=optional - {*study.space.names})
-            )
-            defaults = json_able(defaults)
-            missing = {
-                name: value
-                for name, value in defaults.items()
-                if name not in (spec.get("search") or {})
-            }
-            completed[section] = missing | spec[section]
+            defaults = model.model_construct().model_dump(mode="json", include=optional - searched)
+            completed[section] = defaults | spec[section]
     return completed
 
 
@@ -283,12 +271,13 @@ def _incompatible(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
 
 def repeat_study(storage: BaseStorage, name: str) -> optuna.Study:
     """Open the Optuna study that keeps the repeats of study `name`; created when missing."""
-    return _create_or_load(storage, name + REPEATS, optuna.pruners.NopPruner())
+    return create_or_load(storage, name + REPEATS)
 
 
-def _create_or_load(
-    storage: BaseStorage, name: str, pruner: optuna.pruners.BasePruner
+def create_or_load(
+    storage: BaseStorage, name: str, pruner: optuna.pruners.BasePruner | None = None
 ) -> optuna.Study:
+    """Create an Optuna study, or open it where it exists. Without a pruner no trial ends early."""
     return optuna.create_study(
         study_name=name,
         storage=storage,
@@ -297,7 +286,7 @@ def _create_or_load(
         # Each trial is proposed by a sampler of its own, so the study's sampler only fills Optuna's
         # slot.
         sampler=optuna.samplers.RandomSampler(seed=0),
-        pruner=pruner,
+        pruner=pruner or optuna.pruners.NopPruner(),
     )
 
 

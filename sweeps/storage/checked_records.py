@@ -92,8 +92,8 @@ def check_lines(content: bytes) -> JournalCheck:
             if line.endswith(b"\n") or not is_half_written(line):
                 problem = str(error)
             break
-        records = records + 1
-        length = length + len(line)
+        records += 1
+        length += len(line)
     rest = len(content[length:].splitlines())
     identity = _newest_identity(content) if problem else None
     return JournalCheck(

@@ -147,8 +147,8 @@ class JournalFile(BatchedWrites, JournalFileBackend):
                     raise damaged_journal(
                         Path(self._file_path), self._records, str(error)
                     ) from None
-                self._records = self._records + 1
-                self._length = self._length + len(line)
+                self._records += 1
+                self._length += len(line)
                 self._crc = zlib.crc32(line, self._crc)
                 yield record
 
@@ -160,7 +160,7 @@ class JournalFile(BatchedWrites, JournalFileBackend):
         crc = 0
         with open(self._file_path, "rb") as file:
             while left and (data := file.read(min(left, 1 << 20))):
-                left = left - len(data)
+                left -= len(data)
                 crc = zlib.crc32(data, crc)
         if left or crc != position["crc32"]:
             return False

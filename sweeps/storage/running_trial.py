@@ -12,8 +12,8 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from sweeps.lanes import Failure, Images, Outcome, Progress, TrialResult, TrialSpec
-from sweeps.state.trial import Pause, Trial, stored_path
-from sweeps.storage.optuna_internals import attributes_of, handle_of, set_state
+from sweeps.state.trial import Pause, stored_path
+from sweeps.storage.optuna_internals import attributes_of, set_state
 from sweeps.storage.trial_record import ENDED, failure_of
 
 
@@ -55,10 +55,13 @@ class RunningTrial:
             return None
         folder = attributes["folder"] and str(self.runs / attributes["folder"])
         files = attributes.get("files") or {}
-        result = TrialResult(
-            number=self.trial.number, metrics=attributes["results"], folder=folder, files=files
+        return TrialResult(
+            number=self.trial.number,
+            metrics=attributes["results"],
+            folder=folder,
+            files=files,
+            failure=failure_of(attributes["outcome"]),
         )
-        return replace(result, failure=failure_of(attributes["outcome"]))
 
     def report(self, progress: Progress, round_: int, at: float) -> bool:
         """Record its epoch of a round, reported at time `at`; returns whether there is an epoch to
@@ -160,8 +163,3 @@ class RunningTrial:
             paths = {name: stored_path(path, self.runs) for name, path in named.items()}
             if {**recorded, **paths} != recorded:
                 self._write(f"pictures/{epoch}", {**recorded, **paths})
-
-
-def resume_trial(study: optuna.Study, trial: Trial, runs: Path) -> RunningTrial:
-    """Return what writes a stored trial."""
-    return RunningTrial(trial.spec, handle_of(study, trial.origin), runs)

@@ -21,12 +21,13 @@ from sweeps.state.record import StudyRecord
 from sweeps.state.trial import Repeat, Trial
 from sweeps.storage.optuna_internals import (
     batched_writes,
+    handle_of,
     set_trial_id,
     storage_of,
     study_id,
     write_trial,
 )
-from sweeps.storage.running_trial import RunningTrial, resume_trial, with_divergence
+from sweeps.storage.running_trial import RunningTrial, with_divergence
 from sweeps.storage.study_record import REPEATS, study_record, write_study
 from sweeps.storage.trial_record import as_stored, decoder, read_trial, revives
 from sweeps.study.space import Space
@@ -179,7 +180,7 @@ class Store:
 
     def running(self, trial: Trial) -> RunningTrial:
         """Return what writes the steps of a trial that is in the storage."""
-        return resume_trial(self.study, trial, self.runs)
+        return RunningTrial(trial.spec, handle_of(self.study, trial.origin), self.runs)
 
     def begin(self, proposal: Trial, *, round_: int, started: float) -> None:
         """Write a proposed trial, in one piece.

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.state.state import State
+from sweeps.storage import create_or_load
 from sweeps.storage.optuna_internals import batched_writes, study_id, study_ids, write_trial
 from sweeps.storage.study_record import REPEATS, read_state
 
@@ -95,15 +96,10 @@ def write_records(
 def _write_study(
     storage: BaseStorage, name: str, records: list[Mapping[str, Any]], rules: ImportRules
 ) -> None:
-    head = records[0]
-    trials = records[1:]
+    head, *trials = records
     # The command has a line of its own for a new study.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.RandomSampler(seed=0)
-    pruner = optuna.pruners.NopPruner()
-    study = optuna.create_study(
-        study_name=name, storage=storage, direction="minimize", sampler=sampler, pruner=pruner
-    )
+    study = create_or_load(storage, name)
     with batched_writes(study):
         for key, value in _arrived_study(head["user"], rules).items():
             study.set_user_attr(key, value)

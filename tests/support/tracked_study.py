@@ -21,7 +21,8 @@ from sweeps.state.record import RegisteredModel
 from sweeps.state.state import State
 from sweeps.state.trial import Repeat, stored_path
 from sweeps.storage import open_storage, repeat_study
-from sweeps.storage.running_trial import RunningTrial, resume_trial
+from sweeps.storage.optuna_internals import handle_of
+from sweeps.storage.running_trial import RunningTrial
 from sweeps.storage.study_record import read_state, write_study
 from sweeps.storage.trial_record import read_trial
 from sweeps.tracking.run_tags import title
@@ -78,10 +79,9 @@ class SmallStudy:
             )
             self.optuna.add_trial(fresh)
             trials = self.optuna.get_trials(deepcopy=False)
-        stored = trials[number]
-        self.running[number] = resume_trial(
-            self.optuna, read_trial(stored, dict, repeat=False), self.runs
-        )
+        trial = read_trial(trials[number], dict, repeat=False)
+        handle = handle_of(self.optuna, trials[number])
+        self.running[number] = RunningTrial(trial.spec, handle, self.runs)
 
     def repeat(self, plan: Repeat) -> None:
         """A repeat that is trained for one epoch."""
