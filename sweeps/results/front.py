@@ -30,7 +30,7 @@ def scales(values: np.ndarray) -> np.ndarray:
     return np.where(middle > 0, middle, np.where(whole > 0, whole, 1.0))
 
 
-def behind(values: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
+def behind(values: np.ndarray) -> np.ndarray:
     """Return how far each point is behind the front of all points, in units of `scales`, at least
     0: [N].
 
@@ -39,18 +39,13 @@ def behind(values: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
     other point to be lower in both, max over q of min over i of (p_i − q_i)/s_i. A point of the
     front has 0. The hypervolume that a point adds gives no such order, because it is 0 for all
     points behind the front.
-
-    Args:
-        others: the points that make front and scales, by default `values`.
     """
-    others = values if others is None else others
-    if not len(values) or not len(others):
-        return np.zeros(len(values))
+    if not len(values):
+        return np.zeros(0)
     # Whoever is lower in both than a point of the front would be on it instead, so the front speaks
     # for all.
-    best = others[pareto_front(others)]
-    scale = scales(others)
-    gaps = ((values[:, None] - best) / scale).min(axis=2)
+    best = values[pareto_front(values)]
+    gaps = ((values[:, None] - best) / scales(values)).min(axis=2)
     return np.maximum(gaps.max(axis=1), 0.0)
 
 

@@ -47,6 +47,11 @@ class Interval:
         """For `mean ± half_width`; exact where the interval is symmetric."""
         return (self.high - self.low) / 2
 
+    @classmethod
+    def around(cls, mean: float, half: float, n: int) -> "Interval":
+        """Return the symmetric interval of this half width; NaN for none."""
+        return cls(mean=mean, low=mean - half, high=mean + half, n=n)
+
 
 def pooled_deviation(groups: Sequence[np.ndarray]) -> tuple[float, int]:
     """Return the standard deviation within groups of values, pooled over those of two values or
@@ -68,12 +73,12 @@ def mean_interval(values: Sequence[float]) -> Interval:
     n = len(sample)
     mean = float(sample.mean()) if n else math.nan
     if n < LEAST_VALUES:
-        return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
+        return Interval.around(mean, math.nan, n)
     # The quantile of Student's t; `scipy.stats` takes half a second to import.
     from scipy.special import stdtrit
 
     half = float(stdtrit(n - 1, 0.5 + _LEVEL / 2) * sample.std(ddof=1) / math.sqrt(n))
-    return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
+    return Interval.around(mean, half, n)
 
 
 def interval_of_mean(values: Sequence[float], *, seed: int) -> Interval:
@@ -109,7 +114,7 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> Inte
     least = min(len(first), len(second))
     mean = float(samples[1].mean() - samples[0].mean()) if least else math.nan
     if least < LEAST_VALUES:
-        return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
+        return Interval.around(mean, math.nan, n)
     # Squared standard errors of the two means.
     errors = np.array([sample.var(ddof=1) / len(sample) for sample in samples])
     if not errors.any():
@@ -118,7 +123,7 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> Inte
 
     freedom = errors.sum() ** 2 / (errors**2 / [len(first) - 1, len(second) - 1]).sum()
     half = float(stdtrit(freedom, 0.5 + _LEVEL / 2) * math.sqrt(errors.sum()))
-    return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
+    return Interval.around(mean, half, n)
 
 
 def bootstrap_mean_interval(values: Sequence[float], *, seed: int) -> Interval:
@@ -135,7 +140,7 @@ def bootstrap_mean_interval(values: Sequence[float], *, seed: int) -> Interval:
     n = len(sample)
     mean = float(sample.mean()) if n else math.nan
     if n < LEAST_VALUES:
-        return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
+        return Interval.around(mean, math.nan, n)
     if sample.min() == sample.max():
         return Interval(mean=mean, low=mean, high=mean, n=n)
     random = np.random.default_rng(seed)

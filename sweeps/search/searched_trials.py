@@ -269,7 +269,7 @@ def _key(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
 
 
 def spent(
-    budget: "Budget", trials: Sequence[Trial], elapsed: float, two: TwoObjectives | None = None
+    budget: "Budget", trials: Sequence[Trial], elapsed: float, two: TwoObjectives | None
 ) -> str | None:
     """Say why no trial may train after these and so many seconds of search, in a sentence; None
     while one may. Trials are not counted.

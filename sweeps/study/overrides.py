@@ -140,13 +140,10 @@ def _extended(
             _unfix(content, name, sections)
         elif name in searched:
             search.pop(name)
-            _leave_search(content, name, _default(name, sections))
+            owner = section_of(name, sections)
+            default = sections[owner].model_fields[name].default if owner else None
+            _leave_search(content, name, default)
     return _merged(content, changes, ())
-
-
-def _default(name: str, sections: Sections) -> Any:
-    section = section_of(name, sections)
-    return sections[section].model_fields[name].default if section else None
 
 
 def _merged(old: Any, new: Any, path: EntryPath) -> Any:

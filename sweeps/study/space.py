@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from optuna.distributions import (
     BaseDistribution,
@@ -22,7 +22,7 @@ from optuna.distributions import (
 from optuna.trial import BaseTrial
 
 from sweeps.errors import UserError, did_you_mean
-from sweeps.study.ranges import Bound, Growth, steps_out
+from sweeps.study.ranges import BOUNDS, Growth, steps_out
 
 Kind = Literal["float", "int", "choice"]
 
@@ -124,13 +124,14 @@ class Parameter:
     def suggest(self, trial: BaseTrial) -> Any:
         """Draw a value for an Optuna trial."""
         if self.kind == "choice":
-            return self.decode(
-                trial.suggest_categorical(self.name, [_label(value) for value in self.values])
-            )
+            labels = [_label(value) for value in self.values]
+            label = trial.suggest_categorical(self.name, labels)
+            return as_lists(self.values[labels.index(label)])
         if self.kind == "int":
-            low = int(self.low)
-            high = int(self.high)
-            return trial.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
+            step = int(self.step or 1)
+            return trial.suggest_int(
+                self.name, int(self.low), int(self.high), step=step, log=self.log
+            )
         return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
 
     @property
@@ -144,16 +145,10 @@ class Parameter:
             )
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
-    def decode(self, stored: Any) -> Any:
-        """Return the value that Optuna stores in this form, because it knows no lists: `"[512,
-        512]"` → `[512, 512]`.
-        """
-        if self.kind != "choice":
-            return stored
-        return next(as_lists(value) for value in self.values if _label(value) == stored)
-
     def encode(self, value: Any) -> Any:
-        """Return a value as Optuna stores it; the inverse of `decode`."""
+        """Return a value as Optuna stores it, which knows no lists: `[512, 512]` → `"[512,
+        512]"`.
+        """
         return _label(frozen(value)) if self.kind == "choice" else value
 
     def value(self, index: int) -> Any:
@@ -188,9 +183,7 @@ class Parameter:
         lies.
         """
         if self.log:
-            margin = 0.5 if self.kind == "int" else 0.0
-            low = math.log(self.low - margin)
-            high = math.log(self.high + margin)
+            low, high = self._log_ends()
             value = math.exp(low + quantile * (high - low))
             value = round(value) if self.kind == "int" else value
             return min(max(value, self.low), self.high)
@@ -203,13 +196,16 @@ class Parameter:
         if self.kind == "choice":
             return (self.values.index(frozen(value)) + 0.5) / len(self.values)
         if self.log:
-            margin = 0.5 if self.kind == "int" else 0.0
-            low = math.log(self.low - margin)
-            high = math.log(self.high + margin)
+            low, high = self._log_ends()
             return (math.log(value) - low) / (high - low)
         if self.size is not None:
             return (round((value - self.low) / (self.step or 1)) + 0.5) / self.size
         return float((value - self.low) / (self.high - self.low))
+
+    def _log_ends(self) -> tuple[float, float]:
+        """Return the logarithms of the ends; whole numbers reach half a step beyond them."""
+        margin = 0.5 if self.kind == "int" else 0.0
+        return math.log(self.low - margin), math.log(self.high + margin)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields that apply, JSON-able."""
@@ -361,10 +357,6 @@ class Space:
                 params[parameter.name] = parameter.suggest(trial)
         return params
 
-    def decode(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the dict that `suggest` returned for `optuna_trial.params`."""
-        return {p.name: p.decode(stored[p.name]) for p in self.parameters if p.name in stored}
-
     def context(self, name: str) -> dict[str, Any]:
         """Return values of other parameters under which this one is active: the first that its
         conditions name.
@@ -437,7 +429,7 @@ class Space:
             Growth(parameter=parameter.name, bound=bound, end=end, round=0, trial=0)
             for parameter in self.parameters
             if parameter.grow
-            for bound in get_args(Bound)
+            for bound in BOUNDS
             for end in steps_out(parameter, bound, parameter.limits)
         )
 

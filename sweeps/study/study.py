@@ -558,6 +558,3 @@ def _probes(parameter: Parameter, space: Space) -> list[tuple[EntryPath, Any]]:
         wide = space.widest()[parameter.name]
         probes += [(("grow",), wide.low), (("grow",), wide.high)]
     return probes
-
-
-__all__ = ["Study", "list_studies", "load_study", "mentioned"]

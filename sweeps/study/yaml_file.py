@@ -72,9 +72,7 @@ def find_study(name: str, shipped: Path | None, option: str = "--study") -> Path
     elif name in files:
         path = files[name]
     else:
-        folders = [
-            shown_path(folder) for folder in (Path("studies"), shipped) if folder is not None
-        ]
+        folders = map(shown_path, filter(None, (Path("studies"), shipped)))
         looked = " and ".join(dict.fromkeys(folders))
         here = f"{name}.yaml"
         hint = f"Did you mean './{here}'?" if os.path.isfile(here) else did_you_mean(name, files)

@@ -27,6 +27,7 @@ from sweeps.search.curves.learning_curves import LearningCurve, to_point
 from sweeps.search.curves.process import prior
 from sweeps.search.curves.sampler import fitted_for
 from sweeps.search.samplers import SAMPLERS, check_sampler
+from sweeps.storage.trial_record import decoder
 from sweeps.study.space import Parameter, Space
 
 CURVES = {
@@ -118,7 +119,7 @@ def test_the_ends_of_the_best_unfinished_trials_alone_are_predicted(monkeypatch)
     lowest = sorted(revivable, key=lambda trial: min(trial.intermediate_values.values()))[:4]
     predicted = outlook_of(stored)
     assert {*map(key_of, predicted._unfinished)} == {
-        key_of(space_of(SPACE).decode(trial.params)) for trial in lowest
+        key_of(decoder(space_of(SPACE))(trial.params)) for trial in lowest
     }
     assert len(predicted._mean) == 4 + CANDIDATES + NEIGHBOURS
 

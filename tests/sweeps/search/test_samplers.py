@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from sweeps.errors import UserError
 from sweeps.search.pruners import AnyPruner
 from sweeps.search.samplers import SAMPLERS, check_sampler, exhausted, make_sampler
+from sweeps.storage.trial_record import decoder
 from sweeps.study.space import Parameter, Space
 
 NUMBERS = (
@@ -72,7 +73,7 @@ def continue_study(storage, settings, space, trials, seed=0, width=2):
             asked.append((trial, space.suggest(trial)))
         for trial, params in asked:
             study.tell(trial, value_of(params))
-    return [space.decode(trial.params) for trial in study.trials]
+    return [decoder(space)(trial.params) for trial in study.trials]
 
 
 @pytest.mark.parametrize(

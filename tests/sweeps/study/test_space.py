@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.errors import UserError
+from sweeps.storage.trial_record import decoder
 from sweeps.study.space import Parameter, Space
 
 NAMES = ["beta", "latent_size", "optimizer", "prior", "components", "hidden"]
@@ -92,7 +93,7 @@ def test_what_is_suggested_obeys_the_space_and_survives_the_storage(space, seed)
     params, stored = ask(space, seed)
     assert_valid(params, space)
     assert json.loads(json.dumps(params)) == params
-    assert space.decode(stored.params) == params
+    assert decoder(space)(stored.params) == params
     assert {name: space[name].encode(value) for name, value in params.items()} == stored.params
 
 
