@@ -54,9 +54,14 @@ class Mirror:
         tracking_uri(tracking)
         self._runs = Path(runs).resolve()
         self.store = store_name(tracking, self._runs)
-        stores = {"runs": str(self._runs), "storage": storage or None, "tracking": tracking}
         self._log_path = log
-        self._order = {"study": study, "once": once, **stores}
+        self._order = {
+            "study": study,
+            "once": once,
+            "runs": str(self._runs),
+            "storage": storage or None,
+            "tracking": tracking,
+        }
         self.state = MirrorState()
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None

@@ -10,6 +10,7 @@ from sweeps.program import how_to
 from sweeps.state.state import State
 from sweeps.storage import study_holder
 from sweeps.tracking import sync
+from sweeps.tracking.found_runs import mlflow_runs
 from sweeps.tracking.mlflow_store import (
     be_ready_for_mlflow,
     damage_of,
@@ -41,14 +42,14 @@ def check_mirror(
     """Check how many records of the study MLflow lacks: epochs, endings, and the parent run."""
     study = stored.study.name
     where = store_name(tracking, runs)
-    what = f"{study}: mirror"
+    finding = partial(Finding, name=f"{study}: mirror")
     driven = study_holder(storage, runs, study) is not None
     bring = partial(_sync, study, runs, storage, tracking)
     remedy = f"{how_to('sync', study)} brings the rest"
     if tracking is None and (problem := damage_of(runs / "mlflow.db")):
         words = f"{where} is damaged ({problem})"
         remedy = f"{how_to('sync', study)} moves it aside and builds it anew from the storage"
-        yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=bring)
+        yield finding(ok=False, words=words, remedy=remedy, repair=bring)
         return
     try:
         tags = (
@@ -57,8 +58,7 @@ def check_mirror(
             else _tags_at(tracking, stored)
         )
     except UserError as error:
-        yield Finding(
-            name=what,
+        yield finding(
             ok=None,
             words=str(error),
             remedy=f"when it answers again, {how_to('sync')} brings all",
@@ -75,18 +75,17 @@ def check_mirror(
             "restore them on its pages (State: Deleted), if you want them back; the storage keeps "
             "all"
         )
-        yield Finding(name=what, ok=None, words=words, remedy=remedy)
+        yield finding(ok=None, words=words, remedy=remedy)
     elif not behind:
-        yield Finding(name=what, ok=True, words=f"MLflow at {where} has all {total:,} records")
+        yield finding(ok=True, words=f"MLflow at {where} has all {total:,} records")
     elif driven:
-        yield Finding(
-            name=what,
+        yield finding(
             ok=True,
             words=f"MLflow at {where} is {behind:,} records behind; the driver brings them",
         )
     else:
         words = f"MLflow at {where} is {behind:,} of {total:,} records behind"
-        yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=bring)
+        yield finding(ok=False, words=words, remedy=remedy, repair=bring)
 
 
 def _is_deleted(tags: Mapping[str, str]) -> bool:
@@ -116,31 +115,21 @@ def _tags_at(tracking: str, stored: State) -> Tags:
     check_reachable(uri)
     be_ready_for_mlflow()
     from mlflow import MlflowClient
-    from mlflow.entities import ViewType
     from mlflow.exceptions import MlflowException
 
     client = MlflowClient(uri)
-    token = None
-    tags: dict[str, dict[str, str]] = {}
     try:
         experiment = client.get_experiment_by_name(stored.study.name)
-        condition = f"tags.`sweeps.id` = '{stored.study.identity}'"
-        while experiment is not None:
-            page = client.search_runs(
-                [experiment.experiment_id], condition, ViewType.ALL, 1000, page_token=token
-            )
-            for run in page:
-                tags[run.data.tags["sweeps.trial"]] = {
-                    **run.data.tags,
-                    STAGE: run.info.lifecycle_stage,
-                }
-            if not (token := page.token):
-                break
+        if experiment is None:
+            return {}
+        return {
+            run.data.tags["sweeps.trial"]: {**run.data.tags, STAGE: run.info.lifecycle_stage}
+            for run in mlflow_runs(client, experiment.experiment_id, stored.study.identity)
+        }
     except MlflowException as error:
         raise UserError(
             masked(uri), f"MLflow does not answer: {str(error).splitlines()[0]}"
         ) from error
-    return tags
 
 
 def _behind(stored: State, tags: Tags) -> tuple[int, int]:

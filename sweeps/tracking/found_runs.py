@@ -4,6 +4,7 @@ A request that got no answer may have been done, at once or later. So a name may
 its creation was repeated.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,21 +54,27 @@ def find_runs(client: Any, experiment: str, identity: str) -> dict[str, Run]:
     Of two runs of one name the one with more content stays. The other is deleted in MLflow, where
     it can be restored.
     """
+    runs: dict[str, Run] = {}
+    for run in map(run_of, mlflow_runs(client, experiment, identity)):
+        name = run.tags["sweeps.trial"]
+        runs[name] = _keep_one(client, runs[name], run) if name in runs else run
+    return runs
+
+
+def mlflow_runs(client: Any, experiment: str, identity: str) -> Iterator[Any]:
+    """Yield MLflow's entities of the runs of the study with this identity, deleted ones too."""
     from mlflow.entities import ViewType
 
-    runs: dict[str, Run] = {}
     condition = f"tags.`sweeps.id` = '{identity}'"
     token = None
     while True:
         page = client.search_runs(
             [experiment], condition, ViewType.ALL, max_results=1000, page_token=token
         )
-        for run in map(run_of, page):
-            name = run.tags["sweeps.trial"]
-            runs[name] = _keep_one(client, runs[name], run) if name in runs else run
+        yield from page
         token = page.token
         if not token:
-            return runs
+            return
 
 
 def _keep_one(client: Any, *doubles: Run) -> Run:

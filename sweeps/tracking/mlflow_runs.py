@@ -82,11 +82,19 @@ class StudyRuns:
         """Return the names of the runs that MLflow lacks, or has in another state than the
         storage.
         """
-        names = [record.name_in(study.name) for record in records if not self._has(study, record)]
+        names = [*self._behind(study, records)]
         parent = self._runs.get(PARENT)
-        if parent is None or not self._parent.is_concluded(parent, study, self._runs):
+        concluded = parent and self._parent.is_concluded(parent, study, self._runs)
+        if not concluded and PARENT not in self.refused:
             names.append(PARENT)
-        return [name for name in names if name not in self.refused]
+        return names
+
+    def _behind(self, study: StudyRecord, records: Sequence[Trial]) -> dict[str, Trial]:
+        """Return the records that MLflow lacks and has not refused, by name of the run."""
+        behind = {
+            record.name_in(study.name): record for record in records if not self._has(study, record)
+        }
+        return {name: behind[name] for name in behind if name not in self.refused}
 
     def bring(
         self, study: StudyRecord, records: Sequence[Trial], arrived: Callable[[str], None]
@@ -140,10 +148,7 @@ class StudyRuns:
             with self._refusals(name):
                 self._bring_run(study, record)
 
-        behind = {
-            record.name_in(study.name): record for record in records if not self._has(study, record)
-        }
-        behind = {name: behind[name] for name in behind if name not in self.refused}
+        behind = self._behind(study, records)
         if not self._is_server:
             for name, record in behind.items():
                 bring(name, record)

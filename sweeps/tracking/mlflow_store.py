@@ -405,7 +405,7 @@ def _upload(
         np.array(example["values"], dtype=example["dtype"])
         for example in (model.inputs, model.outputs)
     )
-    facts = {"signature": infer_signature(inputs, outputs), "input_example": inputs}
+    facts: dict[str, Any] = {"signature": infer_signature(inputs, outputs), "input_example": inputs}
     notices = []
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -414,7 +414,15 @@ def _upload(
                 f"The registered model '{model.name}' loads only where its packages are "
                 f"installed: {problem}"
             ]
-            _save_with_loader(Path(temporary, "loaded"), folder, model, facts)
+            import mlflow.pyfunc
+
+            mlflow.pyfunc.save_model(
+                Path(temporary, "loaded"),
+                loader_module=model.loader_module,
+                data_path=str(folder),
+                pip_requirements=[*model.pip_requirements],
+                **facts,
+            )
         client.log_artifacts(
             run_id, str(Path(temporary, "loaded" if problem else "program")), "model"
         )
@@ -442,19 +450,3 @@ def _save_program(
             f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
         )
     return None
-
-
-def _save_with_loader(
-    path: Path, folder: Path, model: "RegisteredModel", facts: dict[str, Any]
-) -> None:
-    """Save the files of the model with the name of the module that loads them."""
-    import mlflow.pyfunc
-
-    requirements = list(model.pip_requirements)
-    mlflow.pyfunc.save_model(
-        path,
-        loader_module=model.loader_module,
-        data_path=str(folder),
-        pip_requirements=requirements,
-        **facts,
-    )

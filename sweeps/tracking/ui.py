@@ -26,6 +26,7 @@ from sweeps.tracking.mlflow_store import (
     copied_store,
     creation_lock,
     environment,
+    is_server,
     open_to_read,
     prepare,
     store_name,
@@ -92,7 +93,7 @@ def serve_ui(
             the server does not start.
     """
     address = tracking_uri(uri)
-    if address.startswith(("http", "databricks")):
+    if is_server(address):
         say(f"The runs are at {store_name(uri, runs)}")
         return
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -179,9 +180,11 @@ def _serving(
         str(port),
         "--workers",
         "1",
+        *_admitted(host, port),
+        "--no-serve-artifacts",
+        "--default-artifact-root",
+        root,
     ]
-    command += _admitted(host, port)
-    command += ["--no-serve-artifacts", "--default-artifact-root", root]
     # Without job execution, the server takes 2 processes and 0.5 GB instead of 11 processes and 3
     # GB.
     variables = {**os.environ, **environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -264,10 +267,10 @@ def _newest_studies(runs: Path) -> list[tuple[str, int, str | None]]:
 
 
 def _free_port(host: str, port: int) -> int:
+    remedy = "must be a name or an address of this machine. Try 0.0.0.0 for all its addresses."
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        remedy = "must be a name or an address of this machine. Try 0.0.0.0 for all its addresses."
         raise UserError("--host", f"got {host} ({error.strerror}); {remedy}") from error
     for wanted in [port] if port else [PORT, 0]:
         with socket.socket(family) as probe:
@@ -277,10 +280,6 @@ def _free_port(host: str, port: int) -> int:
                 return probe.getsockname()[1]
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
-                    remedy = (
-                        "must be a name or an address of this machine. Try 0.0.0.0 for all its "
-                        "addresses."
-                    )
                     raise UserError("--host", f"got {host}; {remedy}") from error
                 problem = str(error.strerror)
     raise UserError("--port", f"{port} cannot be used ({problem}). Omit --port to use a free port.")
