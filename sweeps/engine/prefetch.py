@@ -79,16 +79,13 @@ class NextTrials:
         """Number of lanes that the chosen trials take."""
         return sum(not isinstance(choice.trial, str) for choice in self.chosen)
 
-    def turn_to(self, round_: int, trials: Sequence[Trial], elapsed: float) -> None:
-        """Choose for this round from now on.
-
-        Args:
-            trials: all in the storage.
-            elapsed: the seconds spent when the round before the last one was over.
+    def turn_to(self, round_: int, elapsed: float) -> None:
+        """Choose for this round from now on. `elapsed`: the seconds spent when the round before the
+        last one was over.
         """
         if self.round != round_:
             self.round = round_
-            self.before = known_before(trials, round_ - 1)
+            self.before = known_before(self._store.trials(), round_ - 1)
             self.chosen = []
             self._ahead = []
             self._choices = _choices(self._source, self._store, [*self.before], elapsed, round_)

@@ -55,7 +55,11 @@ class GrowingPlan:
             if race
             else all(value is not None for own in values.values() for value in own)
         )
-        winner = confirmed_winner(_complete(values), race) if ended else None
+        complete = {
+            trial: [value for value in own if value is not None and not math.isnan(value)]
+            for trial, own in values.items()
+        }
+        winner = confirmed_winner(complete, race) if ended else None
         key = (tuple(race.seeds.items()), race.ended, winner) if race else ((), "", winner)
         if key not in self._plans:
             self._plans[key] = self._plan(race, winner)
@@ -78,14 +82,6 @@ class GrowingPlan:
         return [
             run for run in plan if "confirm" in run.purposes or identity_of(run) not in self._runs
         ]
-
-
-def _complete(values: _Values) -> dict[int, list[float]]:
-    """Return the values of the runs that are complete."""
-    return {
-        trial: [value for value in own if value is not None and not math.isnan(value)]
-        for trial, own in values.items()
-    }
 
 
 def plan_of(stored: State, study: "Study") -> Sequence[Repeat] | Replan:

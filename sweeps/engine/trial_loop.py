@@ -321,7 +321,7 @@ class Rounds:
 
     def _next_round(self) -> NextTrials:
         """Return the choice of trials for the next round, from what was known before this one."""
-        self.starts.next.turn_to(self.round + 1, self.store.trials(), self.elapsed_before)
+        self.starts.next.turn_to(self.round + 1, self.elapsed_before)
         return self.starts.next
 
     def _tell_round(self) -> None:

@@ -63,22 +63,19 @@ class TrialStarts(Phase):
             self.lanes.replay()
 
     def _resume_trial(self, trial: Trial) -> None:
+        """Let a paused trial go on; from where one that has ended stood, a new one goes on."""
         self.ends.evicted.discard(trial.number)
-        self.add(self._revived(trial) if trial.finished else self._resumed(trial))
-
-    def _resumed(self, trial: Trial) -> RunningTrial:
-        self.store.running(trial).go_on(self.round)
-        return self.store.running(self.store.trial(trial.number))
-
-    def _revived(self, ended: Trial) -> RunningTrial:
-        """Begin the trial that goes on from where an ended one stood."""
+        if not trial.finished:
+            self.store.running(trial).go_on(self.round)
+            self.add(self.store.running(self.store.trial(trial.number)))
+            return
         self._unstop()
-        self.store.revive(ended, self.round)
+        self.store.revive(trial, self.round)
         running = self.store.running(self.store.trials()[-1])
         self.notifications.later(
             methodcaller("trial_started", running.trial, resumed=False), running.trial.number
         )
-        return running
+        self.add(running)
 
     def _unstop(self) -> None:
         """Record that the study goes on, before a trial begins."""
@@ -115,7 +112,7 @@ class TrialStarts(Phase):
         lanes stay free.
         """
         reason = ""
-        self.next.turn_to(self.round, self.store.trials(), elapsed_before)
+        self.next.turn_to(self.round, elapsed_before)
         while self.next.lanes + len(self.running) < self.lanes.width and not reason:
             reason = chosen if isinstance(chosen := self.next.choose(), str) else ""
         for trial in self.next.waiting:

@@ -3,8 +3,9 @@ are, and how fast.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from sweeps.lanes import Lanes, run_name
 from sweeps.storage.store import Store
@@ -33,15 +34,12 @@ class WorkerRecords:
         workers = self.lanes.workers
         if workers and self.timer() >= self._recorded + _SECONDS:
             self._recorded = self.timer()
+            named = partial(run_name, self.store.name, repeat=self.store.phase == "repeats")
             self.store.write(
-                workers=[asdict(each) | {"trials": self._names(each.trials)} for each in workers]
+                workers=[asdict(each) | {"trials": [*map(named, each.trials)]} for each in workers]
             )
 
     def clear(self) -> None:
         """Record that no worker holds lanes any more."""
         if self.lanes.workers:
             self.store.write(workers=())
-
-    def _names(self, numbers: Sequence[int]) -> list[str]:
-        repeat = self.store.phase == "repeats"
-        return [run_name(self.store.name, number, repeat=repeat) for number in numbers]

@@ -129,10 +129,12 @@ class Queues:
         """Raise Lost where a worker has been too long at a part of an epoch, or too long without a
         batch at another command.
         """
-        late = self._timeout is not None and awake_seconds() - self._moved[worker] >= self._timeout
-        if not late or name == "discard_checkpoints":
+        if (
+            self._timeout is None
+            or name == "discard_checkpoints"
+            or awake_seconds() - self._moved[worker] < self._timeout
+        ):
             return
-        assert self._timeout is not None
         if name != "advance":
             raise silent(self._timeout)
         how = f"not done after {self._timeout:g} seconds"

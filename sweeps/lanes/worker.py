@@ -192,9 +192,7 @@ class Worker(ABC):
     def state(self) -> WorkerState:
         """Where it is, what it holds and how fast it is."""
         seconds = self._reports[-1][0] - self._reports[0][0] if self._reports else 0.0
-        done = sum(count for _, count in self._reports) - (
-            self._reports[0][1] if self._reports else 0
-        )
+        done = sum(count for _, count in [*self._reports][1:])
         return WorkerState(
             name=self.name,
             node=self.node,

@@ -165,10 +165,6 @@ def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
         ray.shutdown()
 
 
-def _write(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
-
-
 class RayWorker(Worker):
     """The driver's end of one actor."""
 
@@ -302,7 +298,7 @@ class RayWorker(Worker):
             if part.place is not None:
                 self._come_to(part.place)
             for name, content in part.files.items():
-                write_whole(self._engine.folder / name, partial(_write, content))
+                write_whole(self._engine.folder / name, partial(Path.write_bytes, data=content))
             self._messages += part.messages
             if part.last:
                 self._answers.popleft()
