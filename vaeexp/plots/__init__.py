@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from vaeexp.plots import comparisons, confirmed, latent, parameters, pictures, search, tradeoff
 from vaeexp.plots.style import CUT, cuts_noted, framed, save
 from vaeexp.results.parameters import LEAST_TRIALS
-from vaeexp.results.statements import Caption, Statement
+from vaeexp.results.statements import Caption, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import row_names
 from vaeexp.results.tested_settings import TestedSetting
@@ -62,7 +62,7 @@ class Plot:
         Args:
             titled: whether the title stands in the figure. In a report the heading above has it.
         """
-        content = self._content(view)
+        _, content = self._content(view)
         with cuts_noted() as cuts:
             figure = None if content is None else self.make(content)
         if figure is None:
@@ -70,32 +70,37 @@ class Plot:
         figure.set_gid(CUT if cuts else None)
         return framed(figure, self.title if titled else "")
 
-    def _content(self, view: StudyView) -> Any:
-        """Return what `make` draws; None without it."""
+    def _content(self, view: StudyView) -> tuple[pd.Series | None, Any]:
+        """Return the run whose model is drawn, None where no single one is, and what `make` draws;
+        None without it.
+        """
         if not self.belongs_to(view):
-            return None
-        return view if self.shows is None else (view.best_with(self.shows) or (None, None))[1]
+            return None, None
+        if self.shows is None:
+            return None, view
+        return view.best_with(self.shows) or (None, None)
 
     def reading(self, view: StudyView) -> list[str | Statement]:
         """Return the caption for this study in parts, with the run that drew where it draws one
         model; empty where nothing is there to draw.
         """
-        content = self._content(view)
+        run, content = self._content(view)
         if content is None:
             return []
         caption = self.caption if isinstance(self.caption, str) else self.caption(content)
         parts: list[str | Statement] = [caption] if isinstance(caption, str) else [*caption]
-        parts += confirmed.drawn_once(self.groups(view)) if self.groups else []
-        best = view.best_with(self.shows) if self.shows else None
-        return [*parts, *([] if best is None else [_drawn_by(best[0])])]
+        if self.groups:
+            parts += confirmed.drawn_once(self.groups(view))
+        if run is not None:
+            parts.append(_drawn_by(run))
+        return parts
 
 
 def _drawn_by(row: pd.Series) -> Statement:
     """Say which trial drew, or a run of which."""
     source = int(row["source_trial"] if row["repeat"] else row["number"])
     kind = "run" if row["repeat"] else "trial"
-    names = tuple(row_names(row.to_frame().T))
-    return Statement(id=f"plot.by_{kind}", values={"trial": source}, rows=names)
+    return say(f"plot.by_{kind}", row_names(row.to_frame().T), trial=source)
 
 
 def _by_name(chapters: Mapping[str, Sequence[Plot]]) -> dict[str, dict[str, Plot]]:

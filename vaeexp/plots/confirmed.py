@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from sweeps.results import mean_interval
 from vaeexp.plots import style
-from vaeexp.results.statements import Statement
+from vaeexp.results.statements import Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, curve_of, finite, read_arrays, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_training
@@ -33,13 +33,11 @@ def comparable(view: StudyView) -> list[list[TestedSetting]]:
     Configurations that were trained alike are one group, because a second dot or line would lie on
     the first.
     """
-    confirmed = view.confirmed
-    same = [
-        setting
-        for setting in view.retrained.baselines
-        if confirmed and setting.same_protocol == confirmed[0].same_protocol
-    ]
-    return by_training([*confirmed, *same]) if confirmed else []
+    if not view.confirmed:
+        return []
+    protocol = view.confirmed[0].same_protocol
+    same = [setting for setting in view.retrained.baselines if setting.same_protocol == protocol]
+    return by_training([*view.confirmed, *same])
 
 
 def drawn_once(groups: Sequence[Sequence[TestedSetting]]) -> list[Statement]:
@@ -47,9 +45,10 @@ def drawn_once(groups: Sequence[Sequence[TestedSetting]]) -> list[Statement]:
     is drawn.
     """
     return [
-        Statement(
-            id="plot.same_training",
-            values={"others": tuple(setting.title for setting in others), "first": first.title},
+        say(
+            "plot.same_training",
+            others=tuple(setting.title for setting in others),
+            first=first.title,
         )
         for first, *others in groups
         if others
@@ -145,7 +144,7 @@ def confirmed_curves(view: StudyView) -> Figure | None:
         line = _draw_band(
             axes, index, setting, curves, curves.median(axis=1), linewidth=1.9, zorder=3
         )
-        style.mark_trials([] if setting.source_trial is None else [setting.source_trial], line)
+        style.mark_trials([str(setting.source_trial)], line)
     _scale_curves(axes, [curves for _, curves in drawn])
     style.legend(axes, columns=3)
     return figure

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from vaeexp.plots import style
 from vaeexp.plots.pictures import GAP, ground, joined, picture_axes, picture_grid, tiles
-from vaeexp.results.statements import Caption, Statement
+from vaeexp.results.statements import Caption, say
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.tables import Arrays, component_order, heaviest
 from vaeexp.words import format_number, format_value
@@ -153,10 +153,10 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
     threshold = float(arrays["rate_threshold"])
     if (rates > threshold).all():
         return None
-    few = len(rates) <= NUMBERED
     nats = f"{format_value(threshold)} nats"
-    x = "latent dimension, the greatest rate first"
-    figure, axes = style.one_plot(3.8, x=x, y="rate (nats per image)")
+    figure, axes = style.one_plot(
+        3.8, x="latent dimension, the greatest rate first", y="rate (nats per image)"
+    )
     order = np.argsort(-rates, kind="stable")
     positions = np.arange(1, len(rates) + 1)
     heights = rates[order]
@@ -173,7 +173,7 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
         ylim=(min(0.0, 1.05 * heights.min()), 1.05 * max(heights.max(), threshold)),
     )
     axes.grid(visible=False, axis="x")
-    if few:
+    if len(rates) <= NUMBERED:
         axes.set_xticks(positions, order + 1)
     else:
         style.whole_ticks(axes.xaxis, 10)
@@ -187,7 +187,7 @@ def rate_caption(arrays: Arrays) -> Caption:
     return [
         "The divergence of the posterior of each latent dimension from the prior of that "
         "dimension, mean over test images.",
-        Statement(id="plot.threshold", values={"threshold": threshold}),
+        say("plot.threshold", threshold=threshold),
         "The bars add up to the rate where the prior's dimensions are independent, and not under "
         "a mixture of joint Gaussians.",
     ]
@@ -197,21 +197,22 @@ def component_classes(arrays: Arrays) -> Figure:
     """Draw the share of each class that each component of a mixture serves: a row per component as
     `heaviest` orders them, a column per class.
     """
-    shares = arrays["component_classes"]
     weights = arrays["component_weights"]
     order = heaviest(weights)
-    shown = np.ma.masked_invalid(shares[order])
-    rows, columns = shown.shape
+    shares = arrays["component_classes"][order]
+    rows, columns = shares.shape
     figure = style.new_figure(1.5 + 0.3 * max(rows, 4))
     axes = figure.add_subplot()
-    image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    image = axes.imshow(
+        shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+    )
     names = [
         f"{rank + 1}  ({format_number(100 * weights[k], 1)} %)" for rank, k in enumerate(order)
     ]
     axes.set_yticks(range(rows), names)
     _name_columns(axes, arrays["classes"].tolist())
     if rows * columns <= MOST_CELLS:
-        _write_shares(axes, shown.filled(np.nan))
+        _write_shares(axes, shares)
     axes.tick_params(labelsize=10, colors=style.TEXT_COLOUR, length=0)
     axes.spines[:].set_visible(False)
     bar = style.colour_bar(

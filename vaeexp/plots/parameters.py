@@ -4,6 +4,7 @@ and the units in use.
 
 import math
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import group_of
 from vaeexp.results.holes import hole_statement
 from vaeexp.results.parameters import RESAMPLES, SearchedParameter
-from vaeexp.results.statements import Caption, Statement
+from vaeexp.results.statements import Caption, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, jitter, row_names
 from vaeexp.words import NATS, plural
@@ -38,17 +39,16 @@ def importance(view: StudyView) -> Figure | None:
     axes.set_yticks(
         positions, [style.wrapped(view.plan.parameters[name].label, 34) for name in table.index]
     )
-    whiskers = [share - low, high - share]
     axes.errorbar(
         share,
         positions,
-        xerr=whiskers,
+        xerr=[share - low, high - share],
         fmt="none",
         ecolor=style.TEXT_COLOUR,
         elinewidth=1.6,
         capsize=4,
     )
-    for y, (own, least, most) in enumerate(table[["share", "low", "high"]].to_numpy()):
+    for y, (own, least, most) in enumerate(zip(share, low, high, strict=True)):
         style.annotate(axes, f"{own:.0f} % ({least:.0f}–{most:.0f})", (most, y), (8, 0), ha="left")
     top = float(high.max())
     axes.set_xticks([tick for tick in MaxNLocator(6).tick_values(0, top) if tick <= 100])
@@ -62,9 +62,7 @@ def importance_caption(view: StudyView) -> Caption:
     count = len(view.influence.learned)
     few = " With so few trials it is a rough guide." if count < 100 else ""
     return [
-        Statement(
-            id="plot.importance", values={"best": max(5, math.ceil(count / 10)), "trials": count}
-        ),
+        say("plot.importance", best=max(5, math.ceil(count / 10)), trials=count),
         f"Whiskers are 95 % intervals: ± 1.96 standard deviations over {RESAMPLES} resamples of "
         f"the trials.{few} {_order(view)} Values of a choice that were never tried where the "
         "others are good are left out. It counts what sets the best apart from the rest, not "
@@ -129,7 +127,7 @@ def _draw_at_epoch(
     ]
     style.style_parameter_axis(axes, parameter, below)
     if parameter.is_choice:
-        style.draw_medians(axes, values, places, least=2)
+        style.draw_medians(axes, values, places)
     x = jittered(parameter, active)
     size = 30 * style.marker_scale(len(trials))
     complete = active["state"] == "complete"
@@ -163,14 +161,12 @@ def equal_epochs_caption(view: StudyView) -> Caption:
         "of one parameter alone."
     )
     counts = {"failed": failed, "short": short}
-    not_drawn = [
-        Statement(f"plot.{name}", {name: count}) for name, count in counts.items() if count
-    ]
+    not_drawn = [say(f"plot.{name}", **{name: count}) for name, count in counts.items() if count]
     return [
-        Statement(id="plot.epoch", values={"epoch": epoch}),
+        say("plot.epoch", epoch=epoch),
         text,
         *not_drawn,
-        *untold(view),
+        *untold(view, view.plan.parameters),
     ]
 
 
@@ -193,13 +189,14 @@ def jittered(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
     return pd.Series(parameter.numbers(places), index=places.index)
 
 
-def untold(view: StudyView) -> list[Statement]:
-    """Say which values are left out because the search did not cover them, and which numbers were
-    tried only with bad values of others.
+def untold(view: StudyView, names: Collection[str]) -> list[Statement]:
+    """Say which values of these parameters are left out because the search did not cover them, and
+    which numbers were tried only with bad values of others.
     """
-    left = left_out(view.influence.left_out, view.plan.parameters)
-    said = Statement(id="left_out", values={"left": left})
-    return [*([said] if left else []), *map(hole_statement, view.influence.holes.numbers.values())]
+    left = left_out(view.influence.left_out, names)
+    said = [say("left_out", left=left)] if left else []
+    holes = view.influence.holes.numbers
+    return said + [hole_statement(holes[name]) for name in names if name in holes]
 
 
 def active_units(view: StudyView) -> Figure | None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaeexp.plots.style import MUTED, annotate, new_figure, shortened, write
-from vaeexp.results.statements import Caption, Statement
+from vaeexp.results.statements import Caption, say
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, column, curve_of, left_pictures, read_arrays
@@ -334,4 +334,4 @@ def neighbours_caption(arrays: Arrays) -> Caption:
         "Euclidean distance over sub-pixels, where black to white is 1."
     )
     usual = StatedFigure(value=float(arrays["neighbour_usual"]), digits=1)
-    return [text, Statement(id="plot.neighbours", values={"usual": usual})]
+    return [text, say("plot.neighbours", usual=usual)]

@@ -122,9 +122,8 @@ def learning_curves(view: StudyView) -> Figure | None:
     Of more than `MOST_CURVES` trials in a state, so many are drawn that stand evenly among them,
     from best to worst. None without an epoch.
     """
-    trials = view.search
     by_number = view.search.set_index("number")
-    epochs = epochs_of(trials, view.epochs)
+    epochs = epochs_of(view.search, view.epochs)
     finite = epochs[np.isfinite(epochs["objective"])].sort_values(["number", "epoch"])
     if finite.empty:
         return None

@@ -170,13 +170,6 @@ def whole_ticks(axis: Axis, most: int = 10) -> None:
     axis.set_major_locator(MaxNLocator(most, integer=True))
 
 
-def figure_of(axes: Axes) -> Figure:
-    """Return the figure that the axes are in."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return figure
-
-
 def label_axes(axes: Axes, x: str, y: str = "") -> None:
     """Write the names of what the axes show."""
     axes.set_xlabel(x, fontsize=11, color=TEXT_COLOUR)
@@ -422,22 +415,18 @@ def scatter(
     complete = state == "complete"
     look: dict[str, Any] = {
         "edgecolors": colour,
+        # The value of a trial that ended early is what it had reached, so its mark is open.
+        "facecolors": colour if complete else "none",
+        "linewidths": 0 if complete else 1.3,
         "clip_on": False,
         "alpha": 0.9,
         "zorder": 4 if complete else 3,
     }
-    # The value of a trial that ended early is what it had reached, so its mark is open.
-    look |= (
-        {"facecolors": colour, "linewidths": 0}
-        if complete
-        else {"facecolors": "none", "linewidths": 1.3}
-    )
-    below = y[~above].fillna(high)
     draw_points(
         axes,
         rows[~above],
         x[~above],
-        below,
+        y[~above].fillna(high),
         s=size,
         marker=STATE_MARKERS[state],
         label=label,
@@ -486,9 +475,7 @@ def off_scale(axes: Axes, values: pd.Series) -> None:
         note(axes, f"▲ {count} above the scale")
 
 
-def style_parameter_axis(
-    axes: Axes, parameter: SearchedParameter, below: Sequence[str] = ()
-) -> None:
+def style_parameter_axis(axes: Axes, parameter: SearchedParameter, below: Sequence[str]) -> None:
     """Make the x axis that of a parameter: its name, its scale, its range and the names of its
     choices.
 
@@ -500,7 +487,7 @@ def style_parameter_axis(
     if parameter.log:
         log_axis(axes, first, last)
     elif parameter.is_choice:
-        _name_choices(axes, parameter.texts, below or [""] * len(parameter.texts))
+        _name_choices(axes, parameter.texts, below)
         axes.set_xlim(-0.5, len(parameter.texts) - 0.5)
     else:
         axes.xaxis.set_major_locator(
@@ -547,7 +534,8 @@ def wrapped(text: str, width: int) -> str:
     Its own lines are joined, and more than `LONGEST` characters are cut.
     """
     lines = [""]
-    for part in _parts(shortened(" ".join(text.split()), LONGEST)):
+    # A line may end after these marks.
+    for part in re.split(r"(?<=[ _–.:])", shortened(" ".join(text.split()), LONGEST)):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
             lines.append("")
         lines[-1] += part
@@ -556,21 +544,16 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _parts(text: str) -> list[str]:
-    """Split a text after the marks at which a line may end."""
-    return re.split(r"(?<=[ _–.:])", text)
-
-
 def two_lines(text: str, width: int) -> str:
     """Break a text into at most two lines of so many characters; a longer second line is cut."""
     first, *more = wrapped(text, width).split("\n")
     return "\n".join([first, shortened(" ".join(more), width)] if more else [first])
 
 
-def draw_medians(axes: Axes, values: pd.Series, places: pd.Series, least: int = 1) -> None:
-    """Draw the median of the values at each place of a choice that has at least so many."""
+def draw_medians(axes: Axes, values: pd.Series, places: pd.Series) -> None:
+    """Draw the median of the values at each place of a choice that has two of them or more."""
     groups = values.groupby(places)
-    medians = groups.median()[groups.size() >= least]
+    medians = groups.median()[groups.size() >= 2]
     axes.hlines(
         medians, medians.index - 0.3, medians.index + 0.3, color=TEXT_COLOUR, linewidth=2, zorder=5
     )

@@ -16,7 +16,7 @@ from sweeps.results import pareto_front
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots import style
 from vaeexp.plots.confirmed import comparable
-from vaeexp.results.statements import Caption, Statement
+from vaeexp.results.statements import Caption, say
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite_points, row_names
@@ -68,12 +68,13 @@ def rate_distortion(view: StudyView) -> Figure | None:
     # A pruned trial would not have stayed where it was stopped.
     ended = points[complete]
     axes.plot(*ended[pareto_front(ended)].T, color=style.MUTED, linewidth=1.4, zorder=2)
-    _draw_trials(figure, axes, view)
+    _draw_trials(figure, axes, view, trials)
     best = trials[trials["number"] == view.best_number]
     best = best[style.within(axes, best[PLANE].to_numpy(float))]
     if len(best):
-        (x, y), label = best[PLANE].to_numpy(float)[0], f"lowest: trial {view.best_number}"
-        style.draw_points(axes, row_names(best), x, y, s=150, label=label, **style.RING)
+        at = best[PLANE].to_numpy(float).T
+        label = f"lowest: trial {view.best_number}"
+        style.draw_points(axes, row_names(best), *at, s=150, label=label, **style.RING)
     style.legend(axes)
     if hidden := int(((rate > right) | (distortion > top)).sum()):
         style.note(axes, f"{plural(hidden, 'trial lies', 'trials lie')} outside these axes")
@@ -107,11 +108,19 @@ def fid_against_elbo(view: StudyView) -> Figure | None:
         colour = style.line_style(index)["color"]
         marker = "osD^vP*"[index % 7]
         label = f"{style.two_lines(settings[place].title, LONGEST)} (n = {len(own)})"
-        x = own["result.test/neg_elbo"]
-        y = own["result.test/fid"]
-        look: dict[str, Any] = {"label": label, "color": colour, "marker": marker, "s": 56}
-        look |= {"linewidths": 0, "zorder": 3, "alpha": 0.9}
-        style.draw_points(axes, row_names(runs.loc[own.index]), x, y, **look)
+        style.draw_points(
+            axes,
+            row_names(runs.loc[own.index]),
+            own["result.test/neg_elbo"],
+            own["result.test/fid"],
+            label=label,
+            color=colour,
+            marker=marker,
+            s=56,
+            linewidths=0,
+            zorder=3,
+            alpha=0.9,
+        )
     axes.margins(0.08)
     style.legend(axes, columns=3)
     return figure
@@ -129,15 +138,13 @@ def rate_distortion_caption(view: StudyView) -> str:
     return f"{text} {SCORED_AT_ONE}" if "beta" in view.plan.parameters else text
 
 
-def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
+def _draw_trials(figure: Figure, axes: Axes, view: StudyView, trials: pd.DataFrame) -> None:
     """Draw complete trials as large points, all others as small open ones; the colour is β where
     the study searched it.
     """
-    trials = finite_points(view.last_epochs)
-    beta = view.plan.parameters.get("beta")
     betas = pd.to_numeric(column(trials, "params.beta"), errors="coerce").astype(float)
     scale = None
-    if beta is not None and (betas > 0).all() and betas.nunique() > 1:
+    if "beta" in view.plan.parameters and (betas > 0).all() and betas.nunique() > 1:
         scale = LogNorm(betas.min(), betas.max())
     small = style.marker_scale(len(trials))
     blue = style.STATE_COLOURS["complete"]
@@ -176,11 +183,17 @@ def draw_equal_lines(axes: Axes) -> None:
         )
         x = min(right, level - bottom)
         if level - x <= top - 0.08 * (top - bottom) and x >= left + 0.12 * (right - left):
-            words = f"−ELBO {level:,.0f}"
-            at = (x, level - x)
-            offset = (-4 if x == right else 2, 4)
-            place: dict[str, Any] = {"ha": "right", "va": "bottom", "boxed": True, "zorder": 1}
-            style.annotate(axes, words, at, offset, colour=style.MUTED, **place)
+            style.annotate(
+                axes,
+                f"−ELBO {level:,.0f}",
+                (x, level - x),
+                (-4 if x == right else 2, 4),
+                colour=style.MUTED,
+                ha="right",
+                va="bottom",
+                boxed=True,
+                zorder=1,
+            )
 
 
 def front(view: StudyView) -> Figure | None:
@@ -212,7 +225,7 @@ def front(view: StudyView) -> Figure | None:
     style.draw_points(
         axes, rows, *found.values[shown].T, color="#9a9a9a", s=size, zorder=3, label=label
     )
-    _name_members(axes, view, found.members, members)
+    _name_members(figure, view, found.members, members)
     if hidden:
         style.note(axes, f"{hidden:,} of the complete trials outside these axes")
     style.legend(axes)
@@ -235,12 +248,15 @@ def _set_limits(axes: Axes, values: np.ndarray, members: np.ndarray) -> int:
     return int(((values < (left, bottom)) | (values > (right, top))).any(axis=1).sum())
 
 
-def _name_members(axes: Axes, view: StudyView, members: pd.DataFrame, values: np.ndarray) -> None:
+def _name_members(
+    figure: Figure, view: StudyView, members: pd.DataFrame, values: np.ndarray
+) -> None:
     """Write the names of trials below and left of the front, where no trial can be; of trials that
     lie close together the last alone has one.
     """
+    (axes,) = figure.axes
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    points = 72 * 0.88 * style.figure_of(axes).get_size_inches()  # about the size of the axes
+    points = 72 * 0.88 * figure.get_size_inches()  # about the size of the axes
     apart = np.abs(np.diff(values, axis=0)) / (right - left, top - bottom) * points
     room = np.append((apart > ROOM).any(axis=1), True)
     for index in np.flatnonzero(room).tolist():
@@ -291,11 +307,8 @@ def front_caption(view: StudyView) -> str:
         f"that no other equals or beats in both {first} and {second}, named by their numbers and "
         "β where it was searched."
     )
-    text += (
-        " Along a dashed line the −ELBO is the same."
-        if {*found.names} == {"rate", "distortion"}
-        else ""
-    )
+    if {*found.names} == {"rate", "distortion"}:
+        text += " Along a dashed line the −ELBO is the same."
     return f"{text} Every point is one seed, and the front takes the luckiest of them."
 
 
@@ -307,10 +320,7 @@ def volume_caption(view: StudyView) -> Caption:
     first, second = found.labels
     worst, other = (StatedFigure(value=float(value)) for value in found.reference)
     return [
-        Statement(
-            id="plot.volume",
-            values={"first": first, "second": second, "first_worst": worst, "second_worst": other},
-        ),
+        say("plot.volume", first=first, second=second, first_worst=worst, second_worst=other),
         "It cannot fall, so that it rises says nothing of the next trials; where it stays level "
         "the search has found little more.",
     ]

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sweeps.results import promotes
+from vaeexp.plots.parameters import untold
 from vaeexp.report.markup import escape, heading, table
 from vaeexp.report.sentences import Block
-from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import best_group, group_of
-from vaeexp.results.holes import hole_statement
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.statements import Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_number, format_value, parameter_label
 
@@ -50,20 +48,10 @@ def parameter_tables(view: StudyView) -> list[Block]:
     """
     blocks: list[Block] = []
     for name in view.plan.parameters if view.front is None else ():
-        made: list[Block] = [by_parameter(view, name), *untold(view, name)]
+        made: list[Block] = [by_parameter(view, name), *untold(view, [name])]
         label = escape(parameter_label(name))
         blocks += [heading(f"By {label}", 4), *made] if any(made) else []
     return blocks
-
-
-def untold(view: StudyView, name: str) -> list[Statement]:
-    """Name the values that are not in the table because nothing shows them where the others are
-    good, and those of which the trials say nothing.
-    """
-    left = left_out(view.influence.left_out, [name])
-    numbers = view.influence.holes.numbers
-    holes = [hole_statement(numbers[name])] if name in numbers else []
-    return [say("left_out", left=left), *holes] if left else holes
 
 
 def by_parameter(view: StudyView, name: str) -> str:
