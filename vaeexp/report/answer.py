@@ -41,17 +41,13 @@ class Answer:
 def answer_of(view: StudyView) -> Answer:
     """Return the answer of a study in any state; it is made once, because a view never changes."""
     checks = [] if view.trials.empty else check_study(view)
-    doubted = (
-        [check for check in checks if check.verdict == "warning"]
-        if view.verdict.nothing_learned
-        else checks
-    )
+    grave = _gravest(view, checks)
     return Answer(
         use=use(view),
         get=get(view),
         findings=findings(view),
-        doubts=_doubts(doubted),
-        next=_next(view, doubted),
+        doubts=_doubts(grave),
+        next=_next(view, checks, grave),
         checks=checks,
     )
 
@@ -112,33 +108,32 @@ def _wrapped(said: str) -> list[str]:
 
 
 def _doubts(checks: Sequence[Check]) -> list[Statement]:
-    """Return the checks that failed, then those that cannot be said, at most `MOST_DOUBTS` of
-    them.
-    """
-    doubts = [
-        say(f"doubt.{check.verdict}", check=check.id, found=check.found)
-        for check in _gravest(checks)
-    ]
+    """Return a statement for each of the gravest checks, at most `MOST_DOUBTS` of them."""
+    doubts = [say(f"doubt.{check.verdict}", check=check.id, found=check.found) for check in checks]
     if len(doubts) > MOST_DOUBTS:
         rest = len(doubts) - MOST_DOUBTS + 1
         doubts[-rest:] = [say("doubt.more", count=rest)]
     return doubts
 
 
-def _gravest(checks: Sequence[Check]) -> list[Check]:
+def _gravest(view: StudyView, checks: Sequence[Check]) -> list[Check]:
     """Return the checks that failed, then those that cannot be said: last that of the bounds,
     because a winner at an end is often there by chance.
+
+    Of a study that learned nothing, those that failed alone.
     """
     failed = [check for check in checks if check.verdict == "warning"]
+    if view.verdict.nothing_learned:
+        return failed
     unknown = [check for check in checks if check.verdict == "unknown"]
     return failed + sorted(unknown, key=lambda check: check.id == "bounds")
 
 
-def _next(view: StudyView, checks: Sequence[Check]) -> list[Statement]:
+def _next(view: StudyView, checks: Sequence[Check], grave: Sequence[Check]) -> list[Statement]:
     """Return the command that the gravest doubt asks for."""
     if view.verdict.nothing_learned:
         return [view.verdict.nothing_learned[1]]
-    commands = [check.command for check in _gravest(checks) if check.command]
+    commands = [check.command for check in grave if check.command]
     if commands:
         return [say("next.command", command=commands[0])]
     return [say("next.nothing")] if checks else []

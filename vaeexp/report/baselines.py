@@ -124,11 +124,10 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
             for samples in samples_of(group)
         ]
         columns += RATE_AND_DISTORTION
-    columns.append((METRICS["active_units"].label, partial(_units, metric="active_units")))
-    columns.append(("dimensions in use", partial(_units, metric="used_dimensions")))
-    bits = METRICS["bits_per_dimension"].label
     columns += [
-        (bits, mean_on_test("bits_per_dimension")),
+        (METRICS["active_units"].label, partial(_units, metric="active_units")),
+        ("dimensions in use", partial(_units, metric="used_dimensions")),
+        (METRICS["bits_per_dimension"].label, mean_on_test("bits_per_dimension")),
         (f"train {name}, last epoch", _last_epoch(view, total)),
     ]
     if any(_loss_is_another(view, row, total) for row in group):

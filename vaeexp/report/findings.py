@@ -11,7 +11,7 @@ import pandas as pd
 
 from sweeps.results import Interval, mean_interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS, REACHED
-from vaeexp.report.headline import against, incomparable, samples_of
+from vaeexp.report.headline import against, incomparable, shared_result
 from vaeexp.results.divergence import Divergence
 from vaeexp.results.effects import best_of
 from vaeexp.results.equal_epochs import EqualEpochEffect
@@ -109,24 +109,18 @@ def get(view: StudyView) -> list[Statement]:
     """Return what the best setting reaches, how far the next one is behind, and which unfinished
     trial had come further.
     """
-    if view.best_trial is None or view.front is not None or view.verdict.nothing_learned:
+    best = view.best
+    if best is None or view.front is not None or view.verdict.nothing_learned:
         return []
     runs = view.retrained.confirm_runs[
         view.retrained.confirm_runs["source_trial"] == view.best_number
     ]
-    reached = _tested(view, runs) if len(runs) else _searched(view)
-    level = view.best.value if view.best else math.nan
-    margins = [_margin(margin, level) for margin in view.retrained.margins[:1]]
-    return [
-        reached,
-        *margins,
-        *view.verdict.came_further,
-    ]
+    reached = _tested(view, best, runs) if len(runs) else _searched(view)
+    margins = [_margin(margin, best.value) for margin in view.retrained.margins[:1]]
+    return [reached, *margins, *view.verdict.came_further]
 
 
-def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
-    best = view.best
-    assert best is not None
+def _tested(view: StudyView, best: TestedSetting, runs: pd.DataFrame) -> Statement:
     more = {
         "planned": best.planned if best.planned > len(runs) else None,
         "failed": _failures(view),
@@ -155,17 +149,19 @@ def _figure(interval: Interval | None, name: str) -> Figure | None:
 
 def _samples(setting: TestedSetting) -> int | None:
     """Return the importance samples per image that its runs share; None where they differ."""
-    counts = samples_of([setting])
-    return counts[0] if len(counts) == 1 else None
+    return shared_result(setting, "importance_samples")
 
 
 def _searched(view: StudyView) -> Statement:
-    ranked = view.ranked
-    best = view.best_number
-    rank = ranked["number"].tolist().index(best) + 1
-    value = Figure(value=float(ranked["objective"].iloc[rank - 1]), unit=NATS, n=1)
+    """Say what the first trial of the ranking reached: without confirmed runs it is the best."""
+    value = Figure(value=float(view.ranked["objective"].iloc[0]), unit=NATS, n=1)
     return say(
-        "get.searched", [best], value=value, rank=rank, ranked=len(ranked), failed=_failures(view)
+        "get.searched",
+        [view.best_number],
+        value=value,
+        rank=1,
+        ranked=len(view.ranked),
+        failed=_failures(view),
     )
 
 
@@ -186,10 +182,9 @@ def _margin(margin: WinnerMargin, level: float) -> Statement:
     return say("get.turned" if turned else f"get.{kind}", [trial], trial=trial, gap=gap)
 
 
-Evidence = Literal["apart", "perhaps", "tie", "unclear", "too_few"]
-
-
-def evidence(gap: Figure, *, settled: bool, level: float) -> Evidence:
+def evidence(
+    gap: Figure, *, settled: bool, level: float
+) -> Literal["apart", "perhaps", "tie", "unclear", "too_few"]:
     """Tell what a difference shows.
 
     `apart`: the corrected test tells two settings apart. `perhaps`: its own interval leaves out 0,

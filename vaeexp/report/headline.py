@@ -11,7 +11,7 @@ from vaeexp.report.markup import escape, table
 from vaeexp.report.sentences import Block, bullets, sentence, words
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import finite, interval_on_test, row_names
+from vaeexp.results.tables import column, finite, interval_on_test, row_names
 from vaeexp.results.tested_settings import SAME_ELBO, TestedSetting, same_images, same_runs
 from vaeexp.words import format_interval, format_number
 
@@ -58,7 +58,8 @@ def headline(view: StudyView) -> list[Block]:
     lines = _lines(view)
     if not lines:
         return []
-    notes = _notes(lines)
+    # Each once, by its words.
+    notes = {sentence(line.note): line.note for line in lines if line.note}
     marks = {said: f"({chr(ord('a') + index)})" for index, said in enumerate(notes)}
     rows = []
     for line in lines:
@@ -74,22 +75,13 @@ def headline(view: StudyView) -> list[Block]:
     return [table(HEADER, rows, right=range(1, 7)), introduction, listed]
 
 
-def _notes(lines: Sequence[Line]) -> dict[str, Statement]:
-    """Return the notes of these rows, each once, by their words."""
-    return {sentence(line.note): line.note for line in lines if line.note}
-
-
 def _lines(view: StudyView) -> list[Line]:
     """Return the rows; empty where nothing was tested."""
     best = view.best if view.best is not None and _seeds(view.best, "test") else None
     settings = [*([best] if best else []), *view.retrained.changed, *view.retrained.baselines]
     if not settings:
         return []
-    lines = [
-        line
-        for setting in settings
-        for line in _of_setting(best, setting, view.retrained.opposed(setting))
-    ]
+    lines = [line for setting in settings for line in _of_setting(view, best, setting)]
     lost = [setting for setting in view.retrained.untrained if setting.baseline]
     lines += [Line(_cells(setting), "no", _note("failed", setting)) for setting in lost]
     return [*lines, *_published(view, best)]
@@ -100,23 +92,21 @@ def _note(kind: str, setting: TestedSetting, **values: Any) -> Statement:
     return say(f"note.{kind}", row_names(setting.runs), title=setting.title, **values)
 
 
-def _of_setting(
-    best: TestedSetting | None, setting: TestedSetting, other: TestedSetting | None
-) -> list[Line]:
+def _of_setting(view: StudyView, best: TestedSetting | None, setting: TestedSetting) -> list[Line]:
     """Return the row of a configuration, that of its last epoch where figures differ, and what its
     source printed.
 
-    A baseline of the same runs as the best, or as the `other` that it is set against, has one row,
+    A baseline of the same runs as the best, or as the one that it is set against, has one row,
     marked so.
     """
-    others = [each for each in (best, other if setting.baseline else None) if each is not None]
+    others = [best, view.retrained.opposed(setting)] if setting.baseline else [best]
     if best is None:
         comparable = "–"
         note = None
     elif setting is best:
         comparable = "yes"
         note = None
-    elif twin := next((each for each in others if same_runs(each, setting)), None):
+    elif twin := next((each for each in others if each and same_runs(each, setting)), None):
         of = against(twin.source_trial, best.source_trial)
         return [Line(_cells(setting), f"{words(of)} itself", _note("itself", setting, of=of))]
     else:
@@ -199,11 +189,9 @@ def _weighted(setting: TestedSetting) -> str:
     """Return `91.04 ± 1.09 (200)`; the mean of runs that share their number of samples, an en dash
     otherwise.
     """
-    samples = samples_of([setting])
+    samples = shared_result(setting, "importance_samples")
     interval = setting.test("iw_nll")
-    return (
-        f"{format_interval(interval)} ({samples[0]:,})" if interval.n and len(samples) == 1 else "–"
-    )
+    return f"{format_interval(interval)} ({samples:,})" if interval.n and samples else "–"
 
 
 def incomparable(best: TestedSetting, setting: TestedSetting) -> list[Statement]:
@@ -222,6 +210,12 @@ def incomparable(best: TestedSetting, setting: TestedSetting) -> list[Statement]
     if not reasons and samples and others and samples != others:
         reasons.append(say("differs.samples", here=tuple(samples), there=tuple(others)))
     return reasons
+
+
+def shared_result(setting: TestedSetting, name: str) -> int | None:
+    """Return the whole number on test that all runs of a setting share; None where they differ."""
+    values = {*finite(column(setting.runs, f"result.test/{name}"))}
+    return int(values.pop()) if len(values) == 1 else None
 
 
 def samples_of(group: Sequence[TestedSetting]) -> list[int]:

@@ -114,9 +114,9 @@ def protocol_words(study: StudySummary) -> str:
     of a data set.
     """
     parts = [
-        f"{name}: {_part(study.protocol, part)}"
+        f"{name}: {_part(part, value)}"
         for part, name in PROTOCOL.items()
-        if study.protocol.get(part)
+        if (value := study.protocol.get(part))
     ]
     sentence = "; ".join(parts)
     subset = (
@@ -162,10 +162,7 @@ def _introduction(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     return [*interim, sentence]
 
 
-def _part(protocol: dict[str, str], part: str) -> str:
-    value = protocol.get(part)
-    if value is None:
-        return "not recorded"
+def _part(part: str, value: str) -> str:
     return code(f"{value[:12]}…") if part == "fingerprint" else escape(value)
 
 

@@ -21,13 +21,12 @@ from vaeexp.evaluation.metrics import Place, measured_at
 from vaeexp.own_code import code_version
 from vaeexp.report.answer import answer_of, notice_statements, plain_checks, plain_statement
 from vaeexp.report.findings import STATES, cost, pair_caveats
+from vaeexp.report.headline import shared_result
 from vaeexp.report.sentences import sentence
 from vaeexp.results.plan import PROTOCOL
 from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import (
-    column,
-    finite,
     for_baseline_alone,
     interval_on_test,
     own_metrics,
@@ -123,6 +122,7 @@ def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[s
     tested = [
         _tested(view, setting, protocols.index(dict(setting.protocol))) for setting in settings
     ]
+    confirmed = [entry for entry in tested if entry["baseline"] is None]
     study = view.study
     repeat = view.trials["repeat"]
     data = view.plan.recorded("data")
@@ -136,9 +136,9 @@ def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[s
         "seed": study.spec.get("seed", study.seed),
         "data": {name: data.get(name) for name in DATA},
         "protocols": [{part: protocol.get(part) for part in PROTOCOL} for protocol in protocols],
-        "best": _best(view, tested),
+        "best": _best(view, confirmed),
         "front": _front(view),
-        "confirmed": [entry for entry in tested if entry["baseline"] is None],
+        "confirmed": confirmed,
         "race": view.retrained.race
         and {**asdict(view.retrained.race), "ended": view.retrained.race.ended or None},
         "baselines": [entry for entry in tested if entry["baseline"] is not None],
@@ -189,19 +189,16 @@ def _statements(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> lis
     ]
 
 
-def _best(view: StudyView, tested: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _best(view: StudyView, confirmed: list[dict[str, Any]]) -> dict[str, Any] | None:
     trial = view.best_trial
     number = view.best_number
     if trial is None:
         return None
-    confirmed = (
-        entry for entry in tested if entry["baseline"] is None and entry["trial"] == number
-    )
     return {
         "trial": number,
         "configuration": view.plan.params(trial),
         "search": trial["objective"],
-        "confirmed": next(confirmed, None),
+        "confirmed": next((entry for entry in confirmed if entry["trial"] == number), None),
     }
 
 
@@ -217,17 +214,12 @@ def _front(view: StudyView) -> dict[str, Any] | None:
         }
         for _, row in found.members.iterrows()
     ]
-    known = (
-        {}
-        if found.complete.empty
-        else {"hypervolume": found.volume, "reference": found.reference.tolist()}
-    )
+    empty = found.complete.empty
     return {
         "objectives": found.names,
         "trials": trials,
-        "hypervolume": None,
-        "reference": None,
-        **known,
+        "hypervolume": None if empty else found.volume,
+        "reference": None if empty else found.reference.tolist(),
     }
 
 
@@ -240,7 +232,7 @@ def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str,
     if setting.baseline:
         configuration = view.plan.baseline_specs[setting.baseline].get("settings") or {}
         margin = view.retrained.margin_of(setting)
-    images, samples = (_same(setting.runs, name) for name in ("images", "importance_samples"))
+    images, samples = (shared_result(setting, name) for name in ("images", "importance_samples"))
     test = _means(view, setting, "test")
     if samples is None:
         test["iw_nll"] = None
@@ -280,12 +272,6 @@ def _differences(margin: BaselineMargin) -> dict[str, Any]:
         for name, each in {"neg_elbo": margin, **margin.others}.items()
         if math.isfinite(each.interval.mean)
     }
-
-
-def _same(runs: pd.DataFrame, metric: str) -> int | None:
-    """Return the result on test that all runs share; None where they differ."""
-    values = set(finite(column(runs, f"result.test/{metric}")))
-    return int(values.pop()) if len(values) == 1 else None
 
 
 def _states(trials: pd.DataFrame) -> dict[str, int]:

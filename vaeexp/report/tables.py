@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sweeps.results import MANY, MOST_LOST, Dropped, Interval, Race
+from sweeps.results import MANY, MOST_LOST, Dropped, Race
 from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.report.by_parameter import described, parameter_tables
 from vaeexp.report.findings import pair_caveats
@@ -117,12 +117,10 @@ def confirmed_table(view: StudyView) -> str:
         on_test("neg_elbo"),
     ]
     if margins:
-        columns.append(
-            ("above the first", lambda setting: _above(margins.get(setting.source_trial or 0)))
-        )
-        columns.append(
-            ("p (Holm)", lambda setting: _p_holm(margins.get(setting.source_trial or 0)))
-        )
+        columns += [
+            ("above the first", lambda setting: _above(margins.get(setting.source_trial or 0))),
+            ("p (Holm)", lambda setting: _p_holm(margins.get(setting.source_trial or 0))),
+        ]
     columns += [on_test("iw_nll"), *RATE_AND_DISTORTION]
     if any(setting.test("bits_per_dimension").n for setting in view.confirmed):
         columns.append((METRICS["bits_per_dimension"].label, mean_on_test("bits_per_dimension")))
@@ -132,16 +130,15 @@ def confirmed_table(view: StudyView) -> str:
 
 def _above(margin: WinnerMargin | None) -> str:
     """Return `0.62 (−0.31 to 1.55)`; an en dash for the first configuration itself."""
-    return "–" if margin is None else _with_reach(margin.interval)
+    if margin is None:
+        return "–"
+    interval = margin.interval
+    reach = f" ({format_reach(interval)})" if math.isfinite(interval.low) else ""
+    return f"{format_number(interval.mean)}{reach}"
 
 
 def _p_holm(margin: WinnerMargin | None) -> str:
     return "–" if margin is None or math.isnan(margin.p_holm) else format_least(margin.p_holm)
-
-
-def _with_reach(interval: Interval) -> str:
-    reach = f" ({format_reach(interval)})" if math.isfinite(interval.low) else ""
-    return f"{format_number(interval.mean)}{reach}"
 
 
 def paired_tables(view: StudyView) -> list[Block]:
@@ -232,24 +229,19 @@ def table_chapter(view: StudyView) -> list[Block]:
     return blocks
 
 
-def _confirmed_pairs(view: StudyView) -> list[Statement]:
-    if not view.retrained.margins:
-        return []
-    looks = view.retrained.race.looks if view.retrained.race else None
-    pairs = max(margin.tests for margin in view.retrained.margins)
-    return [say("table.confirmed_pairs", looks=looks, pairs=pairs, rate=ERROR_RATE)]
-
-
 def _confirmed(view: StudyView) -> list[Block]:
-    text = (
-        "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % "
-        "interval (Student's t of the paired differences, from 3 seeds on). "
-    )
-    return [
-        confirmed_table(view),
-        *((text, pairs) for pairs in _confirmed_pairs(view)),
-        *race_words(view),
-    ]
+    blocks: list[Block] = [confirmed_table(view)]
+    if view.retrained.margins:
+        text = (
+            "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % "
+            "interval (Student's t of the paired differences, from 3 seeds on). "
+        )
+        looks = view.retrained.race.looks if view.retrained.race else None
+        pairs = max(margin.tests for margin in view.retrained.margins)
+        blocks.append(
+            (text, say("table.confirmed_pairs", looks=looks, pairs=pairs, rate=ERROR_RATE))
+        )
+    return [*blocks, *race_words(view)]
 
 
 class Section(NamedTuple):
@@ -292,17 +284,8 @@ SECTIONS = (
 
 
 def race_words(view: StudyView) -> list[Block]:
-    """Return how the race of a study ended, then a list with a sentence for each dropped
-    configuration; empty without a race.
-    """
-    said = race(view)
-    dropped = [one for one in said if one.id.startswith("race.dropped")]
-    return [joined(said[: len(said) - len(dropped)]), bullets(dropped)]
-
-
-def race(view: StudyView) -> list[Statement]:
-    """Return how the race ended and, where configurations were dropped, the rule and when each was
-    dropped.
+    """Return how the race of a study ended; where configurations were dropped, the rule and a list
+    with a sentence for each. Empty without a race.
     """
     race = view.retrained.race
     if race is None or not race.order:
@@ -321,7 +304,7 @@ def race(view: StudyView) -> list[Statement]:
     if not race.dropped:
         return [ended]
     rule = say("race.rule", pairs=race.pairs, looks=race.looks - 1, rate=MOST_LOST)
-    return [ended, rule, *map(_dropped, race.dropped)]
+    return [joined([ended, rule]), bullets(map(_dropped, race.dropped))]
 
 
 def _dropped(dropped: Dropped) -> Statement:
@@ -387,13 +370,13 @@ def _table(view: StudyView, found: FrontView) -> str:
 def volume(found: FrontView) -> Statement:
     """Return the hypervolume with its reference point."""
     first, second = found.labels
-    worst = [Figure(value=float(value)) for value in found.reference]
+    worst, other = (Figure(value=float(value)) for value in found.reference)
     return say(
         "front.volume",
         first=first,
         second=second,
         volume=Figure(value=found.volume, unit=found.unit),
         unit=found.unit,
-        first_worst=worst[0],
-        second_worst=worst[1],
+        first_worst=worst,
+        second_worst=other,
     )

@@ -26,7 +26,7 @@ LAST_SHARE = 0.7
 """Of these bytes at most for the last epochs of trials; what is left is for earlier epochs and for
 traversals.
 """
-OF_EPOCH = re.compile(r"epoch-(\d+)-(reconstructions|samples)\.png")
+OF_EPOCH = re.compile(r"epoch-(\d+)-reconstructions\.png")
 IMAGES = ("data", "fingerprint", "split", "binarisation")
 """Parts of a protocol that two runs must share for their pictures to be of the same images."""
 
@@ -126,11 +126,13 @@ def _add_more(folder: Path, own: dict[str, Any], images: np.ndarray | None, room
 
 def _earlier(folder: Path, shape: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the epochs of which a run kept both pictures as files, of images of this shape."""
-    for epoch, paths in _files_of_epochs(folder):
-        grids = [_cut(path, shape) for path in paths]
-        if len(grids) == 2 and grids[0] is not None and grids[1] is not None:
+    found = [OF_EPOCH.fullmatch(path.name) for path in folder.glob("epoch-*.png")]
+    for epoch in sorted((match[1] for match in found if match), key=int):
+        both = _cut(folder / f"epoch-{epoch}-reconstructions.png", shape)
+        samples = _cut(folder / f"epoch-{epoch}-samples.png", shape)
+        if both is not None and samples is not None:
             # The originals stand in the upper row of the first picture.
-            yield epoch, _strip(grids[0][len(grids[0]) // 2 :], grids[1])
+            yield int(epoch), _strip(both[len(both) // 2 :], samples)
 
 
 def _cut(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -163,17 +165,6 @@ def _traversals(folder: Path) -> dict[str, Any] | None:
         "dimensions": arrays["traversal_dimensions"].tolist(),
         "reach": reach,
     }
-
-
-def _files_of_epochs(folder: Path) -> list[tuple[int, list[Path]]]:
-    """Return the epochs that a run kept, each with the files of its reconstructions and of its
-    samples.
-    """
-    found: dict[int, list[Path]] = {}
-    for path in sorted(folder.glob("epoch-*.png")):
-        if match := OF_EPOCH.fullmatch(path.name):
-            found.setdefault(int(match[1]), []).append(path)
-    return sorted(found.items())
 
 
 def _strip(reconstructions: np.ndarray, samples: np.ndarray | None = None) -> dict[str, Any]:

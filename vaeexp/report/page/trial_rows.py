@@ -112,10 +112,7 @@ def _objectives(view: StudyView) -> list[dict[str, Any]]:
         metric = "distortion" if view.plan.fixed("posterior") == "deterministic" else "neg_elbo"
         return [_figure("objective", METRICS[metric], "objective") | {"unit": "nats", "axis": {}}]
     return [
-        _figure(
-            f"last/{name.removeprefix('last/')}", METRICS[name.removeprefix("val/")], "objective"
-        )
-        | {"axis": {}}
+        _figure(f"last/{name}", METRICS[name.removeprefix("val/")], "objective") | {"axis": {}}
         for name in view.front.metrics
     ]
 
