@@ -2,8 +2,9 @@
 away.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -65,12 +66,12 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Sta
     hero = next((name for name in HEROES if name in figures), None)
     question = view.study.question
     opening = [
-        *(
-            heading(escape(view.results.name), 1),
-            f"*Question:* {escape(question)}" if question else "",
-            *notices(view),
-        ),
-        *(heading("Answer"), answer(view), *folded("All findings", [all_findings(view)])),
+        heading(escape(view.results.name), 1),
+        f"*Question:* {escape(question)}" if question else "",
+        *notices(view),
+        heading("Answer"),
+        answer(view),
+        *folded("All findings", [all_findings(view)]),
     ]
     sheet = contact_sheet(view)
     notes = headline(view)
@@ -89,9 +90,10 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Sta
     files = {f"{name}.png": figure for name, figure in figures.items()} | (
         {SHEET: sheet} if sheet else {}
     )
+    below = chain.from_iterable(PLOTS[name].reading(view) for name in figures)
     told = {
         "tables": said_in([*notes, *tables, *ends]),
-        "plots": _below_plots(view, figures),
+        "plots": said_in([*below, *_missing(view, figures)]),
         "method": said_in(made),
     }
     return "\n\n".join(filter(None, map(written, blocks))) + "\n", files, told
@@ -116,23 +118,15 @@ def reading(plot: Plot, view: StudyView) -> str:
     )
 
 
-def _below_plots(view: StudyView, figures: Mapping[str, Figure]) -> list[Statement]:
-    """Return what a report says of the plots that it draws, and how many it does not draw."""
-    plots = plots_of(view)
-    parts = [part for name in plots if name in figures for part in plots[name].reading(view)]
-    missing = [name for name in plots if name not in figures]
-    return [*(part for part in parts if isinstance(part, Statement)), *_missing(missing)]
-
-
-def _missing(names: Sequence[str]) -> list[Statement]:
-    return [say("plot.missing", count=len(names), plots=tuple(names))] if names else []
+def _missing(view: StudyView, figures: Mapping[str, Figure]) -> list[Statement]:
+    """Say which plots of such a study are not drawn; empty where all of them are."""
+    names = tuple(name for name in plots_of(view) if name not in figures)
+    return [say("plot.missing", count=len(names), plots=names)] if names else []
 
 
 def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> list[Block]:
     """Return the plots by chapter, the open ones first; for a plot that is missing, why."""
-    wanted = [
-        name for name, plot in PLOTS.items() if plot.unfolded and name in figures and name != hero
-    ]
+    wanted = [name for name in figures if PLOTS[name].unfolded and name != hero]
     unfolded = wanted[: MOST_UNFOLDED - (hero is not None)]
     blocks: list[Block] = [heading("Plots")]
     for chapter, plots in CHAPTERS.items():
@@ -148,10 +142,8 @@ def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> lis
                 join_and([PLOTS[name].title for name in rest]),
                 inside[1:] if len(rest) == 1 else inside,
             )
-    missing = {name: plot for name, plot in plots_of(view).items() if name not in figures}
-    for said in _missing([*missing]):
-        blocks += folded(
-            words(said),
-            [bullets(f"{escape(p.title)}: {escape(p.absent)}" for p in missing.values())],
-        )
+    for said in _missing(view, figures):
+        missing = [PLOTS[name] for name in said.values["plots"]]
+        lines = [f"{escape(plot.title)}: {escape(plot.absent)}" for plot in missing]
+        blocks += folded(words(said), [bullets(lines)])
     return blocks

@@ -47,12 +47,10 @@ def failures(view: StudyView) -> list[Block]:
         return []
     left = bullets(left_out(view)) or "Nothing was left out of any table or plot."
     return [
-        *(
-            heading("How the trials ended"),
-            outcomes(view),
-            escape(view.study.stopped or ""),
-            " ".join(map(markdown, cost(view))),
-        ),
+        heading("How the trials ended"),
+        outcomes(view),
+        escape(view.study.stopped or ""),
+        " ".join(map(markdown, cost(view))),
         *folded("Failed", failed_trials(view)),
         *folded("Left out", [left]),
     ]
@@ -127,20 +125,18 @@ def _why(state: str, trials: pd.DataFrame) -> str:
             "worse than others on the same rung, so far; they go on if they come to be among the "
             "best there"
         )
-    classes = _classes(trials) if state == "failed" else {}
-    return escape(", ".join(f"{count:,} {kind}" for kind, count in classes.items()))
-
-
-def _classes(failed: pd.DataFrame) -> dict[str, int]:
-    """Return each class of failures and how many there are of it, the most frequent first."""
+    if state != "failed":
+        return ""
+    # The most frequent class first.
     counts = (
-        failed["failure"]
+        trials["failure"]
         .fillna("unknown")
         .value_counts()
         .sort_index()
         .sort_values(ascending=False, kind="stable")
     )
-    return {str(kind).replace("_", " "): int(count) for kind, count in counts.items()}
+    classes = [f"{count:,} {kind}" for kind, count in counts.items()]
+    return escape(", ".join(classes).replace("_", " "))
 
 
 def failed_trials(view: StudyView) -> list[Block]:
@@ -148,16 +144,14 @@ def failed_trials(view: StudyView) -> list[Block]:
     its configuration.
     """
     failed = view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
-    shown = failed.head(FAILED_ROWS)
+    shown = failed.head(FAILED_ROWS).fillna({"failure": "unknown", "message": "–"})
     rest = failed.iloc[FAILED_ROWS:]
     rows = [
         [
             name,
-            escape(
-                row["failure"].replace("_", " ") if isinstance(row["failure"], str) else "unknown"
-            ),
+            escape(row["failure"].replace("_", " ")),
             str(row["epochs"]),
-            escape(one_line(row["message"], LONGEST) if isinstance(row["message"], str) else "–"),
+            escape(one_line(row["message"], LONGEST)),
             escape(format_configuration(view.plan.params(row))),
         ]
         for name, (_, row) in zip(row_names(shown), shown.iterrows(), strict=True)
@@ -177,16 +171,6 @@ def contact_sheet(view: StudyView) -> Drawing | None:
     return draw(unpack(packed)) if packed else None
 
 
-def sheet_statements(view: StudyView) -> list[Statement]:
-    """Return what the contact sheet shows; empty where the study kept none."""
-    packed = view.plan.recorded("contact_sheet")
-    data = view.plan.recorded("data")
-    if not packed:
-        return []
-    binarisation = data.get("binarisation", view.plan.fixed("binarisation"))
-    return [sheet_statement(packed["images"], data["train"], binarisation)]
-
-
 def sheet_statement(shown: int, training: int, binarisation: str) -> Statement:
     """Say how many of the training images a contact sheet shows, and as what models are given
     them.
@@ -194,26 +178,23 @@ def sheet_statement(shown: int, training: int, binarisation: str) -> Statement:
     return say("sheet", shown=shown, training=training, binarisation=binarisation)
 
 
-def provenance(view: StudyView, sheet: Drawing | None = None) -> list[Block]:
+def provenance(view: StudyView, sheet: Drawing | None) -> list[Block]:
     """Return the closing chapter, block by block, with the contact sheet of the data."""
     record = view.study.provenance
     spec = {**view.study.spec, "budget": view.study.budget}
     blocks: list[Block] = [
         heading("How this was made"),
         *folded("What the numbers are", [_numbers_explained(view)]),
+        *folded("Commands", commands(view)),
+        *folded("Code", [code_words(view)]),
+        *folded("Seeds", seeds(view)),
     ]
-    blocks += (
-        folded("Commands", commands(view))
-        + folded("Code", [code_words(view)])
-        + folded("Seeds", seeds(view))
-    )
-    data = record.get("data") or {}
-    sections = {name: spec[name] for name in SECTIONS if spec.get(name)}
+    data = view.plan.recorded("data")
     parts = {
         "Protocol": record.get("protocol"),
         "Data": _without(data, ("name", "binarisation", "fingerprint")),
         "Fixed settings": {
-            name: _without(section, view.plan.parameters) for name, section in sections.items()
+            name: _without(spec[name], view.plan.parameters) for name in SECTIONS if spec.get(name)
         },
         "Search": {name: spec[name] for name in SEARCH if spec.get(name)},
         "Search space": {
@@ -223,19 +204,25 @@ def provenance(view: StudyView, sheet: Drawing | None = None) -> list[Block]:
         "Versions": record.get("versions"),
         "Hardware": record.get("hardware"),
     }
-    pictures: list[Block] = [] if sheet is None else [picture(SHEET, "Training images", sheet)]
-    pictures += sheet_statements(view)
+    pictures: list[Block] = []
+    if sheet is not None:
+        images = view.plan.recorded("contact_sheet")["images"]
+        binarisation = data.get("binarisation", view.plan.fixed("binarisation"))
+        said = sheet_statement(images, data["train"], binarisation)
+        pictures = [picture(SHEET, "Training images", sheet), said]
     for title, content in parts.items():
+        if not content:
+            continue
         facts = [
             (_spaced(name), _value(name, value))
-            for name, value in (content or {}).items()
+            for name, value in content.items()
             if value is not None
         ]
         below = pictures if title == "Data" else []
-        if content:
-            blocks += folded(title, [table(["", ""], facts), *below])
-    text = record.get("study_file")
-    return [*blocks, *(folded("Study file", [fenced(text, "yaml")]) if text else [])]
+        blocks += folded(title, [table(["", ""], facts), *below])
+    if text := record.get("study_file"):
+        blocks += folded("Study file", [fenced(text, "yaml")])
+    return blocks
 
 
 def _numbers_explained(view: StudyView) -> Block:

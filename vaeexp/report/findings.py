@@ -131,7 +131,8 @@ def _tested(view: StudyView, best: TestedSetting, runs: pd.DataFrame) -> Stateme
     # What one gets stands first.
     figures = {name: figure_on_test(best, name) for name in (total, *REACHED)}
     if figures[total]:
-        return say(kind, row_names(runs), **figures, **more, samples=_samples(best))
+        samples = shared_result(best, "importance_samples")
+        return say(kind, row_names(runs), **figures, **more, samples=samples)
     again = Figure.of(mean_interval(finite(runs["objective"]).tolist()))
     return say("get.validation", row_names(runs), again=again, **more)
 
@@ -145,11 +146,6 @@ def _figure(interval: Interval | None, name: str) -> Figure | None:
     """Return a mean or a difference of a metric in its unit; None where there is none."""
     metric = METRICS[name]
     return Figure.of(interval, metric.unit, metric.digits) if interval and interval.n else None
-
-
-def _samples(setting: TestedSetting) -> int | None:
-    """Return the importance samples per image that its runs share; None where they differ."""
-    return shared_result(setting, "importance_samples")
 
 
 def _searched(view: StudyView) -> Statement:
@@ -399,8 +395,9 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
         return say("baseline.alone", names, **values)
     values["against"] = against(other.source_trial, view.best_number)
     if same_training(other, setting):
-        values |= {"iw_nll": figure_on_test(setting, "iw_nll"), "samples": _samples(setting)}
-        return say("baseline.same", names, **values)
+        iw_nll = figure_on_test(setting, "iw_nll")
+        samples = shared_result(setting, "importance_samples")
+        return say("baseline.same", names, **values, iw_nll=iw_nll, samples=samples)
     # Samples and reconstructions, where both measure one thing.
     values |= {
         f"{name}{ending}": figure_on_test(row, name)

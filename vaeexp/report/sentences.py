@@ -109,13 +109,30 @@ def _missing(value: Any) -> bool:
     return is_missing(value) or value in ("", ())
 
 
+def with_interval(figure: Figure) -> str:
+    """Return `98.12 ± 0.31`; an interval that is not symmetric by its ends; the mean alone where
+    there is none.
+    """
+    digits = figure.digits or 2
+    mean, low, high = (
+        format_number(value, digits) for value in (figure.value, figure.low, figure.high)
+    )
+    if is_missing(figure.low):
+        return mean
+    below = figure.value - figure.low
+    above = figure.high - figure.value
+    if abs(below - above) > 1e-6 * (above + below):
+        return f"{mean} ({low} to {high})"
+    return f"{mean} ± {format_number((below + above) / 2, digits)}"
+
+
 FORMS: dict[str, Callable[[Any], str]] = {
     "counts": lambda counts: join_and([f"{count:,} {name}" for name, count in counts.items()]),
     "question": QUESTIONS.__getitem__,
     "verb": lambda kind: VERBS.get(kind, "failed"),
     "procedure": PROCEDURES.__getitem__,
     "duration": format_duration,
-    "±": lambda figure: with_interval(figure),
+    "±": with_interval,
     "+±": lambda figure: ("+" if figure.value > 0 else "") + with_interval(figure),
     "to": lambda figure: (
         f"{format_number(figure.low, figure.digits)} to {format_number(figure.high, figure.digits)}"
@@ -179,20 +196,3 @@ class _Writer(string.Formatter):
         text = format_configuration(value) if isinstance(value, Mapping) else value
         text = f"{text:,}" if isinstance(text, int) else str(text)
         return self.escape(text) if self.escape else text
-
-
-def with_interval(figure: Figure) -> str:
-    """Return `98.12 ± 0.31`; an interval that is not symmetric by its ends; the mean alone where
-    there is none.
-    """
-    digits = figure.digits or 2
-    mean, low, high = (
-        format_number(value, digits) for value in (figure.value, figure.low, figure.high)
-    )
-    if is_missing(figure.low):
-        return mean
-    below = figure.value - figure.low
-    above = figure.high - figure.value
-    if abs(below - above) > 1e-6 * (above + below):
-        return f"{mean} ({low} to {high})"
-    return f"{mean} ± {format_number((below + above) / 2, digits)}"

@@ -39,12 +39,11 @@ def ranked_table(view: StudyView) -> str:
     """Return the ten best complete trials of the search."""
     best = with_best_epoch(view.epochs, view.ranked.head(TOP), "val")
     total, *parts = SUM
-    names = [*parts, "active_units"]
     header = [
         "rank",
         "trial",
         f"val {METRICS[total].label}",
-        *(METRICS[name].label for name in names),
+        *(METRICS[name].label for name in (*parts, "active_units")),
         "epochs",
     ]
     rows = [

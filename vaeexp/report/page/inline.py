@@ -210,19 +210,17 @@ class _RowRenderer(RendererSVG):
         marker_path: Path,
         marker_trans: Any,
         path: Path,
-        trans: Any,
-        rgbFace: Any = None,
+        *arguments: Any,
     ) -> None:
         """Draw a mark at each vertex of the path."""
+        if not self.rows:
+            super().draw_markers(gc, marker_path, marker_trans, path, *arguments)
+            return
         places = np.asarray(path.vertices)
-        for row, place in zip(self._rows_of(len(places)), places, strict=True) if self.rows else ():
+        for row, place in zip(self._rows_of(len(places)), places, strict=True):
             if np.isfinite(place).all():
                 with self._of_row(row):
-                    super().draw_markers(
-                        gc, marker_path, marker_trans, Path([place]), trans, rgbFace
-                    )
-        if not self.rows:
-            super().draw_markers(gc, marker_path, marker_trans, path, trans, rgbFace)
+                    super().draw_markers(gc, marker_path, marker_trans, Path([place]), *arguments)
 
     def draw_path_collection(
         self, gc: Any, master_transform: Any, *arguments: Any, **more: Any

@@ -30,9 +30,8 @@ def lay_out(tokens: Sequence[Token], look: str) -> list[Token]:
     if answer is not None:
         part = _after_list(before, answer)
         if part < len(before) and before[part].content.startswith("<details>"):
-            rest_of_it = range(part, len(before))
-            ends = (at for at in rest_of_it if before[at].content.startswith("</details>"))
-            part = next(ends) + 1
+            while not before[part - 1].content.startswith("</details>"):
+                part += 1
         if part < len(before):
             opening = [_block('<div class="opening"><div class="answer">'), *before[answer:part]]
             opening += [_block('</div><div class="first">'), *before[part:], _block("</div></div>")]
