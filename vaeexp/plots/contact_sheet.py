@@ -59,8 +59,12 @@ def pack(sheet: ContactSheet) -> dict[str, Any]:
     ]
     file = io.BytesIO()
     Image.fromarray(np.concatenate(resized, axis=1)).save(file, format="png", optimize=True)
-    words = {"classes": list(sheet.classes), "title": sheet.title}
-    return {"images": len(images), "png": base64.b64encode(file.getvalue()).decode(), **words}
+    return {
+        "images": len(images),
+        "png": base64.b64encode(file.getvalue()).decode(),
+        "classes": list(sheet.classes),
+        "title": sheet.title,
+    }
 
 
 def unpack(packed: Mapping[str, Any]) -> ContactSheet:

@@ -74,7 +74,6 @@ def traversals(arrays: Arrays) -> Figure:
     distance above its columns.
     """
     pictures = arrays["traversals"]
-    dimensions = arrays.get("traversal_dimensions", np.array([]))
     canvas = tiles(pictures)
     width = _width(canvas)
     heading = round(0.3 / width * canvas.shape[1])  # pixels of 0.3 inches
@@ -82,18 +81,20 @@ def traversals(arrays: Arrays) -> Figure:
         np.concatenate([ground(heading, canvas.shape[1]), canvas]), margin=0.6, width=width
     )
     steps, tall, wide = pictures.shape[1:4]
-    for place, dimension in enumerate(dimensions.tolist()):
+    # Which dimensions these are stands in another file, which may be missing.
+    if "traversal_dimensions" not in arrays:
+        return figure
+    for place, dimension in enumerate(arrays["traversal_dimensions"].tolist()):
         name = "z" + str(dimension + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
         _beside(axes, heading + place * (tall + GAP) + tall / 2, name)
-    if "traversal_reach" in arrays:
-        reach = float(arrays["traversal_reach"])
-        values = np.linspace(-reach, reach, steps)
-        # Words above every column would not fit.
-        for place in np.unique(np.linspace(0, steps - 1, 5).round().astype(int)):
-            middle = place * (wide + GAP) + wide / 2
-            value = values[place]
-            words = "mean" if abs(value) < 1e-9 else f"{value:+.3g} sd".replace("-", "−")
-            style.write(axes, words, middle, heading * 0.75, colour=style.MUTED, va="bottom")
+    reach = float(arrays["traversal_reach"])
+    values = np.linspace(-reach, reach, steps)
+    # Words above every column would not fit.
+    for place in np.unique(np.linspace(0, steps - 1, 5).round().astype(int)):
+        middle = place * (wide + GAP) + wide / 2
+        value = values[place]
+        words = "mean" if abs(value) < 1e-9 else f"{value:+.3g} sd".replace("-", "−")
+        style.write(axes, words, middle, heading * 0.75, colour=style.MUTED, va="bottom")
     return figure
 
 

@@ -4,7 +4,6 @@ protocol.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import pandas as pd
 
@@ -125,8 +124,8 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
         ]
         columns += RATE_AND_DISTORTION
     columns += [
-        (METRICS["active_units"].label, partial(_units, metric="active_units")),
-        ("dimensions in use", partial(_units, metric="used_dimensions")),
+        (METRICS["active_units"].label, _units("active_units")),
+        ("dimensions in use", _units("used_dimensions")),
         (METRICS["bits_per_dimension"].label, mean_on_test("bits_per_dimension")),
         (f"train {name}, last epoch", _last_epoch(view, total)),
     ]
@@ -193,8 +192,11 @@ def _span(counts: pd.Series) -> str:
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
-def _units(row: TestedSetting, metric: str) -> str:
-    return active_share(row.test(metric).mean, column(row.runs, "params.latent_size").iloc[0])
+def _units(metric: str) -> Callable[[TestedSetting], str]:
+    """Return the column of a number of latent dimensions."""
+    return lambda row: active_share(
+        row.test(metric).mean, column(row.runs, "params.latent_size").iloc[0]
+    )
 
 
 def _last_epoch(view: StudyView, name: str) -> Callable[[TestedSetting], str]:

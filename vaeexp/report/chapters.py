@@ -49,11 +49,13 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     files = {name: png(figure) for name, figure in figures.items()}
     files |= {"trials.csv": trials_csv(view).encode(), "curves.csv": curves_csv(view).encode()}
     files["summary.json"] = summary_json(view, told).encode()
-    files |= {"per_image.npz": images} if (images := per_image_npz(view)) else {}
-    if not html:
-        return write_folder(reports / view.results.name, text, files, None)
-    drawings = page_drawings(view, figures)
-    made = partial(page, drawings=drawings, data=partial(study_data, view))
+    if images := per_image_npz(view):
+        files["per_image.npz"] = images
+    made = (
+        partial(page, drawings=page_drawings(view, figures), data=partial(study_data, view))
+        if html
+        else None
+    )
     return write_folder(reports / view.results.name, text, files, made)
 
 

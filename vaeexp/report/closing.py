@@ -286,13 +286,12 @@ def beta_scale(view: StudyView) -> list[Statement]:
     weights = _weights(1 / size, best)
     said = [say("method.beta", height=height, width=width, channels=channels, size=size, **weights)]
     for likelihood, scale in _scales(view):
-        gaussian = likelihood == "gaussian"
-        factor, shown = (2 * scale**2, scale**2) if gaussian else (scale, scale)
-        kind = (
-            {"name": "σ²", "error": "squared"} if gaussian else {"name": "b", "error": "absolute"}
-        )
+        name, error, shown, factor = "b", "absolute", scale, scale
+        if likelihood == "gaussian":
+            name, error, shown, factor = "σ²", "squared", scale**2, 2 * scale**2
         scaled = Figure(value=shown, digits=None)
-        said.append(say("method.scale", **kind, scale=scaled, **_weights(factor / size, best)))
+        weights = _weights(factor / size, best)
+        said.append(say("method.scale", name=name, error=error, scale=scaled, **weights))
     return said
 
 

@@ -155,15 +155,15 @@ def _cut(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def _traversals(folder: Path) -> dict[str, Any] | None:
     arrays = read_arrays(str(folder), "traversals")
-    if "traversals" not in arrays or "traversal_dimensions" not in arrays:
+    # They are in another file, which may be missing.
+    if "traversal_dimensions" not in arrays:
         return None
     drawn = arrays["traversals"]
     strip = _strip(drawn.reshape(-1, *drawn.shape[2:]))
-    reach = float(arrays["traversal_reach"]) if "traversal_reach" in arrays else None
     return strip | {
         "steps": drawn.shape[1],
         "dimensions": arrays["traversal_dimensions"].tolist(),
-        "reach": reach,
+        "reach": float(arrays["traversal_reach"]),
     }
 
 
