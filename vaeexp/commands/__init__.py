@@ -70,9 +70,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 of its help. In the module, the command has its own name."""
 
 _PLACES = "--runs, --reports, VAEEXP_CACHE, MPLCONFIGDIR, TORCHINDUCTOR_CACHE_DIR"
-_MODULES = {
-    name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()
-}
+_ROWS = {name: row for commands in COMMANDS.values() for name, row in commands.items()}
 
 _MEMORY = {
     "slurm": 800,
@@ -92,16 +90,16 @@ class CommandTable(click.Group):
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_MODULES)
+        return list(_ROWS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _MODULES:
+        if name not in _ROWS:
             return None
         _check_memory(name)
         if name != "doctor":  # which says so, too
             check_optuna("vaeexp")
         command: click.Command = getattr(
-            importlib.import_module(f"vaeexp.commands.{_MODULES[name]}"), name
+            importlib.import_module(f"vaeexp.commands.{_ROWS[name][0]}"), name
         )
         return command
 
@@ -109,12 +107,12 @@ class CommandTable(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in _MODULES and not name.startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(f"No such command '{name}'. {did_you_mean(name, _MODULES)}")
+        if name not in _ROWS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{name}'. {did_you_mean(name, _ROWS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        widest = max(map(len, _MODULES))
+        widest = max(map(len, _ROWS))
         for title, commands in COMMANDS.items():
             with formatter.section(title):
                 formatter.write_dl(
@@ -122,12 +120,9 @@ class CommandTable(click.Group):
                 )
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        commands = {
-            name: sentence for table in COMMANDS.values() for name, (_, sentence) in table.items()
-        }
         items = [
-            CompletionItem(name, help=text)
-            for name, text in commands.items()
+            CompletionItem(name, help=sentence)
+            for name, (_, sentence) in _ROWS.items()
             if name.startswith(incomplete)
         ]
         return items + click.Command.shell_complete(self, ctx, incomplete)
@@ -135,7 +130,7 @@ class CommandTable(click.Group):
 
 def _check_memory(name: str) -> None:
     """Raise UserError where the memory does not suffice to load the command."""
-    needed = _MEMORY.get(_MODULES[name], 0) * 2**20
+    needed = _MEMORY.get(_ROWS[name][0], 0) * 2**20
     free = free_memory()
     if free is not None and free.bytes < needed:
         problem = (

@@ -22,8 +22,6 @@ from vaeexp.evaluation.metrics import METRICS, with_own
 from vaeexp.words import format_short
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vaeexp.runs.drawing import Drawing
     from vaeexp.runs.run import Run
 
@@ -99,14 +97,13 @@ def note(text: str) -> None:
     write_line(open_console(stderr=True), text, style="yellow")
 
 
-def print_evaluation(
-    evaluation: Mapping[str, Any], *, own: Sequence[str], console: "Console"
-) -> None:
+def print_evaluation(evaluation: Mapping[str, Any], own: Sequence[str]) -> None:
     """Print the protocol, then one line for each figure, with its standard error over images where
     it has one.
 
     `own`: import paths of metrics of the user's own.
     """
+    console = open_console()
     prefix = f"{evaluation['split']}/"
     figures = {name.removeprefix(prefix): value for name, value in evaluation["figures"].items()}
     write_line(console, f"{evaluation['run']} on {evaluation['protocol']['images']}", style="bold")
@@ -188,7 +185,7 @@ def evaluate(
             say=note,
             progress=progress,
         )
-    print_evaluation(evaluation, own=run.settings.evaluation.metrics, console=open_console())
+    print_evaluation(evaluation, run.settings.evaluation.metrics)
     if output is not None:
         with writing(output):
             output.write_text(
@@ -318,9 +315,7 @@ def interpolate(
     RUN is as for `vaeexp evaluate`.
     """
     images = finished.run.open_images(run, data, count=2 * pairs, seed=seed, say=note)
-    drawing = finished.drawing.draw_interpolations(
-        run, images, steps=steps, kinds=tuple(finished.drawing.KINDS)
-    )
+    drawing = finished.drawing.draw_interpolations(run, images, steps=steps)
     _write(drawing, output, "interpolations.png")
 
 

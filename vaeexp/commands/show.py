@@ -3,7 +3,7 @@ or a run.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,9 +17,6 @@ from vaeexp.results import parse_run, stored_study
 from vaeexp.settings import SECTIONS
 from vaeexp.study import open_study_file
 from vaeexp.words import format_params, format_short
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def study_of(study: str, overrides: Sequence[str], places: Places) -> tuple[dict[str, Any], str]:
@@ -44,8 +41,9 @@ def study_of(study: str, overrides: Sequence[str], places: Places) -> tuple[dict
     }, f"from {study_file.path}"
 
 
-def print_study(spec: Mapping[str, Any], source: str, *, console: "Console") -> None:
+def print_study(spec: Mapping[str, Any], source: str) -> None:
     """Print settings, search space, sampler, pruner and budget of a study."""
+    console = open_console()
     space = Space.from_dict(spec.get("search") or {})
     write_line(console, spec["name"], style="bold")
     write_line(console, spec["question"])
@@ -167,4 +165,4 @@ def show(*, study: str, overrides: tuple[str, ...], as_json: bool, places: Place
     if as_json:
         print_json(spec)
     else:
-        print_study(spec, source, console=open_console())
+        print_study(spec, source)

@@ -16,7 +16,6 @@ from vaeexp.console import minus_elbo, open_console, print_json, print_table, wr
 from vaeexp.own_code import code_version
 from vaeexp.report.sentences import sentence
 from vaeexp.results import best_of, stored_study, wider_ranges
-from vaeexp.results.statements import Statement
 from vaeexp.results.verdict import verdict_of
 from vaeexp.words import format_duration, format_params, format_short, moment, one_line, plural
 
@@ -96,7 +95,7 @@ WORKER_COLUMNS = ("worker", "node", "device", "lanes", "trials", "epochs/s", "si
 STATES: tuple[Any, ...] = ("complete", "pruned", "failed", "running", "paused", "waiting")
 
 
-def show_status(study: str | None, places: Places, *, watch: bool, console: "Console") -> None:
+def show_status(study: str | None, places: Places, *, watch: bool) -> None:
     """Print one study in full, or all studies of the runs folder on one line each; with `watch`
     until all have ended.
 
@@ -106,6 +105,7 @@ def show_status(study: str | None, places: Places, *, watch: bool, console: "Con
     Raises:
         UserError: there is no such study.
     """
+    console = open_console()
     shown: str | None = None
     while True:
         with console.capture() as captured:
@@ -170,12 +170,11 @@ def _find_warnings(stored: State) -> list[str]:
     study = stored.study
     if study.finished:
         return list(study.warnings)
-    return [*study.provenance.get("warnings", ()), *map(_write_warning, wider_ranges(stored))]
-
-
-def _write_warning(statement: Statement) -> str:
-    said = sentence(statement)
-    return f"{said[0].upper()}{said[1:]}"
+    found = map(sentence, wider_ranges(stored))
+    return [
+        *study.provenance.get("warnings", ()),
+        *(f"{text[0].upper()}{text[1:]}" for text in found),
+    ]
 
 
 def _find_verdict(stored: State) -> dict[str, str | None]:
@@ -345,7 +344,7 @@ def status(*, study: str | None, places: Places, watch: bool, as_json: bool) -> 
     if as_json and watch:
         raise click.UsageError("Give --json or --watch, not both.")
     if not as_json:
-        show_status(study, places, watch=watch, console=open_console())
+        show_status(study, places, watch=watch)
         return
     names = [study] if study else study_names(places.runs, places.storage)
     stored = [stored_study(name, places.runs, places.storage) for name in names]
@@ -371,9 +370,17 @@ def print_heading(console: "Console", title: str) -> None:
     write_line(console, title, style="bold")
 
 
-def print_run(study: str, run: Trial, runs: Path, *, epochs: bool, console: "Console") -> None:
+def show_run(study: str, run: Trial, runs: Path, *, as_json: bool, epochs: bool) -> None:
     """Print everything recorded about a run; with `epochs` its learning curve."""
     record = run_object(study, run, runs)
+    if as_json:
+        curve = [
+            {"epoch": epoch.epoch, "objective": epoch.objective, **epoch.metrics}
+            for epoch in run.epochs
+        ]
+        print_json(record | ({"curve": curve} if epochs else {}))
+        return
+    console = open_console()
     params = record.pop("params")
     results = record.pop("results")
     write_line(console, record.pop("run"), style="bold")
@@ -417,14 +424,3 @@ def best(*, study: str, as_json: bool, places: Places) -> None:
     # JSON on standard output stays JSON.
     _print_answer(stored, open_console(stderr=as_json))
     show_run(stored.study.name, best_of(stored), places.runs, as_json=as_json, epochs=False)
-
-
-def show_run(study: str, run: Trial, runs: Path, *, as_json: bool, epochs: bool) -> None:
-    if not as_json:
-        print_run(study, run, runs, epochs=epochs, console=open_console())
-        return
-    curve = [
-        {"epoch": epoch.epoch, "objective": epoch.objective, **epoch.metrics}
-        for epoch in run.epochs
-    ]
-    print_json(run_object(study, run, runs) | ({"curve": curve} if epochs else {}))

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from traceback import walk_stack
 from types import FrameType
 
-__all__ = ["after_finalizers"]
-
 _PAUSE = 0.05
 """Seconds until a signal that came in a finalizer comes again."""
 

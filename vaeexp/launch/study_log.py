@@ -154,6 +154,3 @@ class _LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         write_line(self._console, masked(record.getMessage()))
-
-
-__all__ = ["StudyLog", "log_path"]

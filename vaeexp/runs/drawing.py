@@ -3,9 +3,8 @@
 import csv
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +21,8 @@ from vaeexp.plots.pictures import picture_grid
 from vaeexp.runs.run import Images, Run
 from vaeexp.words import plural
 
-Kind = Literal["linear", "spherical", "pixel"]
-KINDS: Mapping[Kind, str] = dict(zip(("linear", "spherical", "pixel"), WAYS.values(), strict=True))
+KINDS = ("linear", "spherical", "pixel")
+"""Kinds of interpolation, in the order of `WAYS`."""
 CSV = ("image", "label", "class", "x", "y")
 INCH = 7
 """Characters of a title for each inch of a figure."""
@@ -91,23 +90,23 @@ def draw_reconstructions(run: Run, images: Images) -> Drawing:
     )
 
 
-def draw_interpolations(run: Run, images: Images, *, steps: int, kinds: Sequence[Kind]) -> Drawing:
+def draw_interpolations(run: Run, images: Images, *, steps: int) -> Drawing:
     """Draw the ways between the images of each pair, a row for each kind; `images` are twice as
     many as pairs.
     """
     first, second = gallery.pairs(images.labels, len(images.x) // 2)
     ways = [
         gallery.interpolations(run.vae, images.x[first], images.x[second], steps, kind)
-        for kind in kinds
+        for kind in KINDS
     ]
-    figure = interpolation_figure(np.stack(ways, axis=1), [KINDS[kind] for kind in kinds])
+    figure = interpolation_figure(np.stack(ways, axis=1), list(WAYS.values()))
     shown = (
         f"{plural(len(first), 'pair')} of test images"
         if len(images.x) > 1
         else "the only test image and itself"
     )
     return _titled(
-        run, figure, f"{', '.join(kinds)} interpolation between {shown} of {images.dataset.title}"
+        run, figure, f"{', '.join(KINDS)} interpolation between {shown} of {images.dataset.title}"
     )
 
 

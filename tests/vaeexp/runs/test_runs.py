@@ -288,7 +288,7 @@ def test_every_drawing_has_a_title_that_fits(tiny_study: Path) -> None:
     drawings = [
         draw_samples(run, 4, component=None, seed=0),
         draw_reconstructions(run, images),
-        draw_interpolations(run, images, steps=4, kinds=("linear", "pixel")),
+        draw_interpolations(run, images, steps=4),
         draw_traversals(run, images, dimensions=2, steps=3),
         draw_map(run, images, seed=0)[0],
         draw_manifold(run, images.x),
