@@ -52,16 +52,11 @@ def import_path(part: Callable[..., Any]) -> str:
             "level of a file."
         )
         raise UserError(f"'{part.__name__}'", problem)
-    script = _script() if module == "__main__" else None
-    return f"{script or module}:{name}"
-
-
-def _script() -> str | None:
-    """Return the name under which the running script can be imported; None in a notebook or an
-    interactive session.
-    """
-    file = getattr(sys.modules["__main__"], "__file__", None)
-    return None if file is None or in_notebook() else Path(file).stem
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    # A notebook or an interactive session has no name under which it can be imported.
+    if module == "__main__" and script is not None and not in_notebook():
+        module = Path(script).stem
+    return f"{module}:{name}"
 
 
 _importing: list[str] = []

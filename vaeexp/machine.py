@@ -21,6 +21,12 @@ def shipped_studies() -> Path:
     return inside if inside.is_dir() else beside
 
 
+def nearest_folder(folder: Path) -> Path:
+    """Return the folder where it exists, else the nearest one above it that does."""
+    path = folder.absolute()
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
 def usable_cores() -> int:
     """Count the cores that this process may use: those of the machine, of its affinity, of its
     container's quota.

@@ -24,7 +24,7 @@ from sweeps import (
 )
 from vaeexp.cache import FACTS, cache_folder, read_facts
 from vaeexp.data.block_checks import damaged_blocks
-from vaeexp.machine import processor_name, usable_cores
+from vaeexp.machine import nearest_folder, processor_name, usable_cores
 from vaeexp.models.vae import build_vae
 from vaeexp.settings import ModelSettings
 from vaeexp.training.device import has_fast_bf16, resolve_device
@@ -175,9 +175,7 @@ def _set_aside(folder: Path) -> str:
 def check_disk(runs: Path) -> Iterator[Finding]:
     """Check the free space of the runs folder and of the user's cache."""
     for name, folder in (("runs", runs), ("cache", cache_folder())):
-        there = next(
-            parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()
-        )
+        there = nearest_folder(folder)
         free = shutil.disk_usage(there).free
         writable = os.access(there, os.W_OK)
         words = f"{format_gibibytes(free)} free in {there}" + (

@@ -41,9 +41,9 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 def own_code(paths: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the code of what is named by an import path; empty where all is vaeexp's own."""
+    """Return the code of what these import paths name."""
     code: dict[str, dict[str, str]] = {}
-    for module in sorted({path.partition(":")[0] for path in filter(_is_own, paths)}):
+    for module in sorted({path.partition(":")[0] for path in paths}):
         if root := _folder_of(module):
             _add(
                 code,
@@ -77,7 +77,7 @@ def code_in_process(paths: Iterable[str]) -> dict[str, dict[str, str]]:
     code that it runs.
     """
     code: dict[str, dict[str, str]] = {}
-    for path in filter(_is_own, paths):
+    for path in paths:
         imported = getattr(sys.modules.get(path.partition(":")[0]), "__spec__", None)
         if path not in _seen or _seen[path][0] is not imported:
             _seen[path] = imported, own_code([path])
@@ -92,7 +92,7 @@ def check_loaded(paths: Iterable[str]) -> None:
         UserError: a file has changed. The classes in memory are the old ones, and worker processes
             would import the new ones.
     """
-    for path in filter(_is_own, paths):
+    for path in paths:
         before = code_in_process([path])
         changes = code_changes(before, own_code([path])) or [
             f"{file} changed"
@@ -171,10 +171,6 @@ def _essence(code: CodeType) -> tuple[Any, ...]:
     if code.co_consts and isinstance(code.co_consts[0], str | None):
         del constants[0]
     return code.co_code, tuple(constants), code.co_names, code.co_varnames
-
-
-def _is_own(path: str) -> bool:
-    return ":" in path
 
 
 def code_progress(stored: "State") -> dict[str, Any]:

@@ -44,11 +44,7 @@ def format_value(value: Any) -> str:
         return "–"
     if isinstance(value, float) and not value.is_integer():
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return (
-        f"{int(value):,}"
-        if isinstance(value, int | float) or hasattr(value, "__int__")
-        else str(value)
-    )
+    return f"{int(value):,}" if hasattr(value, "__int__") else str(value)
 
 
 def format_short(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sweeps import UserError
-from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, blocks
+from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, blocks
 from vaeexp.data.formats.levels import (
     PLAIN,
     Stored,
@@ -31,7 +31,6 @@ _MOST = 0.99
 """Levels that are 2 % of 256, and the share of pixels within them from which images are doubted."""
 _HALF = 128
 """Levels that images of half the range reach at most."""
-_NAMES = {VALIDATION: "validation", TEST: "test"}
 
 Rows = Mapping[int, np.ndarray]
 """TRAINING, VALIDATION or TEST → rows of its images, int64."""
@@ -134,7 +133,7 @@ def _dark_parts(
     for kind, white in whites.items():
         levels[stored == kind] = to_bytes(largest[stored == kind], white)
     return [
-        f"The {_NAMES[part]} images have values of at most {largest[rows].max():,} and the "
+        f"The {PART_NAMES[part]} images have values of at most {largest[rows].max():,} and the "
         f"training images of up to {largest[training].max():,}, so they are nearly black (level "
         f"{levels[rows].max()} of 255). Save all splits with the same range"
         for part, rows in others.items()

@@ -30,7 +30,7 @@ def check_files(runs: Path, stored: State) -> Iterator[Finding]:
     """
     whole = size = 0
     study = stored.study
-    for run in (*stored.trials, *stored.repeats):
+    for run in stored.runs:
         folder = runs / (
             run.folder or f"trials/{study.name}/{run_folder(run.number, repeat=run.repeat)}"
         )

@@ -75,9 +75,8 @@ def items_of_study(runs: Path, stored: State) -> list[Item]:
     """Return all files of a study's runs, but for links, and those of folders that runs left
     over.
     """
-    every = (*stored.trials, *stored.repeats)
     going_on = _going_on(stored)
-    items = [item for run in every for item in _items_of_run(runs, stored, run, going_on)]
+    items = [item for run in stored.runs for item in _items_of_run(runs, stored, run, going_on)]
     folders = unrecorded_folders(runs, stored)
     folders += sorted(filter(is_aside, (runs / "trials" / stored.study.name).glob("*/")))
     return items + [
@@ -93,14 +92,9 @@ def _going_on(stored: State) -> set[str]:
     """Return the names of the folders with the checkpoints of trials that have not ended, or that a
     larger budget may revive.
     """
-    waiting = [trial for trial in stored.trials if trial.outcome is None or trial.resumable]
-    places = [
-        trial.number if trial.resumes_from is None else trial.resumes_from for trial in waiting
-    ]
-    repeats = [run.number for run in stored.repeats if run.outcome is None]
-    return {run_folder(n, repeat=False) for n in places} | {
-        run_folder(n, repeat=True) for n in repeats
-    }
+    going_on = [run for run in stored.runs if run.outcome is None or run.resumable]
+    # A trial of another program has no seed, and no files.
+    return {run.spec.checkpoint_name for run in going_on if run.seed is not None}
 
 
 def _items_of_run(

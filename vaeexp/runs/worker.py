@@ -174,9 +174,10 @@ def open_source(
         # The tensor shares the read-only memory map, and nothing here writes to it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         train = torch.from_numpy(np.asarray(dataset.train.unchecked))
-    streamed = train.numel() > (
-        _half_of_free_memory(device) if resident_mb == "auto" else resident_mb * 2**20
-    )
+    limit = math.inf if resident_mb == "auto" else resident_mb * 2**20
+    if resident_mb == "auto" and device.type == "cuda":
+        limit = torch.cuda.mem_get_info(device)[0] / 2
+    streamed = train.numel() > limit
     mapped = streamed or device.type == "cpu"
     if not mapped:
         dataset.train.check(np.arange(len(train)))
@@ -191,11 +192,6 @@ def open_source(
         check=dataset.train.check if mapped else None,
         streamed=streamed,
     )
-
-
-def _half_of_free_memory(device: torch.device) -> float:
-    """Return half of the free memory of a CUDA device in bytes; infinity elsewhere."""
-    return torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else math.inf
 
 
 def test_targets(dataset: Dataset, study_seed: int) -> Tensor:
@@ -354,12 +350,10 @@ class TrialArtifacts:
                 path.unlink()
         if self._keep_sheets and not lane.trial.repeat:
             self._write_sheet(model, lane, last or best, shown, folder)
-        result: dict[str, Any] = {
+        result = {
             "state": state,
             "epoch": outcome.epoch,
             "objective": outcome.objective,
-        }
-        result |= {
             "best_epoch": lane.best_epoch,
             "best": lane.best_metrics,
             "test": lane.test_metrics,

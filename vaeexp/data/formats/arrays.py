@@ -156,7 +156,8 @@ def _join(
         unlabelled=unlabelled,
         notes=(
             f"Images: {height} × {width} pixels, channels: {channels}, as they are",
-            *(*labels.notes, *split),
+            *labels.notes,
+            *split,
             *class_notes(labels.values, part_of, labels.classes, unlabelled),
             *notes,
         ),
