@@ -160,7 +160,7 @@ def _check_used(study: Study) -> None:
         if name in study.space.names:
             field = f"search.{name}"
             remedy = f"Give it `when: {{{owner}: …}}`, or leave it out."
-            owners = as_lists(study.space[name].when.get(owner, _values(study, owner)))
+            owners = as_lists(study.space[name].when.get(owner, searched_values(study, owner)))
         else:
             field = f"train.{name}"
             remedy = "Leave it out."
@@ -177,7 +177,7 @@ def _check_lengths(study: Study) -> None:
     """Raise UserError where a pruner would compare trials at equal epochs whose learning rates
     differ there for their lengths alone.
     """
-    falling = [name for name in _values(study, "schedule") if SCHEDULES[name].to_zero]
+    falling = [name for name in searched_values(study, "schedule") if SCHEDULES[name].to_zero]
     if study.unlike_lengths and study.pruner.compares and falling:
         problem = (
             f"got {study.pruner.name}, which compares trials after as many epochs, and `epochs` "
@@ -301,6 +301,9 @@ class StudyParts:
     baselines: tuple[Baseline, ...]
 
 
+AnyStudy = Study | StudyParts
+
+
 def recorded_parts(spec: Mapping[str, Any]) -> StudyParts:
     """Read the parts of a study from its record (`Study.spec`); settings that the record lacks
     stand at their defaults.
@@ -314,12 +317,12 @@ def recorded_parts(spec: Mapping[str, Any]) -> StudyParts:
     )
 
 
-def settings_of(study: Study | StudyParts) -> Settings:
+def settings_of(study: AnyStudy) -> Settings:
     """Return the settings that the study fixes; searched ones stand at their defaults."""
     return Settings.model_validate(dict(study.fixed))
 
 
-def largest(study: Study | StudyParts, name: str) -> int:
+def largest(study: AnyStudy, name: str) -> int:
     """Return the largest value of a whole-number setting that a trial or a baseline of this study
     can have.
     """
@@ -327,19 +330,21 @@ def largest(study: Study | StudyParts, name: str) -> int:
     return max([int(searched), *(int(row.settings.get(name, 0)) for row in study.baselines)])
 
 
-def smallest_batch(study: Study | StudyParts) -> int:
+def smallest_batch(study: AnyStudy) -> int:
     """Return the smallest batch that trials of any network may have."""
     conditional = "batch_size" in study.space.names and study.space["batch_size"].when
-    searched = [] if conditional else _values(study, "batch_size")
+    searched = [] if conditional else searched_values(study, "batch_size")
     return int(min([*searched, settings_of(study).train.batch_size]))
 
 
-def networks_of(study: Study | StudyParts) -> list[str]:
-    """Return the networks that trials and baselines of this study can have."""
-    return list(dict.fromkeys(_all_values(study, "network")))
+def distinct_values(study: AnyStudy, name: str) -> list[str]:
+    """Return the different values of a name that trials and baselines of this study can have, those
+    of the search first.
+    """
+    return list(dict.fromkeys(_all_values(study, name)))
 
 
-def own_paths_of(study: Study | StudyParts) -> list[str]:
+def own_paths_of(study: AnyStudy) -> list[str]:
     """Return the import paths of the user's own code that trials and baselines of this study can
     name.
     """
@@ -347,7 +352,7 @@ def own_paths_of(study: Study | StudyParts) -> list[str]:
     return list(dict.fromkeys(path for value in found for path in paths_in(value)))
 
 
-def largest_own(study: Study | StudyParts) -> dict[str, Any]:
+def largest_own(study: AnyStudy) -> dict[str, Any]:
     """Return the largest value of each searched number among the settings of the user's
     networks.
     """
@@ -355,20 +360,20 @@ def largest_own(study: Study | StudyParts) -> dict[str, Any]:
     return {name: value for name, value in own.items() if value is not None}
 
 
-def train_options(study: Study | StudyParts) -> dict[str, list[Any]]:
+def train_options(study: AnyStudy) -> dict[str, list[Any]]:
     """Return each setting of the section `train` → values that trials or baselines can have; of a
     range its ends.
     """
     return {name: _all_values(study, name) for name in TrainSettings.model_fields}
 
 
-def _all_values(study: Study | StudyParts, name: str) -> list[Any]:
+def _all_values(study: AnyStudy, name: str) -> list[Any]:
     """Return the values that a trial of the search or a baseline can have; of a range its ends."""
     of_baselines = [row.settings[name] for row in study.baselines if name in row.settings]
-    return [*_values(study, name), *of_baselines]
+    return [*searched_values(study, name), *of_baselines]
 
 
-def _values(study: Study | StudyParts, name: str) -> list[Any]:
+def searched_values(study: AnyStudy, name: str) -> list[Any]:
     """Return the values that a trial of the search can have; of a range its ends."""
     if name not in study.space.names:
         return [settings_of(study).flat()[name]]
@@ -383,18 +388,11 @@ def _values_of(parameter: Parameter) -> list[Any]:
     )
 
 
-def maxima_of(study: Study | StudyParts) -> dict[str, int]:
+def maxima_of(study: AnyStudy) -> dict[str, int]:
     """Return the largest latent size and component count that a trial of this study can have."""
     return {name: largest(study, name) for name in ("latent_size", "components")}
 
 
-def uses_average(study: Study | StudyParts) -> bool:
+def uses_average(study: AnyStudy) -> bool:
     """Tell whether any trial evaluates a running average of its weights."""
     return any(decay > 0 for decay in _all_values(study, "ema_decay"))
-
-
-def binarisations(study: Study | StudyParts) -> list[str]:
-    """Return the binarisations that trials and baselines of this study need, that of the search
-    first.
-    """
-    return list(dict.fromkeys(_all_values(study, "binarisation")))

@@ -63,6 +63,11 @@ class Execution:
     checkpoint_seconds: float
     resident_mb: float | Literal["auto"]
 
+    @property
+    def most_lanes(self) -> int:
+        """The most lanes of one worker."""
+        return -(-self.lanes // self.workers)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as they are recorded, `fuse` and `compile` as the options spell
         them.

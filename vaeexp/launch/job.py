@@ -29,7 +29,7 @@ from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.memory import MemoryPlan, choose_execution
 from vaeexp.launch.options import Places, SweepOptions
-from vaeexp.machine import shipped_studies
+from vaeexp.machine import nearest_folder, shipped_studies
 from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
 from vaeexp.own_code import code_warnings
@@ -39,13 +39,13 @@ from vaeexp.report.sentences import sentence
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
 from vaeexp.study import (
-    binarisations,
     check_warmups,
+    distinct_values,
     largest,
     largest_own,
     maxima_of,
-    networks_of,
     open_study_file,
+    searched_values,
     settings_of,
     smallest_batch,
 )
@@ -148,7 +148,7 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     resolve_device(options.execution.get("device", "auto"))
     settings = settings_of(study)
     datasets: dict[str, Dataset] = {}
-    for binarisation in binarisations(study):
+    for binarisation in distinct_values(study, "binarisation"):
         datasets[binarisation] = open_dataset(
             settings.with_params({"binarisation": binarisation}).data,
             root=None if options.data is None else Path(options.data),
@@ -177,7 +177,7 @@ def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str
     names.
     """
     found: list[str] = []
-    for network in networks_of(study):
+    for network in distinct_values(study, "network"):
         if ":" in network:
             model = settings.with_params({"network": network}).model
             found += doubts(build_vae(model, dataset.image_shape, 0), model, dataset.image_shape)
@@ -196,7 +196,7 @@ def _recorded_text(options: SweepOptions) -> str | None:
 
 
 def _check_writable(folder: Path, flag: str) -> None:
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    there = nearest_folder(folder)
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         problem = f"'{folder}' cannot be written: '{there}' is no folder that you may write to."
         raise UserError(flag, f"{problem} Choose another folder.")
@@ -211,17 +211,15 @@ def print_plan(job: Job, console: "Console", engine: "Engine") -> None:
     say = partial(write_line, console)
     if (size := grid_size(study.sampler, study.space)) is not None:
         trials = min(size, trials if study.budget.trials else size)
-        write_line(
-            console, f"The grid has {plural(size, 'setting')}; the search ends after {trials}."
-        )
+        say(f"The grid has {plural(size, 'setting')}; the search ends after {trials}.")
     execution = choose_execution(
         study, job.settings, job.dataset, job.options.execution, {}, say, engine=engine
     )
     for line in (*_describe_intent(job), *_describe_cost(job, execution, trials)):
-        write_line(console, line)
+        say(line)
     for warning in job.warnings:
-        write_line(console, f"warning: {warning}", style="yellow")
-    write_line(console, "Nothing was trained.")
+        say(f"warning: {warning}", style="yellow")
+    say("Nothing was trained.")
 
 
 EXAMPLES = 9
@@ -257,7 +255,7 @@ def _describe_intent(job: Job) -> Iterator[str]:
         f"{study.pruner.name}"
     )
     if warmup := study.longest_warmup:
-        rungs = getattr(study.pruner, "rungs", None) or ()
+        rungs = getattr(study.pruner, "rungs", None)
         compared = f"trials are compared from epoch {warmup + 1} on"
         if warmup >= epochs:
             compared = "no trial is compared before its end"
@@ -304,12 +302,7 @@ def _describe_later_runs(study: "Study") -> Iterator[str]:
 
 def _describe_cost(job: Job, execution: Execution, trials: int) -> Iterator[str]:
     study = job.study
-    networks = (
-        study.space["network"].values
-        if "network" in study.space.names
-        else [job.settings.model.network]
-    )
-    measured = [_measure(job, execution, name) for name in networks]
+    measured = [_measure(job, execution, network) for network in searched_values(study, "network")]
     parameters, epoch = (max(numbers) for numbers in zip(*measured, strict=True))
     search = trials * _find_most_epochs(job) * epoch
     yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
@@ -418,10 +411,14 @@ def _measure(job: Job, execution: Execution, network: str) -> tuple[int, float]:
     source = open_source(
         dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb
     )
-    lanes = -(-execution.lanes // execution.workers)
-    how = ("precision", "fuse", "compile")
     seconds = seconds_per_image(
-        source, largest, maxima, lanes, **{name: getattr(execution, name) for name in how}
+        source,
+        largest,
+        maxima,
+        execution.most_lanes,
+        precision=execution.precision,
+        fuse=execution.fuse,
+        compile=execution.compile,
     )
     parameters = build_vae(largest.model, dataset.image_shape, 0).parameter_count()
     return parameters, seconds * dataset.sizes[0] / execution.workers

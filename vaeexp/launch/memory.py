@@ -13,7 +13,7 @@ from vaeexp.data import Dataset
 from vaeexp.launch.execution import Execution, model_shapes, resolve_execution, shape_count
 from vaeexp.models.vae import count_parameters
 from vaeexp.settings import Settings
-from vaeexp.study import largest_own, maxima_of, uses_average
+from vaeexp.study import largest_own, maxima_of, searched_values, uses_average
 from vaeexp.words import format_gibibytes
 
 if TYPE_CHECKING:
@@ -38,15 +38,10 @@ class MemoryPlan:
     def __init__(self, study: "Study", settings: Settings, dataset: Dataset) -> None:
         """Count the parameters of the largest model without building it."""
         wide = largest_own(study) | maxima_of(study)
-        searched = (
-            study.space["network"].values
-            if "network" in study.space.names
-            else [settings.model.network]
-        )
         models = [
             shape.with_params({**wide, "network": name}).model
             for shape in model_shapes(study, settings)
-            for name in searched
+            for name in searched_values(study, "network")
         ]
         self.parameters = max(count_parameters(model, dataset.image_shape) or 0 for model in models)
         self._lane = self.parameters * 4 * (_VECTORS + uses_average(study))
@@ -65,8 +60,7 @@ class MemoryPlan:
 
     def asked(self, engine: "Engine", execution: Execution) -> "Engine":
         """Return the engine with what each worker needs."""
-        lanes = -(-execution.lanes // execution.workers)
-        memory = self.needed(1, lanes, compiled=execution.compile)
+        memory = self.needed(1, execution.most_lanes, compiled=execution.compile)
         return replace(engine, cpus=float(execution.threads or 1), memory=memory)
 
     def check(self, free: FreeMemory | None = None) -> None:

@@ -451,20 +451,16 @@ class Places(NamedTuple):
         """
         given: dict[str, str] = {}
         if name not in PLACELESS and "--runs" not in words and "--storage" not in words:
-            given |= {"runs": str(self.runs)} if self.runs != usual_runs() else {}
-            stored = (
-                self.storage and self.storage != os.environ.get("VAEEXP_STORAGE") and name != "ui"
-            )
-            given |= {"storage": str(self.storage)} if stored else {}
-        if (
-            self.tracking
-            and self.tracking != os.environ.get("VAEEXP_TRACKING")
-            and "--tracking" not in words
-        ):
-            given |= {"tracking": self.tracking} if name in TRACKED else {}
+            if self.runs != usual_runs():
+                given["runs"] = str(self.runs)
+            if self.storage and name != "ui":
+                given["storage"] = self.storage
+        if self.tracking and name in TRACKED and "--tracking" not in words:
+            given["tracking"] = self.tracking
         options = [
             word
             for option, place in given.items()
+            if place != os.environ.get(f"VAEEXP_{option.upper()}")
             for word in (f"--{option}", shlex.quote(masked(place)))
         ]
         return " ".join([program(), name + words, *options])

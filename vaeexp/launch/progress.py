@@ -42,14 +42,9 @@ def time_left(snapshot: Snapshot, epochs_per_second: float | None, later: int = 
     end are short, so the estimate waits until as many trials have ended as are running.
     """
     ended = _ended_trials(snapshot)
-    if (
-        snapshot.planned is None
-        or not epochs_per_second
-        or ended == 0
-        or ended < len(snapshot.running)
-    ):
-        return None
-    if snapshot.paused:  # it is not known which of them resume
+    few = ended < max(1, len(snapshot.running))
+    # Of paused trials, it is not known which resume.
+    if snapshot.planned is None or not epochs_per_second or few or snapshot.paused:
         return None
     mean = (snapshot.epochs - sum(running.epoch for running in snapshot.running)) / ended
     to_come = max(0, snapshot.planned - ended - len(snapshot.running)) * mean
@@ -224,8 +219,6 @@ class LiveProgress:
         parts = [
             PHASES.get(snapshot.phase, snapshot.phase),
             f"{ended}{_of_planned(snapshot)} trials",
-        ]
-        parts += [
             *self._best_parts(snapshot),
             f"{snapshot.pruned} pruned",
             f"{snapshot.failed} failed",

@@ -117,7 +117,7 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
         ) as sweep,
     ):
         _check_same_data(job, sweep.before.provenance)
-        job = _with_own_code(job, sweep.before.provenance, lambda: code_progress(sweep.read()))
+        job = _with_own_code(job, sweep.before.provenance, sweep.read)
         if sweep.finished and not _has_failed_runs(job, sweep):
             begin_log()
             return _conclude_again(job, sweep.read())
@@ -266,8 +266,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         check_definition(stored, job.study, extend=options.extend)
         _check_same_data(job, stored.provenance)
         storage = open_storage(options.storage, job.runs, job.study.name)
-        progress = partial(read_state, storage, job.study.name)
-        job = _with_own_code(job, stored.provenance, lambda: code_progress(progress()))
+        job = _with_own_code(job, stored.provenance, partial(read_state, storage, job.study.name))
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
             return
@@ -310,15 +309,13 @@ def _has_failed_runs(job: Job, sweep: Sweep) -> bool:
     return job.options.retry_failed and any(run.state == "failed" for run in runs)
 
 
-def _with_own_code(
-    job: Job, record: Mapping[str, Any], progress: Callable[[], dict[str, Any]]
-) -> Job:
+def _with_own_code(job: Job, record: Mapping[str, Any], read: Callable[[], State]) -> Job:
     """Return the job with the user's own code that the study names, and with what has changed since
     the study began.
 
     Args:
         record: provenance of the study, as an earlier process left it.
-        progress: gives the progress of the study where it goes on under changed code.
+        read: reads the study where it goes on under changed code.
 
     Raises:
         UserError: the code has changed, and the options do not say --extend; or it has changed
@@ -338,7 +335,7 @@ def _with_own_code(
                 "for a new study. --extend goes on and marks the runs of the new code; with "
                 "--retry-failed, too, it trains failed runs once more.",
             )
-        changes.append({"changes": differences, **progress()})
+        changes.append({"changes": differences, **code_progress(read())})
     code = {"own_code": now, "code_changes": changes}
     return replace(job, code={name: content for name, content in code.items() if content})
 

@@ -67,7 +67,6 @@ def make_workers(
     if not engine.remote:
         recipes = [{**shared, "datasets": dict(job.datasets), **arguments} for arguments in workers]
         return WorkerPool(open_lanes, recipes, timeout=timeout, worker=engine.worker, kind=kind)
-    lanes = -(-execution.lanes // execution.workers)
     elsewhere = {
         **shared,
         "fingerprints": {
@@ -79,7 +78,7 @@ def make_workers(
     # Each worker sees its own GPU only. A worker may hold the lanes of an absent one, in turn, so
     # all have the same width.
     recipes = [
-        {**elsewhere, **arguments, "device": execution.device, "lanes": lanes}
+        {**elsewhere, **arguments, "device": execution.device, "lanes": execution.most_lanes}
         for arguments in workers
     ]
     worker = MemoryPlan(job.study, job.settings, job.dataset).asked(engine, execution).worker

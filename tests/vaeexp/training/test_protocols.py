@@ -10,7 +10,7 @@ from sweeps.errors import UserError
 from vaeexp.models.posteriors import Deterministic
 from vaeexp.models.vae import build_vae
 from vaeexp.study import (
-    binarisations,
+    distinct_values,
     largest,
     maxima_of,
     open_study_file,
@@ -128,7 +128,7 @@ def test_references_count_for_the_size_of_models_and_for_the_data(tmp_path):
     )
     assert maxima_of(asked) == {"latent_size": 9, "components": 1}
     assert largest(asked, "epochs") == 99
-    assert binarisations(asked) == ["none", "dynamic"]
+    assert distinct_values(asked, "binarisation") == ["none", "dynamic"]
     assert uses_average(asked)
     assert not uses_average(study(tmp_path))
 
