@@ -52,12 +52,15 @@ def image_keys(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.frombuffer(b"".join(keys), np.uint64)
 
 
-def compare_splits(keys: Mapping[str, np.ndarray], *, drawn: bool) -> tuple[list[str], list[str]]:
+def compare_splits(
+    images: np.ndarray, rows: Mapping[str, np.ndarray], *, drawn: bool
+) -> tuple[list[str], list[str]]:
     """Return notes and warnings on the images that are in two splits.
 
-    keys: of "training", "validation" and "test" images. drawn: validation images are drawn from the
+    rows: of "training", "validation" and "test" images. drawn: validation images are drawn from the
     training images later.
     """
+    keys = {split: image_keys(images, own) for split, own in rows.items()}
     found = []
     for split, other in _PAIRS:
         count = int(np.isin(keys[split][keys[split] > 0], keys[other]).sum())
@@ -76,10 +79,10 @@ def compare_splits(keys: Mapping[str, np.ndarray], *, drawn: bool) -> tuple[list
         if count:
             text = f"{count:,} of {total:,} {split} images {problem}"
             (warnings if count >= _SHARE * total else notes).append(text)
-    return notes, warnings
+    return notes, warnings + _compare_sketches(images, rows, keys)
 
 
-def compare_sketches(
+def _compare_sketches(
     images: np.ndarray, rows: Mapping[str, np.ndarray], keys: Mapping[str, np.ndarray]
 ) -> list[str]:
     """Return warnings on images that are nearly training images, or mirrored ones, and no copies
@@ -94,10 +97,10 @@ def compare_sketches(
         own = rows[split][:: -(-len(rows[split]) // _MOST_LOOKED_AT)]
         copies = np.isin(image_keys(images, own), keys["training"])
         theirs = sketches(images, own)
-        near = _alike(images, own, rows["training"], *_nearest(theirs, taught))
-        near |= _alike(
-            images, own, rows["training"], *_nearest(theirs[:, :, ::-1], taught), mirrored=True
-        )
+        near = np.zeros(len(own), bool)
+        for step in (1, -1):  # backwards: the mirrored image
+            nearest = _nearest(theirs[:, :, ::step], taught)
+            near |= _alike(images, own, rows["training"], *nearest, step)
         if (count := int((near & ~copies).sum())) and count >= _NEAR_SHARE * len(own):
             found = (
                 f"{count:,} of {len(own):,} {split} images are nearly training images, or "
@@ -154,17 +157,16 @@ def _alike(
     training: np.ndarray,
     distances: np.ndarray,
     places: np.ndarray,
-    *,
-    mirrored: bool = False,
+    step: int,
 ) -> np.ndarray:
-    """Return which images are nearly their nearest training image (`_nearest`): by their sketches,
-    then by their pixels.
+    """Return which images, their columns taken by this step, are nearly their nearest training
+    image (`_nearest`): by their sketches, then by their pixels.
     """
     near = distances <= _NEAR
     for place in np.flatnonzero(near).tolist():
         image, other = (
             images[row].astype(np.float32) for row in (own[place], training[places[place]])
         )
-        image = image[..., ::-1] if mirrored else image
+        image = image[..., ::step]
         near[place] = ((image - other) ** 2).mean() <= _PIXELS**2 * image.var()
     return near

@@ -112,9 +112,8 @@ def _clipped(above: np.ndarray, rows: Rows) -> tuple[list[str], bool]:
         return [], False
     text = (
         f"Clipped: {plural(values, 'value')} of {images:,} of the {len(others):,} validation and "
-        "test images"
+        "test images above the range of the training images"
     )
-    text += " above the range of the training images"
     doubted = 10 * images >= len(others)
     return [f"{text}. Save all splits with the same range" if doubted else text], doubted
 
@@ -218,8 +217,8 @@ def pixel_words(pixels: Mapping[str, Any]) -> str:
     mean = pixels["mean"]
     text = (
         f"{pixels['lowest']} to {pixels['highest']}, mean {mean:{'.2f' if mean > 0.1 else '.2g'}}; "
+        f"{format_share(pixels['black'])} are black, {format_share(pixels['white'])} white"
     )
-    text += f"{format_share(pixels['black'])} are black, {format_share(pixels['white'])} white"
     if pixels["images"] < pixels["of"]:
         text += f" (in {pixels['images']:,} of {pixels['of']:,} training images)"
     return text

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -28,12 +28,13 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
-from vaeexp.data.duplicates import compare_sketches, compare_splits, image_keys
+from vaeexp.data.duplicates import compare_splits
 from vaeexp.data.first_look import look, settle_levels
 from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 from vaeexp.words import plural
 
 _LAYOUT = 7  # raised whenever the same source would give other arrays
+_SPLITS = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
 _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
 
 
@@ -138,9 +139,13 @@ def _build(
     pixels, warnings = look(raw, rows, str(source.root))
     training = np.concatenate([rows[TRAINING], rows[VALIDATION]])
     test = rows[TEST]
-    notes, doubles = _compare_splits(raw, rows, drawn=facts["validation"] is None)
+    own = {name: rows[part] for part, name in _SPLITS.items()}
+    notes, doubles = compare_splits(raw.images, own, drawn=facts["validation"] is None)
     # The source's own validation images stay last, in an order of their own.
     held_out = len(rows[VALIDATION])
+    last = len(training) - held_out + permutation(held_out, seed, Purpose.VALIDATION_ORDER)
+    order = np.concatenate([permutation(len(training) - held_out, seed, Purpose.SPLIT), last])
+    digest = _write(folder, raw, training, test, order, seed if static else None)
     meta = {
         **facts,
         "training": len(training),
@@ -150,7 +155,8 @@ def _build(
         "files": len(raw.parts),
         "unreadable": raw.unreadable,
         "doubt": raw.doubt,
-        "notes": (*raw.notes, *notes),
+        # No notes on copies where nothing else is noted of the files.
+        "notes": (*raw.notes, *(notes if raw.notes else ())),
         "warnings": (*raw.warnings, *warnings, *doubles),
         "reading": raw.reading,
         "pixels": pixels,
@@ -159,31 +165,13 @@ def _build(
             for part, name in PART_NAMES.items()
             if (part if part in raw.parts else TRAINING) in raw.unlabelled
         ],
+        "digest": digest,
     }
-    last = len(training) - held_out + permutation(held_out, seed, Purpose.VALIDATION_ORDER)
-    order = np.concatenate([permutation(len(training) - held_out, seed, Purpose.SPLIT), last])
-    meta["digest"] = _write(
-        folder, raw, training, test, order, static_seed=seed if static else None
-    )
     shutil.rmtree(scratch)
     large = [path for path in folder.glob("*_images.npy") if path.stat().st_size > WHOLE]
     for path in large:
         write_table(path)
     seal_folder(folder, meta, by_blocks=[path.name for path in large])
-
-
-def _compare_splits(
-    raw: RawImages, rows: Mapping[int, np.ndarray], *, drawn: bool
-) -> tuple[list[str], list[str]]:
-    """Return notes and warnings on images that are in two splits; no notes where nothing else is
-    noted of the files.
-    """
-    names = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
-    keys = {name: image_keys(raw.images, rows[part]) for part, name in names.items()}
-    notes, warnings = compare_splits(keys, drawn=drawn)
-    own = {name: rows[part] for part, name in names.items()}
-    warnings += compare_sketches(raw.images, own, keys)
-    return (notes if raw.notes else []), warnings
 
 
 def _write(
@@ -192,7 +180,6 @@ def _write(
     training: np.ndarray,
     test: np.ndarray,
     order: np.ndarray,
-    *,
     static_seed: int | None,
 ) -> str:
     """Write the arrays, images piece by piece; return their digest, SHA-256 (hex).

@@ -249,7 +249,7 @@ def _look_like_splits(folders: Sequence[str]) -> bool:
     (`test`, `train_a`, `fold1_train`), and where all are named so and not all alike. `bullet_train`
     and `test_tube` are classes.
     """
-    names = [name for name in map(_read_name, folders) if name]
+    names = list(filter(None, map(_read_name, folders)))
     bare = any(all(len(word) == 1 or word in _PIECES for word in name.others) for name in names)
     return bare or (len(names) == len(folders) and len({name.part for name in names}) > 1)
 

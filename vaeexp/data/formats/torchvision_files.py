@@ -42,12 +42,11 @@ MATRICES = ("train_32x32.mat", "test_32x32.mat")
 def _joined(source: Source, files: Iterable[tuple[np.ndarray, np.ndarray]]) -> RawImages:
     """Join the images and labels of files, of which the last is the test file."""
     images, labels = zip(*files, strict=True)
-    parts = np.repeat(
-        np.array([TRAINING, TEST], np.uint8), [sum(map(len, labels[:-1])), len(labels[-1])]
-    )
+    counts = sum(map(len, labels[:-1])), len(labels[-1])
+    parts = np.repeat(np.array([TRAINING, TEST], np.uint8), counts)
     doubt = ""
     warnings = tuple[str, ...]()
-    if tuple(np.bincount(parts, minlength=TEST + 1)[[TRAINING, TEST]]) == source.definition.counts:
+    if counts == source.definition.counts:
         doubt, warnings = describe_doubt(source.definition, source.paths)
     content = np.concatenate(images), np.concatenate(labels), parts, source.definition.classes
     return RawImages(*content, warnings=warnings, doubt=doubt)
