@@ -112,10 +112,10 @@ def print_table(
     widths = [
         max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns
     ]
-    shrinks = max(range(len(widths)), key=widths.__getitem__, default=0)
-    words = [word for cell in columns[shrinks] for word in cell.split()] if columns else []
+    shrinks = widths.index(max(widths))
+    words = [word for cell in columns[shrinks] for word in cell.split()]
     longest_word = min(max(map(cell_len, words), default=0), LONGEST_WORD)
-    least = sum(widths) - max(widths, default=0) + longest_word + 2 * (len(widths) - 1)
+    least = sum(widths) - max(widths) + longest_word + 2 * (len(widths) - 1)
     if not console.is_terminal or least > console.width:
         for line in zip(*columns, strict=True):
             padding = [

@@ -5,7 +5,6 @@ machine.
 import platform
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -46,25 +45,18 @@ def archive(*, study: str, file: Path, places: Places) -> None:
                 "aside."
             )
             raise UserError(finding.name, problem)
-    manifest = pack_study(
-        name, file, runs=places.runs, storage=places.storage, about=describe_origin()
-    )
+    # No user, no host, no environment variable. The study's record has its accelerators.
+    machine = describe_machine() | {
+        "platform": platform.platform(),
+        "byte_order": sys.byteorder,
+    }
+    about = {"versions": installed_versions(), "machine": machine}
+    manifest = pack_study(name, file, runs=places.runs, storage=places.storage, about=about)
     click.echo(f"{file}  {name}: {_size(manifest)}, packed {format_megabytes(file.stat().st_size)}")
 
 
 def _size(manifest: Manifest) -> str:
     return f"{len(manifest.members):,} files, {format_megabytes(manifest.size)}"
-
-
-def describe_origin() -> dict[str, Any]:
-    """Describe versions and machine for a manifest: no user, no host, no environment variable. The
-    study's record has its accelerators.
-    """
-    return {
-        "versions": installed_versions(),
-        "machine": describe_machine()
-        | {"platform": platform.platform(), "byte_order": sys.byteorder},
-    }
 
 
 @click.command()

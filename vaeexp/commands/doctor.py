@@ -36,17 +36,6 @@ damage.
 """
 
 
-def machine_checks(places: Places) -> dict[str, Check]:
-    """Return the checks of this machine by name."""
-    return {
-        "versions": check_versions,
-        "device": check_device,
-        "disk": partial(check_disk, places.runs),
-        "limits": check_limits,
-        "cache": check_cache,
-    }
-
-
 def check_study(places: Places, study: str) -> Iterator[Finding]:
     """Check the storage of a study and then, where it can be read, all that belongs to it."""
     runs, storage, tracking = places
@@ -140,8 +129,13 @@ def doctor(
             write_line(console, f"repaired: {line}", style="bold")
 
     names = [study_name(study)] if study else study_names(places.runs, places.storage)
-    checks = machine_checks(places) | {
-        f"study '{name}'": partial(check_study, places, name) for name in names
+    checks: dict[str, Check] = {
+        "versions": check_versions,
+        "device": check_device,
+        "disk": partial(check_disk, places.runs),
+        "limits": check_limits,
+        "cache": check_cache,
+        **{f"study '{name}'": partial(check_study, places, name) for name in names},
     }
     found = look(checks, show)
     if repair:

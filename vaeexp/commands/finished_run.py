@@ -107,7 +107,7 @@ def print_evaluation(evaluation: Mapping[str, Any], own: Sequence[str]) -> None:
     prefix = f"{evaluation['split']}/"
     figures = {name.removeprefix(prefix): value for name, value in evaluation["figures"].items()}
     write_line(console, f"{evaluation['run']} on {evaluation['protocol']['images']}", style="bold")
-    print_table(console, ("", ""), list(evaluation["protocol"].items()), header=False)
+    print_table(console, ("", ""), evaluation["protocol"].items(), header=False)
     write_line(console, "")
     rows = []
     for name, metric in with_own(own).items():
@@ -339,12 +339,8 @@ def traverse(
     drawing = finished.drawing.draw_traversals(run, images, dimensions=dimensions, steps=steps)
     path = _write(drawing, output, "traversals.png")
     if run.settings.model.latent_size == 2:
-        _write(
-            finished.drawing.draw_manifold(run, images.x),
-            path.with_name("manifold.png"),
-            "",
-            named=False,
-        )
+        manifold = finished.drawing.draw_manifold(run, images.x)
+        _write(manifold, None, path.with_name("manifold.png"))
 
 
 @click.command()
@@ -377,14 +373,10 @@ def embed(
     click.echo(f"{table}  place, class, point and code of each image")
 
 
-def _write(
-    drawing: "Drawing", output: Path | None, default: str, *, named: bool | None = None
-) -> Path:
+def _write(drawing: "Drawing", output: Path | None, default: str | Path) -> Path:
     """Write a picture, print its path, and return the path."""
     path = output or Path(default)
     with writing(path):
-        finished.drawing.write_figure(
-            *drawing, path, named=output is not None if named is None else named
-        )
+        finished.drawing.write_figure(*drawing, path, named=output is not None)
     click.echo(f"{path}  {drawing.words}")
     return path

@@ -52,7 +52,7 @@ def print_study(spec: Mapping[str, Any], source: str) -> None:
     print_table(
         console,
         ("parameter", "values", "when"),
-        [_space_row(parameter) for parameter in space.parameters],
+        map(_space_row, space.parameters),
     )
     print_heading(console, "Settings")
     print_table(
@@ -123,9 +123,7 @@ def studies(*, places: Places) -> None:
     trials, best, time of the search, when each ran last, and its state.
     """
     console = open_console()
-    print_table(
-        console, ("study", "question"), list(list_studies(shipped=shipped_studies()).items())
-    )
+    print_table(console, ("study", "question"), list_studies(shipped=shipped_studies()).items())
     rows, _ = status_rows(places)
     if rows:
         print_heading(console, f"Run so far, in {places.store}")

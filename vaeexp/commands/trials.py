@@ -50,13 +50,13 @@ def trials(*, study: str, as_json: bool, as_csv: bool, places: Places) -> None:
     if as_json and as_csv:
         raise click.UsageError("Give --json or --csv, not both.")
     stored = stored_study(study, places.runs, places.storage)
-    records = [*stored.runs]
+    records = stored.runs
     name = stored.study.name
-    if not (records or as_json or as_csv):
-        write_line(open_console(), f"{name} has no trial yet.")
-        return
     if not (as_json or as_csv):
-        print_runs(records, stored.study, console=open_console())
+        if records:
+            print_runs(records, stored.study, console=open_console())
+        else:
+            write_line(open_console(), f"{name} has no trial yet.")
         return
     objects = [run_object(name, record, places.runs) for record in records]
     if changes := stored.study.provenance.get("code_changes"):
