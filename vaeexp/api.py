@@ -39,7 +39,7 @@ from vaeexp.report.answer import answer, notices
 from vaeexp.report.markup import escape, heading
 from vaeexp.results.study_view import StudyView, open_study
 from vaeexp.runs.run import Run
-from vaeexp.words import plural
+from vaeexp.words import is_missing, plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -209,8 +209,7 @@ class Study:
             value = best.get(f"params.{name}")
             if isinstance(value, np.generic):
                 value = value.item()
-            # Empty cells: a setting that this configuration does not have.
-            if value is not None and value is not pd.NA and value == value:
+            if not is_missing(value):  # a setting that this configuration has
                 params[name] = value
         return params
 

@@ -269,12 +269,11 @@ def check_settings(
     find_definition(sections["data"]["dataset"])
     model = ModelSettings.model_construct(**sections["model"])
     check_parts(model)
+    train = sections["train"]
     if image_shape is not None or own_paths(sections["model"]):
-        batch_size = min(
-            sections["train"]["batch_size"], least_batch or sections["train"]["batch_size"]
-        )
+        batch_size = min(train["batch_size"], least_batch or train["batch_size"])
         models.vae.check_model(model, image_shape, batch_size)
-    if (loss := sections["train"]["loss"]) != TrainSettings.model_fields["loss"].default:
+    if (loss := train["loss"]) != TrainSettings.model_fields["loss"].default:
         from vaeexp.training.losses import check_loss  # late, because it brings PyTorch
 
         check_loss(loss, model, image_shape)
@@ -284,11 +283,10 @@ def check_settings(
         check_metrics(paths, model, image_shape)
     check_targets(model.likelihood, sections["data"]["binarisation"])
     posterior = model.posterior
-    beta = sections["train"]["beta"]
-    if posterior in DETERMINISTIC and beta != 0:
+    if posterior in DETERMINISTIC and train["beta"] != 0:
         raise ValueError(
-            f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give "
-            "`beta: 0`."
+            f"beta: {train['beta']:g} weighs a rate that a {posterior} posterior does not have; "
+            "give `beta: 0`."
         )
 
 

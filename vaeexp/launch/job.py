@@ -34,8 +34,6 @@ from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
 from vaeexp.own_code import code_warnings
 from vaeexp.plots.contact_sheet import ContactSheet
-from vaeexp.report.closing import sheet_statement
-from vaeexp.report.sentences import sentence
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
 from vaeexp.study import (
@@ -108,12 +106,11 @@ class Job:
         """What the user cannot have meant, each with what to do. They stand in the plan, in
         `status` and in the report.
         """
-        changed = code_warnings(self.study.name, self.code.get("code_changes", ()))
         return (
             *self.dataset.warnings,
             *self.doubts,
             *check_warmups(self.study, self.dataset.sizes[0]),
-            *changed,
+            *code_warnings(self.study.name, self.code.get("code_changes", ())),
         )
 
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
@@ -232,12 +229,6 @@ def contact_sheet(job: Job) -> ContactSheet:
     return ContactSheet(images, classes, job.dataset.title)
 
 
-def sheet_caption(job: Job, sheet: ContactSheet) -> str:
-    """Say what a contact sheet shows."""
-    dataset = job.dataset
-    return sentence(sheet_statement(len(sheet.images), dataset.sizes[0], dataset.binarisation))
-
-
 def _describe_intent(job: Job) -> Iterator[str]:
     study = job.study
     dataset = job.dataset
@@ -274,7 +265,7 @@ def _describe_intent(job: Job) -> Iterator[str]:
 
 def _describe_later_runs(study: "Study") -> Iterator[str]:
     later = later_runs(study)
-    if study.confirm and TO_CONFIRM in later:
+    if study.confirm:
         race = " in a race" if study.confirm.race else ""
         top = (
             f"the best {study.confirm.top} settings"
@@ -285,7 +276,7 @@ def _describe_later_runs(study: "Study") -> Iterator[str]:
             f"Confirm: up to {later[TO_CONFIRM]} runs on the test images, {top} with "
             f"{study.confirm.seeds} fresh seeds each{race}"
         )
-    if study.compare and TO_COMPARE in later:
+    if study.compare:
         names = " or ".join(study.compare.parameters)
         yield (
             f"Compare: up to {later[TO_COMPARE]} runs that differ in {names} alone; runs that "

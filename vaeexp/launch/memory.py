@@ -63,11 +63,11 @@ class MemoryPlan:
         memory = self.needed(1, execution.most_lanes, compiled=execution.compile)
         return replace(engine, cpus=float(execution.threads or 1), memory=memory)
 
-    def check(self, free: FreeMemory | None = None) -> None:
+    def check(self) -> None:
         """Raise UserError where one lane of the largest model does not fit, before any model is
         built.
         """
-        free = free or free_memory()
+        free = free_memory()
         needed = self.needed(1, 1, compiled=False)
         if free is not None and needed > free.bytes:
             problem = (
@@ -106,7 +106,6 @@ def choose_execution(
     asked: Mapping[str, Any],
     recorded: Mapping[str, Any],
     say: Callable[[str], None],
-    free: FreeMemory | None = None,
     *,
     engine: "Engine | None" = None,
 ) -> Execution:
@@ -119,7 +118,6 @@ def choose_execution(
         asked: the given options of the execution, by name.
         recorded: the execution of the study's first run; empty before it.
         say: gets a line where the sweep is narrowed.
-        free: the free memory; by default that of now.
         engine: where the workers run; None: on this machine.
 
     Raises:
@@ -128,8 +126,15 @@ def choose_execution(
     plan = MemoryPlan(study, settings, dataset)
     trials = study.budget.trials or 100
     shapes = shape_count(study, settings, trials)
-    resolve = partial(resolve_execution, recorded=recorded, dataset=dataset, settings=settings)
-    resolve = partial(resolve, maxima=maxima_of(study), trials=trials, shapes=shapes)
+    resolve = partial(
+        resolve_execution,
+        recorded=recorded,
+        dataset=dataset,
+        settings=settings,
+        maxima=maxima_of(study),
+        trials=trials,
+        shapes=shapes,
+    )
     if engine is not None and (places := engine.places) is not None:
         execution = resolve(asked, places=places)
         while (places := plan.asked(engine, execution).places or 0) < execution.workers:
@@ -140,7 +145,7 @@ def choose_execution(
             execution = fewer
         return execution
     execution = resolve(asked)
-    free = free or free_memory()
+    free = free_memory()
     needed = plan.needed(execution.workers, execution.lanes, compiled=execution.compile)
     if execution.device != "cpu" or free is None or needed <= free.bytes:
         return execution

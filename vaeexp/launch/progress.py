@@ -217,7 +217,7 @@ class LiveProgress:
         since = self.clock() - self._snapshot_at
         ended = _ended_trials(snapshot)
         parts = [
-            PHASES.get(snapshot.phase, snapshot.phase),
+            PHASES[snapshot.phase],
             f"{ended}{_of_planned(snapshot)} trials",
             *self._best_parts(snapshot),
             f"{snapshot.pruned} pruned",
@@ -278,7 +278,7 @@ class BarProgress(LiveProgress):
             self._bar = None
 
     def _show_round(self, snapshot: Snapshot) -> None:
-        title = f"{self.study}: {PHASES.get(snapshot.phase, snapshot.phase)}"
+        title = f"{self.study}: {PHASES[snapshot.phase]}"
         if self._bar is None:
             from tqdm.auto import tqdm
 

@@ -54,7 +54,6 @@ from vaeexp.launch.job import (
     later_runs,
     prepare_job,
     print_plan,
-    sheet_caption,
 )
 from vaeexp.launch.memory import choose_execution
 from vaeexp.launch.options import SweepOptions
@@ -70,6 +69,8 @@ from vaeexp.own_code import (
     own_code,
 )
 from vaeexp.plots.contact_sheet import draw, pack
+from vaeexp.report.closing import sheet_statement
+from vaeexp.report.sentences import sentence
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
 from vaeexp.results.verdict import verdict_of
@@ -137,7 +138,10 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
         # them.
         with closing(make_workers(job, execution, engine, kind)) as workers:
             begin_log()
-            _begin(sweep, job, execution)
+            trials = job.runs / "trials" / job.study.name
+            if sweep.before.session is None and not any(trials.glob("*")):
+                note_beginning(job.runs, job.study.name)
+            sweep.begin(_describe_study(job, execution))
             mirror = opened.enter_context(_open_mirror(job))
             stored = _train(job, sweep, workers, mirror, console)
         if stored.study.stopped == GRID_DONE:
@@ -256,7 +260,8 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
     if show:
         path = Path(f"{job.study.name}-images.png")
         sheet = contact_sheet(job)
-        caption = sheet_caption(job, sheet)
+        trained_on = job.dataset.sizes[0]
+        caption = sentence(sheet_statement(len(sheet.images), trained_on, job.dataset.binarisation))
         write_figure(draw(sheet), caption, path, named=False)
         job.log.say(f"{path}  {caption}")
     if options.tracking is not None:
@@ -291,15 +296,6 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
             f"{job.dataset.title} ({job.dataset.source}). Try --name NEW for a new study, or "
             "give the first data again with --data.",
         )
-
-
-def _begin(sweep: Sweep, job: Job, execution: Execution) -> None:
-    """Record that the study begins or goes on."""
-    runs = job.runs
-    name = job.study.name
-    if sweep.before.session is None and not any((runs / "trials" / name).glob("*")):
-        note_beginning(runs, name)
-    sweep.begin(_describe_study(job, execution))
 
 
 def _has_failed_runs(job: Job, sweep: Sweep) -> bool:
@@ -483,10 +479,9 @@ def _describe_objective(job: Job) -> dict[str, str]:
     space = job.study.space
     settings = job.settings
     epochs = space["epochs"].domain() if "epochs" in space.names else str(settings.train.epochs)
-    one = "−ELBO at β = 1 on validation images, nats per image"
-    objective = (
-        f"{' and '.join(job.study.objectives)}, two at once" if job.study.objectives else one
-    )
+    objective = "−ELBO at β = 1 on validation images, nats per image"
+    if job.study.objectives:
+        objective = f"{' and '.join(job.study.objectives)}, two at once"
     return {
         "objective": objective,
         **protocol(job.dataset, settings, space.names),
@@ -552,13 +547,11 @@ def _conclude(job: Job, view: StudyView, report: Path) -> bool:
 def _make_tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
     git = record["git"]
     decided = execution.as_dict()
-    tags = {f"version.{name}": value for name, value in record["versions"].items()}
-    tags |= {f"git.{name}": str(git.get(name, "unknown")) for name in ("commit", "dirty")}
-    tags |= {
-        name: str(decided[name])
-        for name in ("device", "precision", "fuse", "compile", "lanes", "workers")
-    }
-    return tags | {
+    names = ("device", "precision", "fuse", "compile", "lanes", "workers")
+    return {
+        **{f"version.{name}": value for name, value in record["versions"].items()},
+        **{f"git.{name}": str(git.get(name, "unknown")) for name in ("commit", "dirty")},
+        **{name: str(decided[name]) for name in names},
         "command": record["command"],
         "hardware": record["hardware"]["processor"],
         "subset": str(record["data"]["subset"]),

@@ -187,9 +187,7 @@ def _record_freed(
         write_study(optuna.load_study(study_name=study.name, storage=storage), freed=record)
 
 
-def freeable(
-    runs: Path, stored: State, kinds: Collection[str], best: int | None = None
-) -> list[Item]:
+def freeable(runs: Path, stored: State, kinds: Collection[str], best: int | None) -> list[Item]:
     """Return the files that may be freed: of these kinds, and weights and earlier pictures of
     complete trials beyond the `best`.
 

@@ -63,12 +63,18 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_built(options, monkeypa
     assert "the container has 20.0 GiB free" in str(error.value)
 
 
-def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(options):
+def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(
+    options, monkeypatch
+):
+    def choose(asked, recorded, free):
+        monkeypatch.setattr("vaeexp.launch.memory.free_memory", lambda: free)
+        return choose_execution(*place, asked, recorded, said.append)
+
     job = prepare_job(options, StudyLog(Console(quiet=True)))
     place = job.study, job.settings, job.dataset
     free, said = FreeMemory(MIRROR + 2 * WORKER - 1, "the container"), list[str]()
     asked = {**options.execution, "workers": 4, "lanes": 8}
-    roomy = choose_execution(*place, asked, {}, said.append, FreeMemory(64 * GIB, "the machine"))
+    roomy = choose(asked, {}, FreeMemory(64 * GIB, "the machine"))
     assert (roomy.workers, roomy.lanes, said) == (4, 8, [])
     assert MemoryPlan(*place).fitting(roomy, free) == (1, 2)
     for fixed, recorded in ((asked, {}), (options.execution, {"workers": 4, "lanes": 8})):
@@ -76,10 +82,8 @@ def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(
             UserError,
             match=r"memory: 4 workers with 8 lanes need about .* Try --workers 1 --lanes 2",
         ):
-            choose_execution(*place, fixed, recorded, said.append, free)
-    narrow = choose_execution(
-        *place, {**options.execution}, {}, said.append, FreeMemory(GIB // 2, "the container")
-    )
+            choose(fixed, recorded, free)
+    narrow = choose({**options.execution}, {}, FreeMemory(GIB // 2, "the container"))
     assert (narrow.workers, narrow.lanes) == (1, 1)
     assert len(said) == 1
     assert said[0].endswith(
