@@ -97,16 +97,17 @@ def print_table(
     titles: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
-    header: bool = True,
     numeric: bool = False,
 ) -> None:
-    """Print a table without rules. A terminal wraps the longest column between words; in a pipe
-    each row is one line, and where even that does not fit, rows are lines that the terminal wraps.
+    """Print a table without rules, and without a header where all titles are empty. A terminal
+    wraps the longest column between words; in a pipe each row is one line, and where even that does
+    not fit, rows are lines that the terminal wraps.
     """
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
+    header = any(titles)
     rows = [tuple(row) for row in rows]
     columns = list(zip(*([tuple(titles), *rows] if header else rows), strict=True))
     widths = [

@@ -107,7 +107,7 @@ def print_evaluation(evaluation: Mapping[str, Any], own: Sequence[str]) -> None:
     prefix = f"{evaluation['split']}/"
     figures = {name.removeprefix(prefix): value for name, value in evaluation["figures"].items()}
     write_line(console, f"{evaluation['run']} on {evaluation['protocol']['images']}", style="bold")
-    print_table(console, ("", ""), evaluation["protocol"].items(), header=False)
+    print_table(console, ("", ""), evaluation["protocol"].items())
     write_line(console, "")
     rows = []
     for name, metric in with_own(own).items():

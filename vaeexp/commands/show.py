@@ -59,7 +59,7 @@ def print_study(spec: Mapping[str, Any], source: str) -> None:
         console, ("section", "setting", "value", "default"), _settings_rows(spec, set(space.names))
     )
     print_heading(console, "Course")
-    print_table(console, ("", ""), _course_rows(spec), header=False)
+    print_table(console, ("", ""), _course_rows(spec))
 
 
 def _space_row(parameter: Parameter) -> tuple[str, str, str]:

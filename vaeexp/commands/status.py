@@ -389,12 +389,12 @@ def show_run(study: str, run: Trial, runs: Path, *, as_json: bool, epochs: bool)
         for name, value in record.items()
         if not (value is None or value is False or value == [])
     ]
-    print_table(console, ("", ""), rows, header=False)
+    print_table(console, ("", ""), rows)
     for title, values in (("Parameters", params), ("Results", results)):
         if values:
             print_heading(console, title)
             rows = [(name, format_short(value)) for name, value in values.items()]
-            print_table(console, ("", ""), rows, header=False)
+            print_table(console, ("", ""), rows)
     if epochs and run.epochs:
         print_heading(console, "Epochs")
         _print_epochs(run, console)

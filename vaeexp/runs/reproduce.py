@@ -291,7 +291,6 @@ def _conclude(record: RunRecord, parts: list[Part], console: "Console") -> None:
         console,
         ("", "", ""),
         [(part.what, marks[part.agrees], part.words) for part in parts],
-        header=False,
     )
     write_line(console, "")
     first = next((part for part in parts if part.agrees is False), None)

@@ -270,7 +270,7 @@ class TrialArtifacts:
     ) -> Future[dict[str, str]]:
         # This thread builds the model, because the draw of initial weights would disturb other
         # draws in another thread.
-        model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
+        model = self._model(lane.settings.model, "cpu")
         drawn = self._threads.submit(
             self._draw, model, lane, weights, buffers, f"{folder}/epoch-{lane.epoch:04d}"
         )
@@ -292,7 +292,7 @@ class TrialArtifacts:
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         dataset = self._dataset(lane)
         evaluation = lane.settings.evaluation
-        model = self._tested(lane.settings.model, dataset.image_shape, str(self._device))
+        model = self._tested(lane.settings.model, str(self._device))
         _load(model, lane, best)
         images = test_targets(dataset, self._seed)
         measure = partial(
@@ -319,7 +319,7 @@ class TrialArtifacts:
     def finish(
         self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path
     ) -> Future[dict[str, str]]:
-        model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
+        model = self._model(lane.settings.model, "cpu")
         return self._threads.submit(self._write, model, lane, best, last, outcome, folder)
 
     def _write(
@@ -447,9 +447,8 @@ class TrialArtifacts:
         images = dataset.validation.images[stratified(dataset.validation.labels, ORIGINALS)]
         return targets(images, dataset.binarisation, derive_seed(self._seed, "targets"))
 
-    def _build(
-        self, settings: ModelSettings, image_shape: tuple[int, int, int], device: str
-    ) -> VAE:
+    def _build(self, settings: ModelSettings, device: str) -> VAE:
+        image_shape = next(iter(self._datasets.values())).image_shape  # that of all of them
         with torch.random.fork_rng(devices=[]):
             return VAE(settings, image_shape).to(device).eval()
 

@@ -65,7 +65,6 @@ _PLUGINS = {
     ".jxl": "pillow-jxl-plugin",
 }
 """Ending → package that reads such images where Pillow does not."""
-_KINDS_NAMED = 12
 _PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")
 _IMAGES = "img_align_celeba"
 
@@ -134,7 +133,7 @@ def _counted(passed: Counter[str]) -> str:
         f"{count:,} {printable(ending) or 'without an ending'}"
         for ending, count in passed.most_common()
     ]
-    return some_of(counts, _KINDS_NAMED)
+    return some_of(counts)
 
 
 def _advice(passed: Collection[str]) -> str:
