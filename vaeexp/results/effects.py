@@ -30,17 +30,17 @@ class ParameterEffect:
     """
 
     parameter: str
-    share: float = math.nan
-    share_low: float = math.nan
-    share_high: float = math.nan
+    share: float
+    share_low: float
+    share_high: float
     """Importance with its 95 % interval, from 0 to 1: what set the best apart among the trials that
     the sampler chose.
     """
-    at_bound: Bound | None = None
+    at_bound: Bound | None
     """The end of what was searched at which the best trials pile up
     (`sweeps.study.ranges.hits_of`).
     """
-    winner_at: Bound | None = None
+    winner_at: Bound | None
     """The end of what was searched at which the best configuration lies, whether others pile up
     there or not (`sweeps.study.ranges.end_at`).
     """
@@ -60,22 +60,18 @@ def parameter_effects(
         winner_ends: parameter → the end at which the best configuration lies.
     """
     bounds = {hit.parameter: hit.bound for hit in hits if hit.told}
-    effects = []
-    for name in parameters:
-        shares = {
-            end: float(importances[end][name]) for end in importances if name in importances.index
-        }
-        effects.append(
-            ParameterEffect(
-                parameter=name,
-                share=shares.get("share", math.nan),
-                share_low=shares.get("low", math.nan),
-                share_high=shares.get("high", math.nan),
-                at_bound=bounds.get(name),
-                winner_at=winner_ends.get(name),
-            )
+    shares = importances.reindex([*parameters]).to_numpy().tolist()
+    return [
+        ParameterEffect(
+            parameter=name,
+            share=share,
+            share_low=low,
+            share_high=high,
+            at_bound=bounds.get(name),
+            winner_at=winner_ends.get(name),
         )
-    return effects
+        for name, (share, low, high) in zip(parameters, shares, strict=True)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ class Interaction:
     (`chance_of_split`); NaN without a split.
     """
     consistent: bool = False
-    tuned_for: Any | None = None
+    tuned_for: Any | None
     """The compared value that all compared configurations had in the search, where the learning
     rate was searched: it then was tuned for this value alone. None where both had their share."""
     nameable: bool = False
@@ -94,22 +94,15 @@ def find_interactions(
     """
     compared = [one for one in pairs if not one.pairs.empty]
     every = [_of_comparison(one, parameters, search, importances) for one in compared]
-    alarms = [splits[0].false_alarm if splits else math.nan for splits in every]
-    order = [
-        index
-        for index in np.argsort(alarms, kind="stable").tolist()
-        if math.isfinite(alarms[index])
-    ]
-    sums = [
-        total for total in np.cumsum([alarms[index] for index in order]).tolist() if total <= LEVEL
-    ]
-    nameable = set(order[: len(sums)])
+    alarms = pd.Series([splits[0].false_alarm if splits else math.nan for splits in every])
+    sums = alarms.dropna().sort_values(kind="stable").cumsum()
+    nameable = sums[sums <= LEVEL]
     return [
         replace(
             one,
             consistent=one.consistent and index in nameable,
             nameable=index in nameable,
-            study_false_alarm=sums[-1] if sums else 0.0,
+            study_false_alarm=max(nameable.tolist(), default=0.0),
         )
         for index, splits in enumerate(every)
         for one in splits
@@ -215,8 +208,15 @@ def _best_split(
         below = differences[~high]
         above = differences[high]
         opposed = bool(below.max() < 0 < above.min() or above.max() < 0 < below.min())
-        means = {"below": float(below.mean()), "above": float(above.mean())}
-        found.append({"threshold": threshold, "rest": rest, "consistent": opposed, **means})
+        found.append(
+            {
+                "threshold": threshold,
+                "rest": rest,
+                "consistent": opposed,
+                "below": float(below.mean()),
+                "above": float(above.mean()),
+            }
+        )
     return max(
         found, key=lambda each: (each["consistent"], abs(each["above"] - each["below"])), default={}
     )

@@ -19,11 +19,11 @@ from vaeexp.results.plan import StudyPlan
 from vaeexp.results.retrained import Retrained
 from vaeexp.results.tables import (
     Arrays,
-    at_best_epoch,
     at_last_epoch,
     read_arrays,
     search_trials,
     study_tables,
+    with_best_epoch,
 )
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, compare_pairs, corrected
 from vaeexp.results.verdict import Verdict, of_rows
@@ -98,9 +98,7 @@ class StudyView:
 
     @cached_property
     def verdict(self) -> Verdict:
-        best = at_best_epoch(self.epochs, self.search)
-        rates = dict(zip(best["number"], best["val/rate"].astype(float), strict=True))
-        return Verdict(self.study, of_rows(self.search, rates))
+        return Verdict(self.study, of_rows(with_best_epoch(self.epochs, self.search, "val")))
 
     # ---- the best, and what was trained again ----
 

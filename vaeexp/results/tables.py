@@ -77,23 +77,14 @@ def epochs_of(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     return epochs[~epochs["repeat"] & epochs["number"].isin(search["number"])]
 
 
-def at_best_epoch(epochs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """Return these trials with the metrics of their best epoch, without trials that have no
-    epoch.
-    """
-    metrics = epochs.drop(columns=["objective", "round"]).rename(columns={"epoch": "best_epoch"})
-    scored = trials[trials["best_epoch"].notna()].astype({"best_epoch": "int64"})
-    return scored.merge(metrics, on=["repeat", "number", "best_epoch"])
-
-
 def with_best_epoch(epochs: pd.DataFrame, trials: pd.DataFrame, *places: Place) -> pd.DataFrame:
     """Return these trials, each of them, with the metrics that their best epoch has at these
     places.
     """
-    keys = ["repeat", "number"]
-    best = at_best_epoch(epochs, trials)
-    names = [name for name in best.columns if name.partition("/")[0] in places]
-    return trials.merge(best[[*keys, *names]], on=keys, how="left")
+    keys = ["repeat", "number", "best_epoch"]
+    names = [name for name in epochs.columns if name.partition("/")[0] in places]
+    metrics = epochs.rename(columns={"epoch": "best_epoch"}).astype({"best_epoch": "Int64"})
+    return trials.merge(metrics[[*keys, *names]], on=keys, how="left")
 
 
 def at_last_epoch(epochs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:

@@ -42,12 +42,11 @@ class SearchedTrial:
     """At its best epoch, nats per image; NaN where it is not known."""
 
 
-def of_rows(search: "pd.DataFrame", rates: Mapping[int, float]) -> list[SearchedTrial]:
-    """Return the trials of a table. `rates`: number of a trial → its rate at its best epoch."""
-    columns = ["number", "state", "epochs", "objective", "failure", "message"]
+def of_rows(search: "pd.DataFrame") -> list[SearchedTrial]:
+    """Return the trials of a table that has the rates of their best epochs."""
+    columns = ["number", "state", "epochs", "objective", "failure", "message", "val/rate"]
     rows = search[columns].astype(object).itertuples(index=False, name=None)
-    named = [dict(zip(columns, row, strict=True)) for row in rows]
-    return [SearchedTrial(**row, rate=rates.get(row["number"], math.nan)) for row in named]
+    return [SearchedTrial(*row) for row in rows]
 
 
 @dataclass(frozen=True)
