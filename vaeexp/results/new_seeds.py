@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from vaeexp.results.statements import Statement, Statements
+from vaeexp.results.statements import Statements, say
 
 PURPOSES = ("confirm", "compare", "baseline")
 
@@ -34,12 +34,12 @@ class NewSeeds:
     """The trial of the search whose configuration it has or changes; None for the fixed
     settings.
     """
-    baseline: str | None = None
+    baseline: str | None
     """Name of the baseline."""
     planned: int
     """Seeds that the study asks for."""
     complete: int
-    failures: tuple[Failures, ...] = ()
+    failures: tuple[Failures, ...]
     """Of each kind that occurred, the most frequent first."""
 
     @property
@@ -62,8 +62,8 @@ def failed_seeds(failures: Sequence[Failures], planned: int) -> Statements:
         first = each.epochs[0]
         last = each.epochs[-1]
         epochs = {"epoch": first} if first == last else {"first": first, "last": last}
-        values = {"failed": len(each.epochs), "planned": planned, "kind": each.kind, **epochs}
-        found.append(Statement("seeds.failed", values))
+        failed = len(each.epochs)
+        found.append(say("seeds.failed", failed=failed, planned=planned, kind=each.kind, **epochs))
     return tuple(found)
 
 

@@ -244,14 +244,13 @@ class Retrained:
         for seeds in self.new_seeds:
             if seeds.failed and not seeds.complete:
                 trial = seeds.source_trial
-                if seeds.purpose == "confirm" and trial is not None:
-                    made.append(self._found_setting(trial, none, "confirmed"))
-                elif seeds.baseline is not None:
+                if seeds.baseline is not None:
+                    named = trial is not None
                     made.append(
-                        self._baseline_setting(
-                            seeds.baseline, none, trial, names_trial=trial is not None
-                        )
+                        self._baseline_setting(seeds.baseline, none, trial, names_trial=named)
                     )
+                elif trial is not None:
+                    made.append(self._found_setting(trial, none, "confirmed"))
         return made
 
     # ---- entries ----
@@ -264,9 +263,7 @@ class Retrained:
         """Make the entry of a configuration that trial `number` of the search found; its protocol
         is that of the study.
         """
-        values = self.plan.params(
-            runs.iloc[0] if len(runs) else self.search[self.search["number"] == number].iloc[0]
-        )
+        values = self.plan.params(runs.iloc[0]) if len(runs) else self._params_of(number)
         # Where one parameter was searched alone, its value is the best name.
         only = format_configuration(values) if len(self.plan.parameters) == 1 else ""
         return _setting(
@@ -281,7 +278,7 @@ class Retrained:
         )
 
     def _baseline_setting(
-        self, name: str, runs: pd.DataFrame, source: int | None, *, names_trial: bool = False
+        self, name: str, runs: pd.DataFrame, source: int | None, *, names_trial: bool
     ) -> TestedSetting:
         """Make the entry of a baseline from its complete runs; `source`: the trial that it changes,
         which its title may name.
@@ -312,8 +309,6 @@ def _setting(
     plan: StudyPlan, runs: pd.DataFrame, values: Mapping[str, Any], **fields: Any
 ) -> TestedSetting:
     """Make the entry of complete runs that have these values of parameters."""
-    settings = {name: values.get(name, plan.fixed(name)) for name in (*SHOWN, "beta")}
-    beta = settings.pop("beta")
-    return TestedSetting(
-        runs=runs.sort_values(["objective", "number"]), settings=settings, beta=beta, **fields
-    )
+    settings = {name: values.get(name, plan.fixed(name)) for name in SHOWN}
+    ordered = runs.sort_values(["objective", "number"])
+    return TestedSetting(runs=ordered, settings=settings, **fields)

@@ -24,7 +24,6 @@ import pandas as pd
 from sweeps.results import Interval, pooled_deviation
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import best_up_to, epochs_of, with_purpose
-from vaeexp.words import is_missing
 
 FAIR = 0.9
 """Correlation of a rung with the end from which it serves to choose one trial in four."""
@@ -67,8 +66,6 @@ class LateTrial:
     """By its best value up to there, from 1."""
     reached: int
     """Trials of the search that came as far."""
-    at_rung: float
-    """Best validation −ELBO up to there, nats."""
     value: float
     """Best validation −ELBO of all epochs; NaN where the run has failed or not ended."""
     winner: int
@@ -183,19 +180,13 @@ def _late(view: StudyView, run: pd.Series, winner: pd.Series, margin: float) -> 
     lengths = counted.groupby("number")["epoch"].max()
     values = best_up_to(counted[counted["epoch"] > view.plan.warmup], rung)
     values = values.reindex(lengths.index[lengths >= rung]).fillna(math.inf)
-    at_rung = float(values[number])
-    value = (
-        float(run["objective"])
-        if run["state"] == "complete" and not is_missing(run["objective"])
-        else math.nan
-    )
+    value = float(run["objective"]) if run["state"] == "complete" else math.nan
     gap = float(winner["objective"]) - value
     return LateTrial(
         number=number,
         rung=rung,
-        rank=int((values < at_rung).sum()) + 1,
+        rank=int((values < values[number]).sum()) + 1,
         reached=len(values),
-        at_rung=at_rung,
         value=value,
         winner=int(winner["number"]),
         ahead=Interval(mean=gap, low=gap - margin, high=gap + margin, n=1),

@@ -73,8 +73,6 @@ class TestedSetting:
     """As `vaeexp.runs.provenance.protocol`."""
     settings: Mapping[str, Any]
     """Those of `SHOWN` by name."""
-    beta: float | None
-    """The β that it was trained with."""
     published: str | None = None
     """The figure that the source of a baseline printed for it, in words."""
     planned: int = 0
@@ -160,7 +158,7 @@ class PairComparison:
 
     @property
     def configurations(self) -> int:
-        return len(np.unique(self.pairs["source_trial"]))
+        return self.pairs["source_trial"].nunique()
 
     @property
     def better(self) -> Any | None:
@@ -176,7 +174,7 @@ def compare_pairs(
     two: tuple[Any, Any],
     seed: int,
     found: pd.DataFrame,
-    best: TestedSetting | None = None,
+    best: TestedSetting | None,
 ) -> PairComparison:
     """Compare two values of a parameter, not yet corrected for other comparisons.
 
@@ -269,7 +267,7 @@ class Margin:
     """
     p_holm: float = math.nan
     """The same after Holm's correction for `tests` comparisons."""
-    tests: int = 1
+    tests: int
 
     @property
     def settled(self) -> bool:
@@ -529,12 +527,12 @@ def by_training(settings: Iterable[TestedSetting]) -> list[list[TestedSetting]]:
     """
     groups: list[list[TestedSetting]] = []
     for setting in settings:
-        group: list[TestedSetting] = next(
-            (group for group in groups if same_training(group[0], setting)), []
-        )
-        if not group:
-            groups.append(group)
-        group.append(setting)
+        for group in groups:
+            if same_training(group[0], setting):
+                group.append(setting)
+                break
+        else:
+            groups.append([setting])
     return groups
 
 
@@ -546,7 +544,7 @@ def same_runs(setting: TestedSetting, other: TestedSetting) -> bool:
 
 
 def difference_on_test(
-    first: TestedSetting, second: TestedSetting, metric: str = "neg_elbo"
+    first: TestedSetting, second: TestedSetting, metric: str
 ) -> tuple[Interval, float, str]:
     """Return the mean difference in a test metric (second − first) with its interval, the p of its
     test, and what both rest on.

@@ -240,7 +240,7 @@ def settings_of(runs: np.ndarray) -> list[TestedSetting]:
             "source_trial": int(trial),
             "runs": table.reset_index(),
         }
-        made.append(TestedSetting(**named, protocol={}, settings={}, beta=1.0))
+        made.append(TestedSetting(**named, protocol={}, settings={}))
     return made
 
 

@@ -88,7 +88,7 @@ def confirmed(seeds, runs):
         table = {"seed_index": np.arange(count), "objective": runs[trial, :count, 0]}
         table["result.test/neg_elbo"] = runs[trial, :count, 1]
         named = {"title": "", "setting": "", "source_trial": trial, "runs": pd.DataFrame(table)}
-        made.append(TestedSetting(**named, protocol={}, settings={}, beta=1.0))
+        made.append(TestedSetting(**named, protocol={}, settings={}))
     return made
 
 

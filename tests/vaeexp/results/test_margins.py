@@ -29,9 +29,7 @@ def setting_of(name, figures, seeds=None, source=None):
         }
     )
     named = {"title": name, "setting": name, "baseline": name, "source_trial": source}
-    return tested_settings.TestedSetting(
-        **named, runs=runs, protocol={}, settings=GAUSSIAN, beta=1.0
-    )
+    return tested_settings.TestedSetting(**named, runs=runs, protocol={}, settings=GAUSSIAN)
 
 
 def against_first(confirmed, baselines):
