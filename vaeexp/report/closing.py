@@ -19,10 +19,10 @@ from vaeexp.report.findings import STATES, cost
 from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
 from vaeexp.report.sentences import Block, Words, bullets, joined, markdown
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.plan import SECTIONS
 from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, for_baseline_alone, row_names
+from vaeexp.settings import SECTIONS
 from vaeexp.words import (
     format_configuration,
     format_value,

@@ -128,12 +128,7 @@ def _cuts(
     if parameter.is_choice and not all(
         isinstance(value, Real) and not isinstance(value, bool) for value in column[given]
     ):
-        texts = np.array(
-            [
-                format_value(value) if known else ""
-                for value, known in zip(column, given, strict=True)
-            ]
-        )
+        texts = column.map(format_value).to_numpy()
         for value in dict.fromkeys(column[given].map(format_value)):
             yield cut(given & (texts == value), "at", value)
         return

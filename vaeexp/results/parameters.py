@@ -10,7 +10,6 @@ It learns from complete and pruned trials, in the order of `learned_trials`.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -151,7 +150,6 @@ def searched_parameter(
 
 Parameters = Mapping[str, SearchedParameter]
 """Searched parameters by name, in the order of the study file."""
-NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 def configuration_of(
@@ -179,7 +177,7 @@ def importance_table(
     parameters: Parameters,
     learned: pd.DataFrame,
     seed: int,
-    left_out: Mapping[str, Sequence[str]] = NONE,
+    left_out: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
     """Return share, low and high by parameter, the most important first; the shares sum to 1.
 
@@ -221,7 +219,7 @@ def importance_table(
 
 
 def parameter_cells(
-    parameter: SearchedParameter, trials: pd.DataFrame, left_out: Sequence[str] = ()
+    parameter: SearchedParameter, trials: pd.DataFrame, left_out: Sequence[str]
 ) -> Cells:
     """Divide the range of a parameter: a cell per choice that is not left out, or at most 50 over a
     range of numbers.

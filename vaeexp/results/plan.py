@@ -12,9 +12,8 @@ from sweeps.results import promotes
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.results.parameters import SearchedParameter, configuration_of, searched_parameter
 from vaeexp.results.tested_settings import CHANGES, SAME_ELBO
+from vaeexp.settings import SECTIONS
 
-SECTIONS = ("data", "model", "train", "evaluation")
-"""Sections of a study file that hold settings."""
 PROTOCOL = {part: part for part in (*SAME_ELBO, "estimator")} | {"fingerprint": "images"}
 """Parts of a protocol, and what each is called. Studies must share all of them to stand in one
 table.

@@ -84,7 +84,7 @@ def replay_pruner(
         if section
         else None
     )
-    setting = next((name for name in _WAITS if pruner is not None and hasattr(pruner, name)), None)
+    setting = next((name for name in _WAITS if hasattr(pruner, name)), None)
     if pruner is None or setting is None or len(curves) < LEAST:
         return None
     stops = _stops(pruner, curves, warmup)[: min(WINNERS, len(curves) // 4)]

@@ -190,12 +190,10 @@ def row_names(trials: pd.DataFrame) -> pd.Series:
     ).astype(str)
 
 
-def jitter(count: int, width: float = 0.5) -> np.ndarray:
-    """Return offsets in a repeating, even pattern over [−width/2, width/2], without randomness:
-    [count].
-    """
+def jitter(count: int) -> np.ndarray:
+    """Return offsets in a repeating, even pattern over [−¼, ¼], without randomness: [count]."""
     step = 0.6180339887498949  # the golden section
-    return (np.arange(1, count + 1) * step % 1.0 - 0.5) * width
+    return (np.arange(1, count + 1) * step % 1.0 - 0.5) / 2
 
 
 def read_arrays(folder: object, needed: str = "originals") -> Arrays:

@@ -60,7 +60,7 @@ def test_importances_are_those_of_optuna(count, digits):
     trials = results.trials.assign(objective=results.trials["objective"].round(digits))
     rounded = Results(results.name, results.study, trials, results.epochs)
     view = StudyView(rounded)
-    everything = importance_table(view.plan.parameters, view.influence.learned, view.plan.seed)
+    everything = importance_table(view.plan.parameters, view.influence.learned, view.plan.seed, {})
     assert everything["share"].to_dict() == pytest.approx(by_optuna(rounded), abs=1e-12)
 
 
