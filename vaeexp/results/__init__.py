@@ -37,7 +37,7 @@ from sweeps import (
     wider_end,
 )
 from sweeps.results import best_record, found_trials, front_trials
-from vaeexp.results.statements import Figure, Statement
+from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.settings import SECTIONS
 
 if TYPE_CHECKING:
@@ -119,21 +119,16 @@ def best_of(stored: State) -> Trial:
     """Return the best run of a study, chosen on validation. Raises UserError where no run is
     complete, or none is the best of two objectives.
     """
-    run = best_record(stored)
-    if run is None and stored.study.objectives:
-        front = (
-            ", ".join(trial.name_in(stored.study.name) for trial in front_trials(stored))
-            or "no trial yet"
-        )
+    if run := best_record(stored):
+        return run
+    name = stored.study.name
+    problem = "none of its runs is complete yet, so none is the best."
+    if stored.study.objectives:
+        front = ", ".join(trial.name_in(name) for trial in front_trials(stored)) or "no trial yet"
         problem = (
             f"has two objectives, so none of its runs is the best. Name one of its front: {front}."
         )
-        raise UserError(f"study '{stored.study.name}'", problem)
-    if run is None:
-        raise UserError(
-            f"study '{stored.study.name}'", "none of its runs is complete yet, so none is the best."
-        )
-    return run
+    raise UserError(f"study '{name}'", problem)
 
 
 # ---- ranges that are too narrow ----
@@ -165,19 +160,20 @@ def piled_up(
     values = {name: getattr(hit, name) for name in ("count", "top", "near", "ranked", "bound")}
     values |= {"parameter": label, "option": option}
     if parameter.kind != "choice":
-        return Statement("check.pile", values)
+        return say("check.pile", **values)
     end = Figure(float(end_of(parameter, hit.bound)), digits=None)
-    return Statement(f"check.pile_at_{hit.bound}", {**values, "end": end})
+    return say(f"check.pile_at_{hit.bound}", **values, end=end)
 
 
 def grown(growth: Growth, label: str) -> Statement:
     """Return which end the search has widened, and from which trial on."""
-    values = {
-        "parameter": label,
-        "way": "up" if growth.bound == "upper" else "down",
-        "trial": growth.trial,
-    }
-    return Statement("check.grown", {**values, "end": Figure(float(growth.end), digits=None)})
+    return say(
+        "check.grown",
+        parameter=label,
+        way="up" if growth.bound == "upper" else "down",
+        trial=growth.trial,
+        end=Figure(float(growth.end), digits=None),
+    )
 
 
 def widening_option(parameter: Searched, bound: Bound) -> str | None:

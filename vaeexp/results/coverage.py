@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from vaeexp.results.parameters import Parameters, SearchedParameter
-from vaeexp.results.statements import Statement, Statements
+from vaeexp.results.statements import Statements, say
 from vaeexp.words import parameter_label
 
 LEAST_GOOD = 5
@@ -123,9 +123,7 @@ def left_out(missing: Mapping[str, Sequence[str]], names: Iterable[str]) -> Stat
     as `Influence.left_out`.
     """
     return tuple(
-        Statement(
-            "value.among", {"parameter": parameter_label(name), "values": tuple(missing[name])}
-        )
+        say("value.among", parameter=parameter_label(name), values=tuple(missing[name]))
         for name in names
         if missing.get(name)
     )

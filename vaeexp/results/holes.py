@@ -25,7 +25,7 @@ import pandas as pd
 
 from vaeexp.results.coverage import LEAST_GOOD
 from vaeexp.results.parameters import Parameters, SearchedParameter
-from vaeexp.results.statements import Figure, Statement
+from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.words import parameter_label
 
 LEAST_BEYOND = 3
@@ -166,8 +166,7 @@ def _bad_values(
     """Return those suspects that are bad where this parameter is good, or that were tried nowhere
     else and stand behind.
     """
-    places = parameter.places(learned).to_numpy(float)
-    best = places[:good][~np.isnan(places[:good])]
+    places, best = _places(parameter, learned, good)
     if not len(best):
         return []
     near = parameter.among(places, best)
@@ -179,10 +178,17 @@ def _bad_values(
     return bad
 
 
+def _places(
+    parameter: SearchedParameter, learned: pd.DataFrame, good: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of all trials, and those of the best that have the parameter."""
+    places = parameter.places(learned).to_numpy(float)
+    return places, places[:good][~np.isnan(places[:good])]
+
+
 def _not_among_good(parameter: SearchedParameter, learned: pd.DataFrame, good: int) -> list[_Bad]:
     """Return the values of a parameter that trials have, but none of the best."""
-    places = parameter.places(learned).to_numpy(float)
-    best = places[:good][~np.isnan(places[:good])]
+    places, best = _places(parameter, learned, good)
     if not len(best):
         return []
     bad = partial(BadValue, parameter=parameter.name)
@@ -268,21 +274,20 @@ def hole_statement(hole: NumberHole) -> Statement:
     nothing of β.
     """
     ends = {"below": hole.low, "above": hole.high}
-    values = {
-        "parameter": parameter_label(hole.parameter),
-        "beyond": tuple(
+    return say(
+        "hole",
+        parameter=parameter_label(hole.parameter),
+        beyond=tuple(
             _side(hole.parameter, name, end) for name, end in ends.items() if end is not None
         ),
-        "shared": tuple(map(_bad_statement, hole.shared)),
-        "trials": hole.trials,
-    }
-    return Statement("hole", values)
+        shared=tuple(map(_bad_statement, hole.shared)),
+        trials=hole.trials,
+    )
 
 
 def _bad_statement(bad: BadValue) -> Statement:
     if bad.value is not None:
-        values = {"parameter": parameter_label(bad.parameter), "values": (bad.value,)}
-        return Statement("value.among", values)
+        return say("value.among", parameter=parameter_label(bad.parameter), values=(bad.value,))
     name, end = ("below", bad.below) if bad.below is not None else ("above", bad.above)
     assert end is not None
     return _side(bad.parameter, name, end)
@@ -290,5 +295,5 @@ def _bad_statement(bad: BadValue) -> Statement:
 
 def _side(parameter: str, name: str, end: float) -> Statement:
     """Say that a number lies `below` or `above` an end."""
-    values = {"parameter": parameter_label(parameter), name: Figure(end, digits=None)}
-    return Statement(f"value.{name}", values)
+    ends = {name: Figure(end, digits=None)}
+    return say(f"value.{name}", parameter=parameter_label(parameter), **ends)

@@ -23,9 +23,9 @@ from vaeexp.results.slow_learners import (
     rung_ranks,
     spread_over_seeds,
 )
-from vaeexp.results.statements import NATS, Figure, Statement, Statements
+from vaeexp.results.statements import NATS, Figure, Statement, Statements, say
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, finite, with_purpose
+from vaeexp.results.tables import with_purpose
 from vaeexp.results.tested_settings import BaselineMargin, winner_margins
 from vaeexp.results.verdict import remedy
 from vaeexp.schedules import SCHEDULES
@@ -68,7 +68,10 @@ def check_study(view: StudyView) -> list[Check]:
 
     With two objectives there are the warnings alone, because all other checks are of one objective.
     """
-    warnings = [_planned(warning) for warning in view.study.provenance.get("warnings", ())]
+    warnings = [
+        Check("plan", "warning", _one("check.planned", warning=warning.rstrip(".")))
+        for warning in view.study.provenance.get("warnings", ())
+    ]
     if view.front is not None:
         return warnings
     return [
@@ -83,13 +86,8 @@ def check_study(view: StudyView) -> list[Check]:
     ]
 
 
-def _planned(warning: str) -> Check:
-    """Return a warning that stood in the plan of the study, as a check that failed."""
-    return Check("plan", "warning", _one("check.planned", warning=warning.rstrip(".")))
-
-
 def _one(name: str, **values: Any) -> Statements:
-    return (Statement(name, values),)
+    return (say(name, **values),)
 
 
 def _nats(value: float) -> Figure:
@@ -151,13 +149,13 @@ def _winner_at(view: StudyView, name: str, bound: Bound) -> Statement:
     value = None if view.best_trial is None else view.plan.params(view.best_trial)[name]
     shown = format_value(value)
     end = format_value(end_of(view.plan.parameters[name], bound))
-    values = {
-        "parameter": parameter_label(name),
-        "value": shown,
-        "bound": bound,
-        "end": None if shown == end else end,
-    }
-    return Statement("check.winner_at_end", values)
+    return say(
+        "check.winner_at_end",
+        parameter=parameter_label(name),
+        value=shown,
+        bound=bound,
+        end=None if shown == end else end,
+    )
 
 
 def _widen(view: StudyView, ends: Mapping[str, Bound]) -> Statement:
@@ -305,10 +303,15 @@ def _paused_winners(view: StudyView, ranks: RungRanks) -> Check:
 
 def _late_trial(one: LateTrial) -> Statement:
     within = one.before_winner and one.ahead.low <= 0
-    values = {name: getattr(one, name) for name in ("rank", "reached", "rung", "winner")}
-    values |= {"trial": one.number, "ahead": Figure.of(one.ahead)}
-    return Statement(
-        "check.late_within" if within else "check.late", values, rows=(str(one.number),)
+    return say(
+        "check.late_within" if within else "check.late",
+        [one.number],
+        rank=one.rank,
+        reached=one.reached,
+        rung=one.rung,
+        winner=one.winner,
+        trial=one.number,
+        ahead=Figure.of(one.ahead),
     )
 
 
@@ -323,10 +326,7 @@ def seeds_trained(view: StudyView) -> Check:
     runs = with_purpose(view.trials, *PURPOSES)
     if failures := failures_of(runs):
         further = tuple(
-            Statement(
-                "check.seeds_of",
-                {"title": each.title, "failed": each.failed, "planned": each.planned},
-            )
+            say("check.seeds_of", title=each.title, failed=each.failed, planned=each.planned)
             for each in seeds
             if each.failed
         )
@@ -350,9 +350,9 @@ def validation_holds_on_test(view: StudyView) -> Check:
     """
     name = "on_test"
     tested = {
-        setting.source_trial: float(np.mean(values))
+        setting.source_trial: setting.test("neg_elbo").mean
         for setting in view.confirmed
-        if len(values := finite(column(setting.runs, "result.test/neg_elbo")))
+        if setting.test("neg_elbo").n
     }
     if len(tested) < 2:
         return Check(
@@ -485,17 +485,16 @@ def _search_on(view: StudyView) -> str:
     """Return the command that goes on searching, with twice the budget."""
     budget = {name: limit for name, limit in view.study.budget.items() if limit}
     budget = budget or {"trials": len(view.search)}
-    forms = {"trials": "--trials {:.0f}", "seconds": "--seconds {:.0f}"}
-    least = {"trials": LEAST_COMPARED}
-    limits = [
-        forms.get(name, f"--set budget.{name}={{:.0f}}").format(2 * max(limit, least.get(name, 0)))
-        for name, limit in budget.items()
-    ]
-    return " ".join([_sweep(view), *limits])
+    command = _sweep(view)
+    for name, limit in budget.items():
+        option = f"--{name} " if f"--{name}" in _BUDGET else f"--set budget.{name}="
+        least = LEAST_COMPARED if name == "trials" else 0
+        command += f" {option}{2 * max(limit, least):.0f}"
+    return command
 
 
 def _do(kind: str, command: str, **values: Any) -> Statement:
-    return Statement(f"advice.{kind}", {"command": command, **values})
+    return say(f"advice.{kind}", command=command, **values)
 
 
 def _more_trials(view: StudyView) -> Statement:
@@ -517,7 +516,7 @@ def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> St
     wanted = max(seeds, int(plan.get("seeds") or 0))
     if more and wanted == plan.get("seeds"):
         wanted *= 2
-    if {"top": top, "seeds": wanted} == {name: plan.get(name) for name in ("top", "seeds")}:
+    if (top, wanted) == (plan.get("top"), plan.get("seeds")):
         if not view.study.finished:
             return _do("finish_confirming", _sweep(view))
         if any(seeds.failed for seeds in view.retrained.new_seeds):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vaeexp.results.statements import NATS, Figure, Statement, Statements
+from vaeexp.results.statements import NATS, Figure, Statement, Statements, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,12 +75,13 @@ class Verdict:
         # Which has no rate.
         deterministic = (self.study.spec.get("model") or {}).get("posterior") == "deterministic"
         if complete and not deterministic and all(trial.rate < COLLAPSED for trial in complete):
-            values = {
-                "complete": len(complete),
-                "rate": Figure(max(trial.rate for trial in complete), unit=NATS),
-                "limit": Figure(COLLAPSED, unit=NATS, digits=1),
-            }
-            return Statement("nothing.collapsed", values), Statement("remedy.collapsed")
+            found = say(
+                "nothing.collapsed",
+                complete=len(complete),
+                rate=Figure(max(trial.rate for trial in complete), unit=NATS),
+                limit=Figure(COLLAPSED, unit=NATS, digits=1),
+            )
+            return found, Statement("remedy.collapsed")
         return ()
 
     @cached_property
@@ -96,14 +97,16 @@ class Verdict:
         if self.study.objectives or not lower:
             return ()
         trial = min(lower, key=lambda trial: (trial.objective, trial.number))
-        values = {
-            "trial": trial.number,
-            "state": trial.state,
-            "epochs": trial.epochs,
-            "value": Figure(trial.objective, unit=NATS, n=1),
-            "best": Figure(float(best), unit=NATS, n=1),
-        }
-        return (Statement("get.further", values, rows=(str(trial.number),)),)
+        found = say(
+            "get.further",
+            [trial.number],
+            trial=trial.number,
+            state=trial.state,
+            epochs=trial.epochs,
+            value=Figure(trial.objective, unit=NATS, n=1),
+            best=Figure(float(best), unit=NATS, n=1),
+        )
+        return (found,)
 
 
 def verdict_of(stored: "State") -> Verdict:
@@ -137,20 +140,22 @@ def _failed(ended: Sequence[SearchedTrial]) -> Statements:
         (trial.message for trial in ended if str(trial.failure) == most and trial.message), None
     )
     first = " ".join(message.split()).rstrip(".") if message else None
-    values = {
-        "failed": len(ended),
-        "kinds": _counted(dict(kinds.most_common())),
-        "most": most.replace("_", " "),
-    }
-    return Statement("nothing.failed", {**values, "message": first}), remedy(most)
+    found = say(
+        "nothing.failed",
+        failed=len(ended),
+        kinds=_counted(dict(kinds.most_common())),
+        most=most.replace("_", " "),
+        message=first,
+    )
+    return found, remedy(most)
 
 
 def _unfinished(study: "StudyRecord", ended: Sequence[SearchedTrial]) -> Statements:
     counts = Counter(trial.state for trial in ended)
     states = {state: counts[state] for state in (*UNFINISHED, "failed") if counts[state]}
     warmup = study.spec.get("longest_warmup") or None
-    found = Statement("nothing.complete", {"states": _counted(states)})
-    return found, Statement("remedy.unfinished", {"warmup": warmup})
+    found = say("nothing.complete", states=_counted(states))
+    return found, say("remedy.unfinished", warmup=warmup)
 
 
 def _counted(counts: Mapping[str, int]) -> dict[str, int]:
