@@ -7,7 +7,6 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,18 @@ import numpy as np
 from sweeps import (
     MARKS,
     SLOT,
-    Damaged,
     UserError,
     check_file,
-    remove_unfinished,
     seal,
     warn_once,
     write_whole,
 )
 from vaeexp.import_paths import flat_settings, own_paths
 from vaeexp.models.networks import settings_from
-from vaeexp.models.networks.stateless import set_tensors
+from vaeexp.models.networks.stateless import set_tensors, tensors_of
 from vaeexp.models.vae import VAE
 from vaeexp.own_code import check_code, code_changes, code_in_process, own_code
 from vaeexp.run_files import (
-    CHECKPOINT,
-    PREVIOUS,
     SETTINGS,
     WEIGHTS,
     check_run_file,
@@ -44,63 +39,12 @@ _PROGRESS = ("epoch", "best_objective", "best_epoch", "best_metrics", "stale")
 """The attributes of a lane that its checkpoint holds besides its tensors."""
 
 
-def save_checkpoint(folder: Path, lane: Lane, state: State) -> int:
-    """Write `checkpoint.safetensors`, from which the lane continues as if it had never stopped;
-    return its size in bytes.
-
-    The checkpoint before it becomes `checkpoint-previous.safetensors`. At any instant one of the
-    two files is whole.
-    """
-    parts = checkpoint_parts(lane, state)
-
-    def write(unfinished: Path) -> None:
-        _write_parts(unfinished, parts)
-        with suppress(FileNotFoundError):
-            (folder / CHECKPOINT).replace(folder / PREVIOUS)
-
-    write_whole(folder / CHECKPOINT, write, durable=True)
-    lane.checkpoint_due = 0.0
-    return sum(map(len, parts))
-
-
 def checkpoint_parts(lane: Lane, state: State) -> tuple[bytes, memoryview]:
     """Return the two parts of a checkpoint's content."""
     progress = {name: getattr(lane, name) for name in _PROGRESS}
     progress["fingerprint"] = _fingerprint(lane, averaged="average" in state)
     marks = {name: str(mark) for name, mark in MARKS.items()}
     return _sealed(state, {"vaeexp": json.dumps(progress), **marks})
-
-
-def load_checkpoint(folder: Path, lane: Lane, *, averaged: bool) -> State | None:
-    """Read the newest usable checkpoint of `folder`: return its state and put its progress into
-    `lane`; None without one.
-
-    A checkpoint is usable if it is whole, has the lane's settings, seed, shapes and `averaged`
-    (whether a running average of the weights is kept), because a folder edited by hand may hold
-    another checkpoint, and is not ahead of the trial's reported epoch. A damaged checkpoint is
-    removed, because it would take the place of the good one before it at the next save; one warning
-    names it. The trial then continues from the checkpoint before it, or from the start.
-
-    Raises:
-        UserError: another version of vaeexp wrote a checkpoint in a way that this version cannot
-            read.
-    """
-    for path in (folder / CHECKPOINT, folder / PREVIOUS):
-        try:
-            found = read_checkpoint(path.read_bytes(), path, lane, averaged=averaged)
-        except FileNotFoundError:
-            continue
-        except (Damaged, OSError) as error:
-            warn_once(
-                f"{error} Its trial repeats the epochs since an earlier checkpoint; its numbers "
-                "stay the same."
-            )
-            with suppress(OSError):
-                path.unlink()
-            continue
-        if found is not None:
-            return resume_lane(lane, found)
-    return None
 
 
 def resume_lane(lane: Lane, checkpoint: tuple[dict[str, Any], State]) -> State:
@@ -118,20 +62,13 @@ def read_checkpoint(
 
     Raises:
         Damaged: the content is not what was written.
-        UserError: as `load_checkpoint`.
+        UserError: another version of vaeexp wrote it in a way that this version cannot read.
     """
     check_file(content, path)
     progress = json.loads(_header(content)[0]["__metadata__"].get("vaeexp", "{}"))
     if not _fits(json.loads(progress.pop("fingerprint", "{}")), lane, averaged=averaged):
         return None
     return None if progress["epoch"] > lane.trial.epoch else (progress, _tensors(content))
-
-
-def discard_checkpoints(folder: Path) -> None:
-    """Delete both checkpoints of a trial, and what killed processes left of one."""
-    for path in (folder / CHECKPOINT, folder / PREVIOUS):
-        path.unlink(missing_ok=True)
-        remove_unfinished(path)
 
 
 def _fits(fingerprint: dict[str, Any], lane: Lane, *, averaged: bool) -> bool:
@@ -216,8 +153,7 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, allow_code: bool = False
     check_code(str(folder), flat, folder, allow=allow_code)
     tensors = load_tensors(folder / weights)
     vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
-    own = vae.named_parameters(), vae.named_buffers()
-    shapes = {name: tensor.shape for named in own for name, tensor in named}
+    shapes = {name: tensor.shape for name, tensor in tensors_of(vae).items()}
     changes = []
     if "own_code" in settings:
         changes = code_changes(settings["own_code"], own_code(own_paths(flat)))
@@ -251,7 +187,7 @@ def save_tensors(path: Path, tensors: State, facts: Mapping[str, str]) -> str:
     the SHA-256 of the file.
     """
     parts = _sealed(tensors, facts)
-    write_whole(path, lambda unfinished: _write_parts(unfinished, parts), durable=True)
+    write_whole(path, lambda unfinished: write_parts(unfinished, parts), durable=True)
     digest = hashlib.sha256(parts[0])
     digest.update(parts[1])
     return digest.hexdigest()
@@ -291,7 +227,8 @@ def _sealed(tensors: State, facts: Mapping[str, str]) -> tuple[bytes, memoryview
     return seal(len(text).to_bytes(8, "little") + text, numbers), numbers
 
 
-def _write_parts(path: Path, parts: tuple[bytes, memoryview]) -> None:
+def write_parts(path: Path, parts: tuple[bytes, memoryview]) -> None:
+    """Write the two parts of a file."""
     with path.open("wb") as file:
         file.writelines(parts)
 

@@ -12,18 +12,27 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 
-from sweeps import Damaged, TrialSpec, UserError, masked, warn_once
+from sweeps import (
+    Damaged,
+    TrialSpec,
+    UserError,
+    masked,
+    remove_unfinished,
+    warn_once,
+    write_whole,
+)
+from vaeexp.run_files import CHECKPOINT, PREVIOUS
 from vaeexp.training import Lane, State
 from vaeexp.training.checkpoint import (
     checkpoint_parts,
-    discard_checkpoints,
-    load_checkpoint,
     read_checkpoint,
     resume_lane,
-    save_checkpoint,
+    write_parts,
 )
 
 _SLOTS = (0, 1)
+_REPEATED = "Its trial repeats the epochs since an earlier checkpoint; its numbers stay the same."
+"""What follows from a damaged checkpoint."""
 
 
 class FolderCheckpoints:
@@ -34,19 +43,62 @@ class FolderCheckpoints:
         self._folder = folder
 
     def save(self, lane: Lane, state: State) -> int:
-        """Write a checkpoint, from which the lane continues as if it had never stopped; return its
-        size in bytes.
+        """Write `checkpoint.safetensors`, from which the lane continues as if it had never stopped;
+        return its size in bytes.
+
+        The checkpoint before it becomes `checkpoint-previous.safetensors`. At any instant one of
+        the two files is whole.
         """
-        return save_checkpoint(self._folder / lane.trial.checkpoint_name, lane, state)
+        newest, previous = self._paths(lane.trial)
+        parts = checkpoint_parts(lane, state)
+
+        def write(unfinished: Path) -> None:
+            write_parts(unfinished, parts)
+            with suppress(FileNotFoundError):
+                newest.replace(previous)
+
+        write_whole(newest, write, durable=True)
+        lane.checkpoint_due = 0.0
+        return sum(map(len, parts))
 
     def load(self, lane: Lane, *, averaged: bool) -> State | None:
         """Return the state of the newest usable checkpoint and put its progress into `lane`; None
-        without one. `averaged`, usable: as in `vaeexp.training.checkpoint.load_checkpoint`."""
-        return load_checkpoint(self._folder / lane.trial.checkpoint_name, lane, averaged=averaged)
+        without one.
+
+        A checkpoint is usable if it is whole, has the lane's settings, seed, shapes and `averaged`
+        (whether a running average of the weights is kept), because a folder edited by hand may hold
+        another checkpoint, and is not ahead of the trial's reported epoch. A damaged checkpoint is
+        removed, because it would take the place of the good one before it at the next save; one
+        warning names it. The trial then continues from the checkpoint before it, or from the start.
+
+        Raises:
+            UserError: another version of vaeexp wrote a checkpoint in a way that this version
+                cannot read.
+        """
+        for path in self._paths(lane.trial):
+            try:
+                found = read_checkpoint(path.read_bytes(), path, lane, averaged=averaged)
+            except FileNotFoundError:
+                continue
+            except (Damaged, OSError) as error:
+                warn_once(f"{error} {_REPEATED}")
+                with suppress(OSError):
+                    path.unlink()
+                continue
+            if found is not None:
+                return resume_lane(lane, found)
+        return None
 
     def discard(self, trial: TrialSpec) -> None:
-        """Delete the checkpoints of a trial."""
-        discard_checkpoints(self._folder / trial.checkpoint_name)
+        """Delete both checkpoints of a trial, and what killed processes left of one."""
+        for path in self._paths(trial):
+            path.unlink(missing_ok=True)
+            remove_unfinished(path)
+
+    def _paths(self, trial: TrialSpec) -> tuple[Path, Path]:
+        """Return the places of the newest checkpoint of a trial and of the one before."""
+        folder = self._folder / trial.checkpoint_name
+        return folder / CHECKPOINT, folder / PREVIOUS
 
 
 class RemoteCheckpoints:
@@ -103,11 +155,7 @@ class RemoteCheckpoints:
             except FileNotFoundError:
                 continue
             except Damaged as error:
-                again = (
-                    "Its trial repeats the epochs since an earlier checkpoint; its numbers stay "
-                    "the same."
-                )
-                warn_once(f"{self._address}: {error} {again}")
+                warn_once(f"{self._address}: {error} {_REPEATED}")
             except UserError:
                 raise
             except Exception as error:

@@ -25,13 +25,8 @@ from sweeps.lanes import Outcome, advance_all
 from sweeps.schema import MARKS
 from vaeexp.run_files import CHECKPOINT, PREVIOUS, load_json, save_json
 from vaeexp.training import Lane, State, fresh_state, open_lane
-from vaeexp.training.checkpoint import (
-    _sealed,
-    _write_parts,
-    discard_checkpoints,
-    load_checkpoint,
-    save_checkpoint,
-)
+from vaeexp.training.checkpoint import _sealed, write_parts
+from vaeexp.training.checkpoint_places import FolderCheckpoints
 
 EPOCHS = 4
 
@@ -154,7 +149,7 @@ def rewrite(path: Path, change) -> None:
         facts = json.loads(file.metadata()["vaeexp"])
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     change(facts, state)
-    _write_parts(path, _sealed(state, {"vaeexp": json.dumps(facts)}))
+    write_parts(path, _sealed(state, {"vaeexp": json.dumps(facts)}))
 
 
 def test_a_checkpoint_without_the_running_average_does_not_fit_a_study_that_keeps_one(
@@ -186,7 +181,7 @@ def test_a_checkpoint_names_its_schema_and_one_of_a_higher_number_is_refused(
 
 def test_a_checkpoint_ahead_of_the_record_leaves_the_one_before(folder) -> None:
     lane = lane_of(epoch=1)
-    assert load_checkpoint(folder, lane, averaged=False) is not None
+    assert FolderCheckpoints(folder.parent).load(lane, averaged=False) is not None
     assert lane.epoch == 1
 
 
@@ -208,7 +203,7 @@ def test_every_flipped_bit_keeps_a_checkpoint_from_being_used(folder) -> None:
         changed = bytearray(whole)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
-        assert load_checkpoint(folder, lane, averaged=False) is None, bit
+        assert FolderCheckpoints(folder.parent).load(lane, averaged=False) is None, bit
         assert lane.epoch == 0
 
 
@@ -216,30 +211,31 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(tmp_path: Path
     """A fork saves one checkpoint after the other and is killed at moments that are drawn."""
     lane, vae = open_lane(trial(0, epoch=10**9), BASE, source().image_shape, 100)
     state, draw = own_memory(fresh_state(lane, vae, averaged=False)), random.Random(2)
-    tmp_path.joinpath("trial").mkdir()
+    folder, checkpoints = tmp_path / lane.trial.checkpoint_name, FolderCheckpoints(tmp_path)
+    folder.mkdir()
     for _ in range(8):
         newest = lane_of(epoch=10**9)
-        load_checkpoint(tmp_path / "trial", newest, averaged=False)
+        checkpoints.load(newest, averaged=False)
         fork = os.fork()
         if fork == 0:
             with contextlib.suppress(BaseException):
                 while True:
                     lane.epoch += 1
-                    save_checkpoint(tmp_path / "trial", lane, state)
+                    checkpoints.save(lane, state)
             os._exit(1)
-        while not (tmp_path / "trial" / CHECKPOINT).exists():
+        while not (folder / CHECKPOINT).exists():
             assert os.waitpid(fork, os.WNOHANG) == (0, 0), "the fork saves nothing"
             time.sleep(0.001)
         time.sleep(draw.uniform(0, 0.03))
         os.kill(fork, signal.SIGKILL)
         assert os.waitpid(fork, 0)[1] == signal.SIGKILL
         after = lane_of(epoch=10**9)
-        assert load_checkpoint(tmp_path / "trial", after, averaged=False) is not None
+        assert checkpoints.load(after, averaged=False) is not None
         assert after.epoch >= newest.epoch
         lane.epoch = after.epoch
-    discard_checkpoints(tmp_path / "trial")
+    checkpoints.discard(lane.trial)
     # The name of a half-written file holds the number of its process.
-    assert list((tmp_path / "trial").iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_both_checkpoints_go_with_their_trial(folder) -> None:
@@ -326,7 +322,7 @@ def test_a_trial_that_is_revived_goes_on_bit_for_bit(undisturbed, tmp_path, kept
     """
     shutil.copytree(undisturbed[0] / "trial-0000", tmp_path / "trial-0000")
     if not kept:
-        discard_checkpoints(tmp_path / "trial-0000")
+        FolderCheckpoints(tmp_path).discard(trial(0))
     lanes, artifacts = make_lanes(tmp_path, kind="sequential", every=0.0)
     revived = replace(
         trial(7, epoch=EPOCHS - 1), resumes_from=0, seed=trial(0).seed, params=trial(0).params

@@ -29,12 +29,15 @@ def stateless(module: nn.Module) -> Callable[[Mapping[str, Tensor], tuple[Any, .
     return call
 
 
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return all parameters and buffers of a module, also buffers that no state dict holds."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
 def set_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy these tensors into all parameters and buffers of the module, also into buffers that no
-    state dict holds.
-    """
+    """Copy these tensors into those of the module (`tensors_of`)."""
     with torch.no_grad():
-        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        for name, tensor in tensors_of(module).items():
             tensor.copy_(tensors[name])
 
 
