@@ -42,7 +42,6 @@ class Coverage:
     trials: int
     """Trials of the search with this value: complete, pruned, failed or still going."""
     complete: int
-    pruned: int
     inside: int
     """Complete trials in the region, under promotion also paused ones."""
     is_good: bool
@@ -108,7 +107,6 @@ def _coverage(
         text=text,
         trials=len(states),
         complete=int((states == "complete").sum()),
-        pruned=int((states == "pruned").sum()),
         inside=int(inside.sum()),
         is_good=bool(len(having)) and having[0] < _quarter(len(values)),
     )

@@ -121,7 +121,7 @@ def _cuts(
     side that does not fail.
     """
     column = parameter.of(trials)
-    given = np.array([not is_missing(value) for value in column], dtype=bool)
+    given = ~column.map(is_missing).to_numpy(bool)
     if not given.any():
         return
     cut = partial(_cut, replace(plain, parameter=parameter.name), failing)

@@ -123,15 +123,14 @@ def _spearman(pairs: pd.DataFrame) -> Interval:
     side has one value alone.
     """
     n = len(pairs)
-    if pairs["rung"].nunique() < 2 or pairs["end"].nunique() < 2:
-        return Interval(mean=math.nan, low=math.nan, high=math.nan, n=n)
-    ranks = pairs.rank()
-    rho = ranks["rung"].corr(ranks["end"])
-    if n < 4 or abs(rho) > 1 - 1e-9:
-        return Interval(mean=rho, low=math.nan, high=math.nan, n=n)
-    half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    ends = [math.tanh(math.atanh(rho) + side * half) for side in (-1, 1)]
-    return Interval(mean=rho, low=ends[0], high=ends[1], n=n)
+    rho = low = high = math.nan
+    if min(pairs["rung"].nunique(), pairs["end"].nunique()) > 1:
+        ranks = pairs.rank()
+        rho = ranks["rung"].corr(ranks["end"])
+    if n >= 4 and abs(rho) <= 1 - 1e-9:
+        half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3))
+        low, high = (math.tanh(math.atanh(rho) + side * half) for side in (-1, 1))
+    return Interval(mean=rho, low=low, high=high, n=n)
 
 
 def chance_of_ranks(n: int, rho: float) -> float:

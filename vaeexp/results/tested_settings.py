@@ -410,10 +410,10 @@ def baseline_margins(
     totals = _differences(confirmed, opposed, ("neg_elbo",), race)
     others = _differences(confirmed, opposed, BESIDE, race)
     margins = []
-    for place, (baseline, other) in enumerate(opposed):
-        margin, basis = totals.get((place, "neg_elbo"), (None, ""))
+    for baseline, other in opposed:
+        margin, basis = totals.get((baseline, "neg_elbo"), (None, ""))
         further = {
-            metric: others[place, metric][0] for metric in BESIDE if (place, metric) in others
+            metric: others[baseline, metric][0] for metric in BESIDE if (baseline, metric) in others
         }
         if margin is not None or further:
             margin = margin or Margin(interval=mean_interval([]), p=math.nan, tests=0)
@@ -433,10 +433,9 @@ def baseline_margins(
 
 @dataclass(frozen=True)
 class _Tested:
-    """A baseline, tested against one configuration by one figure, before any correction."""
+    """The test of a baseline against one configuration by one figure, before any correction."""
 
-    place: int
-    """Of the baseline among all."""
+    baseline: TestedSetting
     metric: str
     is_own: bool
     """Whether it is tested against what it changes, and not against another confirmed one."""
@@ -451,29 +450,29 @@ def _differences(
     opposed: Sequence[tuple[TestedSetting, TestedSetting]],
     metrics: Sequence[str],
     race: Race | None,
-) -> dict[tuple[int, str], tuple[Margin, str]]:
-    """Return (place of a baseline, metric) → its difference from its other and the basis, corrected
+) -> dict[tuple[TestedSetting, str], tuple[Margin, str]]:
+    """Return (baseline, metric) → its difference from its other and the basis, corrected
     for all of these metrics together.
     """
     tested = []
-    for place, (baseline, other) in enumerate(opposed):
+    for baseline, other in opposed:
         against = confirmed if baseline.source_trial is None else [other]
         for setting, metric in product(against, metrics):
             comparable = measures_one_thing(setting, baseline, metric)
             if comparable and not same_training(setting, baseline):
                 looks = race.looks if race and setting is not confirmed[0] else 1
                 difference = difference_on_test(setting, baseline, metric)
-                tested.append(_Tested(place, metric, setting is other, *difference, looks))
+                tested.append(_Tested(baseline, metric, setting is other, *difference, looks))
     # A baseline on the best setting might have changed any confirmed one.
     made = [
-        (opposed[each.place][0].baseline, each.metric)
+        (each.baseline.baseline, each.metric)
         for each in tested
-        if opposed[each.place][0].source_trial is not None and math.isfinite(each.p)
+        if each.baseline.source_trial is not None and math.isfinite(each.p)
     ]
     unmade = max(0, len(set(made)) * len(confirmed) - len(made))
     margins = _margins([(each.interval, each.p, each.looks) for each in tested], unmade)
     return {
-        (each.place, each.metric): (margin, each.basis)
+        (each.baseline, each.metric): (margin, each.basis)
         for each, margin in zip(tested, margins, strict=True)
         if each.is_own and math.isfinite(each.interval.mean)
     }

@@ -458,8 +458,8 @@ def late_gains(view: StudyView) -> list[float]:
         curve = (
             epochs.loc[epochs["number"] == number].sort_values("epoch")["objective"].to_numpy(float)
         )
-        last = max(1, round(LAST * len(curve)))
         if len(curve) >= 10 and np.isfinite(curve).all():
+            last = round(LAST * len(curve))
             gains.append(float(curve[:-last].min() - curve.min()))
     return gains
 

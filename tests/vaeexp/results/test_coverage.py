@@ -71,7 +71,7 @@ def test_pruned_trials_inside_are_counted_but_do_not_cover():
     states = ["pruned" if number % 4 == 0 else "complete" for number in range(40)]
     view = StudyView(hole(normal_beta=(0.5, 2), states=states))
     normal = view.influence.coverage["prior"][0]
-    assert (normal.complete, normal.pruned, normal.inside) == (0, 10, 0)
+    assert (normal.complete, normal.trials, normal.inside) == (0, 10, 0)
     # Were they to count.
     assert (
         measure_coverage(view.plan.parameters, view.search, view.influence.learned)["prior"][
