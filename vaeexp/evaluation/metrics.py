@@ -330,25 +330,24 @@ def with_own(paths: Iterable[str]) -> dict[str, Metric]:
 
     The row needs the path alone: reading a study imports no code of the user's.
     """
-    return METRICS | {own_name(path): _own_row(path) for path in paths}
+    rows = {}
+    for path in paths:
+        name = own_name(path)
+        rows[name] = Metric(
+            label=name.replace("_", " "),
+            meaning=f"`{path}`",
+            places=_TESTED,
+            measured=path,
+            digits=4,
+            error=True,
+            always=False,
+        )
+    return METRICS | rows
 
 
 def own_name(path: str) -> str:
     """Return the name of a metric of the user's own: the last part of its import path."""
     return path.replace(":", ".").rpartition(".")[2]
-
-
-def _own_row(path: str) -> Metric:
-    label = own_name(path).replace("_", " ")
-    return Metric(
-        label=label,
-        meaning=f"`{path}`",
-        places=_TESTED,
-        measured=path,
-        digits=4,
-        error=True,
-        always=False,
-    )
 
 
 def measured_at(place: Place, *kinds: str, own: Iterable[str] = ()) -> tuple[str, ...]:
@@ -365,14 +364,11 @@ def measured_at(place: Place, *kinds: str, own: Iterable[str] = ()) -> tuple[str
 
 def epoch_columns() -> tuple[str, ...]:
     """Return the metrics that a table of epochs has as columns in any case, as `val/rate`."""
-    always = [name for name, metric in METRICS.items() if metric.always]
-    both = [name for name in always if {"train", "val"} <= set(METRICS[name].places)]
-    alone = [
-        f"train/{name}" for name in measured_at("train") if name in always and name not in both
-    ]
+    trained = [name for name in measured_at("train") if METRICS[name].always]
+    both = [name for name in trained if "val" in METRICS[name].places]
     return (
-        *(f"{place}/{name}" for place in ("train", "val") for name in both),
-        *alone,
+        *(f"{place}/{name}" for place in _SPLITS for name in both),
+        *(f"train/{name}" for name in trained if name not in both),
         *measured_at("", "cost"),
     )
 

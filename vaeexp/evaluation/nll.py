@@ -62,16 +62,13 @@ def log_weights(
         return plain
     try:
         run = _compiled(plain, posterior, noise, x)
+        inputs = posterior, noise, x
+        if not torch.allclose(run(*inputs), plain(*inputs), rtol=_TOLERANCE):
+            raise RuntimeError("compiled it computes something else.")
     except RuntimeError as error:
         warn_once(
             "The decoder is evaluated uncompiled, about half as fast: "
             f"{' '.join(str(error).split())[:200]}"
-        )
-        return plain
-    if not torch.allclose(run(posterior, noise, x), plain(posterior, noise, x), rtol=_TOLERANCE):
-        warn_once(
-            "The decoder is evaluated uncompiled, about half as fast: compiled it computes "
-            "something else."
         )
         return plain
     shapes = noise.shape, x.shape

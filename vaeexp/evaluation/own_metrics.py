@@ -79,7 +79,7 @@ def _measure(path: str, vae: VAE, images: Tensor, seed: int) -> Tensor:
 
 
 def check_metrics(
-    paths: Sequence[str], settings: "ModelSettings", image_shape: ImageShape | None = None
+    paths: Sequence[str], settings: "ModelSettings", image_shape: ImageShape | None
 ) -> None:
     """Check that metrics exist under names of their own and, with an image shape (C, H, W), that
     they measure a fresh model.

@@ -138,9 +138,6 @@ class _Mixture(PriorDistribution):
         log_densities = -0.5 * (squares + self.log_vars + LOG_2PI)
         return (self.log_weights.unsqueeze(-1) + log_densities).logsumexp(-2) * self.mask
 
-    def kl(self, posterior: DiagonalGaussian) -> None:
-        """Return None, because the divergence has no closed form."""
-
     def _components(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n indices of components [n] by weight."""
         weights = self.weights.detach().to(generator.device)
@@ -184,8 +181,8 @@ class GaussianMixture(_Mixture):
         return self._draw(torch.full((n,), k, device=self.means.device), generator)
 
     def _draw(self, components: Tensor, generator: torch.Generator) -> Tensor:
-        noise = _normal((len(components), len(self.mask)), generator, self.means)
-        return self.means[components] + (0.5 * self.log_vars[components]).exp() * noise * self.mask
+        drawn = DiagonalGaussian(self.means[components], self.log_vars[components], self.mask)
+        return drawn.rsample(_normal(drawn.mean.shape, generator, self.means))
 
 
 def _distances(z: Tensor, means: Tensor, precisions: Tensor) -> Tensor:
@@ -224,11 +221,9 @@ class FactorisedMixture(_Mixture):
         """Draw n codes [n, L]; each dimension draws its own component."""
         latent_size = len(self.mask)
         components = self._components(n * latent_size, generator).view(n, latent_size)
-        means = self.means.gather(0, components)
-        log_vars = self.log_vars.gather(0, components)
-        return (
-            means + (0.5 * log_vars).exp() * _normal((n, latent_size), generator, means) * self.mask
-        )
+        parameters = self.means.gather(0, components), self.log_vars.gather(0, components)
+        noise = _normal((n, latent_size), generator, self.means)
+        return DiagonalGaussian(*parameters, self.mask).rsample(noise)
 
 
 class NormalPrior(nn.Module):

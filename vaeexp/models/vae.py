@@ -118,13 +118,11 @@ class VAE(nn.Module):
         posterior = self.encode(x)
         if noise is None:
             noise = torch.randn_like(posterior.mean)
+        prior = self.prior_distribution()
         if isinstance(posterior, Deterministic):
             distortion = -self.decode(posterior.mean).log_prob(x)
             zeros = torch.zeros_like(distortion)
-            return Pass(
-                posterior, self.prior_distribution(), posterior.mean, zeros, distortion, zeros
-            )
-        prior = self.prior_distribution()
+            return Pass(posterior, prior, posterior.mean, zeros, distortion, zeros)
         z, log_q = posterior.rsample_and_log_prob(noise)
         kl = prior.kl(posterior)
         rate = log_q - prior.log_prob(z) if kl is None else kl

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from vaeexp.import_paths import one_line
-from vaeexp.models.networks.stateless import set_tensors
+from vaeexp.models.networks.stateless import set_tensors, tensors_of
 
 _EPSILON = 1e-6
 """Distance from 0 and 1 that probabilities keep, so that their logits are finite in float32."""
@@ -186,7 +186,7 @@ def _module(network: str, build: Build, inputs: tuple[int, ...]) -> nn.Module:
         _call(network, module.eval(), torch.zeros(2, *inputs))
         module.train()
     expected = torch.empty(0).device
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+    for name, tensor in tensors_of(module).items():
         if tensor.device != expected:
             problem = f"is on {tensor.device}; build it on the CPU, and training moves it"
             raise ValueError(f"{network} has a tensor '{name}' that {problem}.")
@@ -306,16 +306,11 @@ def _check_repeats(
             "has its own."
         )
     start, after = (
-        {
-            name: tensor.detach().clone()
-            for name, tensor in (*each.named_parameters(), *each.named_buffers())
-        }
+        {name: tensor.detach().clone() for name, tensor in tensors_of(each).items()}
         for each in (module, copied)
     )
-    names = {
-        name: tensor.shape for name, tensor in (*anew.named_parameters(), *anew.named_buffers())
-    }
-    if names != {name: tensor.shape for name, tensor in start.items()}:
+    shapes = {name: tensor.shape for name, tensor in tensors_of(anew).items()}
+    if shapes != {name: tensor.shape for name, tensor in start.items()}:
         raise ValueError(f"{network} has other parameters or buffers each time that it is built.")
     for tensors, expected in ((start, h), (after, _call(network, copied, x.clone()))):
         fresh = _copy(network, anew)
@@ -334,8 +329,9 @@ def _check_batch(network: str, module: nn.Module, x: Tensor, h: Any) -> None:
     more = torch.cat((x, x, x[:1]))
     with torch.no_grad():
         wide = _call(network, _copy(network, module).eval(), more)
-    shapes, wanted = ([tuple(part.shape) for part in _parts(each)] for each in (wide, h))
-    if shapes != (expected := [(len(more), *shape[1:]) for shape in wanted]):
+    shapes = [tuple(part.shape) for part in _parts(wide)]
+    expected = [(len(more), *part.shape[1:]) for part in _parts(h)]
+    if shapes != expected:
         raise ValueError(
             f"{network} gives shape {shapes[0]} for an input of shape {tuple(more.shape)}; it "
             f"must be {expected[0]}."

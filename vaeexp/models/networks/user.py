@@ -95,8 +95,8 @@ def load_network(path: str) -> Network:
         for name in ("least_rows", "shapes")
         if hasattr(instance, name)
     }
-    shapes = (*options.pop("shapes", Network._field_defaults["shapes"]), *halves.settings)
-    return Network(halves.encoder, halves.decoder, shapes=shapes, **options)
+    network = Network(halves.encoder, halves.decoder, **options)
+    return network._replace(shapes=(*network.shapes, *halves.settings))
 
 
 def own_settings(path: str) -> dict[str, tuple[Any, Any]]:
@@ -218,8 +218,8 @@ class _Halves:
         """
         values = {}
         for setting, name in self.settings.items():
-            value = getattr(settings, setting, self._defaults[name])
             default = self._defaults[name]
+            value = getattr(settings, setting, default)
             kind = type(default) if isinstance(default, list | tuple) else tuple
             values[name] = kind(value) if isinstance(value, list | tuple) else value
         if values != self._values:
