@@ -28,6 +28,7 @@ from vaeexp.models.vae import VAE
 from vaeexp.training import batches, fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.groups.vectorised import VectorisedGroup, padded_template
+from vaeexp.training.losses import find_loss
 from vaeexp.training.optimizers import parts_of
 from vaeexp.training.steps.cuda_graph import FusedStep
 
@@ -128,7 +129,13 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
         template = padded_template(settings.model, shape, {})
         parts = parts_of({name: [value] for name, value in settings.train})
         group = VectorisedGroup(
-            data, "float32", template, least_rows=LANES, compiled=False, parts=parts
+            data,
+            "float32",
+            template,
+            least_rows=LANES,
+            compiled=False,
+            parts=parts,
+            objective=find_loss(settings.train.loss),
         )
         for (lane, vae), state in zip(opened, states, strict=True):
             group.add(lane, vae, {name: fake.from_tensor(tensor) for name, tensor in state.items()})

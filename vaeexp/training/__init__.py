@@ -50,8 +50,10 @@ class Layout:
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Return name → view [..., *shape] of `flat` [..., size], sharing memory."""
         return {
-            name: flat[..., start : start + shape.numel()].view((*flat.shape[:-1], *shape))
-            for (name, shape), start in zip(self.shapes.items(), self.offsets.values(), strict=True)
+            name: flat.narrow(-1, self.offsets[name], shape.numel()).view(
+                (*flat.shape[:-1], *shape)
+            )
+            for name, shape in self.shapes.items()
         }
 
     def read(self, flat: Tensor) -> dict[str, Tensor]:
@@ -104,7 +106,7 @@ class Snapshot(NamedTuple):
     """Flat vector of the buffers."""
 
 
-@dataclass(kw_only=True)
+@dataclass
 class EpochSums:
     """The result of a pass over images for one lane; means over images in nats."""
 
@@ -214,12 +216,14 @@ class Lane:
 
     def chunks(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the `epoch_chunks` of the next epoch."""
-        batch_size = self.settings.train.batch_size
-        latent_size = self.settings.model.latent_size
-        seed = self.trial.seed
-        epoch = self.epoch
-        drawn = {"latent_size": latent_size, "samples": self.objective.samples}
-        return epoch_chunks(source, seed=seed, epoch=epoch, batch_size=batch_size, **drawn)
+        return epoch_chunks(
+            source,
+            seed=self.trial.seed,
+            epoch=self.epoch,
+            batch_size=self.settings.train.batch_size,
+            latent_size=self.settings.model.latent_size,
+            samples=self.objective.samples,
+        )
 
     def training_sums(self, sums: Tensor, moments: Tensor) -> EpochSums:
         """Convert the sums of an epoch: over steps of (loss, distortion, rate) [3], over images of
@@ -241,9 +245,8 @@ class Lane:
         active = active_units(
             moments[0], moments[1], images, self.settings.evaluation.active_threshold
         )
-        return EpochSums(
-            loss=means[0], distortion=means[1], rate=means[2], active_units=float(active)
-        )
+        loss, distortion, rate = means
+        return EpochSums(loss, distortion, rate, float(active))
 
     def metrics(
         self,

@@ -148,7 +148,7 @@ def noise_shape(objective: Objective, latent_size: int) -> tuple[int, ...]:
     return (latent_size,) if objective.samples == 1 else (objective.samples, latent_size)
 
 
-def check_loss(name: str, settings: "ModelSettings", image_shape: ImageShape | None = None) -> None:
+def check_loss(name: str, settings: "ModelSettings", image_shape: ImageShape | None) -> None:
     """Check that the objective exists and, with an image shape (C, H, W), that it gives gradients
     to a fresh model.
 

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +23,7 @@ from vaeexp.training.batches import CHUNK, Source
 from vaeexp.training.device import is_out_of_memory
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup, padded_template
-from vaeexp.training.losses import LOSSES, Objective, find_loss
+from vaeexp.training.losses import Objective, find_loss
 from vaeexp.training.optimizers import parts_of
 from vaeexp.training.steps import lane_loss, lane_terms
 from vaeexp.training.steps.compiled import CompiledStep
@@ -127,10 +126,7 @@ def _least_rows(network: str, source: Source) -> int:
 
 
 def fusion_problem(
-    template: VAE,
-    model: "ModelSettings",
-    image_shape: ImageShape,
-    objective: Objective = LOSSES["elbo"],
+    template: VAE, model: "ModelSettings", image_shape: ImageShape, objective: Objective
 ) -> str | None:
     """Say why lanes of `model` cannot be rows of `template`, or return None where they can.
 
@@ -242,9 +238,16 @@ def seconds_per_image(
     images = min(CHUNK * settings.train.batch_size, len(source.train))
     few = replace(source, train=source.train[:images], validation=source.validation[:1])
     averaged = settings.train.ema_decay > 0
-    parts = parts_of({name: [value] for name, value in settings.train})
-    opened = partial(open_group, few, settings, maxima=maxima, averaged=averaged, parts=parts)
-    group = opened(precision=precision, fuse=fuse, compile=compile)
+    group = open_group(
+        few,
+        settings,
+        maxima=maxima,
+        precision=precision,
+        fuse=fuse,
+        compile=compile,
+        averaged=averaged,
+        parts=parts_of({name: [value] for name, value in settings.train}),
+    )
     for number in range(lanes):
         lane, vae = open_lane(
             TrialSpec(number=number, params={}, seed=number), settings, few.image_shape, images

@@ -188,7 +188,7 @@ class TrainingLanes:
         settings_of: Callable[[TrialSpec], "Settings"],
         maxima: Mapping[str, int],
         averaged: bool,
-        parts: Collection[str] = (),
+        parts: Collection[str],
         folder: Path,
         precision: str,
         fuse: bool,

@@ -17,7 +17,7 @@ from vaeexp.models.networks import changed_settings
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, Layout, State, leading_slice
 from vaeexp.training.batches import Source, fixed_batches, validation_noise
-from vaeexp.training.losses import LOSSES, Objective
+from vaeexp.training.losses import Objective
 from vaeexp.training.running_statistics import estimated_buffers, needs_estimates
 from vaeexp.training.steps import lane_terms, validation_totals
 from vaeexp.training.steps.cuda_graph import FusedStep, Rows
@@ -57,7 +57,7 @@ class VectorisedGroup:
         least_rows: int,
         compiled: bool,
         parts: Collection[str],
-        objective: Objective = LOSSES["elbo"],
+        objective: Objective,
     ) -> None:
         """`template`: the model of `padded_template`. `objective`: what all lanes minimise.
         `compiled`: whether enough steps follow to pay for half a minute of compilation. `parts`:

@@ -56,7 +56,7 @@ class CompiledStep:
         *,
         averaged: bool,
         parts: Collection[str],
-        loss: str = "elbo",
+        loss: str,
     ) -> None:
         """Compile the step, or load it from the cache.
 
@@ -211,8 +211,10 @@ def _sources() -> str:
 
 def _numbers(lane: Lane, rule: Rule, step: int) -> dict[str, Any]:
     """Return the numbers that differ between lanes and steps, by name."""
-    beta = lane.beta(step)
-    share = 1 - lane.average_decay(step)
-    of_lane = {"beta": beta, "free_nats": lane.settings.train.free_nats, "share": share}
-    of_lane["progress"] = step / lane.total_steps
+    of_lane = {
+        "beta": lane.beta(step),
+        "free_nats": lane.settings.train.free_nats,
+        "progress": step / lane.total_steps,
+        "share": 1 - lane.average_decay(step),
+    }
     return of_lane | moves_of(rule, step + 1, lane.learning_rate(step))

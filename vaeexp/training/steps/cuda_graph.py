@@ -21,7 +21,7 @@ from vaeexp.compiler import COMPILER_ERRORS, with_gradients_as_weights
 from vaeexp.models.vae import VAE
 from vaeexp.training import Lane
 from vaeexp.training.device import is_out_of_memory, wide_dtype
-from vaeexp.training.losses import LOSSES, Objective
+from vaeexp.training.losses import Objective
 from vaeexp.training.optimizers import (
     check_parts,
     corrected,
@@ -50,7 +50,7 @@ class FusedStep:
         *,
         compiled: bool,
         parts: Collection[str],
-        objective: Objective = LOSSES["elbo"],
+        objective: Objective,
     ) -> None:
         """`template`: the padded model in which `rows` are embedded, on the device. `compiled`:
         whether to compile the whole step on CUDA, which takes half a minute, so it pays for many
@@ -232,11 +232,11 @@ def _numbers(vectors: Mapping[str, Tensor], parts: Collection[str]) -> Numbers:
     share = 1 - torch.minimum(vectors["decay"], (1 + step) / (10 + step))
     if parts:
         moves = dict(zip(move_names(parts), vectors["moves"].unbind(), strict=True))
-        return Numbers(beta, vectors["free_nats"], progress, share, moves)
-    falling = 0.5 * (1 + torch.cos(torch.pi * step / vectors["total"]))
-    learning_rate = vectors["rate"] * torch.where(vectors["cosine"].bool(), falling, 1.0)
-    size, epsilon = corrected(step + 1, learning_rate, vectors["adamax"])
-    moves = {"size": size, "epsilon": epsilon, "adamax": vectors["adamax"]}
+    else:
+        falling = 0.5 * (1 + torch.cos(torch.pi * step / vectors["total"]))
+        learning_rate = vectors["rate"] * torch.where(vectors["cosine"].bool(), falling, 1.0)
+        size, epsilon = corrected(step + 1, learning_rate, vectors["adamax"])
+        moves = {"size": size, "epsilon": epsilon, "adamax": vectors["adamax"]}
     return Numbers(beta, vectors["free_nats"], progress, share, moves)
 
 

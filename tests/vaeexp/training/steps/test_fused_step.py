@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from vaeexp import compiler as library
 from vaeexp.compiler import with_gradients_as_weights
+from vaeexp.training.losses import find_loss
 from vaeexp.training.steps import agree
 from vaeexp.training.steps import cuda_graph as steps
 from vaeexp.training.steps.cuda_graph import FusedStep
@@ -85,7 +86,14 @@ def opened_step(
     for number, optimizer in enumerate(rules):
         lanes.add(trial(number, optimizer=optimizer, ema_decay=0.9, schedule="cosine", **params))
     [group] = lanes.groups.all()
-    made = FusedStep(group.template, group._rows, precision, compiled=True, parts=parts)
+    made = FusedStep(
+        group.template,
+        group._rows,
+        precision,
+        compiled=True,
+        parts=parts,
+        objective=find_loss("elbo"),
+    )
     made.begin([group.lanes.get(number) for number in group._numbers])
     for moves in itertools.islice(made._course, 1):
         made._moves.copy_(moves)
