@@ -64,12 +64,10 @@ def hash_of(file: str, *, package: bool) -> str:
 
 
 def _files(root: str) -> list[str]:
-    return sorted(
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(root)
-        for name in names
-        if name.endswith(".py")
-    )
+    files = list[str]()
+    for folder, _, names in os.walk(root):
+        files += [os.path.join(folder, name) for name in names if name.endswith(".py")]
+    return sorted(files)
 
 
 def sources(packages: Collection[str]) -> dict[str, Source]:

@@ -110,11 +110,9 @@ def print_table(
     header = any(titles)
     rows = [tuple(row) for row in rows]
     columns = list(zip(*([tuple(titles), *rows] if header else rows), strict=True))
-    widths = [
-        max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns
-    ]
+    widths = [max(map(cell_len, "\n".join(column).split("\n"))) for column in columns]
     shrinks = widths.index(max(widths))
-    words = [word for cell in columns[shrinks] for word in cell.split()]
+    words = " ".join(columns[shrinks]).split()
     longest_word = min(max(map(cell_len, words), default=0), LONGEST_WORD)
     least = sum(widths) - max(widths) + longest_word + 2 * (len(widths) - 1)
     if not console.is_terminal or least > console.width:

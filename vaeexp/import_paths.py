@@ -22,7 +22,10 @@ one of its settings.
 
 def own_paths(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return import path → the setting that names it, of settings by name."""
-    return {path: field for field in BY_PATH for path in paths_in(settings.get(field))}
+    paths: dict[str, str] = {}
+    for field in BY_PATH:
+        paths |= dict.fromkeys(paths_in(settings.get(field)), field)
+    return paths
 
 
 def paths_in(value: Any) -> list[str]:
@@ -35,9 +38,10 @@ def paths_in(value: Any) -> list[str]:
 
 def flat_settings(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return name → value of the settings in the content of a run's file."""
-    return {
-        name: value for section in _SECTIONS for name, value in content.get(section, {}).items()
-    }
+    settings: dict[str, Any] = {}
+    for section in _SECTIONS:
+        settings |= content.get(section, {})
+    return settings
 
 
 def import_path(part: Callable[..., Any]) -> str:

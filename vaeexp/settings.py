@@ -270,11 +270,10 @@ class Settings(_Section):
 
     def flat(self) -> dict[str, Any]:
         """Return field name → value over all sections."""
-        return {
-            name: value
-            for section in SECTIONS
-            for name, value in getattr(self, section).model_dump().items()
-        }
+        settings: dict[str, Any] = {}
+        for section in SECTIONS:
+            settings |= getattr(self, section).model_dump()
+        return settings
 
 
 SECTIONS: dict[str, type[BaseModel]] = {

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, product
 from typing import Any
 
 from pydantic import (
@@ -204,7 +205,7 @@ def check_warmups(study: Study, images: int | None = None) -> list[str]:
         lines += _check_warmup(study, row, "warmup_epochs", epochs)
         if images is not None:
             batches = [images // size for size in _options(study, "batch_size", row)]
-            steps = [count * each for count in epochs for each in batches]
+            steps = [count * each for count, each in product(epochs, batches)]
             lines += _check_warmup(study, row, "warmup_steps", steps)
     return lines
 
@@ -346,8 +347,9 @@ def own_paths_of(study: AnyStudy) -> list[str]:
     """Return the import paths of the user's own code that trials and baselines of this study can
     name.
     """
-    found = [value for field in BY_PATH for value in _all_values(study, field)]
-    return list(dict.fromkeys(path for value in found for path in paths_in(value)))
+    values = chain.from_iterable(_all_values(study, field) for field in BY_PATH)
+    paths = chain.from_iterable(map(paths_in, values))
+    return list(dict.fromkeys(paths))
 
 
 def largest_own(study: AnyStudy) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from sweeps.doctor.findings import Finding
@@ -56,7 +57,7 @@ def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Find
         yield finding(ok=False, words=words, remedy=f"{remedy} moves it aside", repair=repair)
     places = [runs / "trials" / study, runs / "artifacts" / study]
     places += [runs / stored.study.report] if stored.study.report else []
-    every = (path for place in places for path in place.rglob(f"{UNFINISHED}*"))
+    every = chain.from_iterable(place.rglob(f"{UNFINISHED}*") for place in places)
     if left := sorted(filter(is_abandoned, every)):
         words = f"{len(left):,} half-written, of processes that are gone; {left[0]}"
         repair = partial(_delete, url, runs, study, left)

@@ -14,6 +14,7 @@ there in the same way.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from sweeps.engine.events import Source
 from sweeps.state.decisions import known_before, placed_in, resumed_in
@@ -72,7 +73,7 @@ class NextTrials:
     @property
     def proposals(self) -> list[Trial]:
         """New trials, duplicates among them, in order."""
-        return [proposal for choice in self.chosen for proposal in choice.proposals]
+        return list(chain.from_iterable(choice.proposals for choice in self.chosen))
 
     @property
     def lanes(self) -> int:

@@ -50,11 +50,7 @@ class GrowingPlan:
     def __call__(self, trials: Sequence[Trial]) -> tuple[Sequence[Repeat], bool]:
         values = self._values(trials)
         race = run_race(values, self._confirm.seeds) if self._confirm.race else None
-        ended = (
-            bool(race.ended)
-            if race
-            else all(value is not None for own in values.values() for value in own)
-        )
+        ended = bool(race.ended) if race else all(None not in own for own in values.values())
         complete = {
             trial: [value for value in own if value is not None and not math.isnan(value)]
             for trial, own in values.items()

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sweeps.engine.events import Observer, Source
@@ -75,23 +76,21 @@ def plan_repeats(
     runs: dict[tuple[str, int | None], Repeat] = {}
     confirmed = bases[: study.confirm.top] if study.confirm else []
     count = study.confirm.seeds if study.confirm else 0
-    confirming = [
-        run
-        for base in confirmed
-        for run in _seeded(base, seeds(count), purposes=("confirm",), test=True)
-    ]
+    confirming = list[Repeat]()
+    tested = set[tuple[str, int | None]]()
+    for base in confirmed:
+        confirming += _seeded(base, seeds(count), purposes=("confirm",), test=True)
+        tested |= {identity_of(run) for run in _referring(base, study, seeds)}
     if raced is not None:
         asked = [run for run in confirming if run.seed_index < raced[run.source_trial or 0]]
         confirming = sorted(asked, key=lambda run: run.seed_index)
-    tested = {identity_of(run) for base in confirmed for run in _referring(base, study, seeds)}
-    comparing = [
-        replace(run, test=identity_of(run) in tested)
-        for name in (study.compare.parameters if study.compare else ())
-        for run in _comparing(name, bases, study, seeds)
-    ]
+    comparing = list[Repeat]()
+    for name in study.compare.parameters if study.compare else ():
+        comparing += _comparing(name, bases, study, seeds)
+    comparing = [replace(run, test=identity_of(run) in tested) for run in comparing]
     referring = _referring(bases[0] if bases else None, study, seeds)
-    at_winner = (
-        run for base in bases[1:] if base[0] == winner for run in _referring(base, study, seeds)
+    at_winner = chain.from_iterable(
+        _referring(base, study, seeds) for base in bases[1:] if base[0] == winner
     )
     for run in (*confirming, *comparing, *referring, *_late(stored, study), *at_winner):
         key = identity_of(run)
@@ -330,9 +329,8 @@ def _reassign(store: Store, repeats: Sequence[Repeat]) -> None:
     Optuna lets no finished trial change, so the record of the study says so
     (`StudyRecord.reassigned`). Of several runs that serve, one that is complete takes the purposes.
     """
-    records = sorted(
-        (each for trial in store.trials() for each in trial.chain), key=lambda trial: trial.number
-    )
+    every = chain.from_iterable(trial.chain for trial in store.trials())
+    records = sorted(every, key=lambda trial: trial.number)
     stored = sorted(records, key=lambda trial: trial.state == "failed")
     reassigned: dict[str, Any] = {str(trial.number): _USELESS for trial in stored}
     for repeat in repeats:

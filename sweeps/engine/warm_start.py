@@ -151,11 +151,9 @@ def fitted(
 
 def _fixed(study: "Study") -> dict[str, Any]:
     """Return the settings that the study does not search, by name."""
-    settings = {
-        name: value
-        for section in study.fixed.values()
-        for name, value in section.model_dump(mode="json").items()
-    }
+    settings: dict[str, Any] = {}
+    for section in study.fixed.values():
+        settings |= section.model_dump(mode="json")
     return {name: value for name, value in settings.items() if name not in study.space.names}
 
 

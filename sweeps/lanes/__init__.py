@@ -5,6 +5,7 @@ by round.
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, Protocol
 
 FailureKind = Literal["diverged", "out_of_memory", "crashed", "error", "timed_out"]
@@ -81,10 +82,8 @@ def baseline_names(joined: object) -> list[str]:
 
 def joined_baselines(*joined: str | None) -> str | None:
     """Return the `baseline` of a run that these share, each name once; None without any."""
-    return (
-        "+".join(dict.fromkeys(name for baseline in joined for name in baseline_names(baseline)))
-        or None
-    )
+    names = chain.from_iterable(map(baseline_names, joined))
+    return "+".join(dict.fromkeys(names)) or None
 
 
 def named_run(text: str) -> tuple[bool, int] | None:
@@ -270,7 +269,8 @@ class Lanes(Protocol):
 
 def advance_all(lanes: Lanes, numbers: Collection[int]) -> list[Progress]:
     """Train these trials one epoch and wait for all, in the order of `numbers`."""
-    done = {progress.number: progress for part in lanes.advance(numbers) for progress in part}
+    parts = chain.from_iterable(lanes.advance(numbers))
+    done = {progress.number: progress for progress in parts}
     return [done[number] for number in numbers]
 
 

@@ -1,6 +1,8 @@
 """The commands that the workers of a pool have been sent, and the answers that have come back."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
+from typing import Any
 
 from sweeps.lanes import Failure, Progress, TrialResult, TrialSpec
 from sweeps.lanes.awake import awake_seconds
@@ -67,20 +69,24 @@ class Queues:
     def has(self, *names: str, worker: Worker | None = None) -> bool:
         """Whether a worker, or this one, has one of these commands in its queue."""
         queues = self._of.values() if worker is None else [self._of[worker]]
-        return any(name in names for queue in queues for name, _ in queue)
+        return any(name in names for name, _ in chain.from_iterable(queues))
 
     def numbers(self, wanted: str) -> set[int]:
         """Return the numbers of the trials that workers are to `advance` or to `finish`."""
-        commands = [command for queue in self._of.values() for command in queue]
-        return {number for name, arguments in commands if name == wanted for number in arguments[0]}
+        return set(self._work_of(wanted))
 
     def is_discarding(self, trial: TrialSpec) -> bool:
         """Whether a worker is still to discard the checkpoints from which a trial would go on."""
-        commands = [command for queue in self._of.values() for command in queue]
-        work = [arguments[0] for name, arguments in commands if name == "discard_checkpoints"]
         return trial.epoch > 0 and any(
-            each.checkpoint_name == trial.checkpoint_name for some in work for each in some
+            each.checkpoint_name == trial.checkpoint_name
+            for each in self._work_of("discard_checkpoints")
         )
+
+    def _work_of(self, wanted: str) -> Iterator[Any]:
+        """Yield the trials, or their numbers, of all commands of this name."""
+        for name, arguments in chain.from_iterable(self._of.values()):
+            if name == wanted:
+                yield from arguments[0]
 
     def is_closing_epoch(self) -> bool:
         """Whether a worker has reported all its trials and not yet said that its epoch is over."""

@@ -63,7 +63,10 @@ class Child(Worker):
 
     @classmethod
     def ready(cls, workers: Collection[Self], seconds: float | None) -> set[Self]:
-        signs = set(wait([handle for worker in workers for handle in worker.handles()], seconds))
+        handles = list[Any]()
+        for worker in workers:
+            handles += worker.handles()
+        signs = set(wait(handles, seconds))
         return {worker for worker in workers if signs.intersection(worker.handles())}
 
     def start(self) -> None:

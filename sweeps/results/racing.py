@@ -134,7 +134,7 @@ class _Field:
         self.tests = len(values) * (len(values) - 1) // 2 * (seeds - LEAST_VALUES)
 
     def ended(self, n: int) -> bool:
-        return all(value is not None for trial in self.racing for value in self.values[trial][:n])
+        return all(None not in self.values[trial][:n] for trial in self.racing)
 
     def look(self, n: int) -> Ending:
         """Drop what the first n seeds rule out; return why the race is over, if it is."""

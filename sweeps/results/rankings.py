@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from sweeps.results.front import pareto_front
 from sweeps.results.racing import Race, run_race
 from sweeps.state.record import StudyRecord
 from sweeps.state.state import State
-from sweeps.state.trial import Trial
+from sweeps.state.trial import Epoch, Trial
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import read_state
 from sweeps.study.space import dependents
@@ -335,16 +336,14 @@ def _compared(
         subset=[f"params.{parameter}"]
     )
     prefix = f"{parameter}:"
-    return [
-        (
-            {str(name): value for name, value in row.items()},
-            pair_id,
-            int(pair_id.removeprefix(prefix).partition("/")[0]),
-        )
-        for row in repeats[repeats["pair_ids"].map(len) > 0].to_dict("records")
-        for pair_id in row["pair_ids"]
-        if pair_id.startswith(prefix)
-    ]
+    members = list[tuple[dict[str, Any], str, int]]()
+    for row in repeats[repeats["pair_ids"].map(len) > 0].to_dict("records"):
+        named = {str(name): value for name, value in row.items()}
+        for pair_id in row["pair_ids"]:
+            if pair_id.startswith(prefix):
+                trial = pair_id.removeprefix(prefix).partition("/")[0]
+                members.append((named, pair_id, int(trial)))
+    return members
 
 
 def _missing(value: Any) -> bool:
@@ -388,9 +387,7 @@ def _trials_table(
     columns = {name: ([row[name] for row in rows], dtype) for name, dtype in _DTYPES.items()}
     params = [record.params for record in records]
     kinds: dict[str, str] = {parameter.name: parameter.kind for parameter in study.space.parameters}
-    for name in dict.fromkeys(
-        [*kinds, *(name for values_of_trial in params for name in values_of_trial)]
-    ):
+    for name in dict.fromkeys(chain(kinds, *params)):
         dtype = {"float": "float64", "int": "Int64"}.get(kinds.get(name, ""), "object")
         columns[f"params.{name}"] = (
             [values_of_trial.get(name) for values_of_trial in params],
@@ -420,7 +417,9 @@ def _row(study: str, record: Trial, runs: Path | None) -> dict[str, Any]:
 
 
 def _epochs_table(records: Sequence[Trial], epoch_metrics: Sequence[str]) -> "pd.DataFrame":
-    rows = [(record, epoch) for record in records for epoch in record.epochs]
+    rows = list[tuple[Trial, Epoch]]()
+    for record in records:
+        rows += [(record, epoch) for epoch in record.epochs]
     columns: dict[str, tuple[list[Any], str]] = {
         "repeat": ([record.repeat for record, _ in rows], "bool"),
         "number": ([record.number for record, _ in rows], "int64"),
@@ -455,7 +454,7 @@ def _metric_columns(
     alike: dict[tuple[str, ...], list[int]] = {}
     for index, record in enumerate(records):
         alike.setdefault(tuple(record), []).append(index)
-    others = sorted({name for names in alike for name in names}.difference(always))
+    others = sorted(set(chain.from_iterable(alike)).difference(always))
     columns = {name: np.full(len(records), math.nan) for name in (*always, *others)}
     for names, indices in alike.items():
         values = _numbers([tuple(records[index].values()) for index in indices])

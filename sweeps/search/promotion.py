@@ -15,6 +15,7 @@ takes them as if they had not: then they are revived.
 import math
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, starmap
 
 from sweeps.search.two_objectives import TwoObjectives
 from sweeps.state.trial import Trial
@@ -79,9 +80,8 @@ class Rungs:
         for trial in candidates:
             if len(trial.objectives) in self._epochs:
                 at_rung.setdefault(len(trial.objectives), []).append(trial)
-        return sorted(
-            trial.number for epoch, here in at_rung.items() for trial in self._behind(epoch, here)
-        )
+        behind = chain.from_iterable(starmap(self._behind, at_rung.items()))
+        return sorted(trial.number for trial in behind)
 
     def _behind(self, epoch: int, candidates: Sequence[Trial]) -> list[Trial]:
         """Return those candidates, which have just reached a rung, that are not among its best

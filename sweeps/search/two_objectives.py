@@ -8,6 +8,7 @@ model that its settings trained; the best epoch would be best by one objective a
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -115,7 +116,8 @@ class TwoObjectives:
         """
         best: np.ndarray = np.empty((0, 2))
         since = 0
-        by_number = {stood.number: stood for trial in trials for stood in trial.chain}
+        every = chain.from_iterable(trial.chain for trial in trials)
+        by_number = {stood.number: stood for stood in every}
         for trial in finished:
             pair = self.last(trial, by_number) if trial.state == "complete" else None
             since += 1

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from sweeps.errors import UserError
 from sweeps.lanes import run_name
@@ -27,13 +28,13 @@ class State:
         """Its trials as they stood at each of their ends and as they stand now, by number, then its
         repeats: what has a record of its own.
         """
-        stood = (each for trial in self.trials for each in trial.chain)
+        stood = chain.from_iterable(trial.chain for trial in self.trials)
         return (*sorted(stood, key=lambda trial: trial.number), *self.repeats)
 
     @property
     def newest_at(self) -> float | None:
         """Time of its newest record, in unix seconds; None without any."""
-        epochs = (epoch.at for record in self.records for epoch in record.epochs[-1:])
+        epochs = (record.epochs[-1].at for record in self.records if record.epochs)
         times = (*epochs, self.study.session_at)
         return max((at for at in times if at is not None), default=None)
 

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError, did_you_mean
@@ -105,7 +106,8 @@ def _read_trials(
     repeat: bool,
 ) -> tuple[Trial, ...]:
     """Return all trials of an Optuna study, by number, each with the one that it goes on from."""
-    known = {stood.number: stood for trial in earlier for stood in trial.chain if stood.finished}
+    every = chain.from_iterable(trial.chain for trial in earlier)
+    known = {stood.number: stood for stood in every if stood.finished}
     decode = decoder(study.space)
     trials = list[Trial]()
     for stored in storage.get_all_trials(identity, deepcopy=False):

@@ -141,12 +141,11 @@ def _epochs(stored: FrozenTrial, attributes: Mapping[str, Any]) -> tuple[Epoch, 
 
 
 def _pictures(attributes: Mapping[str, Any]) -> tuple[Picture, ...]:
-    pictures = [
-        Picture(epoch=int(key.removeprefix("pictures/")), name=name, path=path)
-        for key, paths in attributes.items()
-        if key.startswith("pictures/")
-        for name, path in paths.items()
-    ]
+    pictures = list[Picture]()
+    for key, paths in attributes.items():
+        if key.startswith("pictures/"):
+            epoch = int(key.removeprefix("pictures/"))
+            pictures += [Picture(epoch=epoch, name=name, path=path) for name, path in paths.items()]
     return tuple(sorted(pictures, key=lambda picture: picture.epoch))
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Container, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -22,7 +23,9 @@ def problems_of(
     mistakes: dict[EntryPath, ErrorDetails] = {}
     for details in error.errors(include_url=False):
         mistakes.setdefault(_path_of(details, content), details)
-    above = {path[:length] for path in mistakes for length in range(len(path))}
+    above = set[EntryPath]()
+    for path in mistakes:
+        above |= {path[:length] for length in range(len(path))}
     return [
         (path, _problem(details, model)) for path, details in mistakes.items() if path not in above
     ]
@@ -96,7 +99,7 @@ def _names_beside(loc: Sequence[int | str], model: type[BaseModel]) -> set[str]:
             for candidate in models
             if part in candidate.model_fields
         ]
-        types = {candidate for field in fields for candidate in types_of(field.annotation)}
+        types = set(chain.from_iterable(types_of(field.annotation) for field in fields))
         inner = [
             candidate
             for candidate in types
@@ -109,4 +112,4 @@ def _names_beside(loc: Sequence[int | str], model: type[BaseModel]) -> set[str]:
             in (candidate.__name__, getattr(candidate.model_fields.get("name"), "default", ""))
         ]
         models = inner or tagged or models
-    return {name for candidate in models for name in candidate.model_fields}
+    return set(chain.from_iterable(candidate.model_fields for candidate in models))

@@ -4,6 +4,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +261,7 @@ def _bare_path(key: str, sections: Sections) -> tuple[str, str]:
             "", f"could be {' or '.join(f'{owner}.{key}' for owner in owners)}; give it in full."
         )
     if not owners:
-        names = [*_setting_names(sections), *(name for fields in PARTS.values() for name in fields)]
+        names = [*_setting_names(sections), *chain.from_iterable(PARTS.values())]
         raise UserError(
             "", f"unknown setting. {did_you_mean(key, [*names, *sections, *PARTS, 'search'])}"
         )
@@ -268,7 +269,7 @@ def _bare_path(key: str, sections: Sections) -> tuple[str, str]:
 
 
 def _setting_names(sections: Sections) -> list[str]:
-    return [name for model in sections.values() for name in model.model_fields]
+    return list(chain.from_iterable(model.model_fields for model in sections.values()))
 
 
 def _apply(content: dict[str, Any], path: tuple[str, ...], value: Any, sections: Sections) -> None:

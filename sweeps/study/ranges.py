@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -265,11 +266,12 @@ def limits_of(number: Any) -> dict[str, float]:
     """Return the limits of a setting's numbers by name: `ge`, `gt`, `le`, `lt`; of the type that
     `number_type` gives.
     """
-    rules = [rule for part in get_args(number)[1:] for rule in getattr(part, "metadata", [part])]
-    names = ("ge", "gt", "le", "lt")
-    return {
-        name: float(getattr(rule, name)) for rule in rules for name in names if hasattr(rule, name)
-    }
+    parts = get_args(number)[1:]
+    limits: dict[str, float] = {}
+    for rule in chain.from_iterable(getattr(part, "metadata", [part]) for part in parts):
+        names = (name for name in ("ge", "gt", "le", "lt") if hasattr(rule, name))
+        limits |= {name: float(getattr(rule, name)) for name in names}
+    return limits
 
 
 def wider_end(

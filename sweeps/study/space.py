@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import product
 from typing import Any, Literal
 
 from optuna.distributions import (
@@ -384,13 +385,13 @@ class Space:
                     "steps."
                 )
                 raise UserError("search", problem)
-            listed = [
-                extended
-                for params, searched in zip(listed, active, strict=True)
-                for extended in (
-                    [params | {parameter.name: value} for value in values] if searched else [params]
-                )
-            ]
+            extended = list[dict[str, Any]]()
+            for params, searched in zip(listed, active, strict=True):
+                if searched:
+                    extended += [params | {parameter.name: value} for value in values]
+                else:
+                    extended.append(params)
+            listed = extended
         return sorted(listed, key=lambda params: json.dumps(params, sort_keys=True))
 
     def maximum(self, name: str) -> Any:
@@ -425,13 +426,14 @@ class Space:
 
     def widest(self) -> "Space":
         """Return the space with each range that may grow as wide as it may become."""
-        return self.grown(
-            Growth(parameter=parameter.name, bound=bound, end=end, round=0, trial=0)
-            for parameter in self.parameters
-            if parameter.grow
-            for bound in BOUNDS
-            for end in steps_out(parameter, bound, parameter.limits)
-        )
+        growing = (parameter for parameter in self.parameters if parameter.grow)
+        growths = list[Growth]()
+        for parameter, bound in product(growing, BOUNDS):
+            growths += [
+                Growth(parameter=parameter.name, bound=bound, end=end, round=0, trial=0)
+                for end in steps_out(parameter, bound, parameter.limits)
+            ]
+        return self.grown(growths)
 
     def as_dict(self) -> dict[str, Any]:
         """Return name → its range or choice, in order, JSON-able."""

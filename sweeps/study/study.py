@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -258,9 +259,8 @@ def mentioned(
             for part in reversed(key.strip().split(".")):
                 value = {part: value}
             nodes.append(value)
-    return list(
-        dict.fromkeys(found for node in nodes for found in _texts_of(setting, node, inside=False))
-    )
+    texts = chain.from_iterable(_texts_of(setting, node, inside=False) for node in nodes)
+    return list(dict.fromkeys(texts))
 
 
 def _texts_of(setting: str, node: Any, *, inside: bool) -> Iterator[str]:

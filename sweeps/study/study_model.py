@@ -237,15 +237,10 @@ def default_search(
     learn from another study. Where `epochs` is searched, trials are of different length: curves
     have no common end, and no trial is ended by the word of another.
     """
-    named = {
-        f"search.{name}.{key}"
-        for name, p in mapping(written.get("search")).items()
-        for key in mapping(p)
-        if p[key]
-    }
-    named |= {key for key in written if written[key]} | {
-        override.partition("=")[0].strip() for override in overrides
-    }
+    named = {key for key in written if written[key]}
+    named |= {override.partition("=")[0].strip() for override in overrides}
+    for name, parameter in mapping(written.get("search")).items():
+        named |= {f"search.{name}.{key}" for key in mapping(parameter) if parameter[key]}
     if any(f"{name}.".startswith(f"search.{epochs}.") for name in named):
         return {"sampler": "tpe", "pruner": "none"}
     curves = epochs and not any(
@@ -272,7 +267,9 @@ def study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[Study
         sections: section and settings model. Field names are unique over all sections; each field
             has a description.
     """
-    fields = {name: field for _, model in sections for name, field in model.model_fields.items()}
+    fields: dict[str, FieldInfo] = {}
+    for _, model in sections:
+        fields |= model.model_fields
     parts: dict[str, Any] = {}
     for name, model in sections:
         strict = create_model(model.__name__, __base__=(model, Part), __doc__=model.__doc__)

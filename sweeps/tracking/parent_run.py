@@ -174,7 +174,10 @@ def _best_curve(records: Sequence[Trial]) -> list[tuple[float, int, int, int]]:
     )
     # The order is that of the rounds, because a clock may jump. A trial that waits has trained in
     # earlier rounds.
-    rounds = sorted(record.round_of(epoch.epoch) for record in search for epoch in record.epochs)
+    rounds = list[int]()
+    for record in search:
+        rounds += [record.round_of(epoch.epoch) for epoch in record.epochs]
+    rounds.sort()
     curve: list[tuple[float, int, int, int]] = []
     for round_, number, objective, ended in complete:
         if not curve or objective < curve[-1][0]:

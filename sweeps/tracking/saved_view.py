@@ -9,6 +9,7 @@ one.
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from sweeps.state.record import StudyRecord
@@ -48,7 +49,8 @@ def saved_view(study: StudyRecord, records: Sequence[Trial]) -> dict[str, Any]:
         min(picture.epoch for picture in record.pictures) for record in records if record.pictures
     )
     if steps:
-        names = sorted({picture.name for record in records for picture in record.pictures})
+        pictures = chain.from_iterable(record.pictures for record in records)
+        names = sorted({picture.name for picture in pictures})
         first = min(steps, key=lambda step: (-steps[step], step))
         view["compareRunCharts"] = [_pictures(name, first) for name in names]
         view["compareRunSections"] = [

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -70,7 +71,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 of its help. In the module, the command has its own name."""
 
 _PLACES = "--runs, --reports, VAEEXP_CACHE, MPLCONFIGDIR, TORCHINDUCTOR_CACHE_DIR"
-_ROWS = {name: row for commands in COMMANDS.values() for name, row in commands.items()}
+_ROWS = dict(chain.from_iterable(commands.items() for commands in COMMANDS.values()))
 
 _MEMORY = {
     "slurm": 800,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 
 import click
 
@@ -141,7 +142,7 @@ def doctor(
     if repair:
         for _ in range(ROUNDS):
             repair_found(checks, found, say, show)
-    findings = [finding for each in found.values() for finding in each]
+    findings = list(chain.from_iterable(found.values()))
     if as_json:
         shown = [
             {

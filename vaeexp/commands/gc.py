@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import click
 
@@ -94,7 +95,9 @@ def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags:
             problem = f"{driver_in_words(holder)} is running it; stop it first."
             raise UserError(f"study '{name}'", problem)
     cache_items = tidy.items_of_cache([*every.values()])
-    items = [(name, item) for name in chosen for item in tidy.items_of_study(runs, every[name])]
+    items = list[tuple[str, Item]]()
+    for name in chosen:
+        items += [(name, item) for item in tidy.items_of_study(runs, every[name])]
     _show([*items, *(("cache", item) for item in cache_items)])
     freed: list[Item] = []
     for name, (kinds, best) in plans.items():
@@ -114,7 +117,7 @@ def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags:
 
 def _kinds_of(table: Mapping[str, Sequence[str]], flags: Mapping[str, bool]) -> set[str]:
     """Return the kinds of files that the given options free."""
-    return {kind for option, kinds in table.items() if flags[option] for kind in kinds}
+    return set(chain.from_iterable(kinds for option, kinds in table.items() if flags[option]))
 
 
 def _keep(given: str, stored: State) -> Keep:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,8 @@ def complete_study(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete the names of study files at hand, and of the studies in the runs folder."""
-    names = {
-        path.stem
-        for folder in (Path("studies"), shipped_studies())
-        for path in folder.glob("*.yaml")
-    }
+    files = chain(Path("studies").glob("*.yaml"), shipped_studies().glob("*.yaml"))
+    names = {path.stem for path in files}
     names |= {path.name for path in (runs_folder(ctx) / "trials").glob("*") if path.is_dir()}
     return completions(names, incomplete)
 

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from itertools import chain
 from typing import Any
 
 import click
@@ -21,14 +22,14 @@ def flatten(run: dict[str, Any]) -> dict[str, Any]:
     row = {name: value for name, value in run.items() if name not in GROUPS} | {
         "purposes": "+".join(run["purposes"])
     }
-    return row | {
-        f"{group}.{name}": value for group in GROUPS for name, value in run[group].items()
-    }
+    for group in GROUPS:
+        row |= {f"{group}.{name}": value for name, value in run[group].items()}
+    return row
 
 
 def print_csv(rows: list[dict[str, Any]]) -> None:
     """Print rows as CSV, with all columns that any row has."""
-    columns = dict.fromkeys(column for row in rows for column in row)
+    columns = dict.fromkeys(chain.from_iterable(rows))
     writer = csv.DictWriter(sys.stdout, fieldnames=[*columns], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

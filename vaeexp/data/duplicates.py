@@ -3,6 +3,7 @@ their pixels, and nearly the same, as after lossy compression, by a sketch of 8 
 
 import hashlib
 from collections.abc import Mapping
+from itertools import chain
 
 import numpy as np
 
@@ -46,8 +47,7 @@ def image_keys(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     # Of pixels as a source decodes them, before binarisation.
     keys = [
         _OF_ONE_LEVEL if image.min() == image.max() else hashlib.sha256(image.data).digest()[:8]
-        for block in blocks(images, rows)
-        for image in block
+        for image in chain.from_iterable(blocks(images, rows))
     ]
     return np.frombuffer(b"".join(keys), np.uint64)
 

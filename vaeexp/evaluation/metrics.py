@@ -6,6 +6,7 @@ from here. The standard library is all that this module needs, so reading a stud
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import Literal
 
 Place = Literal["train", "val", "test", "test_last", ""]
@@ -367,7 +368,7 @@ def epoch_columns() -> tuple[str, ...]:
     trained = [name for name in measured_at("train") if METRICS[name].always]
     both = [name for name in trained if "val" in METRICS[name].places]
     return (
-        *(f"{place}/{name}" for place in _SPLITS for name in both),
+        *(f"{place}/{name}" for place, name in product(_SPLITS, both)),
         *(f"train/{name}" for name in trained if name not in both),
         *measured_at("", "cost"),
     )
@@ -379,7 +380,7 @@ def result_columns() -> tuple[str, ...]:
     with_errors = [(name, f"{name}_se") if METRICS[name].error else (name,) for name in tested]
     return (
         *measured_at("", "condition", "course"),
-        *(f"test/{name}" for names in with_errors for name in names),
+        *(f"test/{name}" for name in chain.from_iterable(with_errors)),
     )
 
 
@@ -387,7 +388,8 @@ def runs_have(select: Callable[[Metric], object]) -> frozenset[str]:
     """Return the metrics that `select` takes, as tested runs have them: `test/rate`,
     `test_last/rate`.
     """
-    taken = [name for name, metric in METRICS.items() if select(metric)]
-    return frozenset(
-        f"{place}/{name}" for name in taken for place in METRICS[name].places if place in _TESTED
-    )
+    columns = set[str]()
+    for name, metric in METRICS.items():
+        if select(metric):
+            columns |= {f"{place}/{name}" for place in metric.places if place in _TESTED}
+    return frozenset(columns)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -250,7 +251,7 @@ def sample_counts(importance_samples: int) -> list[int]:
     itself.
     """
     decades = (10**power for power in range(len(str(importance_samples))))
-    steps = [step * decade for decade in decades for step in (1, 2, 5)]
+    steps = [step * decade for decade, step in product(decades, (1, 2, 5))]
     return [*(count for count in steps if count < importance_samples), importance_samples]
 
 

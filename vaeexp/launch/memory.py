@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sweeps import FreeMemory, UserError, free_memory
@@ -40,8 +41,9 @@ class MemoryPlan:
         wide = largest_own(study) | maxima_of(study)
         models = [
             shape.with_params({**wide, "network": name}).model
-            for shape in model_shapes(study, settings)
-            for name in searched_values(study, "network")
+            for shape, name in product(
+                model_shapes(study, settings), searched_values(study, "network")
+            )
         ]
         self.parameters = max(count_parameters(model, dataset.image_shape) or 0 for model in models)
         self._lane = self.parameters * 4 * (_VECTORS + uses_average(study))
@@ -83,11 +85,10 @@ class MemoryPlan:
         execution has; at least one each.
         """
         fitting = [
-            (workers, lanes)
-            for workers in range(1, execution.workers + 1)
-            for lanes in (workers, 2 * workers)
-            if lanes <= execution.lanes
-            and self.needed(workers, lanes, compiled=execution.compile) <= free.bytes
+            (workers, workers * each)
+            for workers, each in product(range(1, execution.workers + 1), (1, 2))
+            if workers * each <= execution.lanes
+            and self.needed(workers, workers * each, compiled=execution.compile) <= free.bytes
         ]
         return max(fitting, default=(1, 1))
 

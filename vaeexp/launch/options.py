@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from itertools import chain
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -138,7 +139,7 @@ class Option:
         if self.kind is click.BOOL:
             return [self.flag]
         if self.multiple:
-            return [word for each in value for word in (self.flag, each)]
+            return list(chain.from_iterable((self.flag, each) for each in value))
         text = f"{value:.15g}" if isinstance(value, float) else str(value)
         return [self.flag, masked(text) if self.address else text]
 
@@ -457,12 +458,10 @@ class Places(NamedTuple):
                 given["storage"] = self.storage
         if self.tracking and name in TRACKED and "--tracking" not in words:
             given["tracking"] = self.tracking
-        options = [
-            word
-            for option, place in given.items()
-            if place != os.environ.get(f"VAEEXP_{option.upper()}")
-            for word in (f"--{option}", shlex.quote(masked(place)))
-        ]
+        options = list[str]()
+        for option, place in given.items():
+            if place != os.environ.get(f"VAEEXP_{option.upper()}"):
+                options += [f"--{option}", shlex.quote(masked(place))]
         return " ".join([program(), name + words, *options])
 
     def typeable(self, text: str) -> str:

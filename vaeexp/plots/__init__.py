@@ -4,6 +4,7 @@ how the report shows it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -409,5 +410,5 @@ CHAPTERS = _by_name(
     }
 )
 """Chapter of the report → file name without ending → plot, in the order of the report."""
-PLOTS = {name: plot for plots in CHAPTERS.values() for name, plot in plots.items()}
+PLOTS = dict(chain.from_iterable(plots.items() for plots in CHAPTERS.values()))
 """All of them, by file name without ending."""

@@ -4,6 +4,7 @@ protocol.
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -79,13 +80,15 @@ def baseline_strip(view: StudyView) -> Figure | None:
 
 def _picture_rows(groups: Sequence[tuple[str, Sequence[Row]]]) -> Figure:
     """Draw groups of rows with room for their longest words."""
-    titles = [f"{title}\n{below}" for _, rows in groups for title, below, _ in rows]
+    every = chain.from_iterable(rows for _, rows in groups)
+    titles = [f"{title}\n{below}" for title, below, _ in every]
     return picture_rows(groups, margin=_margin(titles))
 
 
 def _margin(titles: Sequence[str]) -> float:
     """Return inches for these titles beside a picture."""
-    return 0.25 + 0.083 * max(22, *(len(line) for title in titles for line in title.split("\n")))
+    lines = "\n".join(titles).split("\n")
+    return 0.25 + 0.083 * max(22, *map(len, lines))
 
 
 def _targets(setting: TestedSetting) -> str:
@@ -332,7 +335,7 @@ def _value_limits(shown: Sequence[StudySummary]) -> tuple[float, float]:
     """Return limits for all means and values, and for what they leave legible of the intervals."""
     values = finite([*map(_searched, shown), *(study.test.mean for study in shown)])
     margin = 0.06 * float(np.ptp(values)) or 0.5
-    ends = finite(end for study in shown for end in (study.test.low, study.test.high))
+    ends = finite(chain.from_iterable((study.test.low, study.test.high) for study in shown))
     return style.with_intervals(values.min() - margin, values.max() + margin, ends)
 
 

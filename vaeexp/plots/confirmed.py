@@ -3,7 +3,7 @@ and the bound by samples.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
         rows = _with_values(settings, "objective")
     figure, axes = style.one_plot(1.3 + 0.46 * len(settings), x=words)
     intervals = [mean_interval(runs["value"].tolist()) for runs in rows]
-    ends = finite(end for interval in intervals for end in (interval.low, interval.high))
+    ends = finite(chain.from_iterable((interval.low, interval.high) for interval in intervals))
     values = np.concatenate([runs["value"] for runs in rows])
     low, high = style.with_intervals(*style.robust_limits(values), ends)
     _join_seeds(axes, rows)

@@ -5,6 +5,7 @@ best, median and worst trial.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -84,9 +85,8 @@ def joined(pictures: Sequence[np.ndarray], gap: int, axis: int = 0) -> np.ndarra
     """
     shape = list(pictures[0].shape[:2])
     shape[axis] = gap
-    return np.concatenate(
-        [part for picture in pictures for part in (ground(*shape), picture)][1:], axis=axis
-    )
+    parts = chain.from_iterable((ground(*shape), picture) for picture in pictures)
+    return np.concatenate(list(parts)[1:], axis=axis)
 
 
 def picture_axes(
@@ -140,7 +140,7 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
     At most as many pictures as `SHOWN` says stand in a row. The originals are those of the group's
     first entry. The margin is in inches.
     """
-    every = [row for _, rows in groups for row in rows]
+    every = list(chain.from_iterable(rows for _, rows in groups))
     counts = {
         name: min(most, *(len(files[name]) for *_, files in every)) for name, most in SHOWN.items()
     }

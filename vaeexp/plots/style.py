@@ -507,7 +507,7 @@ def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> Non
     pairs = list(zip(texts, below, strict=True))
     names = [f"{wrapped(text, max(6, room))}\n{remark}".rstrip() for text, remark in pairs]
     look: dict[str, Any] = {}
-    if max(len(line) for name in names for line in name.split("\n")) > room:
+    if max(map(len, "\n".join(names).split("\n"))) > room:
         names = [": ".join(filter(None, (shortened(text, 28), remark))) for text, remark in pairs]
         look = {"rotation": SLANT, "ha": "right", "va": "top", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(texts)), names, **look)

@@ -86,7 +86,7 @@ def _block(found: Answer, text: Callable[[str], str] | None, labelled: str) -> l
         said = [sentence(statement, text) for statement in statements]
         if said and label:
             said[0] = labelled.format(label, said[0])
-        return [line for one in said for line in _wrapped(one)]
+        return list(chain.from_iterable(map(_wrapped, said)))
 
     opening = [*part("Use", found.use), *part("Get", found.get)]
     closing = [*part("Doubts", found.doubts), *part("Next", found.next)]

@@ -137,7 +137,7 @@ def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> lis
         for name in shown:
             blocks += _shown(view, name, figures, level=4) if name in unfolded else []
         rest = [name for name in shown if name not in unfolded]
-        inside = [block for name in rest for block in _shown(view, name, figures, level=4)]
+        inside = list(chain.from_iterable(_shown(view, name, figures, level=4) for name in rest))
         if rest:
             # One that is alone has its title in the line that opens it.
             blocks += folded(

@@ -399,12 +399,10 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
         samples = shared_result(setting, "importance_samples")
         return say("baseline.same", names, **values, iw_nll=iw_nll, samples=samples)
     # Samples and reconstructions, where both measure one thing.
-    values |= {
-        f"{name}{ending}": figure_on_test(row, name)
-        for name in BESIDE
-        if measures_one_thing(other, setting, name)
-        for ending, row in {"": setting, "_of_other": other}.items()
-    }
+    for name in BESIDE:
+        if measures_one_thing(other, setting, name):
+            values[name] = figure_on_test(setting, name)
+            values[f"{name}_of_other"] = figure_on_test(other, name)
     if margin is None or not math.isfinite(margin.interval.mean):
         why = tuple(incomparable(other, setting)) or (say("differs.no_figure"),)
         return say("baseline.other", names, **values, why=why)

@@ -3,6 +3,7 @@ with what may be compared.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from sweeps.results import Interval
@@ -81,7 +82,9 @@ def _lines(view: StudyView) -> list[Line]:
     settings = [*([best] if best else []), *view.retrained.changed, *view.retrained.baselines]
     if not settings:
         return []
-    lines = [line for setting in settings for line in _of_setting(view, best, setting)]
+    lines = list[Line]()
+    for setting in settings:
+        lines += _of_setting(view, best, setting)
     lost = [setting for setting in view.retrained.untrained if setting.baseline]
     lines += [Line(_cells(setting), "no", _note("failed", setting)) for setting in lost]
     return [*lines, *_published(view, best)]
@@ -220,9 +223,8 @@ def shared_result(setting: TestedSetting, name: str) -> int | None:
 
 def samples_of(group: Sequence[TestedSetting]) -> list[int]:
     """Return the numbers of importance samples that occur among these rows."""
-    return sorted(
-        {int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])}
-    )
+    counts = (finite(row.runs["result.test/importance_samples"]) for row in group)
+    return sorted({int(k) for k in chain.from_iterable(counts)})
 
 
 def _published(view: StudyView, best: TestedSetting | None) -> list[Line]:

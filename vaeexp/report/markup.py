@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def narrow_tables(
 
 def linked_files(text: str) -> set[str]:
     """Return the names of the files next to the report that its text links to or shows."""
-    return {name for pair in _TARGETS.findall(text) for name in pair if name}
+    names = chain.from_iterable(_TARGETS.findall(text))
+    return set(filter(None, names))
 
 
 def _longest_run(text: str) -> int:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 from sweeps import UserError
@@ -134,7 +135,7 @@ def state_words(study: StudySummary) -> str:
 
 def _introduction(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     """Say how many studies stand in how many tables, and which of them have not finished."""
-    studies = sorted((study for group in groups for study in group), key=lambda study: study.name)
+    studies = sorted(chain.from_iterable(groups), key=lambda study: study.name)
     going = [escape(study.name) for study in studies if not study.finished]
     verb = "has" if len(going) == 1 else "have"
     interim = (

@@ -182,11 +182,10 @@ def _statements(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> lis
         "cost": cost(view),
         **told,
     }
-    return [
-        plain_statement(part, one, sentence(one))
-        for part, statements in parts.items()
-        for one in statements
-    ]
+    plain = list[dict[str, Any]]()
+    for part, statements in parts.items():
+        plain += [plain_statement(part, one, sentence(one)) for one in statements]
+    return plain
 
 
 def _best(view: StudyView, confirmed: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -142,9 +143,8 @@ def _p_holm(margin: WinnerMargin | None) -> str:
 
 def paired_tables(view: StudyView) -> list[Block]:
     """Return for each two compared values the differences; then what limits these comparisons."""
-    blocks = [
-        block for comparison in view.pairs if len(comparison.pairs) for block in _paired(comparison)
-    ]
+    found = (_paired(comparison) for comparison in view.pairs if len(comparison.pairs))
+    blocks = list(chain.from_iterable(found))
     return [*blocks, *map(markdown, pair_caveats(view))] if blocks else []
 
 

@@ -16,6 +16,7 @@ rates.
 import functools
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ def equal_epoch_effects(
     best_first = ranked.iloc[np.argsort((ranked["number"] != first).to_numpy(), kind="stable")]
     epoch, compared = at_common_epoch(best_first, values, least_epoch)
     questions = [_make_question(parameters, compared, each, holes) for each in parameters.values()]
-    settings = [each for question in questions for each in question.settings]
+    settings = list(chain.from_iterable(question.settings for question in questions))
     samples = _samples(parameters, compared, settings, seed) if settings else None
     level = _LEVEL / max(1, sum(bool(question.settings) for question in questions))
     effects = []

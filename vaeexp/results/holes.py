@@ -127,11 +127,9 @@ def find_holes(parameters: Parameters, learned: pd.DataFrame) -> Holes:
     if len(learned) < 2 * LEAST_GOOD:
         return Holes(numbers=numbers, choices=choices)
     good = max(LEAST_GOOD, -(-len(learned) // 4))
-    suspects = [
-        each
-        for parameter in parameters.values()
-        for each in _not_among_good(parameter, learned, good)
-    ]
+    suspects = list[_Bad]()
+    for parameter in parameters.values():
+        suspects += _not_among_good(parameter, learned, good)
     for name, parameter in parameters.items():
         bad = _bad_values(
             parameter, [each for each in suspects if each.value.parameter != name], learned, good

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -97,16 +97,20 @@ def find_interactions(
     alarms = pd.Series([splits[0].false_alarm if splits else math.nan for splits in every])
     sums = alarms.dropna().sort_values(kind="stable").cumsum()
     nameable = sums[sums <= LEVEL]
-    return [
-        replace(
-            one,
-            consistent=one.consistent and index in nameable,
-            nameable=index in nameable,
-            study_false_alarm=max(nameable.tolist(), default=0.0),
-        )
-        for index, splits in enumerate(every)
-        for one in splits
-    ]
+    study_false_alarm = max(nameable.tolist(), default=0.0)
+    found = list[Interaction]()
+    for index, splits in enumerate(every):
+        able = index in nameable
+        found += [
+            replace(
+                one,
+                consistent=one.consistent and able,
+                nameable=able,
+                study_false_alarm=study_false_alarm,
+            )
+            for one in splits
+        ]
+    return found
 
 
 def _of_comparison(
@@ -121,7 +125,7 @@ def _of_comparison(
     trials, places = np.unique(comparison.pairs["source_trial"].to_numpy(int), return_inverse=True)
     configurations = search.set_axis(search["number"]).reindex(trials)
     splits = {name: _splits(parameters[name], configurations) for name in others}
-    masks = [mask for own in splits.values() for mask in own]
+    masks = list(chain.from_iterable(splits.values()))
     distinct = {min(mask, tuple(not side for side in mask)) for mask in masks}
     counts = np.bincount(places)
     sides = sorted(int(counts[list(mask)].sum()) for mask in distinct)

@@ -5,6 +5,7 @@ computed once.
 import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -138,7 +139,7 @@ class StudyView:
         """
         if needed not in self._opened:
             tables = [*(setting.runs for setting in self.confirmed), self.ranked.head(LOOKED_AT)]
-            rows = (row for table in tables for _, row in table.iterrows())
+            rows = (row for _, row in chain.from_iterable(table.iterrows() for table in tables))
             candidates = ((row, read_arrays(row["folder"], needed)) for row in rows)
             self._opened[needed] = next(
                 (candidate for candidate in candidates if candidate[1]), None

@@ -6,6 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,8 @@ def own_metrics(spec: Mapping[str, Any]) -> list[str]:
     """
     settings = [row.get("settings") or {} for row in (spec.get("baselines") or {}).values()]
     sections = [spec.get("evaluation") or {}, *settings]
-    return list(
-        dict.fromkeys(path for section in sections for path in paths_in(section.get("metrics")))
-    )
+    paths = chain.from_iterable(paths_in(section.get("metrics")) for section in sections)
+    return list(dict.fromkeys(paths))
 
 
 def search_course(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ them with how sure they are.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from typing import Any
 
 import numpy as np
@@ -224,9 +224,8 @@ def corrected(comparisons: Sequence[PairComparison]) -> list[PairComparison]:
     """
     ps = [comparison.p for comparison in comparisons]
     tests = sum(math.isfinite(p) for p in ps)
-    single = iter(
-        holm([own.p for comparison in comparisons for own in comparison.by_configuration])
-    )
+    every = chain.from_iterable(comparison.by_configuration for comparison in comparisons)
+    single = iter(holm([own.p for own in every]))
     return [
         replace(
             one,
@@ -499,11 +498,9 @@ def _weighted_difference(best: TestedSetting, baseline: TestedSetting) -> Interv
     """Return the mean difference in test IW-NLL (baseline − best); None where the numbers of
     samples differ or are not known.
     """
-    counts = {
-        float(count)
-        for setting in (best, baseline)
-        for count in column(setting.runs, "result.test/importance_samples").dropna()
-    }
+    counts = set[float]()
+    for setting in (best, baseline):
+        counts.update(column(setting.runs, "result.test/importance_samples").dropna().map(float))
     if len(counts) != 1:
         return None
     return difference_on_test(best, baseline, "iw_nll")[0]

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -76,12 +77,13 @@ def items_of_study(runs: Path, stored: State) -> list[Item]:
     over.
     """
     going_on = _going_on(stored)
-    items = [item for run in stored.runs for item in _items_of_run(runs, stored, run, going_on)]
+    items = list[Item]()
+    for run in stored.runs:
+        items += _items_of_run(runs, stored, run, going_on)
     folders = unrecorded_folders(runs, stored)
     folders += sorted(filter(is_aside, (runs / "trials" / stored.study.name).glob("*/")))
-    return items + [
-        Item(LEFT_OVER, path, path.stat().st_size) for folder in folders for path in _files(folder)
-    ]
+    left = chain.from_iterable(map(_files, folders))
+    return items + [Item(LEFT_OVER, path, path.stat().st_size) for path in left]
 
 
 def _files(folder: Path) -> list[Path]:

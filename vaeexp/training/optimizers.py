@@ -12,6 +12,7 @@ keeps more than two vectors of a lane's size.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -118,7 +119,8 @@ def move_names(parts: Collection[str]) -> tuple[str, ...]:
     """Return the names of the numbers that `move_all` needs for these parts, in the order of a
     packed vector.
     """
-    return (*_BASE, *(name for part in _NAMES if part in parts for name in _NAMES[part]))
+    taken = (names for part, names in _NAMES.items() if part in parts)
+    return (*_BASE, *chain.from_iterable(taken))
 
 
 # ---- the numbers of one step ----

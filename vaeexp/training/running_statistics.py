@@ -10,6 +10,7 @@ Shapes: R rows, B batch, C channels, H × W pixels, L latent dimensions.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ def estimated_buffers(
     layers = _layers(module)
     updated = {name: buffer.clone() for name, buffer in buffers.items()}
     momenta = {name: layer.momentum for name, layer in layers.items()}
-    names = [f"{name}.{part}" for name in layers for part in _STATISTICS]
+    names = [f"{name}.{part}" for name, part in product(layers, _STATISTICS)]
     for name in names:  # a share of 0 of what is not finite is not finite
         updated[name].zero_()
     module.train()

@@ -71,7 +71,7 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
             labels.append(column)
             kinds.add(array.dtype.kind)
             notes += clipped
-    if unread := arrays.keys() - {name for pair in names.values() for name in pair}:
+    if unread := set(arrays).difference(*names.values()):
         notes.append(f"Not read: {_listed(sorted(unread))}")
     if len(kinds) > 1:
         raise UserError(str(path), "got splits of different types; must be one type")

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,7 +125,8 @@ def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -
     if not splits:
         common = os.path.commonpath([os.path.dirname(name) for name in images])
         part_of = {f"{common}/" if common else "": TRAINING}
-    found = [(name, prefix) for name in images for prefix in part_of if name.startswith(prefix)]
+    pairs = product(images, part_of)
+    found = [(name, prefix) for name, prefix in pairs if name.startswith(prefix)]
     inside = [name for name, _ in found]
     rests = [name.removeprefix(prefix) for name, prefix in found]
     parts = np.array([part_of[prefix] for _, prefix in found], dtype=np.uint8)

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +161,8 @@ def _find_celeba(definition: Definition, root: Path) -> tuple[Path, ...]:
     """
     below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     for folder in (root / definition.folder, root, *below):
-        partitions = [folder / part / name for part in ("", "Eval") for name in _PARTITIONS]
+        places = product(("", "Eval"), _PARTITIONS)
+        partitions = [folder / part / name for part, name in places]
         partition = next((path for path in partitions if path.is_file()), None)
         images = next(
             (path for part in ("", "Img") if (path := folder / part / _IMAGES).is_dir()), None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from io import StringIO
+from itertools import chain
 from typing import Any
 from xml.etree import ElementTree
 
@@ -268,7 +269,8 @@ def _make_plain(root: ElementTree.Element) -> None:
         for child in list(parent):
             if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
                 parent.remove(child)
-    kept = {id(each) for group in root.iter() if group.get("id") == KEPT for each in group.iter()}
+    groups = (group.iter() for group in root.iter() if group.get("id") == KEPT)
+    kept = set(map(id, chain.from_iterable(groups)))
     for element in root.iter():
         element.tag = element.tag.removeprefix(_SVG)
         element.text = element.text if element.tag == "text" else None
@@ -315,12 +317,10 @@ def _style(text: str, colours: Mapping[str, str]) -> str:
 
 def _references(root: ElementTree.Element) -> set[str]:
     """Return the ids that elements refer to."""
-    values = [
-        value for element in root.iter() for key, value in element.attrib.items() if "#" in value
-    ]
-    return {value[1:] for value in values if value.startswith("#")} | {
-        name for value in values for name in _REFERENCE.findall(value)
-    }
+    every = chain.from_iterable(element.attrib.values() for element in root.iter())
+    values = [value for value in every if "#" in value]
+    inside = chain.from_iterable(map(_REFERENCE.findall, values))
+    return {value[1:] for value in values if value.startswith("#")}.union(inside)
 
 
 def _unpack(element: ElementTree.Element) -> None:

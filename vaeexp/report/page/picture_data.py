@@ -6,6 +6,7 @@ import io
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,8 @@ def _cut(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     grid = grid.reshape(*grid.shape[:2], -1)
     tops = range(0, grid.shape[0], height + 1)
     lefts = range(0, grid.shape[1], width + 1)
-    return np.stack(
-        [grid[top : top + height, left : left + width] for top in tops for left in lefts]
-    )
+    corners = product(tops, lefts)
+    return np.stack([grid[top : top + height, left : left + width] for top, left in corners])
 
 
 def _traversals(folder: Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -137,7 +138,7 @@ class LaneGroups:
         self._groups: dict[tuple, list[Group]] = {}
 
     def all(self) -> list[Group]:
-        return [group for groups in self._groups.values() for group in groups]
+        return list(chain.from_iterable(self._groups.values()))
 
     def holding(self, numbers: Collection[int]) -> Iterator[tuple[Group, int]]:
         """Yield each of these trials that has a lane, after its group."""
@@ -248,7 +249,8 @@ class TrainingLanes:
 
     def replay(self) -> None:
         while not ends_soon():
-            lanes = [lane for group in self.groups.all() for lane in group.lanes.values()]
+            every = (group.lanes.values() for group in self.groups.all())
+            lanes = list(chain.from_iterable(every))
             behind = [lane.trial.number for lane in lanes if lane.epoch < lane.trial.epoch]
             if not behind:
                 return

@@ -7,6 +7,7 @@ and nothing is compiled or captured again.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -134,9 +135,8 @@ class VectorisedGroup:
             for row, number in enumerate(self._numbers)
             if number is not None and number not in numbers
         ]
-        stacked = (
-            [tensor for rows in self._rows.values() for tensor in rows.values()] if waiting else []
-        )
+        every = chain.from_iterable(rows.values() for rows in self._rows.values())
+        stacked = list(every) if waiting else []
         unchanged = [tensor[waiting] for tensor in stacked]
         step = self._train_rows()
         for tensor, rows in zip(stacked, unchanged, strict=True):
