@@ -21,7 +21,7 @@ from sweeps.lanes.queues import MOST_UNANSWERED, Queues
 from sweeps.lanes.stopping import stop_workers
 from sweeps.lanes.worker import Lost, Worker
 from sweeps.lanes.worker_process import Child
-from sweeps.lanes.worker_set import WorkerError, WorkerSet, trials_to_move
+from sweeps.lanes.worker_restarts import WorkerError, WorkerSet, trials_to_move
 
 _CLOSE_SECONDS = 1.0  # for an orderly end without them
 

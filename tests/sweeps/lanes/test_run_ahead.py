@@ -14,7 +14,7 @@ from toy_study import in_memory, search, toy_study
 
 from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
-from sweeps.lanes.worker_set import WorkerError
+from sweeps.lanes.worker_restarts import WorkerError
 
 MEDIAN = {"pruner": "median", "pruner_options": {"startup_trials": 2, "warmup_epochs": 0}}
 TPE = {"sampler": "tpe", "sampler_options": {"startup_trials": 3}}

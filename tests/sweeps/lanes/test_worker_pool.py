@@ -16,7 +16,7 @@ from sweeps.errors import UserError
 from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_process import Child
-from sweeps.lanes.worker_set import WorkerError
+from sweeps.lanes.worker_restarts import WorkerError
 from sweeps.testing import check_lanes
 
 COMPLETE = Outcome(state="complete", epoch=6, objective=0.0)
