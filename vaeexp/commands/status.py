@@ -47,7 +47,7 @@ def print_runs(runs: Sequence[Trial], study: StudyRecord, *, console: "Console")
 
 def run_row(run: Trial) -> tuple[str, ...]:
     """Return a run's cells: name in its study, state, epochs, objective, time, configuration."""
-    failure = run.outcome.failure if run.outcome else None
+    failure = run.failure
     baseline = f"[{run.baseline}]" if run.baseline else ""
     return (
         f"r{run.number}" if run.repeat else str(run.number),
@@ -61,7 +61,7 @@ def run_row(run: Trial) -> tuple[str, ...]:
 
 def run_object(study: str, run: Trial, runs: Path) -> dict[str, Any]:
     """Return everything recorded about a run but its epochs, JSON-able. Times are ISO 8601."""
-    failure = run.outcome.failure if run.outcome else None
+    failure = run.failure
     best = run.best
     return {
         "run": run.name_in(study),

@@ -114,7 +114,7 @@ def verdict_of(stored: "State") -> Verdict:
     made = []
     for trial in stored.trials:
         if trial.duplicate_of is None:
-            failure = trial.outcome.failure if trial.outcome else None
+            failure = trial.failure
             found = SearchedTrial(
                 number=trial.number,
                 state=trial.state,
