@@ -122,10 +122,23 @@ def _choices(
     """Yield one choice after the other, the last of them a sentence. `known`: all trials as they
     are known to be in the round; it is changed.
     """
+    yield from _waiting(source, known, round_)
+    yield from _promoted(source, store, known, elapsed, round_)
+    yield from _new(source, tuple(known), elapsed, round_)
+
+
+def _waiting(source: Source, known: list[Trial], round_: int) -> Iterator[Choice]:
+    """Yield the trials that lost their lanes."""
     for place, trial in enumerate([*known]):
         if trial.waits and source.find_equal(trial, known) is None:
             known[place] = placed_in(trial, round_)
             yield Choice(trial=trial, waited=True)
+
+
+def _promoted(
+    source: Source, store: Store, known: list[Trial], elapsed: float, round_: int
+) -> Iterator[Choice]:
+    """Yield the paused trials that resume."""
     while paused := source.choose_promoted(known, elapsed, round_, last=False):
         place = next(place for place, trial in enumerate(known) if trial.number == paused.number)
         if paused.finished:
@@ -135,12 +148,15 @@ def _choices(
         else:
             trial = known[place] = resumed_in(paused, round_)
         yield Choice(trial=trial, promoted=paused.number)
-    settled = tuple(known)
+
+
+def _new(source: Source, known: Sequence[Trial], elapsed: float, round_: int) -> Iterator[Choice]:
+    """Yield new trials, each with the duplicates that were proposed before it; without end."""
     new = list[Trial]()
     while True:
         begun = len(new)
-        while not isinstance(proposal := source.propose(settled, new, elapsed, round_), str):
-            equal = source.find_equal(proposal, settled, new)
+        while not isinstance(proposal := source.propose(known, new, elapsed, round_), str):
+            equal = source.find_equal(proposal, known, new)
             new.append(_noted(proposal, equal))
             if equal is None:
                 break

@@ -73,34 +73,27 @@ def plan_repeats(
     """
     seeds = partial(fresh_seeds, study.seed, {trial.seed for trial in stored.trials})
     bases = distinct_configurations(stored, study.space)
-    runs: dict[tuple[str, int | None], Repeat] = {}
     confirmed = bases[: study.confirm.top] if study.confirm else []
-    count = study.confirm.seeds if study.confirm else 0
-    confirming = list[Repeat]()
-    tested = set[tuple[str, int | None]]()
-    for base in confirmed:
-        confirming += _seeded(base, seeds(count), purposes=("confirm",), test=True)
-        tested |= {identity_of(run) for run in _referring(base, study, seeds)}
-    if raced is not None:
-        asked = [run for run in confirming if run.seed_index < raced[run.source_trial or 0]]
-        confirming = sorted(asked, key=lambda run: run.seed_index)
-    comparing = list[Repeat]()
-    for name in study.compare.parameters if study.compare else ():
-        comparing += _comparing(name, bases, study, seeds)
-    comparing = [replace(run, test=identity_of(run) in tested) for run in comparing]
+    confirming = _confirming(confirmed, study, seeds, raced)
+    comparing = _comparing(bases, confirmed, study, seeds)
     referring = _referring(bases[0] if bases else None, study, seeds)
-    at_winner = chain.from_iterable(
-        _referring(base, study, seeds) for base in bases[1:] if base[0] == winner
-    )
-    for run in (*confirming, *comparing, *referring, *_late(stored, study), *at_winner):
-        key = identity_of(run)
-        runs[key] = _both(runs[key], run) if key in runs else run
-    return list(runs.values())
+    winners = [base for base in bases[1:] if base[0] == winner]
+    at_winner = chain.from_iterable(_referring(base, study, seeds) for base in winners)
+    return _each_once([*confirming, *comparing, *referring, *_late(stored, study), *at_winner])
 
 
 def identity_of(run: Repeat | Trial) -> tuple[str, int | None]:
     """Return configuration (as text) and seed, which make a run the same training as another."""
     return _text(run.params), run.seed
+
+
+def _each_once(planned: Sequence[Repeat]) -> list[Repeat]:
+    """Return the planned runs, each training once, with all that it is planned for."""
+    runs: dict[tuple[str, int | None], Repeat] = {}
+    for run in planned:
+        key = identity_of(run)
+        runs[key] = _both(runs[key], run) if key in runs else run
+    return list(runs.values())
 
 
 def _both(earlier: Repeat, run: Repeat) -> Repeat:
@@ -120,34 +113,49 @@ def _both(earlier: Repeat, run: Repeat) -> Repeat:
     )
 
 
+def _confirming(
+    confirmed: list[_Configuration],
+    study: "Study",
+    seeds: _Seeds,
+    raced: Mapping[int, int] | None,
+) -> list[Repeat]:
+    """Return the runs of the best configurations with fresh seeds; in a race seed by seed, as many
+    as it asks for.
+    """
+    runs = list[Repeat]()
+    for base in confirmed:
+        assert study.confirm is not None
+        runs += _seeded(base, seeds(study.confirm.seeds), purposes=("confirm",), test=True)
+    if raced is None:
+        return runs
+    asked = [run for run in runs if run.seed_index < raced[run.source_trial or 0]]
+    return sorted(asked, key=lambda run: run.seed_index)
+
+
 def _comparing(
+    bases: list[_Configuration], confirmed: list[_Configuration], study: "Study", seeds: _Seeds
+) -> list[Repeat]:
+    """Return the matched pairs of each compared parameter; those that are also baselines on a
+    confirmed configuration look at the test images.
+    """
+    tested = set[tuple[str, int | None]]()
+    for base in confirmed:
+        tested |= {identity_of(run) for run in _referring(base, study, seeds)}
+    runs = list[Repeat]()
+    for name in study.compare.parameters if study.compare else ():
+        runs += _pairs_of(name, bases, study, seeds)
+    return [replace(run, test=identity_of(run) in tested) for run in runs]
+
+
+def _pairs_of(
     name: str, bases: list[_Configuration], study: "Study", seeds: _Seeds
 ) -> Iterator[Repeat]:
     """Pair the best configuration found with each value of one parameter, then the next best, up to
     `compare.top` of them.
     """
     assert study.compare is not None
-    space = study.space
-    compare = study.compare
-    levels = space[name].listed()
-    others = [
-        other for other in space.names if other not in (name, *dependents(name, space.as_dict()))
-    ]
-    candidates: dict[str, tuple[int | None, str, list[dict[str, Any]]]] = {}
-    for source, base in (entry for entry in bases if name in entry[1]):
-        rest = _text({other: base[other] for other in others if other in base})
-        variants = [
-            params for level in levels if (params := _changed(base, name, level, space)) is not None
-        ]
-        if len(variants) > 1:
-            candidates.setdefault(rest, (source, _text(base[name]), variants))
-    # A configuration was tuned for its own value, so each value brings its best one.
-    tuned_for: dict[str, int | None] = {}
-    for source, level, _ in candidates.values():
-        tuned_for.setdefault(level, source)
-    order = sorted(candidates.values(), key=lambda entry: entry[0] != tuned_for[entry[1]])
-    for source, _, variants in order[: max(compare.top, len(tuned_for))]:
-        for index, seed in enumerate(seeds(compare.seeds)):
+    for source, variants in _bases_to_compare(name, bases, study.space, study.compare.top):
+        for index, seed in enumerate(seeds(study.compare.seeds)):
             for params in variants:
                 yield Repeat(
                     source_trial=source,
@@ -157,6 +165,30 @@ def _comparing(
                     purposes=("compare",),
                     pair_ids=(f"{name}:{source}/{index}",),
                 )
+
+
+def _bases_to_compare(
+    name: str, bases: list[_Configuration], space: Space, top: int
+) -> list[tuple[int | None, list[dict[str, Any]]]]:
+    """Return the trials whose configurations are compared, and each configuration with all values
+    of the parameter: two at least.
+    """
+    levels = space[name].listed()
+    left_out = (name, *dependents(name, space.as_dict()))
+    others = [other for other in space.names if other not in left_out]
+    candidates: dict[str, tuple[int | None, str, list[dict[str, Any]]]] = {}
+    for source, base in (entry for entry in bases if name in entry[1]):
+        rest = _text({other: base[other] for other in others if other in base})
+        changed = (_changed(base, name, level, space) for level in levels)
+        variants = [params for params in changed if params is not None]
+        if len(variants) > 1:
+            candidates.setdefault(rest, (source, _text(base[name]), variants))
+    # A configuration was tuned for its own value, so each value brings its best one.
+    tuned_for: dict[str, int | None] = {}
+    for source, level, _ in candidates.values():
+        tuned_for.setdefault(level, source)
+    order = sorted(candidates.values(), key=lambda entry: entry[0] != tuned_for[entry[1]])
+    return [(source, variants) for source, _, variants in order[: max(top, len(tuned_for))]]
 
 
 def _referring(base: _Configuration | None, study: "Study", seeds: _Seeds) -> Iterator[Repeat]:

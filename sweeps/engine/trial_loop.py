@@ -183,18 +183,30 @@ class Rounds:
         self._end_decided(
             [(self.store.running(trial), outcome) for trial, outcome in outcomes if outcome]
         )
-        resuming = [self.store.running(trial) for trial, outcome in outcomes if not outcome]
+        self._refill([self.store.running(trial) for trial, outcome in outcomes if not outcome])
+        if self.pipelined:
+            self._discard_again()
+
+    def _refill(self, resuming: Sequence[RunningTrial]) -> None:
+        """Put trials back into lanes and let them catch up; those that find no lane, because there
+        are fewer than there were, wait.
+        """
         for running in resuming[: self.lanes.width]:
             self.starts.add(running)
-        for running in resuming[self.lanes.width :]:  # there are fewer lanes than there were
+        for running in resuming[self.lanes.width :]:
             running.leave_lane(self.round - 1)
         self.lanes.replay()
         for number in self.starts.ahead.keys() - self.running.keys():
             del self.starts.ahead[number]
-        if self.pipelined:  # the process may have died before its workers had discarded them
-            newest = max(0, self.round - 2)
-            ended = [t for t in self.store.trials() if t.finished and t.left_round >= newest]
-            self.lanes.discard_checkpoints([trial.spec for trial in ended if not trial.resumable])
+
+    def _discard_again(self) -> None:
+        """Discard the checkpoints of trials that have ended, because the last process may have died
+        before its workers had.
+        """
+        newest = max(0, self.round - 2)
+        ended = [trial for trial in self.store.trials() if trial.finished]
+        ended = [trial for trial in ended if trial.left_round >= newest and not trial.resumable]
+        self.lanes.discard_checkpoints([trial.spec for trial in ended])
 
     def _tell_resumed(self, trial: Trial) -> None:
         """Tell observers of a trial that resumes, and of its newest epoch, because the process may

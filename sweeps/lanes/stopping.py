@@ -39,12 +39,9 @@ def stop_workers(
     while left:
         for worker in [*left]:
             try:
-                while worker.owed and worker.poll():
-                    if answer := worker.receive():
-                        gone |= {
-                            result.number for result in answer if isinstance(result, TrialResult)
-                        }
-                        yield answer
+                for answer in _answers(worker):
+                    gone |= {result.number for result in answer if isinstance(result, TrialResult)}
+                    yield answer
             except (Lost, UserError) as problem:
                 _log.warning("%s leaves no checkpoints: %s", worker.name, problem)
                 left.remove(worker)
@@ -63,3 +60,10 @@ def stop_workers(
             "numbers stay the same.",
             *(names, seconds),
         )
+
+
+def _answers(worker: Worker) -> Iterator[list[Progress] | list[TrialResult]]:
+    """Yield what a worker owes and has sent by now. Raises Lost or UserError where it fails."""
+    while worker.owed and worker.poll():
+        if answer := worker.receive():
+            yield answer

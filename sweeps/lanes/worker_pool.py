@@ -134,25 +134,9 @@ class WorkerPool:
         self._plan = plan
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
-        if self._coming:
-            raise WorkerError(
-                f"trials {sorted(self._coming)} have not begun as planned; give the same command "
-                "again"
-            )
-        self._worker_set.join(0.0)
-        plan = self._plan
-        self._plan = None
-        held = self._queues.progress
-        if self._worker_set.joined:
-            plan = None  # so that trials can move now, or before the next round
-            if not held and not self._left and not self._queues.numbers("advance"):
-                self._rebalance()
-        # Trials move, or a worker was lost after the round before, with nothing left to do for its
-        # trials.
-        self._drain()
-        begun = self._queues.numbers("advance").union(held)
-        self._queues.share_out("advance", [number for number in numbers if number not in begun])
+        plan = self._begin_round(numbers)
         yield []
+        held = self._queues.progress
         left = {*numbers}
         asked = set[Worker]()
         failed = set[int]()
@@ -173,6 +157,30 @@ class WorkerPool:
                 self._poll()
         if failed:
             yield [self._failed[number] for number in numbers if number in failed]
+
+    def _begin_round(self, numbers: Collection[int]) -> Plan | None:
+        """Have workers train the trials that they have not begun yet. Returns what the driver has
+        planned for workers that are done, unless trials are to move to a worker that has come.
+        """
+        if self._coming:
+            raise WorkerError(
+                f"trials {sorted(self._coming)} have not begun as planned; give the same command "
+                "again"
+            )
+        self._worker_set.join(0.0)
+        plan = self._plan
+        self._plan = None
+        held = self._queues.progress
+        if self._worker_set.joined:
+            plan = None  # so that trials can move now, or before the next round
+            if not held and not self._left and not self._queues.numbers("advance"):
+                self._rebalance()
+        # Trials move, or a worker was lost after the round before, with nothing left to do for its
+        # trials.
+        self._drain()
+        begun = self._queues.numbers("advance").union(held)
+        self._queues.share_out("advance", [number for number in numbers if number not in begun])
+        return plan
 
     def _go_ahead(self, plan: Plan, open_trials: Collection[int], asked: set[Worker]) -> None:
         """Let each worker that has done its part of a round, and was not `asked` before, do what
@@ -302,17 +310,23 @@ class WorkerPool:
         if head[0] not in ("add", "replay"):  # its successor has caught up
             left = left_of(child, head, one_by_one=lost.one_by_one)
         if not child.up:
-            self._unassigned += [*child.trials.values(), *coming]
-            self._left += [
-                command for command in [*left, *rest] if command[0] not in ("add", "replay")
-            ]
-            child.trials = {}
+            self._leave_to_others(child, coming, [*left, *rest])
             return
         child.trials |= {trial.number: trial for trial in coming}
         for interrupted in rest:
             left += left_of(child, interrupted)
         for command in left:
             self._queues.send(child, command)
+
+    def _leave_to_others(
+        self, child: Worker, coming: Collection[TrialSpec], left: Collection[Command]
+    ) -> None:
+        """Take the trials from a worker that has no successor, with what was left to do for
+        them.
+        """
+        self._unassigned += [*child.trials.values(), *coming]
+        self._left += [command for command in left if command[0] not in ("add", "replay")]
+        child.trials = {}
 
     def _drain(self) -> None:
         """Place the trials of workers that are away with others, caught up, and have these do what

@@ -54,25 +54,12 @@ class SearchedTrials:
         record = store.record
         self.two = TwoObjectives(study.objectives.values()) if study.objectives else None
         self.ranks = not study.objectives
-        self.rule: Rungs | None = None
+        self.rule = _rungs_of(study, record.revives_from, self.two)
         """By which trials pause and go on; None where none pauses."""
-        self.ranking: Rungs | None = None
+        self.ranking = _rungs_of(study, record.revives_from, self.two)
         """The same rule, asked whose checkpoints to keep. It knows more than the other one where
         decisions are pipelined.
         """
-        if isinstance(study.pruner, PromotionSettings):
-            rungs = study.pruner.rungs or ()
-            factor = study.pruner.factor
-            self.rule, self.ranking = (
-                Rungs(
-                    rungs,
-                    factor,
-                    warmup=study.longest_warmup,
-                    revives_from=record.revives_from,
-                    two=self.two,
-                )
-                for _ in range(2)
-            )
         self.curves: CurveSampler | None = None
         """Proposes configurations where the study's sampler predicts curves."""
         if isinstance(study.sampler, CurvesSettings):
@@ -154,17 +141,20 @@ class SearchedTrials:
             promoted := self.rule.promoted(trials)
         ):
             return promoted
-        if not last:
-            return None
+        return self._promoted_last(trials, self.rule.ranked(trials)) if last else None
+
+    def _promoted_last(self, trials: Sequence[Trial], ranked: Sequence[Trial]) -> Trial | None:
+        """Return the paused trial that goes on although the budget is used up; `ranked`: the paused
+        trials, the best first.
+        """
         wanted = max(1, self.study.confirm.top if self.study.confirm else 1)
         wanted -= sum(trial.state == "complete" for trial in trials)
         going = sum(trial.unfinished and trial.lane_round is not None for trial in trials)
-        ranked = self.rule.ranked(trials)
         if going < wanted:
             return next(iter(ranked), None)
-        best = (
-            best_trial(trials) if self.study.unlike_lengths and self.ranks and not going else None
-        )
+        if going or not self.study.unlike_lengths or not self.ranks:
+            return None
+        best = best_trial(trials)
         if best is None or best.value is None:
             return None
         reached = {trial.number: min(trial.counted.values(), default=math.inf) for trial in ranked}
@@ -262,6 +252,19 @@ class SearchedTrials:
         chains = [other.chain for other in known if other.first in began]
         stood = [[each for each in chain if each.number < trial.number] for chain in chains]
         return sorted((each[-1] for each in stood if each), key=lambda other: other.number)
+
+
+def _rungs_of(study: "Study", revives_from: int, two: TwoObjectives | None) -> Rungs | None:
+    """Return the rule by which the study's trials pause; None where none pauses."""
+    if not isinstance(study.pruner, PromotionSettings):
+        return None
+    return Rungs(
+        study.pruner.rungs or (),
+        study.pruner.factor,
+        warmup=study.longest_warmup,
+        revives_from=revives_from,
+        two=two,
+    )
 
 
 def _key(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:

@@ -72,29 +72,38 @@ def read_state(storage: "BaseStorage", name: str, *, earlier: State | None = Non
         raise UserError(
             f"study '{name}'", f"not found in this storage. {did_you_mean(name, names)}"
         )
-    repeats = identities.get(name + REPEATS)
-    attributes = storage.get_study_user_attrs(identities[name])
-    if attributes:  # a study that was only just created has none
-        check_schema(f"study '{name}'", attributes)
-    if repeats is not None:
-        theirs = storage.get_study_user_attrs(repeats)
-        workers = [*attributes.get("workers", ()), *theirs.get("workers", ())]
-        attributes = {**attributes, "reassigned": theirs.get("reassigned"), "workers": workers}
-    study = record_of(name, attributes)
-    same = earlier is not None and earlier.study.spec == study.spec
-    trials = earlier.trials if earlier and same else ()
-    earlier_repeats = (
-        earlier.repeats if earlier and same and earlier.study.reassigned == study.reassigned else ()
-    )
-    search = _read_trials(storage, identities[name], study, trials, repeat=False)
+    of_repeats = identities.get(name + REPEATS)
+    study = _read_record(storage, name, identities[name], of_repeats)
+    known = State(study=study, trials=(), repeats=())
+    if earlier is not None and earlier.study.spec == study.spec:
+        known = earlier
+    search = _read_trials(storage, identities[name], study, known.trials, repeat=False)
     went_on = {trial.before.number for trial in search if trial.before}
+    repeats: tuple[Trial, ...] = ()
+    if of_repeats is not None:
+        same = known.repeats if known.study.reassigned == study.reassigned else ()
+        repeats = _read_trials(storage, of_repeats, study, same, repeat=True)
     return State(
         study=study,
         trials=tuple(trial for trial in search if trial.number not in went_on),
-        repeats=()
-        if repeats is None
-        else _read_trials(storage, repeats, study, earlier_repeats, repeat=True),
+        repeats=repeats,
     )
+
+
+def _read_record(
+    storage: "BaseStorage", name: str, identity: int, of_repeats: int | None
+) -> StudyRecord:
+    """Return the record of a study, with what its repeats add. Raises UserError where another
+    version has stored it.
+    """
+    attributes = storage.get_study_user_attrs(identity)
+    if attributes:  # a study that was only just created has none
+        check_schema(f"study '{name}'", attributes)
+    if of_repeats is not None:
+        theirs = storage.get_study_user_attrs(of_repeats)
+        workers = [*attributes.get("workers", ()), *theirs.get("workers", ())]
+        attributes = {**attributes, "reassigned": theirs.get("reassigned"), "workers": workers}
+    return record_of(name, attributes)
 
 
 def _read_trials(

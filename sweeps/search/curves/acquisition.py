@@ -68,6 +68,20 @@ def unfinished(trials: Iterable[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.unfinished and trial.duplicate_of is None]
 
 
+def _going_on(trials: Sequence[Trial], curves: Sequence[LearningCurve]) -> list[Configuration]:
+    """Return the configurations of the `UNFINISHED` lowest curves that may go on, by number.
+
+    The order does not tell whether a trial has been revived already, so that a process that takes
+    the round up predicts the same to the last bit.
+    """
+    going_on = [*unfinished(trials), *(trial for trial in trials if trial.resumable)]
+    starts = {trial.first for trial in going_on}
+    open_ones = [curve for curve in curves if curve.number in starts]
+    lowest = sorted(open_ones, key=lambda curve: (curve.lowest, curve.number))[:UNFINISHED]
+    lowest.sort(key=lambda curve: curve.number)
+    return [curve.params for curve in lowest]
+
+
 class Acquisition:
     """What is expected of the last epochs, given all epochs that these trials have reported: one at
     least.
@@ -102,16 +116,7 @@ class Acquisition:
         self._candidates = {key_of(params): params for params in new}
         # Those that begin later in the round are among the candidates. So a process that takes the
         # round up predicts the same to the last bit.
-        # In an order that does not tell whether a trial has been revived already, for the same
-        # reason.
-        going_on = [*unfinished(trials), *(trial for trial in trials if trial.resumable)]
-        starts = {trial.first for trial in going_on}
-        lowest = sorted(
-            (c for c in curves if c.number in starts), key=lambda c: (c.lowest, c.number)
-        )[:UNFINISHED]
-        self._trials: list[Configuration] = [
-            curve.params for curve in sorted(lowest, key=lambda c: c.number)
-        ]
+        self._trials = _going_on(trials, curves)
         self._unfinished = tuple(self._trials)
         self._predict()
 
