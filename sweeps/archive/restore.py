@@ -57,7 +57,7 @@ def restore_study(
         storage: address of the PostgreSQL database that gets the records; None for a journal below
             `runs`.
         name: another name for the study; None for its own.
-        loaders: as of `Arrival`.
+        loaders: as of `ImportRules`.
         adapt: gets the folder of the unpacked runs and the study's name before anything is put in
             place.
 

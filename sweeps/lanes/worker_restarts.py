@@ -130,8 +130,8 @@ class WorkerSet:
         """Wait for the replacement of a lost worker: of workers that are lost together, one
         patience for all.
 
-        A machine that is gone leaves no place to its workers, so nobody waits for a worker whose
-        trials others have room for.
+        A machine that is gone leaves no place to its workers, so the pool does not wait for a
+        worker whose trials others have room for.
         """
         if worker.patience is None:
             return True

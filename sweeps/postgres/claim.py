@@ -124,7 +124,7 @@ def claimed(database: Database, study: str, *, take_over: bool = False) -> Itera
 
 
 def _take(database: Database, study: str, mine: Mapping[str, Any], *, take_over: bool) -> Claim:
-    number, beats = -1, -1  # nobody has these
+    number, beats = -1, -1  # no claim has these
     while True:
         row = database.run(partial(_try, values=(study, json.dumps(mine), number, beats)))
         if row is not None:

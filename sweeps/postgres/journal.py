@@ -94,8 +94,8 @@ class PostgresJournals(Journals):
 
 
 class PostgresJournal(BatchedWrites):
-    """A study's rows. With a claim they can be written, and are read once, because nobody else
-    writes; without, only read.
+    """A study's rows. With a claim they can be written, and are read once, because no other
+    process writes; without, only read.
     """
 
     def __init__(self, database: Database, study: str, claim: Claim | None = None) -> None:

@@ -184,7 +184,7 @@ def lock_holder(runs: Path, study: str) -> dict[str, Any] | None:
         return None
     try:
         return json.loads(journal.with_suffix(".holder").read_text())
-    except (OSError, ValueError):  # it has the lock and has not yet said who it is
+    except (OSError, ValueError):  # it has the lock and has not yet written its name
         return {"pid": None, "host": socket.gethostname(), "since": time.time()}
 
 

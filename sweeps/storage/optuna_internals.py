@@ -191,7 +191,7 @@ def damaged_journal(path: Path, records: int, reason: str) -> Damaged:
 
 
 class PackedTrial(FrozenTrial):
-    """A finished trial that unpacks its attributes when somebody asks for them: 30 epochs of
+    """A finished trial that unpacks its attributes when they are first read: 30 epochs of
     metrics are some ten kB.
     """
 

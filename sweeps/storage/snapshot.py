@@ -3,7 +3,7 @@ opens in less than a second.
 
 A snapshot is a cache beside the journal: one line of JSON (the studies, and of each trial what
 samplers and pruners ask for), sealed by its SHA-256, and after it the attributes of each trial as
-compressed JSON, which are unpacked when somebody asks for them. The journal stays the truth. A
+compressed JSON, which are unpacked when they are first read. The journal stays the truth. A
 snapshot is used only where the bytes of the journal that it stands for have the same checksum as
 when it was written, so a damaged record is found with a snapshot as without.
 """

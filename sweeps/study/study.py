@@ -85,7 +85,7 @@ class Study:
     by it."""
 
     epochs: str | None = None
-    """Setting that says how many epochs a trial has; None where nobody knows."""
+    """Setting that says how many epochs a trial has; None where it is not known."""
 
     @property
     def unlike_lengths(self) -> bool:

@@ -56,7 +56,7 @@ OF_CACHE = {"programs": [tidy.PROGRAMS], "prepared": [tidy.PREPARED]}
 @click.option(
     "--programs",
     is_flag=True,
-    help="Free compiled programs that nobody has used for 30 days, of all studies of this user.",
+    help="Free compiled programs that were not used for 30 days, of all studies of this user.",
 )
 @click.option(
     "--prepared",
@@ -70,7 +70,7 @@ def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags:
 
     Without an option that frees, it only shows. What a report, the best run, a registered model, a
     study that goes on or --extend needs stays in any case; freed files are on record, so that
-    nobody misses them. A running study is refused.
+    no check misses them. A running study is refused.
     """
     runs = places.runs
     storage = places.storage

@@ -79,7 +79,7 @@ class Pictures:
         self._weights = weights
         self._epochs = epochs
         self._drawing: dict[int, list[tuple[int, Future[dict[str, str]]]]] = defaultdict(list)
-        """Trial number → (epoch, future pictures) that nobody has taken yet."""
+        """Trial number → (epoch, future pictures), not yet taken."""
         self._newest: dict[int, int] = defaultdict(int)
         """Trial number → its last epoch with pictures."""
 
@@ -95,7 +95,7 @@ class Pictures:
             self._newest[number] = lane.epoch
 
     def take(self, number: int, *, last: bool = False) -> dict[int, dict[str, str]]:
-        """Wait for pictures that nobody has taken; return epoch → name → path. `last`: another
+        """Wait for pictures that were not taken yet; return epoch → name → path. `last`: another
         trial may get the number.
         """
         if last:
