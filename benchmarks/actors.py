@@ -2,7 +2,7 @@
 transport and journal cost.
 
     PYTHONPATH=. /path/with/ray/bin/python benchmarks/actors.py [--workers 1 8 32] [--lanes 64]
-    [--epochs 10] [--local] [--search "curves + promotion"]
+        [--epochs 10] [--local] [--search "curves + promotion"]
 
 The real driver with a journal file and median pruning of random trials, or the default search of a
 study, a trial in each lane. Epochs take no time; those of a worker come at once, as from one fused

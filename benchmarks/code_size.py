@@ -1,8 +1,8 @@
 """How large the code is, and how much of it knows what: two states of the repository side by side,
 with the ratio of each figure.
 
-    python3.11 benchmarks/code_size.py [--before COMMIT] [--after COMMIT] [--apart
-    "vaeexp/training/losses.py" "sweeps/*/engines.py"]
+    python3.11 benchmarks/code_size.py [--before COMMIT] [--after COMMIT]
+        [--apart "vaeexp/training/losses.py" "sweeps/*/engines.py"]
 
 Without `--after` it is the working tree. Tokens of files that are given `--apart`, such as new
 features, have a row of their own. Tokens are all that `tokenize` of Python 3.11 finds but comments,

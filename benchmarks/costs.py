@@ -1,8 +1,8 @@
 """What vaeexp costs besides training: tracking and Optuna, the start of a command, the report of
 many trials.
 
-    VAEEXP_DATA=FOLDER python benchmarks/costs.py [--repeats 5] [--trials 8] [--epochs 5] [--images
-        50000] [--report-trials 10000] [--json FILE]
+    VAEEXP_DATA=FOLDER python benchmarks/costs.py [--repeats 5] [--trials 8] [--epochs 5]
+        [--images 50000] [--report-trials 10000] [--json FILE]
 
 Of a sweep of the study beta_mnist without confirm and compare, in a process and a folder of its own
 each time:

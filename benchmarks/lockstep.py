@@ -1,8 +1,8 @@
 """What workers lose because they wait for each other in each round, decided at once and decided a
 round late.
 
-    python benchmarks/lockstep.py [--workers 4] [--width 64] [--trials 256] [--epochs 20] [--seconds
-        1.0] [--search "tpe + median"] [--json FILE]
+    python benchmarks/lockstep.py [--workers 4] [--width 64] [--trials 256] [--epochs 20]
+        [--seconds 1.0] [--search "tpe + median"] [--json FILE]
 
 The real driver with a journal file, a sampler and a pruner, and real worker processes. Their lanes
 sleep instead of training, all lanes of a worker together, as fused lanes of a GPU train:

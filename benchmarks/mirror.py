@@ -2,7 +2,7 @@
 of its own.
 
     python benchmarks/mirror.py [--behind 500] [--running 64] [--epochs 30] [--passes 30 5]
-    [--files] [--own] [--workers 4] [--postgres]
+        [--files] [--own] [--workers 4] [--postgres]
 
 Two cases: trials that have ended before MLflow has any of them, and trials that run, after whose
 epochs the mirror makes so many passes, each with the epochs since the last. Twelve metrics an

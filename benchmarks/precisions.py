@@ -2,7 +2,7 @@
 the step compiled; in float32 with and without where the processor has no bf16 products.
 
     VAEEXP_DATA=FOLDER python benchmarks/precisions.py [--seeds 3] [--epochs 6] [--images 10000]
-    [--json FILE] [--png FILE]
+        [--json FILE] [--png FILE]
 
 MLP 784–512–512–20, batch 128, on the first N images of MNIST, three learning rates with Adam and
 Adamax. The value is the negative ELBO of 10,000 other images in float32, with the same noise for

@@ -2,7 +2,7 @@
 plain resident loop; and the loop alone, of one trial on all cores, for the time to its first value.
 
     python benchmarks/race_loops.py optuna|ray|bare --trials N --epochs N --images N --values FILE
-    --folder FOLDER
+        --folder FOLDER
 
 The loop is that of contenders/resident.py, with the images, the validation targets and the
 objective of a vaeexp study: after each epoch the negative ELBO on the validation images, one sample

@@ -1,8 +1,8 @@
 """The driver's processor time for each trial-epoch, by the number of lanes: what bounds a study on
 many workers.
 
-    python benchmarks/rounds.py [--lanes 64 512 2048] [--epochs 4] [--on-record 0 10000] [--runs
-    FOLDER] [--search "curves + promotion"]
+    python benchmarks/rounds.py [--lanes 64 512 2048] [--epochs 4] [--on-record 0 10000]
+        [--runs FOLDER] [--search "curves + promotion"]
 
 The real driver with a journal file and median pruning of random trials, or the default search of a
 study. The lanes are toys in the driver's own process, whose epochs take no time, so nothing else is

@@ -1,9 +1,9 @@
 """Trial-epochs per second, side by side in one run: what people use today, the best plain loops,
 ours, and the limit.
 
-    VAEEXP_DATA=FOLDER python benchmarks/throughput.py --device cpu|cuda [--repeats 5] [--models mlp
-        conv] [--images N] [--contenders ours limit …] [--precisions float32 …] [--widths 1 2 …]
-        [--json FILE] [--png FILE]
+    VAEEXP_DATA=FOLDER python benchmarks/throughput.py --device cpu|cuda [--repeats 5]
+        [--models mlp conv] [--images N] [--contenders ours limit …] [--precisions float32 …]
+        [--widths 1 2 …] [--json FILE] [--png FILE]
 
 Training alone, without validation: Adam 1e-3, batch 128, on the first N of 50,000 digits (a
 multiple of 128), scaled to a trial-epoch of 50,000. Every contender (contenders/, lineup.py) is a

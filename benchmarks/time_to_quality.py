@@ -1,8 +1,8 @@
 """Seconds until the test −ELBO on dynamically binarised MNIST is as low as the notebook of
 `mog_mnist` printed it: 92.07.
 
-    python benchmarks/time_to_quality.py --data FOLDER [--setting fast] [--target 92.07] [--epochs
-    N] [--seed 0]
+    python benchmarks/time_to_quality.py --data FOLDER [--setting fast] [--target 92.07]
+        [--epochs N] [--seed 0]
 
 One trial, alone on the machine, on as many threads as it has cores, on the study's split (50,000
 images). Time runs from the first step on prepared data and counts training alone; the test images

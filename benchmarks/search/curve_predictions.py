@@ -2,8 +2,9 @@
 the last value, and how long it takes.
 
     PYTHONPATH=. python benchmarks/search/curve_predictions.py [--space A] [--draws 20]
-    predictions PYTHONPATH=. python benchmarks/search/curve_predictions.py --timing
-    seconds of a decision
+        predictions
+    PYTHONPATH=. python benchmarks/search/curve_predictions.py --timing
+        seconds of a decision
 
 Each draw takes `--curves` curves of a table (one seed), of which a quarter is seen to the end and
 the others up to epoch 3, 5, 8 or 10. What is predicted is the last epoch of these others:

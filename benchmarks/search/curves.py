@@ -1,11 +1,15 @@
 """Trains the learning curves of the spaces A, B, C and D (`designs.py`) into tables
 (`curve_table.py`), which referee searches.
 
-    make curves ARGS="--hours 2"                       the next curves of A, B and D, and of C with
-    --images make curves ARGS="--space C --images CIFAR --hours 2" make curves ARGS="--space L
-    --hours 2"             A on 50,000 images, for `transfers.py` make curves ARGS="--pack"
-    writes what is new as the next part of each table, to be committed make curves ARGS="--status"
-    what is there
+    make curves ARGS="--hours 2"
+        the next curves of A, B and D, and of C with --images
+    make curves ARGS="--space C --images CIFAR --hours 2"
+    make curves ARGS="--space L --hours 2"
+        A on 50,000 images, for `transfers.py`
+    make curves ARGS="--pack"
+        write what is new as the next part of each table, to be committed
+    make curves ARGS="--status"
+        what is there
 
 MNIST comes from `--data` or `VAEEXP_DATA`, the colour images of C from `--images`: a folder of
 images as `--data` of a study with `dataset: folder`; the table that is committed is of 6,000 images

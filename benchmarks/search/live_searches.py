@@ -2,8 +2,9 @@
 and the present one.
 
     PYTHONPATH=. python benchmarks/search/live_searches.py --data FOLDER --out ../live
-    runs what is missing, then draws PYTHONPATH=. python benchmarks/search/live_searches.py --data
-    FOLDER --out ../live --no-run    draws what is there
+        run what is missing, then draw
+    PYTHONPATH=. python benchmarks/search/live_searches.py --data FOLDER --out ../live --no-run
+        draw what is there
 
 `spaces/live.yaml` is the study. Each of three seeds has both searches at once, four lanes and one
 thread each, until each has trained 900 trial-epochs; then each trains its best configuration again

@@ -1,8 +1,9 @@
 """The noise of a seed at configurations that no seed has trained, from differences of two seeds at
 near configurations.
 
-    noise = SeedNoise(points, ends, differences) noise.draw(point, end, seed)      an error for each
-    epoch of a curve, on the scale of the differences
+    noise = SeedNoise(points, ends, differences)
+    noise.draw(point, end, seed)
+        an error for each epoch of a curve, on the scale of the differences
 
 Two curves of one configuration differ by the noise of two seeds, so a difference over √2 has the
 deviation of one seed. A draw is the difference of one of the `NEAR` nearest configurations, over

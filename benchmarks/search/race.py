@@ -1,11 +1,14 @@
 """Races searches on tables of learning curves, and says how many trial-epochs each needs until it
 has nearly the best configuration.
 
-    make search-race ARGS="--space A --repeats 50"          runs what is missing, then writes the
-    report make search-race ARGS="--errors --space A"              how well each surrogate knows the
-    curves, epoch by epoch make search-race ARGS="--list"                          the searches, and
-    which are not installed here make search-race ARGS="--report --out benchmarks/search" races
-    nothing and writes the report of the results at hand
+    make search-race ARGS="--space A --repeats 50"
+        run what is missing, then write the report
+    make search-race ARGS="--errors --space A"
+        how well each surrogate knows the curves, epoch by epoch
+    make search-race ARGS="--list"
+        the searches, and which are not installed here
+    make search-race ARGS="--report --out benchmarks/search"
+        race nothing; write the report of the results at hand
 
 Results are lines of `search.jsonl` in `--out`, one for each search, surrogate, lanes and repeat;
 what is there already is not run again, so the command can be stopped at any time and goes on. A
@@ -22,9 +25,9 @@ the searches.
 Peers that need other versions of packages than the project run in an environment of their own, into
 the same `--out`:
 
-    uv venv ../peers && uv pip install --python ../peers/bin/python --group search PYTHONPATH=.
-    ../peers/bin/python benchmarks/search/race.py --out FOLDER --no-report --methods "syne-tune:
-    mobster"
+    uv venv ../peers && uv pip install --python ../peers/bin/python --group search
+    PYTHONPATH=. ../peers/bin/python benchmarks/search/race.py --out FOLDER --no-report \\
+        --methods "syne-tune: mobster"
 
 Ray Tune's BOHB needs older versions still, those of the group `search-bohb`, in a third
 environment.

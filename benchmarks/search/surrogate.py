@@ -1,7 +1,9 @@
 """Learning curves and grades of any configuration of a space, from the table of its curves.
 
-    seen = SeenCurves(load_table("A"), 0) curves = seen.of_repeat(3) curves({"beta": 1.0,
-    ...}).neg_elbo      what the searches of repeat 3 see of this configuration, epoch by epoch
+    seen = SeenCurves(load_table("A"), 0)
+    curves = seen.of_repeat(3)
+    curves({"beta": 1.0, ...}).neg_elbo
+        what the searches of repeat 3 see of this configuration, epoch by epoch
 
 At a configuration of the table a search sees the table's own curve, bit for bit. Elsewhere it sees
 a mean of the table's curves and the noise of a seed (`noise.py`), drawn for each configuration and

@@ -254,7 +254,8 @@ def run_study(
 
     Args:
         make_lanes: makes the lanes that train the trials; called once, if there is anything to
-        train. runs, storage, extend, take_over, patience, protocol: as for `open_sweep`.
+            train.
+        runs, storage, extend, take_over, patience, protocol: as for `open_sweep`.
         observers: are told of every trial, epoch and round.
         description: what is recorded with the study.
         max_failures: so many trials in a row, by number, that fail of the same cause end the study.

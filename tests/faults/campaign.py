@@ -1,8 +1,8 @@
 """What a study survives: faults at random moments and places, each in a folder of its own, and a
 table of what was lost.
 
-    python tests/faults/campaign.py [--times 3] [--only WORDS] [--committed] [--write] [--folder
-    FOLDER]
+    python tests/faults/campaign.py [--times 3] [--only WORDS] [--committed] [--write]
+        [--folder FOLDER]
 
 Each fault is done `--times` times with new seeds, which are printed; `--committed` takes the seeds
 of seeds.txt in their place. A fault is done to a sweep of six small trials on two processes with a

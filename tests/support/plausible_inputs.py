@@ -20,12 +20,15 @@ Draw = np.random.Generator
 class Member:
     """An input and the truth about it.
 
-    path: given as `--data`. description: one line for people. pictures: what a person sees, float
-    [N, H, W] or [N, H, W, 3] from 0 to 1. size: what they are resized to, if at all. splits: train,
-    val or test of each picture; empty where the input has no splits. labels: name of the class of
-    each picture, None without one; empty where the input has none. plain: whether it must be read,
-    without a warning; else it may be refused or doubted. doubted: whether it must be refused or
-    doubted. said: words that the notes must hold, because something is left out.
+    path: given as `--data`.
+    description: one line for people.
+    pictures: what a person sees, float [N, H, W] or [N, H, W, 3] from 0 to 1.
+    size: what they are resized to, if at all.
+    splits: train, val or test of each picture; empty where the input has no splits.
+    labels: name of the class of each picture, None without one; empty where the input has none.
+    plain: whether it must be read, without a warning; else it may be refused or doubted.
+    doubted: whether it must be refused or doubted.
+    said: words that the notes must hold, because something is left out.
     """
 
     path: Path

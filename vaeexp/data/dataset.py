@@ -48,10 +48,11 @@ class Split:
     """Images and labels of a split, both read-only memory maps.
 
     unchecked: images uint8 [N, C, H, W]. Large files are not hashed at the start, so `check` comes
-    before their use. labels: [N], uint8; uint16 beyond 256 classes. All are 0 without classes.
-    classes: name of each label; None where the images of this split have no labels. first: row of
-    the first image in its file. blocks: the checks of a large file; None for a file that was hashed
-    at the start.
+        before their use.
+    labels: [N], uint8; uint16 beyond 256 classes. All are 0 without classes.
+    classes: name of each label; None where the images of this split have no labels.
+    first: row of the first image in its file.
+    blocks: the checks of a large file; None for a file that was hashed at the start.
     """
 
     unchecked: np.ndarray
@@ -88,15 +89,19 @@ class Dataset:
     fingerprint: SHA-256 (hex) of the arrays, the validation size, the binarisation and the reading.
         Two runs with the same fingerprint are validated and tested on the same pixels, whatever
         their `train_size`.
-    source: the origin of the files, for people, without a path of this machine. folder: the
-    prepared arrays (vaeexp/data/prepare.py). sizes: images in train, validation and test. classes:
-    name of each label; None where the images have none. A split may have none all the same:
-    `Split.classes`. notes: sentences for people on the files and on their preparation. warnings:
-    sentences for people on what they cannot have meant, each with what to do. reading: words on
-    what decides the pixels besides the files; empty where files are read as they always were.
-    pixels: range, mean, and shares of black and white of the training images, in words. split_seed:
-    of the order in which training and validation images are taken. unlabelled: those of train,
-    validation and test whose images have no labels although others have.
+    source: the origin of the files, for people, without a path of this machine.
+    folder: the prepared arrays (vaeexp/data/prepare.py).
+    sizes: images in train, validation and test.
+    classes: name of each label; None where the images have none. A split may have none all the
+        same: `Split.classes`.
+    notes: sentences for people on the files and on their preparation.
+    warnings: sentences for people on what they cannot have meant, each with what to do.
+    reading: words on what decides the pixels besides the files; empty where files are read as they
+        always were.
+    pixels: range, mean, and shares of black and white of the training images, in words.
+    split_seed: of the order in which training and validation images are taken.
+    unlabelled: those of train, validation and test whose images have no labels although others
+        have.
     """
 
     name: str
@@ -363,8 +368,10 @@ def draw_thresholds(images: "Tensor", generator: "torch.Generator") -> "Tensor":
 def targets(images: np.ndarray, binarisation: str, seed: int) -> "Tensor":
     """Return targets float32 [N, C, H, W] on the CPU, from images uint8 [N, C, H, W].
 
-    static: the images are zeros and ones already and stay so. dynamic: every pixel is drawn once
-    with the seed, P(1) = grey / 255 exactly (Salakhutdinov & Murray 2008). none: grey / 255.
+    static: the images are zeros and ones already and stay so.
+    dynamic: every pixel is drawn once with the seed, P(1) = grey / 255 exactly (Salakhutdinov &
+        Murray 2008).
+    none: grey / 255.
     """
     import torch
 

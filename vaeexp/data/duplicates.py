@@ -57,8 +57,8 @@ def compare_splits(
 ) -> tuple[list[str], list[str]]:
     """Return notes and warnings on the images that are in two splits.
 
-    rows: of "training", "validation" and "test" images. drawn: validation images are drawn from the
-    training images later.
+    rows: of "training", "validation" and "test" images.
+    drawn: validation images are drawn from the training images later.
     """
     keys = {split: image_keys(images, own) for split, own in rows.items()}
     found = []

@@ -42,13 +42,16 @@ _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two 
 class Prepared:
     """A folder of prepared arrays.
 
-    digest: SHA-256 (hex) of all arrays. training, test: images. The last `validation` training
-    images are the source's own validation images, if it has any. holdout: images to hold out for
-    validation at most, where no protocol says how many. classes, notes, warnings, doubt, reading:
-    as in `RawImages`. pixels: facts on the pixels of the training images
-    (vaeexp/data/first_look.py). unlabelled: those of train, validation and test that have no labels
-    although the data set has classes. files: images of the source. unreadable: those of them
-    that cannot be read and were left out, as in `Unreadable`.
+    digest: SHA-256 (hex) of all arrays.
+    training, test: images. The last `validation` training images are the source's own validation
+        images, if it has any.
+    holdout: images to hold out for validation at most, where no protocol says how many.
+    classes, notes, warnings, doubt, reading: as in `RawImages`.
+    pixels: facts on the pixels of the training images (vaeexp/data/first_look.py).
+    unlabelled: those of train, validation and test that have no labels although the data set has
+        classes.
+    files: images of the source.
+    unreadable: those of them that cannot be read and were left out, as in `Unreadable`.
     """
 
     folder: Path
@@ -184,8 +187,9 @@ def _write(
 ) -> str:
     """Write the arrays, images piece by piece; return their digest, SHA-256 (hex).
 
-    training, test: rows of `raw`. order: of the training images. static_seed: of static
-    binarisation; None without it.
+    training, test: rows of `raw`.
+    order: of the training images.
+    static_seed: of static binarisation; None without it.
     """
     parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
         "training_images": (raw.images, training[order]),

@@ -130,11 +130,16 @@ def moves_of(rule: Rule, step: Any, learning_rate: Any) -> dict[str, Number]:
     """Return the numbers of `move_all` for one lane at step `step` (from 1), or arrays [S] for an
     array of S steps.
 
-    size: factor of the first moment. epsilon: addend of the root. adamax, plain, sign: 0 or 1; the
-    denominator is the largest gradient; there is none; the direction is a sign. keep and add:
-    factors of a moment and of what it takes up. ahead: factor of the gradient beside the first
-    moment. blend: share of the first moment in Lion's direction. l2 and shrink: factors of the
-    weights, in the gradient and before the step. limit: largest norm of a lane's gradient.
+    size: factor of the first moment.
+    epsilon: addend of the root.
+    adamax: 1 where the denominator is the largest gradient, else 0.
+    plain: 1 where there is no denominator, else 0.
+    sign: 1 where the direction is a sign, else 0.
+    keep and add: factors of a moment and of what it takes up.
+    ahead: factor of the gradient beside the first moment.
+    blend: share of the first moment in Lion's direction.
+    l2 and shrink: factors of the weights, in the gradient and before the step.
+    limit: largest norm of a lane's gradient.
     """
     optimizer = rule.optimizer
     beta1 = rule.beta1

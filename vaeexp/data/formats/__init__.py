@@ -52,9 +52,10 @@ class Unreadable(NamedTuple):
 class Checksum(NamedTuple):
     """What is known of an official file.
 
-    md5: of the file as it was published. suffix: of the published file's name, which an unpacked
-    file lacks; empty where files are not packed one by one. content: SHA-256 of the unpacked file;
-    empty where it is not known.
+    md5: of the file as it was published.
+    suffix: of the published file's name, which an unpacked file lacks; empty where files are not
+        packed one by one.
+    content: SHA-256 of the unpacked file; empty where it is not known.
     """
 
     md5: str

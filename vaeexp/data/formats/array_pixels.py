@@ -28,7 +28,10 @@ def as_bytes(
     """Return images uint8 [N, H, W, C], and notes for people.
 
     Floats are rounded to 256 levels; they and booleans are written to `target` piece by piece.
-    place: file and array for an error. name: of the array. Raises UserError.
+    place: file and array for an error.
+    name: of the array.
+
+    Raises UserError.
     """
     shaped = images[..., None] if images.ndim == 3 else images
     if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or not shaped.size:

@@ -43,10 +43,11 @@ def picture_data(view: StudyView, trials: pd.DataFrame, room: int = MOST_BYTES) 
         room: bytes of all pictures.
 
     Returns:
-        originals: the images that all reconstructions are of. rows: row → epochs (number → strip of
-        reconstructions, then samples, the last epoch first) and, of tested runs, traversals (a
-        strip of D · S pictures) with dimensions. notes: sentences on what was left out. A strip has
-        its pictures side by side: png (data URI), and how many there are of each kind.
+        originals: the images that all reconstructions are of.
+        rows: row → epochs (number → strip of reconstructions, then samples, the last epoch first)
+            and, of tested runs, traversals (a strip of D · S pictures) with dimensions.
+        notes: sentences on what was left out.
+        A strip has its pictures side by side: png (data URI), and how many there are of each kind.
     """
     other = _other_images(view)
     compared = trials[~trials["baseline"].isin(other) & trials["folder"].notna()]

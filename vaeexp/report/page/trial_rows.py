@@ -201,11 +201,15 @@ def study_data(view: StudyView, room: int = MOST_BYTES) -> dict[str, Any]:
     """Return the data of the page's tables, plots and pictures, as JSON has them, in `room` bytes
     at most.
 
-    study: its name. rows: trials of the search, the best first, then repeats; each has `row`, its
-    name (`45`, `r3`), and the values of `columns` that it has, under the names of `trials.csv`.
-    curves: row → epoch, value, epoch, value … best: the rows that the study found best. pictures:
-    of `picture_data`. left_out: sentences on the rows and curves for which there was no room. Rows
-    come before curves, and curves before pictures.
+    study: its name.
+    rows: trials of the search, the best first, then repeats; each has `row`, its name (`45`, `r3`),
+        and the values of `columns` that it has, under the names of `trials.csv`.
+    curves: row → epoch, value, epoch, value …
+    best: the rows that the study found best.
+    pictures: of `picture_data`.
+    left_out: sentences on the rows and curves for which there was no room.
+
+    Rows come before curves, and curves before pictures.
     """
     trials = ordered_trials(view)
     columns = trial_columns(view, trials)
