@@ -159,8 +159,8 @@ class WorkerPool:
             yield [self._failed[number] for number in numbers if number in failed]
 
     def _begin_round(self, numbers: Collection[int]) -> Plan | None:
-        """Have workers train the trials that they have not begun yet. Returns what the driver has
-        planned for workers that are done, unless trials are to move to a worker that has come.
+        """Tell workers to train their trials for this round, those not yet begun. Return the
+        driver's plan for workers that finish early; None where trials are to move to a new worker.
         """
         if self._coming:
             raise WorkerError(

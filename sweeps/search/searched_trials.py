@@ -144,8 +144,8 @@ class SearchedTrials:
         return self._promoted_last(trials, self.rule.ranked(trials)) if last else None
 
     def _promoted_last(self, trials: Sequence[Trial], ranked: Sequence[Trial]) -> Trial | None:
-        """Return the paused trial that goes on although the budget is used up; `ranked`: the paused
-        trials, the best first.
+        """Return the paused trial that resumes at the end of the search; None where enough trials
+        are complete. `ranked`: the paused trials, the best first.
         """
         wanted = max(1, self.study.confirm.top if self.study.confirm else 1)
         wanted -= sum(trial.state == "complete" for trial in trials)
