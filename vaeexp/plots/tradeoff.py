@@ -75,7 +75,7 @@ def rate_distortion(view: StudyView) -> Figure | None:
         at = best[PLANE].to_numpy(float).T
         label = f"lowest: trial {view.best_number}"
         style.draw_points(axes, row_names(best), *at, s=150, label=label, **style.RING)
-    style.legend(axes)
+    style.legend(axes, columns=2)  # the remark has the room at the right of its lower line
     if hidden := int(((rate > right) | (distortion > top)).sum()):
         style.note(axes, f"{plural(hidden, 'trial lies', 'trials lie')} outside these axes")
     return figure

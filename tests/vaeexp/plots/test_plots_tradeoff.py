@@ -65,6 +65,19 @@ def test_the_plane_has_the_colour_of_beta_open_marks_and_a_ring_around_the_best(
     assert ring.get_label() == f"lowest: trial {view.best_number}"
 
 
+def test_the_remark_on_trials_outside_the_plane_stands_clear_of_the_legend(made):
+    pruned = made.trials[made.trials["state"] == "pruned"]["number"]
+    far = made.epochs["number"].isin(pruned) & (made.epochs["repeat"] == 0)
+    distortion = made.epochs["val/distortion"].where(~far, made.epochs["val/distortion"] * 20)
+    epochs = made.epochs.assign(**{"val/distortion": distortion})
+    figure = rate_distortion(StudyView(replace(made, epochs=epochs)))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    (remark,) = [text for text in axes.texts if "outside these axes" in text.get_text()]
+    for entry in axes.get_legend().get_texts():
+        assert not remark.get_window_extent().overlaps(entry.get_window_extent()), entry.get_text()
+
+
 @pytest.fixture(scope="module")
 def made():
     return make_results()
