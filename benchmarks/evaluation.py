@@ -28,6 +28,7 @@ from table import describe_machine, in_words, markdown, usable_cores, write_json
 from torch import nn
 
 from sweeps.lanes import TrialSpec
+from vaeexp.data.values import as_values
 from vaeexp.evaluation import nll
 from vaeexp.evaluation import nll as weights
 from vaeexp.evaluation.nll import image_rows, importance_weighted_nll
@@ -145,6 +146,7 @@ def training(
         train=images[:EPOCH],
         validation=images[:VALIDATION].float(),
         binarisation="static",
+        values=as_values((1, 28, 28)),
         noise_seed=0,
     )
     settings = settings_of("mlp")

@@ -31,6 +31,7 @@ from table import describe_machine, in_words, markdown, write_json
 from torch.profiler import ProfilerActivity, profile
 
 from sweeps.lanes import TrialSpec
+from vaeexp.data.values import as_values
 from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.groups import Group, open_group
@@ -78,7 +79,11 @@ def main() -> None:
 def opened(options: argparse.Namespace) -> tuple[Group, Source]:
     images = resident(options.device)[: options.images]
     source = Source(
-        train=images, validation=images[:1].float(), binarisation="static", noise_seed=0
+        train=images,
+        validation=images[:1].float(),
+        binarisation="static",
+        values=as_values(tuple(images.shape[1:])),
+        noise_seed=0,
     )
     settings = settings_of(options.model)
     group = open_group(

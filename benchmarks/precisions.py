@@ -25,6 +25,7 @@ from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 
 from sweeps.lanes import TrialSpec
+from vaeexp.data.values import as_values
 from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.device import has_fast_bf16, keep_freed_memory
@@ -86,6 +87,7 @@ def trained(precision: str, kind: str, options: argparse.Namespace) -> Values:
         train=images[: options.images],
         validation=images[EPOCH - VALIDATION : EPOCH].float(),
         binarisation="static",
+        values=as_values((1, 28, 28)),
         noise_seed=0,
     )
     settings, places = settings_of("mlp"), list(product(OPTIMIZERS, RATES, range(options.seeds)))

@@ -32,6 +32,7 @@ from sweeps import (
 )
 from vaeexp import models
 from vaeexp.data.datasets import find_definition
+from vaeexp.data.values import ImageShape, Values
 from vaeexp.import_paths import BY_PATH, own_paths, paths_in
 from vaeexp.machine import shipped_studies
 from vaeexp.models.parts import DETERMINISTIC, check_parts, check_targets
@@ -60,7 +61,7 @@ def open_study_file(
     name: str,
     *,
     overrides: Sequence[str] = (),
-    image_shape: tuple[int, int, int] | None = None,
+    values: Values | ImageShape | None = None,
     text: str | None = None,
     least_batch: int | None = None,
 ) -> Study:
@@ -69,8 +70,8 @@ def open_study_file(
     Args:
         name: name or path of the study.
         overrides: changes as of `--set`.
-        image_shape: (C, H, W) of the images; every network that the study can ask for is then built
-            once, and tried.
+        values: those of the images, or their shape (C, H, W); every network that the study can ask
+            for is then built once, and tried.
         least_batch: the smallest batch that every network may meet.
         text: the study itself, where it lies in no file.
 
@@ -83,7 +84,7 @@ def open_study_file(
         sections=sections,
         shipped=shipped_studies(),
         overrides=overrides,
-        check=partial(check_settings, image_shape=image_shape, least_batch=least_batch),
+        check=partial(check_settings, values=values, least_batch=least_batch),
         epochs="epochs",
         warmup="warmup_epochs",
         # Numbers must share these settings to stand in one ranking.
@@ -261,7 +262,7 @@ def _place(study: Study, path: str) -> str:
 
 def check_settings(
     sections: dict[str, dict[str, Any]],
-    image_shape: tuple[int, int, int] | None = None,
+    values: Values | ImageShape | None = None,
     least_batch: int | None = None,
 ) -> None:
     """Raise ValueError where a setting names a part that does not exist, or parts that do not fit
@@ -271,17 +272,17 @@ def check_settings(
     model = ModelSettings.model_construct(**sections["model"])
     check_parts(model)
     train = sections["train"]
-    if image_shape is not None or own_paths(sections["model"]):
+    if values is not None or own_paths(sections["model"]):
         batch_size = min(train["batch_size"], least_batch or train["batch_size"])
-        models.vae.check_model(model, image_shape, batch_size)
+        models.vae.check_model(model, values, batch_size)
     if (loss := train["loss"]) != TrainSettings.model_fields["loss"].default:
         from vaeexp.training.losses import check_loss  # late, because it brings PyTorch
 
-        check_loss(loss, model, image_shape)
+        check_loss(loss, model, values)
     if paths := sections["evaluation"]["metrics"]:
         from vaeexp.evaluation.own_metrics import check_metrics  # late, for the same reason
 
-        check_metrics(paths, model, image_shape)
+        check_metrics(paths, model, values)
     check_targets(model.likelihood, sections["data"]["binarisation"])
     posterior = model.posterior
     if posterior in DETERMINISTIC and train["beta"] != 0:

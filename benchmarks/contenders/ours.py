@@ -13,6 +13,7 @@ from contenders import BATCH, EPOCH, Stretch, Task, Train, timed
 from contenders.digits import resident
 from contenders.models import LATENT_SIZES
 from sweeps.lanes import TrialSpec
+from vaeexp.data.values import as_values
 from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.device import keep_freed_memory
@@ -63,7 +64,11 @@ def open_train(task: Task) -> Train:
     keep_freed_memory()  # as the workers of a sweep do
     images = resident(task.device)
     source = Source(
-        train=images, validation=images[:1].float(), binarisation="static", noise_seed=0
+        train=images,
+        validation=images[:1].float(),
+        binarisation="static",
+        values=as_values(tuple(images.shape[1:])),
+        noise_seed=0,
     )
     settings = settings_of(task.model)
     precision = "bf16" if task.precision == "bf16" else "float32"

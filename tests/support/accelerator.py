@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sweeps.lanes import TrialSpec
+from vaeexp.data.values import as_values
 from vaeexp.models.likelihoods import LIKELIHOODS
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.posteriors import POSTERIORS
@@ -124,9 +125,10 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
             train=torch.zeros(IMAGES, *shape, dtype=torch.uint8, device=there),
             validation=torch.zeros(20, *shape, device=there),
             binarisation=binarisation,
+            values=as_values(shape),
             noise_seed=0,
         )
-        template = padded_template(settings.model, shape, {})
+        template = padded_template(settings.model, as_values(shape), {})
         parts = parts_of({name: [value] for name, value in settings.train})
         group = VectorisedGroup(
             data,

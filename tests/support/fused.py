@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sweeps.lanes import Outcome, TrialSpec, advance_all
+from vaeexp.data.values import as_values
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.batches import Source, epoch_chunks, validation_noise
@@ -51,6 +52,7 @@ def source(binarisation: str = "static") -> Source:
         train=images(100) * scale,
         validation=images(40, 1).float(),
         binarisation=binarisation,
+        values=as_values((1, 8, 8)),
         noise_seed=7,
     )
 

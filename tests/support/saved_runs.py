@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from vaeexp.data.values import as_values
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.run_files import SETTINGS, WEIGHTS, save_json
 from vaeexp.settings import SECTIONS, Settings
@@ -35,7 +36,7 @@ def finished_run(
     tensors = dict(vae.named_parameters()) | dict(vae.named_buffers())
     save_tensors(folder / WEIGHTS, tensors, {"epoch": "1"})
     sections = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
-    known = {"image_shape": image_shape, "seed": seed, "number": 0, "params": params}
+    known = {"values": as_values(image_shape).record(), "seed": seed, "number": 0, "params": params}
     known |= {"study": "made", "study_seed": 0, "fingerprint": fingerprint, "arithmetic": {}}
     save_json(folder / SETTINGS, sections | known)
     return vae.eval()

@@ -65,7 +65,7 @@ def train_study(root: Path, name: str, text: str, **asked: Any) -> Path:
     """
     path, runs = root / f"{name}.yaml", root / "mlruns"
     path.write_text(text, encoding="utf-8")
-    study = open_study_file(str(path), image_shape=(1, 28, 28))
+    study = open_study_file(str(path), values=(1, 28, 28))
     settings = settings_of(study)
     dataset = open_dataset(settings.data, root=root / "data", say=lambda text: None)
     asked = {"device": "cpu", "precision": "float32", "workers": 1, "lanes": 1, **asked}

@@ -35,6 +35,7 @@ from vaeexp.data.formats import (
 from vaeexp.data.formats.image_files import check_unreadable
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.prepare import Prepared, prepare
+from vaeexp.data.values import Values
 
 if TYPE_CHECKING:
     import torch
@@ -137,6 +138,11 @@ class Dataset:
     def test(self) -> Split:
         """The images of the test files."""
         return self._split("test", slice(None))
+
+    @property
+    def values(self) -> Values:
+        """What a model is given and describes."""
+        return Values(shape=self.image_shape)
 
     def describe(self) -> dict[str, Any]:
         """Describe the data for a record: values for JSON, without arrays and paths."""

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from sweeps import seed_of, warn_once
+from vaeexp.data.values import ImageShape, Values
 from vaeexp.evaluation.metrics import METRICS, own_name
 from vaeexp.evaluation.nll import standard_error
 from vaeexp.import_paths import imported, one_line
-from vaeexp.models.networks import ImageShape
 from vaeexp.models.vae import VAE, build_vae
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ def _measure(path: str, vae: VAE, images: Tensor, seed: int) -> Tensor:
 
 
 def check_metrics(
-    paths: Sequence[str], settings: "ModelSettings", image_shape: ImageShape | None
+    paths: Sequence[str], settings: "ModelSettings", values: Values | ImageShape | None
 ) -> None:
-    """Check that metrics exist under names of their own and, with an image shape (C, H, W), that
+    """Check that metrics exist under names of their own and, with the values of the images, that
     they measure a fresh model.
 
     Raises ValueError if one is unknown, has the name of another, raises an error, or returns
@@ -99,9 +99,11 @@ def check_metrics(
             raise ValueError(f"metrics: '{path}' gives '{name}', as {taken[name]} does. Rename it.")
         taken[name] = f"'{path}'"
         imported(path, "metrics")
-    if image_shape is None:
+    if values is None:
         return
-    vae = build_vae(settings, image_shape, seed=0).eval()
-    images = (torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    vae = build_vae(settings, values, seed=0).eval()
+    images = (
+        torch.rand(2, *vae.values.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    ).float()
     for path in paths:
         _measure(path, vae, images, seed=0)

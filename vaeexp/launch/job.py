@@ -162,7 +162,7 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     check_warmups(study, dataset.sizes[0])
     MemoryPlan(study, settings, dataset).check()
     # The shape of the images, which is known only now, decides whether the networks fit.
-    open_study(image_shape=dataset.image_shape, least_batch=smallest_batch(study))
+    open_study(values=dataset.values, least_batch=smallest_batch(study))
     found = doubts_of(study, settings, dataset)
     return Job(
         options=options, study=study, settings=settings, datasets=datasets, log=log, doubts=found
@@ -177,7 +177,7 @@ def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str
     for network in distinct_values(study, "network"):
         if ":" in network:
             model = settings.with_params({"network": network}).model
-            found += doubts(build_vae(model, dataset.image_shape, 0), model, dataset.image_shape)
+            found += doubts(build_vae(model, dataset.values, 0), model)
     return tuple(found)
 
 
@@ -374,9 +374,7 @@ def _test_seconds(job: Job, execution: Execution) -> float:
     """
     dataset = job.dataset
     samples = job.settings.evaluation.importance_samples
-    model = build_vae(
-        job.settings.with_params(dict(maxima_of(job.study))).model, dataset.image_shape, 0
-    )
+    model = build_vae(job.settings.with_params(dict(maxima_of(job.study))).model, dataset.values, 0)
     if not model.posterior.stochastic:
         return 0.0
     x = targets(dataset.validation.images[:TIMED_IMAGES], dataset.binarisation, 0)
@@ -411,5 +409,5 @@ def _measure(job: Job, execution: Execution, network: str) -> tuple[int, float]:
         fuse=execution.fuse,
         compile=execution.compile,
     )
-    parameters = build_vae(largest.model, dataset.image_shape, 0).parameter_count()
+    parameters = build_vae(largest.model, dataset.values, 0).parameter_count()
     return parameters, seconds * dataset.sizes[0] / execution.workers

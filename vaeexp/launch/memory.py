@@ -45,7 +45,7 @@ class MemoryPlan:
                 model_shapes(study, settings), searched_values(study, "network")
             )
         ]
-        self.parameters = max(count_parameters(model, dataset.image_shape) or 0 for model in models)
+        self.parameters = max(count_parameters(model, dataset.values) or 0 for model in models)
         self._lane = self.parameters * 4 * (_VECTORS + uses_average(study))
         _, validation, test = dataset.sizes
         # Targets are float32; a worker holds those of validation, and those of the test images

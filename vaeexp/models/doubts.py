@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from vaeexp.models.networks import ImageShape
 from vaeexp.models.networks.halves import Logits, Method
 from vaeexp.models.networks.user import not_honoured
 
@@ -34,12 +33,12 @@ _BOUNDS = (
 )
 
 
-def doubts(vae: "VAE", settings: "ModelSettings", image_shape: ImageShape) -> list[str]:
+def doubts(vae: "VAE", settings: "ModelSettings") -> list[str]:
     """Return what the user cannot have meant with a freshly built model of a network of their own:
     a sentence each, with what to do.
     """
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(_DRAWS, *image_shape, generator=generator)
+    x = torch.rand(_DRAWS, *vae.values.shape, generator=generator)
     z = torch.randn(_DRAWS, settings.latent_size, generator=generator)
     z = z * torch.logspace(-1, 1, _DRAWS)[:, None]
     found = _uncalled_methods(vae, settings.network)

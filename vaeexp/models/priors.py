@@ -3,7 +3,7 @@
 Shapes: B codes, L latent dimensions, K components; `...` stands for any leading dimensions. All
 densities are in nats.
 
-Each prior is a module with the constructor `(latent_size, components, image_shape)`; the module
+Each prior is a module with the constructor `(latent_size, components, values)`; the module
 holds the learned parameters. Its `forward(encode, latent_mask)` returns a distribution
 (`PriorDistribution`), which holds the mathematics. A study may name such a class of the user's own
 by its import path, `prior: package.module:Class`. Dimensions where `latent_mask` is 0 and
@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from vaeexp.data.values import Values
 from vaeexp.import_paths import imported, one_line
-from vaeexp.models.networks import ImageShape
 from vaeexp.models.posteriors import LOG_2PI, DiagonalGaussian, clamp_log_var
 
 Encode = Callable[[Tensor], DiagonalGaussian]
@@ -229,7 +229,7 @@ class FactorisedMixture(_Mixture):
 class NormalPrior(nn.Module):
     """The standard normal prior, which has no learned parameters."""
 
-    def __init__(self, latent_size: int, components: int, image_shape: ImageShape) -> None:
+    def __init__(self, latent_size: int, components: int, values: Values) -> None:
         super().__init__()
 
     def forward(self, encode: Encode, latent_mask: Tensor) -> StandardNormal:
@@ -247,7 +247,7 @@ class MixturePrior(nn.Module):
         self,
         latent_size: int,
         components: int,
-        image_shape: ImageShape,
+        values: Values,
         *,
         distribution: type[GaussianMixture | FactorisedMixture] = GaussianMixture,
     ) -> None:
@@ -289,9 +289,9 @@ class VampPrior(nn.Module):
     encodes: ClassVar[bool] = True
     """Whether it passes as many images as it has components through the encoder, in one batch."""
 
-    def __init__(self, latent_size: int, components: int, image_shape: ImageShape) -> None:
+    def __init__(self, latent_size: int, components: int, values: Values) -> None:
         super().__init__()
-        self.pseudo_logits = nn.Parameter(-2 + torch.randn(components, *image_shape))
+        self.pseudo_logits = nn.Parameter(-2 + torch.randn(components, *values.shape))
         self.register_buffer("component_mask", torch.ones(components))
         self.component_mask: Tensor
 
@@ -304,16 +304,16 @@ class VampPrior(nn.Module):
         return GaussianMixture(log_weights, posterior.mean, posterior.log_var, latent_mask)
 
 
-PRIORS: dict[str, Callable[[int, int, ImageShape], nn.Module]] = {
+PRIORS: dict[str, Callable[[int, int, Values], nn.Module]] = {
     "normal": NormalPrior,
     "mixture": MixturePrior,
     "factorised_mixture": partial(MixturePrior, distribution=FactorisedMixture),
     "vampprior": VampPrior,
 }
-"""Name in a study file → constructor `(latent_size, components, image_shape)`."""
+"""Name in a study file → constructor `(latent_size, components, values)`."""
 
 
-def build_prior(name: str, latent_size: int, components: int, image_shape: ImageShape) -> nn.Module:
+def build_prior(name: str, latent_size: int, components: int, values: Values) -> nn.Module:
     """Build the prior of this name: from `PRIORS`, or the user's own by import path
     `package.module:Class`.
 
@@ -321,13 +321,13 @@ def build_prior(name: str, latent_size: int, components: int, image_shape: Image
     gives no distribution over codes.
     """
     if ":" not in name:
-        return PRIORS[name](latent_size, components, image_shape)
+        return PRIORS[name](latent_size, components, values)
     make: Any = imported(name, "prior")
     try:
-        prior = make(latent_size, components, image_shape)
+        prior = make(latent_size, components, values.shape)
         if not isinstance(prior, nn.Module):
             raise TypeError(f"it is no torch.nn.Module but {type(prior).__name__}")
-        _try_prior(prior, latent_size, image_shape)
+        _try_prior(prior, latent_size)
     except Exception as error:  # of the user's code, whatever it raises
         raise ValueError(
             f"prior: '{name}' must be a torch.nn.Module made by (latent_size, components, "
@@ -337,7 +337,7 @@ def build_prior(name: str, latent_size: int, components: int, image_shape: Image
     return prior
 
 
-def _try_prior(prior: nn.Module, latent_size: int, image_shape: ImageShape) -> None:
+def _try_prior(prior: nn.Module, latent_size: int) -> None:
     """Raise an error where the prior gives no distribution with densities [B] and codes [n, L]."""
 
     def encode(x: Tensor) -> DiagonalGaussian:

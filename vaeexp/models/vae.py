@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vaeexp.data.values import ImageShape, Values, as_values
 from vaeexp.import_paths import imported, own_paths
 from vaeexp.models.likelihoods import ImageDistribution, find_likelihood
-from vaeexp.models.networks import ImageShape, find_network
+from vaeexp.models.networks import find_network
 from vaeexp.models.parts import check_parts
 from vaeexp.models.posteriors import POSTERIORS, Deterministic, DiagonalGaussian
 from vaeexp.models.priors import PriorDistribution, build_prior
@@ -66,19 +67,23 @@ class VAE(nn.Module):
     own: bool
     """Whether code of the user's own takes part, which may branch on values and change."""
 
-    def __init__(self, settings: "ModelSettings", image_shape: ImageShape) -> None:
-        """Build the model. Raises ValueError if a part is unknown or does not fit the images."""
+    def __init__(self, settings: "ModelSettings", values: Values | ImageShape) -> None:
+        """Build the model of these values; a bare shape (C, H, W) is that of levels in [0, 1].
+        Raises ValueError if a part is unknown or does not fit the images.
+        """
         super().__init__()
         check_model(settings)
+        self.values = as_values(values)
+        image_shape = self.values.shape
         self.posterior = POSTERIORS[settings.posterior]
-        self.likelihood = find_likelihood(settings.likelihood).head(settings)
+        self.likelihood = find_likelihood(settings.likelihood).head(settings, self.values)
         network = find_network(settings.network)
         latent_size = settings.latent_size
         self.encoder = network.encoder(
             settings, image_shape, self.posterior.parameters * latent_size
         )
         self.decoder = network.decoder(settings, image_shape, latent_size, self.likelihood.outputs)
-        self.prior = build_prior(settings.prior, latent_size, settings.components, image_shape)
+        self.prior = build_prior(settings.prior, latent_size, settings.components, self.values)
         self.own = bool(own_paths(vars(settings)))
         self.register_buffer("latent_mask", torch.ones(latent_size))
 
@@ -156,9 +161,9 @@ def _full_precision(h: Tensor) -> Tensor:
 
 
 def check_model(
-    settings: "ModelSettings", image_shape: ImageShape | None = None, batch_size: int = 2
+    settings: "ModelSettings", values: Values | ImageShape | None = None, batch_size: int = 2
 ) -> None:
-    """Check that the parts exist and fit together and, with an image shape (C, H, W), that the
+    """Check that the parts exist and fit together and, with the values of the images, that the
     network can be built and trained.
 
     Raises ValueError if a part is unknown, a prior would not be learned, or the network does not
@@ -170,20 +175,15 @@ def check_model(
         {"prior": settings.prior, "likelihood": settings.likelihood}
     ).items():
         imported(path, field)
-    if image_shape is not None:
-        _check_step(
-            build_vae(settings, image_shape, seed=0).train(),
-            settings,
-            image_shape,
-            min(batch_size, 2),
-        )
+    if values is not None:
+        _check_step(build_vae(settings, values, seed=0).train(), settings, min(batch_size, 2))
 
 
-def _check_step(vae: VAE, settings: "ModelSettings", image_shape: ImageShape, images: int) -> None:
+def _check_step(vae: VAE, settings: "ModelSettings", images: int) -> None:
     """Raise ValueError where a training step of so many images fails; BatchNorm, for one, needs two
     values of a feature.
     """
-    x = torch.full((images, *image_shape), 0.5)
+    x = torch.full((images, *vae.values.shape), 0.5)
     noise = torch.zeros(images, settings.latent_size)
     try:
         vae(x, noise)
@@ -217,22 +217,22 @@ def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:
     return tuple((name, getattr(settings, name, None)) for name in names)
 
 
-def count_parameters(settings: "ModelSettings", image_shape: ImageShape) -> int | None:
+def count_parameters(settings: "ModelSettings", values: Values | ImageShape) -> int | None:
     """Count what a model learns without its memory; None for a network of the user's own that must
     be built to tell.
     """
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return VAE(settings, image_shape).parameter_count()
+            return VAE(settings, values).parameter_count()
     except (RuntimeError, ValueError, TypeError):
         return None
 
 
-def build_vae(settings: "ModelSettings", image_shape: ImageShape, seed: int) -> VAE:
+def build_vae(settings: "ModelSettings", values: Values | ImageShape, seed: int) -> VAE:
     """Build a VAE on the CPU from settings and seed alone; global generators stay untouched. Raises
     ValueError as `VAE`.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # Not torch.manual_seed, because it also reseeds the accelerators.
         torch.default_generator.manual_seed(seed)
-        return VAE(settings, image_shape)
+        return VAE(settings, values)

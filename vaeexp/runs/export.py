@@ -77,7 +77,7 @@ def export_run(run: Run, folder: Path) -> tuple[Path, ...]:
     programs = {
         "encoder.pt2": (
             Encoder(vae),
-            torch.rand(3, *run.image_shape, generator=torch.Generator().manual_seed(0)),
+            torch.rand(3, *run.values.shape, generator=torch.Generator().manual_seed(0)),
         ),
         "decoder.pt2": (
             Decoder(vae),
@@ -131,7 +131,7 @@ def _export(run: Run, name: str, module: nn.Module, example: Tensor, path: Path)
 
 
 def _readme(run: Run) -> str:
-    channels, height, width = run.image_shape
+    channels, height, width = run.values.shape
     size = len(run.vae.latent_mask)
     settings = run.settings
     outputs = "mean, log_variance" if run.vae.posterior.stochastic else "mean"

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from sweeps import UserError, did_you_mean, named_run, run_name
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.dataset import targets
+from vaeexp.data.values import Values, from_record
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
 from vaeexp.models.vae import VAE
@@ -41,7 +42,8 @@ class Run:
     """As people call it: `beta_mnist/r3`."""
     folder: Path
     settings: Settings
-    image_shape: tuple[int, int, int]
+    values: Values
+    """Those of its images."""
     study_seed: int
     """Seed of the noise and the targets that all runs of the study share."""
     fingerprint: str
@@ -99,9 +101,7 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])
     check_code(name, settings.flat(), folder, allow=allow_code)
-    facts = {
-        fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint", "arithmetic")
-    }
+    facts = {fact: origin[fact] for fact in ("values", "study_seed", "fingerprint", "arithmetic")}
     return Run(name=name, folder=folder, settings=settings, **facts)
 
 
@@ -153,13 +153,13 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
     path = folder / SETTINGS
     try:
         stored = load_json(path)
-        channels, height, width = stored["image_shape"]
+        values = from_record(stored["values"])
         origin = {
             name: stored[name]
             for name in ("study", "seed", "study_seed", "fingerprint", "arithmetic")
         }
         settings = Settings(**{section: stored[section] for section in SECTIONS})
-        return {**origin, "image_shape": (channels, height, width)}, settings
+        return {**origin, "values": values}, settings
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise UserError(
@@ -206,9 +206,9 @@ def open_images(
         UserError: the images cannot be had, or do not fit the model.
     """
     dataset = open_dataset(run.settings.data, root=data, say=say)
-    if dataset.image_shape != run.image_shape:
+    if dataset.image_shape != run.values.shape:
         here, there = (
-            " × ".join(map(str, shape)) for shape in (run.image_shape, dataset.image_shape)
+            " × ".join(map(str, shape)) for shape in (run.values.shape, dataset.image_shape)
         )
         problem = (
             f"is a model of images of {here} (channels × height × width); {dataset.title} has "

@@ -22,6 +22,7 @@ from sweeps import Outcome, UserError, heartbeat, source_of
 from vaeexp.compiler import why_not_compiled
 from vaeexp.data import open_dataset
 from vaeexp.data.dataset import Dataset, stratified, targets
+from vaeexp.data.values import Values
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.gallery import gallery
 from vaeexp.evaluation.generation import (
@@ -188,6 +189,7 @@ def open_source(
         train=train if mapped else train.to(device),
         validation=validation.to(device),
         binarisation=dataset.binarisation,
+        values=dataset.values,
         noise_seed=study_seed,
         check=dataset.train.check if mapped else None,
         streamed=streamed,
@@ -270,7 +272,7 @@ class TrialArtifacts:
     ) -> Future[dict[str, str]]:
         # This thread builds the model, because the draw of initial weights would disturb other
         # draws in another thread.
-        model = self._model(lane.settings.model, "cpu")
+        model = self._model(lane.settings.model, self._dataset(lane).values, "cpu")
         drawn = self._threads.submit(
             self._draw, model, lane, weights, buffers, f"{folder}/epoch-{lane.epoch:04d}"
         )
@@ -292,7 +294,7 @@ class TrialArtifacts:
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         dataset = self._dataset(lane)
         evaluation = lane.settings.evaluation
-        model = self._tested(lane.settings.model, str(self._device))
+        model = self._tested(lane.settings.model, dataset.values, str(self._device))
         _load(model, lane, best)
         images = test_targets(dataset, self._seed)
         measure = partial(
@@ -319,7 +321,7 @@ class TrialArtifacts:
     def finish(
         self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path
     ) -> Future[dict[str, str]]:
-        model = self._model(lane.settings.model, "cpu")
+        model = self._model(lane.settings.model, self._dataset(lane).values, "cpu")
         return self._threads.submit(self._write, model, lane, best, last, outcome, folder)
 
     def _write(
@@ -333,7 +335,7 @@ class TrialArtifacts:
     ) -> dict[str, str]:
         dataset = self._dataset(lane)
         save_settings(
-            folder, lane, dataset.image_shape, self._origin | {"fingerprint": dataset.fingerprint}
+            folder, lane, dataset.values, self._origin | {"fingerprint": dataset.fingerprint}
         )
         drawn = self._of_epochs.pop(folder, [])
         files: dict[str, str] = {}
@@ -447,10 +449,9 @@ class TrialArtifacts:
         images = dataset.validation.images[stratified(dataset.validation.labels, ORIGINALS)]
         return targets(images, dataset.binarisation, derive_seed(self._seed, "targets"))
 
-    def _build(self, settings: ModelSettings, device: str) -> VAE:
-        image_shape = next(iter(self._datasets.values())).image_shape  # that of all of them
+    def _build(self, settings: ModelSettings, values: Values, device: str) -> VAE:
         with torch.random.fork_rng(devices=[]):
-            return VAE(settings, image_shape).to(device).eval()
+            return VAE(settings, values).to(device).eval()
 
 
 def _load(model: VAE, lane: Lane, snapshot: Snapshot) -> None:

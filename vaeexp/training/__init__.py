@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sweeps import TrialSpec
+from vaeexp.data.values import ImageShape, Values
 from vaeexp.evaluation.nll import active_units
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.schedules import SCHEDULES, Course
@@ -291,12 +292,12 @@ class Lane:
 
 
 def open_lane(
-    trial: TrialSpec, settings: "Settings", image_shape: tuple[int, int, int], images: int
+    trial: TrialSpec, settings: "Settings", values: Values | ImageShape, images: int
 ) -> tuple[Lane, VAE]:
     """Return the lane of a trial and its initial model on the CPU, from settings and seed;
     `images`: how many train.
     """
-    vae = build_vae(settings.model, image_shape, trial.seed)
+    vae = build_vae(settings.model, values, trial.seed)
     lane = Lane(
         trial=trial,
         settings=settings,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sweeps import seed_of
 from vaeexp.data.dataset import TARGETS, draw_thresholds
+from vaeexp.data.values import Values
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -47,6 +48,8 @@ class Source:
     validation: Tensor
     """The targets, float32 [N, C, H, W], on the device. Dynamic binarisation draws them once."""
     binarisation: str
+    values: Values
+    """Those of the images."""
     noise_seed: int
     """Seed of the validation noise, the same for all trials of a study."""
     check: Callable[[np.ndarray], None] | None = None
@@ -60,7 +63,7 @@ class Source:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return tuple(self.train.shape[1:])  # type: ignore[return-value]
+        return self.values.shape
 
     @property
     def device(self) -> torch.device:

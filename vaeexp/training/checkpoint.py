@@ -21,6 +21,7 @@ from sweeps import (
     warn_once,
     write_whole,
 )
+from vaeexp.data.values import Values, from_record
 from vaeexp.import_paths import flat_settings, own_paths
 from vaeexp.models.networks import settings_from
 from vaeexp.models.networks.stateless import set_tensors, tensors_of
@@ -112,9 +113,7 @@ def save_weights(path: Path, lane: Lane, snapshot: Snapshot) -> str:
     return save_tensors(path, tensors, {"epoch": str(snapshot.epoch)})
 
 
-def save_settings(
-    folder: Path, lane: Lane, image_shape: tuple[int, ...], origin: Mapping[str, Any]
-) -> None:
+def save_settings(folder: Path, lane: Lane, values: Values, origin: Mapping[str, Any]) -> None:
     """Write `settings.json`, which lies beside the weights.
 
     `origin` is added to the settings: study, study_seed, fingerprint of the data, arithmetic.
@@ -130,7 +129,7 @@ def save_settings(
     }
     save_json(
         folder / SETTINGS,
-        {**settings, **trial, "image_shape": image_shape, **origin, **_code(lane)},
+        {**settings, **trial, "values": values.record(), **origin, **_code(lane)},
     )
 
 
@@ -152,7 +151,7 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, allow_code: bool = False
     flat = flat_settings(settings)
     check_code(str(folder), flat, folder, allow=allow_code)
     tensors = load_tensors(folder / weights)
-    vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
+    vae = VAE(settings_from(settings["model"]), from_record(settings["values"]))
     shapes = {name: tensor.shape for name, tensor in tensors_of(vae).items()}
     changes = []
     if "own_code" in settings:

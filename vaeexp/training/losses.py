@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from sweeps import did_you_mean
+from vaeexp.data.values import ImageShape, Values
 from vaeexp.import_paths import imported, one_line
-from vaeexp.models.networks import ImageShape
 from vaeexp.models.vae import VAE, build_vae
 
 if TYPE_CHECKING:
@@ -148,19 +148,19 @@ def noise_shape(objective: Objective, latent_size: int) -> tuple[int, ...]:
     return (latent_size,) if objective.samples == 1 else (objective.samples, latent_size)
 
 
-def check_loss(name: str, settings: "ModelSettings", image_shape: ImageShape | None) -> None:
-    """Check that the objective exists and, with an image shape (C, H, W), that it gives gradients
+def check_loss(name: str, settings: "ModelSettings", values: Values | ImageShape | None) -> None:
+    """Check that the objective exists and, with the values of the images, that it gives gradients
     to a fresh model.
 
     Raises ValueError if it is unknown, raises an error, or returns something else than one number
     that depends on the weights.
     """
     objective = find_loss(name)
-    if image_shape is None:
+    if values is None:
         return
-    vae = build_vae(settings, image_shape, seed=0).train()
+    vae = build_vae(settings, values, seed=0).train()
     generator = torch.Generator().manual_seed(0)
-    x = (torch.rand(2, *image_shape, generator=generator) < 0.5).float()
+    x = (torch.rand(2, *vae.values.shape, generator=generator) < 0.5).float()
     noise = torch.randn(2, *noise_shape(objective, settings.latent_size), generator=generator)
     one = torch.ones(())
     zero = torch.zeros(())
@@ -168,7 +168,7 @@ def check_loss(name: str, settings: "ModelSettings", image_shape: ImageShape | N
         found = objective.function(make_step(vae, objective, x, noise, one, zero, zero))
     except Exception as error:  # of the user's function, whatever it raises
         raise ValueError(
-            f"loss: '{name}' fails on two images of shape {image_shape}: {one_line(error)}."
+            f"loss: '{name}' fails on two images of shape {vae.values.shape}: {one_line(error)}."
         ) from error
     good = isinstance(found, Tensor) and found.shape == () and found.is_floating_point()
     if not good or not found.requires_grad or not found.isfinite():

@@ -11,6 +11,7 @@ import torch
 from fused import BASE, images, make_lanes, run, same_bits, source, trial
 
 from vaeexp.data import open_dataset
+from vaeexp.data.values import as_values
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings
 from vaeexp.training.batches import CHUNK, Source, chunk_batches, epoch_chunks
@@ -91,7 +92,11 @@ def test_large_images_come_in_smaller_chunks_and_small_ones_as_ever():
     assert chunk_batches(10_000, (3, 218, 178)) == 1
     pixels = torch.zeros(40, 3, 218, 178, dtype=torch.uint8)
     data = Source(
-        train=pixels, validation=torch.zeros(1, 3, 218, 178), binarisation="none", noise_seed=0
+        train=pixels,
+        validation=torch.zeros(1, 3, 218, 178),
+        binarisation="none",
+        values=as_values((3, 218, 178)),
+        noise_seed=0,
     )
     sizes = [len(x) for x, _ in epoch_chunks(data, seed=0, epoch=0, batch_size=19, latent_size=2)]
     assert sum(sizes) == 38

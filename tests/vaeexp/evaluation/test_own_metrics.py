@@ -133,5 +133,5 @@ def test_own_metrics_go_from_one_definition_to_the_report(
 def test_an_unfit_metric_is_refused_before_any_training(metrics, says, own):
     (own / "study.yaml").write_text(STUDY.format(metrics=metrics))
     with pytest.raises(UserError, match=says) as refused:
-        open_study_file(str(own / "study.yaml"), image_shape=(1, 28, 28))
+        open_study_file(str(own / "study.yaml"), values=(1, 28, 28))
     assert "study.yaml:" in str(refused.value)

@@ -164,5 +164,5 @@ def test_an_unfit_part_is_refused_before_any_training(part, says, own):
         STUDY.format(**{"prior": "normal", "likelihood": "gaussian", **part})
     )
     with pytest.raises(UserError, match=says) as refused:
-        open_study_file(str(own / "study.yaml"), image_shape=(1, 28, 28))
+        open_study_file(str(own / "study.yaml"), values=(1, 28, 28))
     assert "study.yaml:" in str(refused.value)

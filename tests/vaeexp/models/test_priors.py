@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
+from vaeexp.data.values import as_values
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import (
     PRIORS,
@@ -32,7 +33,7 @@ def encoder(latent_size):
 def build(name, latent_size, components, seed=0):
     """A prior module with random values in every parameter."""
     torch.manual_seed(seed)
-    prior = PRIORS[name](latent_size, components, IMAGE)
+    prior = PRIORS[name](latent_size, components, as_values(IMAGE))
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.copy_(torch.randn_like(parameter))

@@ -181,7 +181,7 @@ def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_
     [group] = lanes.groups.all()
     expected = {}
     for number, lane in group.lanes.items():
-        model = artifacts._build(lane.settings.model, "cpu")
+        model = artifacts._build(lane.settings.model, group.source.values, "cpu")
         state = group.state(number)
         model.load_state_dict(
             lane.layout.views(state["weights"]) | lane.buffer_layout.views(state["buffers"])

@@ -194,7 +194,7 @@ def test_a_run_is_named_in_several_ways(tiny_study: Path) -> None:
             == tiny_study / "mlruns/trials/beta_mnist/trial-0001"
         )
     run = open_run(str(tiny_study / "mlruns/trials/beta_mnist/trial-0001"), Path("nowhere"))
-    assert (run.name, run.study_seed, run.image_shape) == ("beta_mnist/1", 3, (1, 28, 28))
+    assert (run.name, run.study_seed, run.values.shape) == ("beta_mnist/1", 3, (1, 28, 28))
     assert run.settings.data.binarisation == "dynamic"
     assert len(run.fingerprint) == 64
 

@@ -169,7 +169,7 @@ baselines: {plain: {title: The ELBO, at: best, seeds: 2, settings: {loss: elbo}}
 def test_an_unfit_objective_is_refused_before_any_training(loss, says, own):
     (own / "study.yaml").write_text(STUDY.format(loss=f'"{loss}"'))
     with pytest.raises(UserError, match=says) as refused:
-        open_study_file(str(own / "study.yaml"), image_shape=(1, 28, 28))
+        open_study_file(str(own / "study.yaml"), values=(1, 28, 28))
     assert "study.yaml:" in str(refused.value)
 
 

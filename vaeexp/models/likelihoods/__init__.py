@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaeexp.data.values import Values
 from vaeexp.import_paths import imported, one_line
 from vaeexp.models.likelihoods.distributions import (
     LEVELS,
@@ -122,8 +123,8 @@ class Likelihood(NamedTuple):
     """Its `support` says what its values mean. None where it is known from the head's output
     alone.
     """
-    head: Callable[["ModelSettings"], nn.Module]
-    """Settings → the module that makes the distribution from the decoder's output."""
+    head: Callable[["ModelSettings", Values], nn.Module]
+    """Settings and values → the module that makes the distribution from the decoder's output."""
     shapes: tuple[str, ...] = ()
     """Names of the settings that change the decoder's tensors; the other settings are numbers in
     buffers.
@@ -139,17 +140,19 @@ class Likelihood(NamedTuple):
         return f"{name}, {self.words(getattr(settings, self.scale))}" if fixed else name
 
 
-def _logistic_mixture(settings: "ModelSettings") -> Head:
+def _logistic_mixture(settings: "ModelSettings", values: Values) -> Head:
     components = settings.likelihood_components
     return Head(partial(DiscretisedLogisticMixture.mixture, components=components), 3 * components)
 
 
 LIKELIHOODS: dict[str, Likelihood] = {
-    "bernoulli": Likelihood(Bernoulli, lambda _: Head(Bernoulli, 1)),
-    "continuous_bernoulli": Likelihood(ContinuousBernoulli, lambda _: Head(ContinuousBernoulli, 1)),
+    "bernoulli": Likelihood(Bernoulli, lambda *_: Head(Bernoulli, 1)),
+    "continuous_bernoulli": Likelihood(
+        ContinuousBernoulli, lambda *_: Head(ContinuousBernoulli, 1)
+    ),
     "gaussian": Likelihood(
         Gaussian,
-        lambda settings: Head(
+        lambda settings, values: Head(
             lambda h, sigma: Gaussian(h.sigmoid(), sigma), 1, sigma=settings.sigma
         ),
         scale="sigma",
@@ -157,20 +160,22 @@ LIKELIHOODS: dict[str, Likelihood] = {
             f"σ = {sigma:.4g}" + (" (squared error)" if abs(sigma**2 - 0.5) < 1e-9 else "")
         ),
     ),
-    "gaussian_learned": Likelihood(Gaussian, lambda settings: LearnedGaussian(settings.sigma)),
+    "gaussian_learned": Likelihood(
+        Gaussian, lambda settings, values: LearnedGaussian(settings.sigma)
+    ),
     "laplace": Likelihood(
         Laplace,
-        lambda settings: Head(
+        lambda settings, values: Head(
             lambda h, scale: Laplace(h.sigmoid(), scale), 1, scale=settings.laplace_scale
         ),
         scale="laplace_scale",
         words=lambda scale: f"scale {scale:.4g}" + (" (absolute error)" if scale == 1 else ""),
     ),
     "categorical_256": Likelihood(
-        Categorical, lambda _: Head(lambda h: Categorical(h.unflatten(-3, (LEVELS, -1))), LEVELS)
+        Categorical, lambda *_: Head(lambda h: Categorical(h.unflatten(-3, (LEVELS, -1))), LEVELS)
     ),
     "discretised_logistic": Likelihood(
-        DiscretisedLogisticMixture, lambda _: Head(DiscretisedLogisticMixture.single, 2)
+        DiscretisedLogisticMixture, lambda *_: Head(DiscretisedLogisticMixture.single, 2)
     ),
     "discretised_logistic_mixture": Likelihood(
         DiscretisedLogisticMixture, _logistic_mixture, shapes=("likelihood_components",)
@@ -195,7 +200,7 @@ def find_likelihood(name: str) -> Likelihood:
     )
 
 
-def _own_head(name: str, part: Any, settings: "ModelSettings") -> nn.Module:
+def _own_head(name: str, part: Any, settings: "ModelSettings", values: Values) -> nn.Module:
     """Make the head of a user's likelihood and try it on two outputs of a decoder. Raises
     ValueError where it is none.
     """

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from torch import nn
 
+from vaeexp.data.values import ImageShape
+
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
-
-ImageShape = tuple[int, int, int]
-"""(C, H, W)."""
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

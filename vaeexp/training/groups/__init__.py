@@ -16,7 +16,7 @@ from torch import Tensor, vmap
 
 from sweeps import TrialSpec, warn_once
 from vaeexp.compiler import has_convolutions
-from vaeexp.models.networks import ImageShape, changed_settings, find_network
+from vaeexp.models.networks import changed_settings, find_network
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.training import fresh_state, leading_slice, open_lane
 from vaeexp.training.batches import CHUNK, Source
@@ -80,7 +80,7 @@ def open_group(
     lanes = f"Lanes of network '{model.network}' (prior '{model.prior}', loss '{loss}')"
     objective = find_loss(loss)
     try:
-        template = padded_template(model, source.image_shape, maxima)
+        template = padded_template(model, source.values, maxima)
     except Exception as error:  # of a user's network, for sizes that this trial does not have
         if is_out_of_memory(error):
             raise
@@ -91,7 +91,7 @@ def open_group(
         return sequential
     if not fuse and has_convolutions(template):
         return sequential
-    problem = fusion_problem(template, model, source.image_shape, objective)
+    problem = fusion_problem(template, model, objective)
     if problem is not None:
         warn_once(f"{lanes} train one after the other: {problem}")
         return sequential
@@ -125,9 +125,7 @@ def _least_rows(network: str, source: Source) -> int:
     return rows
 
 
-def fusion_problem(
-    template: VAE, model: "ModelSettings", image_shape: ImageShape, objective: Objective
-) -> str | None:
+def fusion_problem(template: VAE, model: "ModelSettings", objective: Objective) -> str | None:
     """Say why lanes of `model` cannot be rows of `template`, or return None where they can.
 
     One batch is trained both ways: by a plain module of half the template's latent size and
@@ -140,8 +138,8 @@ def fusion_problem(
         sizes["components"] = len(template.get_buffer("prior.component_mask"))
     half = {name: max(1, size // 2) for name, size in sizes.items()}
     try:
-        plain = build_vae(changed_settings(model, half), image_shape, seed=0)
-        fused, alone = _one_batch(template, plain, image_shape, objective)
+        plain = build_vae(changed_settings(model, half), template.values, seed=0)
+        fused, alone = _one_batch(template, plain, objective)
     except Exception as error:  # of a user's network, whatever it raises
         if is_out_of_memory(error):
             raise
@@ -160,7 +158,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _one_batch(
-    template: VAE, plain: VAE, image_shape: ImageShape, objective: Objective
+    template: VAE, plain: VAE, objective: Objective
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return losses, sums in evaluation and buffers after a step's forward pass: of the first of
     two fused rows, of `plain`.
@@ -168,7 +166,7 @@ def _one_batch(
     size = len(plain.latent_mask)
     padded = len(template.latent_mask)
     generator = torch.Generator().manual_seed(0)
-    x = (torch.rand(_IMAGES, *image_shape, generator=generator) < 0.5).float()
+    x = (torch.rand(_IMAGES, *template.values.shape, generator=generator) < 0.5).float()
     e = torch.randn(_IMAGES, padded, generator=generator)
     e[:, size:] = 0
     noise = (
@@ -250,7 +248,7 @@ def seconds_per_image(
     )
     for number in range(lanes):
         lane, vae = open_lane(
-            TrialSpec(number=number, params={}, seed=number), settings, few.image_shape, images
+            TrialSpec(number=number, params={}, seed=number), settings, few.values, images
         )
         group.add(lane, vae, fresh_state(lane, vae, averaged=averaged))
     numbers = list(range(lanes))

@@ -466,7 +466,7 @@ class TrainingLanes:
     def _open(self, trial: TrialSpec) -> tuple[Lane, VAE]:
         settings = self._settings_of(trial)
         source = self._source_of(settings.data.binarisation)
-        return open_lane(trial, settings, source.image_shape, len(source.train))
+        return open_lane(trial, settings, source.values, len(source.train))
 
     def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> Group:
         """Put a lane into its group, with this state or a fresh one; return the group."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, vmap
 
 from sweeps import heartbeat
+from vaeexp.data.values import Values
 from vaeexp.models.networks import changed_settings
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, Layout, State, leading_slice
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
 _MULTIPLE = 8
 
 
-def padded_template(
-    model: "ModelSettings", image_shape: tuple[int, int, int], maxima: Mapping[str, int]
-) -> VAE:
+def padded_template(model: "ModelSettings", values: Values, maxima: Mapping[str, int]) -> VAE:
     """Return the model that embeds lanes of these settings: the study's largest latent size and
     component count, rounded up to multiples of 8."""
     largest = {
@@ -41,7 +40,7 @@ def padded_template(
         for name in ("latent_size", "components")
     }
     rounded = {name: -(-size // _MULTIPLE) * _MULTIPLE for name, size in largest.items()}
-    return VAE(changed_settings(model, rounded), image_shape)
+    return VAE(changed_settings(model, rounded), values)
 
 
 class VectorisedGroup:

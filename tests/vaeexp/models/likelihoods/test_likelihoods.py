@@ -17,12 +17,14 @@ from scipy import stats
 from torch import distributions as reference
 from torch.distributions import Independent
 
+from vaeexp.data.values import as_values
 from vaeexp.evaluation.nll import bits_per_dimension, evaluate_test
 from vaeexp.models.likelihoods import LIKELIHOODS, Bernoulli, ContinuousBernoulli, LearnedGaussian
 from vaeexp.models.parts import check_targets
 from vaeexp.models.vae import build_vae
 from vaeexp.settings import ModelSettings
 
+VALUES = as_values((3, 2, 4))
 LEVELS = [name for name, row in LIKELIHOODS.items() if row.distribution.support == "levels_256"]
 DENSITIES = [
     name
@@ -35,7 +37,7 @@ OPTIONS = ModelSettings(sigma=0.3, laplace_scale=0.2, likelihood_components=3)
 
 
 def head(name, **changes):
-    return LIKELIHOODS[name].head(OPTIONS.model_copy(update=changes))
+    return LIKELIHOODS[name].head(OPTIONS.model_copy(update=changes), VALUES)
 
 
 def build(name, *lead, shape=(2, 3, 4), scale=2.0, seed=0):
@@ -411,7 +413,9 @@ def test_by_default_they_are_the_cross_entropy_the_squared_error_and_the_absolut
         ("laplace", F.l1_loss, math.log(2)),
     ):
         expected = loss(h.sigmoid(), x, reduction="none").sum((1, 2, 3)) + 24 * constant
-        torch.testing.assert_close(-LIKELIHOODS[name].head(defaults)(h).log_prob(x), expected)
+        torch.testing.assert_close(
+            -LIKELIHOODS[name].head(defaults, VALUES)(h).log_prob(x), expected
+        )
 
 
 @pytest.mark.parametrize(

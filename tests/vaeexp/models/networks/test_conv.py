@@ -1,5 +1,6 @@
 """Convolutions of any size, and fused lanes of them."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.lanes import Outcome, advance_all
+from vaeexp.data.values import as_values
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.networks.conv import Block, feature_sizes
 from vaeexp.models.vae import check_model
@@ -191,7 +193,9 @@ def pictures(size, channels):
         .expand(-1, channels, -1, -1)
     )
     big = big.contiguous()
-    return type(data)(train=big, validation=big[:8].float(), binarisation="static", noise_seed=7)
+    return replace(
+        data, train=big, validation=big[:8].float(), values=as_values((channels, size, size))
+    )
 
 
 @pytest.mark.parametrize(

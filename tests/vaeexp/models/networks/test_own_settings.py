@@ -93,7 +93,7 @@ def study(folder, search, *overrides, fixed="", text="", shape=(1, 8, 8)):
         "question: Which one?\ntrain: {epochs: 2}\nbudget: {trials: 3}\n"
         f'model: {{network: "own_nets:Net"{fixed}}}\nsearch: {search}\n{text}'
     )
-    return open_study_file(str(folder / "own.yaml"), overrides=overrides, image_shape=shape)
+    return open_study_file(str(folder / "own.yaml"), overrides=overrides, values=shape)
 
 
 def widths(name, **own):
@@ -169,7 +169,7 @@ def test_a_study_fixes_searches_and_compares_them(nets):
         f"question: Which one?\nbudget: {{trials: 3}}\nNet.slope: 1\nsearch: {search}\n"
         "baselines: {wide: {settings: {network: 'own_nets:Net', Net.width: 32, Net.sizes: [6]}}}\n"
     )
-    found = open_study_file("own.yaml", overrides=["Net.kind=tanh"], image_shape=(1, 8, 8))
+    found = open_study_file("own.yaml", overrides=["Net.kind=tanh"], values=(1, 8, 8))
     assert found.space.names == ["network", "Net.width"]
     assert found.baselines[0].settings["Net.width"] == 32
     assert type(found.fixed["model"]) is ModelSettings

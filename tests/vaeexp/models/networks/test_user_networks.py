@@ -14,6 +14,7 @@ from fused import ALL_PARTS, BASE, images, make_lanes, plain_training, run, same
 
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, advance_all
+from vaeexp.data.values import as_values
 from vaeexp.import_paths import import_path
 from vaeexp.models.doubts import doubts
 from vaeexp.models.networks import find_network
@@ -371,7 +372,7 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     lanes.finish({0: Outcome(state="complete", epoch=3, objective=None)})
     best = Snapshot(1, artifacts.states[0]["best"], artifacts.states[0]["best_buffers"])
     save_weights(user / WEIGHTS, lane, best)
-    save_settings(user, lane, (1, 8, 8), {})
+    save_settings(user, lane, as_values((1, 8, 8)), {})
     vae, data = load_model(user, allow_code=True), source()
     with torch.no_grad():
         terms = vae(data.validation, validation_noise(data, 3))
@@ -595,7 +596,7 @@ def test_a_class_has_the_path_at_which_other_processes_find_it(user, monkeypatch
 )
 def test_an_output_that_is_bounded_where_it_should_not_be_is_doubted(user, name, says):
     model = using(name).model
-    found = doubts(build_vae(model, (1, 8, 8), 0), model, (1, 8, 8))
+    found = doubts(build_vae(model, (1, 8, 8), 0), model)
     if says is None:
         assert found == []
     else:
@@ -678,13 +679,13 @@ def test_a_study_file_names_a_user_s_network_and_hears_where_it_does_not_fit(use
     path = user / "own.yaml"
     path.write_text(textwrap.dedent(text))
     assert (
-        open_study_file(str(path), image_shape=(1, 28, 28)).space["network"].values[0]
+        open_study_file(str(path), values=(1, 28, 28)).space["network"].values[0]
         == "my_networks:Pyramid"
     )
     with pytest.raises(
         UserError, match=r"search\.network\.values\.2: .*8 × 4 pixels are too small for 3 blocks"
     ):
-        open_study_file(str(path), image_shape=(1, 8, 4))
+        open_study_file(str(path), values=(1, 8, 4))
 
 
 @pytest.mark.usefixtures("moving_statistics")

@@ -43,7 +43,7 @@ def opened(tmp_path_factory):
     patch.setenv("VAEEXP_CACHE", str(folder / "cache"))
     write_tree(folder / "images", {"cat": 20, "dog": 20}, shape=(16, 16, 3))
     (folder / "both.yaml").write_text(textwrap.dedent(STUDY))
-    study = open_study_file(str(folder / "both.yaml"), image_shape=(3, 16, 16))
+    study = open_study_file(str(folder / "both.yaml"), values=(3, 16, 16))
     settings = settings_of(study)
     data = open_dataset(settings.data, root=folder / "images", say=lambda text: None)
     yield study, settings, open_source(data, torch.device("cpu"), study.seed)

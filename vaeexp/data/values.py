@@ -1,0 +1,56 @@
+"""What a model is given and describes: the shape of the targets and the numbers that they can be.
+
+A data set has its values, a run records them, and a model is built from its settings and them.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+ImageShape = tuple[int, int, int]
+"""(C, H, W). Vectors and signals of F numbers are (1, 1, F)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """The targets of a model, as far as its parts depend on them.
+
+    shape: C, H, W of a target.
+    unit: whether all targets lie in [0, 1], so that the mean of a density is a sigmoid.
+    levels: how many levels k / (levels − 1) the targets have; None where they are no levels.
+    counts: whether the targets are whole numbers from 0.
+    least_sigma: lower bound of a learned σ in the scale of the targets; a number, or one for each
+        sub-pixel, C · H · W.
+    row_sum: mean over the training images of the sum of an image, for size factors.
+    log_scale: Σ log scale over the sub-pixels: −log p of a target, of a density, and this are
+        −log p in the unit of the report.
+    """
+
+    shape: ImageShape
+    unit: bool = True
+    levels: int | None = 256
+    counts: bool = False
+    least_sigma: float | tuple[float, ...] = math.exp(-6)
+    row_sum: float = 1.0
+    log_scale: float = 0.0
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields for JSON, of which `from_record` makes the values again."""
+        return asdict(self)
+
+
+def from_record(record: Mapping[str, Any]) -> Values:
+    """Return the values of a record. Raises KeyError, TypeError or ValueError for anything else."""
+    channels, height, width = record["shape"]
+    least = record["least_sigma"]
+    changed = {
+        "shape": (channels, height, width),
+        "least_sigma": tuple(least) if isinstance(least, list) else least,
+    }
+    return Values(**{**record, **changed})
+
+
+def as_values(given: Values | ImageShape) -> Values:
+    """Return the values; those of a bare shape are 256 levels in [0, 1]."""
+    return given if isinstance(given, Values) else Values(shape=given)
