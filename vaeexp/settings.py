@@ -20,6 +20,9 @@ Margin = Annotated[int, Field(ge=0, le=512)]
 Pixels = Annotated[int, Field(ge=1, le=8192)]
 
 
+Percentile = Annotated[float, Field(ge=0, le=100)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -33,6 +36,31 @@ class DataSettings(_Section):
     """Name of the data set, from vaeexp/data/datasets.py; folder: the images below `--data DIR`;
     arrays: those in `--data FILE` (.npz, .npy).
     """
+    images: str | None = Field(default=None, min_length=1)
+    """Name of the array of images in a file that holds several; found by its name when empty."""
+    labels: str | None = Field(default=None, min_length=1)
+    """Name of the array or the column of labels; found by its name when empty, and none in a
+    table.
+    """
+    factors: tuple[str, ...] | str | None = None
+    """Names of arrays or columns of known factors of variation: kept with the images, and not given
+    to the model.
+    """
+    channels_first: bool = False
+    """Whether arrays of images are [N, C, H, W]; [N, H, W, C] otherwise."""
+    scale: Literal["unit", "range", "standard", "none"] = "unit"
+    """From values to targets. unit: the full range of the type becomes 0 to 1, and floats lie there
+    already; range: minimum to maximum of the training images becomes 0 to 1; standard: their mean
+    becomes 0 and their standard deviation 1; none: values as they are.
+    """
+    scale_per: Literal["global", "channel", "feature"] = "global"
+    """Whether range and standard are those of all values together, of each channel, or of each
+    feature (of each pixel, in images).
+    """
+    clip: tuple[Percentile, Percentile] | None = None
+    """Percentiles of the training images to which all values are cut before they are scaled, as
+    [0.1, 99.9]; no values are cut when empty.
+    """
     binarisation: Literal["static", "dynamic", "none"] = "static"
     """static: each pixel drawn once, the same for ever; dynamic: drawn anew each epoch; none:
     levels in [0, 1], the one kind for colour.
@@ -45,6 +73,14 @@ class DataSettings(_Section):
     train_size: int | None = Field(default=None, gt=0, le=10**9)
     """Images to train on, the first of the split (of a folder or an array: at most); all when
     empty.
+    """
+    split_by: str | None = Field(default=None, min_length=1)
+    """What tells the groups that no split may part, such as the patient of an image: the name of a
+    column or of an array, or, for image files, a pattern of their names with one group in brackets.
+    """
+    split: Literal["random", "time"] = "random"
+    """random: images, or groups of them, are drawn for each split; time: the last images are tested
+    on and those before them validate, in the order of the file or of `split_by`.
     """
     split_seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the train/validation split and of static binarisation."""

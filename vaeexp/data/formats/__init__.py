@@ -64,10 +64,11 @@ class Checksum(NamedTuple):
 
 
 class RawImages(NamedTuple):
-    """The content of files, in their order: images uint8 [N, C, H, W], unsigned labels [N], parts
+    """The content of files, in their order: images [N, C, H, W], unsigned labels [N], parts
     uint8 [N].
 
-    The images may be a memory map. Labels are zeros where there are no classes. A part is TRAINING,
+    Images hold the numbers of the files in their own type: booleans, whole numbers or floats.
+    Vectors and signals of F numbers are [N, 1, 1, F]. The images may be a memory map. Labels are zeros where there are no classes. A part is TRAINING,
     VALIDATION or TEST; files that come without a test split have no TEST.
     """
 
@@ -103,6 +104,12 @@ class RawImages(NamedTuple):
     """Parts whose images have no labels although other parts have classes; their labels are zeros
     without a meaning.
     """
+    groups: np.ndarray | None = None
+    """Group of each image, numbers or text [N], as `split_by` asks; None where it does not."""
+    factors: np.ndarray | None = None
+    """Known factors of variation, float64 [N, K], as `factors` asks."""
+    features: tuple[str, ...] | None = None
+    """Names of the F features of a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
