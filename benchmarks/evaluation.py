@@ -145,7 +145,7 @@ def training(
     source = Source(
         train=images[:EPOCH],
         validation=images[:VALIDATION].float(),
-        binarisation="static",
+        targets="static",
         values=as_values((1, 28, 28)),
         noise_seed=0,
     )

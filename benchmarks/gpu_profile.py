@@ -81,7 +81,7 @@ def opened(options: argparse.Namespace) -> tuple[Group, Source]:
     source = Source(
         train=images,
         validation=images[:1].float(),
-        binarisation="static",
+        targets="static",
         values=as_values(tuple(images.shape[1:])),
         noise_seed=0,
     )

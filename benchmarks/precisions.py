@@ -86,7 +86,7 @@ def trained(precision: str, kind: str, options: argparse.Namespace) -> Values:
     source = Source(
         train=images[: options.images],
         validation=images[EPOCH - VALIDATION : EPOCH].float(),
-        binarisation="static",
+        targets="static",
         values=as_values((1, 28, 28)),
         noise_seed=0,
     )

@@ -103,6 +103,18 @@ class DataSettings(_Section):
     otherwise they are classes.
     """
 
+    @property
+    def key(self) -> str:
+        """What tells apart the data sets of a study: the settings `APART` in words."""
+        if self.scale == "unit":
+            return self.binarisation
+        per = "" if self.scale == "none" else f" per {self.scale_per}"
+        return f"{self.binarisation}, {self.scale}{per}"
+
+
+APART = ("binarisation", "scale", "scale_per")
+"""Settings of the data in which trials of a study may differ."""
+
 
 class ModelSettings(_Section):
     """The parts of a VAE, each found by name in the table next to its definition.

@@ -38,6 +38,7 @@ from vaeexp.machine import shipped_studies
 from vaeexp.models.parts import DETERMINISTIC, check_parts, check_targets
 from vaeexp.schedules import SCHEDULES
 from vaeexp.settings import (
+    APART,
     OBJECTIVES,
     SECTIONS,
     DataSettings,
@@ -89,12 +90,12 @@ def open_study_file(
         warmup="warmup_epochs",
         # Numbers must share these settings to stand in one ranking.
         unsearchable={
-            *DataSettings.model_fields,
+            *DataSettings.model_fields.keys() - {"scale", "scale_per"},
             *EvaluationSettings.model_fields,
             "likelihood",
             "posterior",
         },
-        shared={*DataSettings.model_fields} - {"binarisation"},
+        shared={*DataSettings.model_fields} - {*APART},
         data="data",
         metrics=OBJECTIVES,
         text=text,

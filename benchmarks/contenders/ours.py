@@ -66,7 +66,7 @@ def open_train(task: Task) -> Train:
     source = Source(
         train=images,
         validation=images[:1].float(),
-        binarisation="static",
+        targets="static",
         values=as_values(tuple(images.shape[1:])),
         noise_seed=0,
     )

@@ -124,7 +124,7 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
         data = Source(
             train=torch.zeros(IMAGES, *shape, dtype=torch.uint8, device=there),
             validation=torch.zeros(20, *shape, device=there),
-            binarisation=binarisation,
+            targets=binarisation,
             values=as_values(shape),
             noise_seed=0,
         )

@@ -51,7 +51,7 @@ def source(binarisation: str = "static") -> Source:
     return Source(
         train=images(100) * scale,
         validation=images(40, 1).float(),
-        binarisation=binarisation,
+        targets=binarisation,
         values=as_values((1, 8, 8)),
         noise_seed=7,
     )

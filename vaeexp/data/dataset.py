@@ -16,7 +16,6 @@ from vaeexp.cache import distrust
 from vaeexp.data.block_checks import BlockChecks, open_blocks
 from vaeexp.data.datasets import (
     DATASETS,
-    SUBSET_VALIDATION,
     download_again,
     find_definition,
     find_source,
@@ -34,8 +33,9 @@ from vaeexp.data.formats import (
 )
 from vaeexp.data.formats.image_files import check_unreadable
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
-from vaeexp.data.prepare import Prepared, prepare
-from vaeexp.data.values import Values
+from vaeexp.data.prepare import Prepared, prepare, sizes_of
+from vaeexp.data.scaling import Scaling, scaling_from
+from vaeexp.data.values import Values, from_record
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +101,11 @@ class Dataset:
         always were.
     pixels: range, mean, and shares of black and white of the training images, in words.
     split_seed: of the order in which training and validation images are taken.
+    values: what a model is given and describes.
+    scaling: how numbers of the files became targets.
+    kind: type of the numbers in the files, as `uint16`.
+    features: names of the features of a table.
+    dropped: names of the columns that were left out, because they never change.
     unlabelled: those of train, validation and test whose images have no labels although others
         have.
     """
@@ -120,7 +125,17 @@ class Dataset:
     reading: tuple[str, ...]
     pixels: str
     split_seed: int
+    values: Values
+    scaling: Scaling
+    kind: str = "uint8"
+    features: tuple[str, ...] | None = None
+    dropped: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
+
+    @property
+    def target_kind(self) -> str:
+        """The row of `TARGETS` that makes targets of its images."""
+        return self.binarisation if self.scaling.bytes else "scaled"
 
     @cached_property
     def train(self) -> Split:
@@ -138,11 +153,6 @@ class Dataset:
     def test(self) -> Split:
         """The images of the test files."""
         return self._split("test", slice(None))
-
-    @property
-    def values(self) -> Values:
-        """What a model is given and describes."""
-        return Values(shape=self.image_shape)
 
     def describe(self) -> dict[str, Any]:
         """Describe the data for a record: values for JSON, without arrays and paths."""
@@ -214,9 +224,7 @@ def open_dataset(
     """
     definition = check_data(settings)
     find = partial(find_source, settings, definition, root=root, full_data=full_data, say=say)
-    make = partial(
-        prepare, static=settings.binarisation == "static", seed=settings.split_seed, say=say
-    )
+    make = partial(prepare, say=say)
     try:
         prepared = make(source := find())
     except Damaged as damage:
@@ -233,7 +241,9 @@ def open_dataset(
         count = f"{len(unreadable):,} of {prepared.files:,} files"
         listed = f"prepared/{prepared.folder.name}/meta.json"
         notes = (*notes, f"Left out: {count} cannot be read ({listed} in the cache)")
-    sizes = _sizes(settings, source, prepared)
+    sizes = sizes_of(
+        source, prepared.training, prepared.test, prepared.validation, prepared.holdout
+    )
     return Dataset(
         name=definition.name,
         title=title,
@@ -253,6 +263,11 @@ def open_dataset(
         pixels=pixel_words(prepared.pixels),
         split_seed=settings.split_seed,
         unlabelled=prepared.unlabelled,
+        values=from_record(prepared.values),
+        scaling=scaling_from(prepared.scaling),
+        kind=prepared.kind,
+        features=prepared.features,
+        dropped=prepared.dropped,
     )
 
 
@@ -272,33 +287,6 @@ def check_data(settings: "DataSettings") -> Definition:
                 f"image: {resized}.",
             )
     return definition
-
-
-def _sizes(settings: "DataSettings", source: Source, prepared: Prepared) -> tuple[int, int, int]:
-    """Return the images in train, validation and test; the subset keeps its own validation size and
-    takes any train_size.
-    """
-    validation = SUBSET_VALIDATION if source.subset else settings.validation_size
-    if (
-        limit := prepared.holdout if prepared.validation is None else prepared.validation
-    ) is not None:
-        validation = min(validation, limit)
-    kept_apart = validation if prepared.validation is None else prepared.validation
-    if kept_apart >= prepared.training:
-        problem = (
-            f"got {validation:,}; must be less than the {prepared.training:,} images of the "
-            "training files"
-        )
-        raise UserError("data.validation_size", problem)
-    most = prepared.training - kept_apart
-    train = settings.train_size or most
-    # Only official files have a known number of images; elsewhere a study asks for at most so many.
-    if train > most and not source.subset and source.definition.counts is not None:
-        raise UserError(
-            "data.train_size",
-            f"got {train:,}; must be at most {most:,}, the images that are not held out",
-        )
-    return min(train, most), validation, prepared.test
 
 
 def _title(settings: "DataSettings", source: Source, prepared: Prepared) -> str:
@@ -354,9 +342,10 @@ TARGETS: dict[str, "Callable[[Tensor, Any], Tensor]"] = {
     "static": lambda images, thresholds: images.float(),
     "dynamic": lambda images, thresholds: (images > thresholds).float(),
     "none": lambda images, thresholds: images.float().div_(255),
+    "scaled": lambda images, thresholds: images,
 }
-"""Kind of binarisation → targets float32 from images uint8 of any shape and, where it is dynamic,
-`draw_thresholds`.
+"""Kind of binarisation, or scaled → targets float32 from prepared images of any shape, uint8 but
+for scaled ones, and, where it is dynamic, `draw_thresholds`.
 """
 
 
@@ -371,20 +360,22 @@ def draw_thresholds(images: "Tensor", generator: "torch.Generator") -> "Tensor":
     )
 
 
-def targets(images: np.ndarray, binarisation: str, seed: int) -> "Tensor":
-    """Return targets float32 [N, C, H, W] on the CPU, from images uint8 [N, C, H, W].
+def targets(images: np.ndarray, kind: str, seed: int) -> "Tensor":
+    """Return targets float32 [N, C, H, W] on the CPU, from prepared images [N, C, H, W] of this
+    kind (`Dataset.target_kind`).
 
     static: the images are zeros and ones already and stay so.
     dynamic: every pixel is drawn once with the seed, P(1) = grey / 255 exactly (Salakhutdinov &
         Murray 2008).
     none: grey / 255.
+    scaled: the images themselves.
     """
     import torch
 
     pixels = torch.from_numpy(np.array(images))  # a copy, because memory maps are read-only
-    dynamic = binarisation == "dynamic"
+    dynamic = kind == "dynamic"
     thresholds = draw_thresholds(pixels, torch.Generator().manual_seed(seed)) if dynamic else None
-    return TARGETS[binarisation](pixels, thresholds)
+    return TARGETS[kind](pixels, thresholds)
 
 
 def examples(dataset: Dataset, count: int) -> tuple[np.ndarray, tuple[str, ...]]:

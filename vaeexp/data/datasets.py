@@ -18,14 +18,13 @@ from vaeexp.data.formats import TEST, TRAINING, Checksum, Definition, Layout, Ra
 from vaeexp.data.formats.arrays import ARRAYS
 from vaeexp.data.formats.image_folder import CELEBA, FOLDER
 from vaeexp.data.formats.torchvision_files import CIFAR, FILES, IDX, SVHN, read_idx
-from vaeexp.data.prepare import Purpose, permutation
+from vaeexp.data.prepare import SUBSET_VALIDATION, Purpose, permutation
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
 # Bundled digits in place of MNIST's training files, and of its test files.
 SUBSET_COUNTS = (4_500, 500)
-SUBSET_VALIDATION = 500
 BUNDLED = Path(__file__).parent  # the folder with the bundled digits
 _PROBE_SECONDS = 4.0
 _STALL_SECONDS = 30.0

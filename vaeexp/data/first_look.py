@@ -212,9 +212,19 @@ def _constant(raw: RawImages, training: np.ndarray, level: int) -> str:
     return f"{problem}; must be images that show something. Look at one of them."
 
 
+def format_signed(number: float) -> str:
+    """Format a number with six significant digits at most and a real minus sign."""
+    return f"{number:,.6g}".replace("-", "−")
+
+
 def pixel_words(pixels: Mapping[str, Any]) -> str:
     """Return the facts of `look` in words: `0 to 255, mean 0.31; 19 % are black, 2 % white`."""
     mean = pixels["mean"]
+    if "deviation" in pixels:
+        lowest, highest, deviation = (
+            format_signed(pixels[name]) for name in ("lowest", "highest", "deviation")
+        )
+        return f"{lowest} to {highest}, mean {format_signed(mean)}, standard deviation {deviation}"
     text = (
         f"{pixels['lowest']} to {pixels['highest']}, mean {mean:{'.2f' if mean > 0.1 else '.2g'}}; "
         f"{format_share(pixels['black'])} are black, {format_share(pixels['white'])} white"

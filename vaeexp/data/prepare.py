@@ -1,10 +1,11 @@
-"""Prepared arrays: a source read, checked, shuffled and binarised once, then opened as memory maps.
+"""Prepared arrays: a source read, checked, shuffled, scaled and binarised once, then opened as
+memory maps.
 
-A folder holds `training_images.npy` uint8 [N, C, H, W] and `training_labels.npy` uint8 [N] in the
-order of the split (`training_order.npy`, int64 [N]: place in the source's file), `test_images.npy`,
-`test_labels.npy` in the order of the file, and `meta.json` with what is known of them and a
-checksum of each file (vaeexp/cache.py). Images of more than `WHOLE` bytes have a table of checksums
-beside them (vaeexp/data/block_checks.py).
+A folder holds `training_images.npy` [N, C, H, W], uint8 or targets float32, and
+`training_labels.npy` uint8 [N] in the order of the split (`training_order.npy`, int64 [N]: place in
+the source's file), `test_images.npy`, `test_labels.npy` in the order of the file, and `meta.json`
+with what is known of them and a checksum of each file (vaeexp/cache.py). Images of more than
+`WHOLE` bytes have a table of checksums beside them (vaeexp/data/block_checks.py).
 
 Random draws are the same for ever: with every numpy version, on every machine. numpy promises to
 keep the raw output of its bit generators, but not what `Generator.permutation` or
@@ -16,12 +17,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,9 +32,23 @@ from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.duplicates import compare_splits
 from vaeexp.data.first_look import look, settle_levels
 from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, Source, blocks
+from vaeexp.data.numbers import as_bytes, describe_numbers, without_constant_columns, words_of
+from vaeexp.data.scaling import Scaling, bytes_scaling, check_finite, fit, pieces
+from vaeexp.data.splits import split_groups, split_time
+from vaeexp.data.values import Values
 from vaeexp.words import plural
 
-_LAYOUT = 7  # raised whenever the same source would give other arrays
+if TYPE_CHECKING:
+    from vaeexp.settings import DataSettings
+
+_LAYOUT = 8  # raised whenever the same source would give other arrays
+_ARRAYS = ("images", "labels", "factors", "channels_first")
+_SCALED = ("scale", "scale_per", "clip")
+_SPLIT = ("split_by", "split")
+_SIZES = ("validation_size", "train_size")
+_DEFAULTS = {"channels_first": False, "scale": "unit", "scale_per": "global", "split": "random"}
+"""Settings that decide arrays besides those of image files; None where they are not listed."""
+SUBSET_VALIDATION = 500
 _SPLITS = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
 _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
 
@@ -50,6 +65,11 @@ class Prepared:
     pixels: facts on the pixels of the training images (vaeexp/data/first_look.py).
     unlabelled: those of train, validation and test that have no labels although the data set has
         classes.
+    scaling: record of how numbers of the files became targets (vaeexp/data/scaling.py).
+    values: record of what a model is given (vaeexp/data/values.py).
+    kind: type of the numbers in the files, as `uint16`.
+    features: names of the features of a table.
+    dropped: names of the columns of vectors that were left out, because they never change.
     files: images of the source.
     unreadable: those of them that cannot be read and were left out, as in `Unreadable`.
     """
@@ -70,22 +90,34 @@ class Prepared:
     reading: tuple[str, ...]
     pixels: dict[str, Any]
     unlabelled: tuple[str, ...]
+    scaling: dict[str, Any]
+    values: dict[str, Any]
+    kind: str
+    features: tuple[str, ...] | None
+    dropped: tuple[str, ...]
 
 
-def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> Prepared:
+def prepare(source: Source, *, say: Callable[[str], None]) -> Prepared:
     """Return the prepared arrays of `source`, and make them first where they are missing or
     damaged.
 
-    `seed` is that of static binarisation and of the split. Raises UserError when a file of the
-    source is damaged (then nothing is kept) or the cache cannot be written, Damaged when files that
-    were downloaded do not match their checksums.
+    Raises UserError when a file of the source is damaged, its numbers do not fit the settings (then
+    nothing is kept) or the cache cannot be written, Damaged when files that were downloaded do not
+    match their checksums.
     """
-    facts = [_LAYOUT, source.definition.name, source.identity(), static, seed]
+    settings = source.settings
+    asked = {name: getattr(settings, name) for name in _ARRAYS + _SCALED + _SPLIT}
+    # What most studies leave as it is is no part of the key of their arrays.
+    others = {name: value for name, value in asked.items() if value != _DEFAULTS.get(name)}
+    if others.keys() & {*_SCALED, "split_by", "split"} or source.definition.counts is None:
+        others |= {name: getattr(settings, name) for name in _SIZES}
+        others["binarised"] = settings.binarisation != "none"
+    static = settings.binarisation == "static"
+    identity = source.identity()
+    facts = [_LAYOUT, source.definition.name, identity, static, settings.split_seed, others]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     folder = cache_folder() / "prepared" / f"{source.definition.name}-{key}"
-    prepared = build_once(
-        folder, _open, lambda new: _build(new, source, static=static, seed=seed, say=say)
-    )
+    prepared = build_once(folder, _open, lambda new: _build(new, source, say=say))
     # Another user may own the cache; `vaeexp gc` looks when it was last used.
     with suppress(OSError):
         os.utime(folder / FACTS)
@@ -103,6 +135,16 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     """
     parts = raw.parts.copy()
     notes = raw.notes
+    settings = source.settings
+    root = str(source.root)
+    if settings.split == "time":
+        parts = split_time(parts, raw.groups, settings.validation_size, root)
+        notes = (*notes, "Split: in time, the last images for test, those before for validation")
+    elif raw.groups is not None:
+        seed = settings.split_seed
+        parts = split_groups(parts, raw.groups, settings.validation_size, seed, root)
+        count = len(np.unique(raw.groups))
+        notes = (*notes, f"Split: {count:,} groups by {settings.split_by}, each in one split")
     training = np.flatnonzero(parts == TRAINING)
     tenth = max(1, round(len(training) / 10))
     holdout = tenth if source.definition.counts is None and VALIDATION not in parts else None
@@ -129,30 +171,34 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     return facts, rows
 
 
-def _build(
-    folder: Path, source: Source, *, static: bool, seed: int, say: Callable[[str], None]
-) -> None:
+def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
     if source.check is not None:
         source.check()
+    settings = source.settings
+    root = str(source.root)
     raw = source.definition.layout.read(source, scratch, say)
+    whole = check_finite(raw, root)
+    if settings.scale == "unit" and settings.clip is None:
+        raw = as_bytes(raw, settings.binarisation, scratch, root)
     facts, rows = _split(source, raw)
-    raw = settle_levels(raw._replace(notes=facts["notes"]), rows, scratch)
-    pixels, warnings = look(raw, rows, str(source.root))
+    raw = raw._replace(notes=facts["notes"])
     training = np.concatenate([rows[TRAINING], rows[VALIDATION]])
-    test = rows[TEST]
+    order = _order(len(training), len(rows[VALIDATION]), settings.split_seed)
+    sizes = sizes_of(source, len(training), len(rows[TEST]), facts["validation"], facts["holdout"])
+    taught = training[order[: sizes[0]]]
     own = {name: rows[part] for part, name in _SPLITS.items()}
+    made = _bytes(raw, rows, scratch, root) if is_bytes(raw, settings) else None
+    made = made or _numbers(raw, rows, taught, settings, whole, scratch, root)
+    raw = made.raw
     notes, doubles = compare_splits(raw.images, own, drawn=facts["validation"] is None)
-    # The source's own validation images stay last, in an order of their own.
-    held_out = len(rows[VALIDATION])
-    last = len(training) - held_out + permutation(held_out, seed, Purpose.VALIDATION_ORDER)
-    order = np.concatenate([permutation(len(training) - held_out, seed, Purpose.SPLIT), last])
-    digest = _write(folder, raw, training, test, order, seed if static else None)
+    static_seed = settings.split_seed if settings.binarisation == "static" else None
+    digest = _write(folder, raw, training, rows[TEST], order, static_seed, made.targets)
     meta = {
         **facts,
         "training": len(training),
-        "test": len(test),
+        "test": len(rows[TEST]),
         "image_shape": raw.images.shape[1:],
         "classes": raw.classes,
         "files": len(raw.parts),
@@ -160,14 +206,19 @@ def _build(
         "doubt": raw.doubt,
         # No notes on copies where nothing else is noted of the files.
         "notes": (*raw.notes, *(notes if raw.notes else ())),
-        "warnings": (*raw.warnings, *warnings, *doubles),
+        "warnings": (*raw.warnings, *made.warnings, *doubles),
         "reading": raw.reading,
-        "pixels": pixels,
+        "pixels": made.pixels,
         "unlabelled": [
             name
             for part, name in PART_NAMES.items()
             if (part if part in raw.parts else TRAINING) in raw.unlabelled
         ],
+        "scaling": made.scaling.record(),
+        "values": made.values.record(),
+        "kind": made.kind,
+        "features": raw.features,
+        "dropped": made.dropped,
         "digest": digest,
     }
     shutil.rmtree(scratch)
@@ -177,6 +228,72 @@ def _build(
     seal_folder(folder, meta, by_blocks=[path.name for path in large])
 
 
+def _order(count: int, held_out: int, seed: int) -> np.ndarray:
+    """Return the order of the split, int64 [N]. The source's own validation images stay last, in an
+    order of their own.
+    """
+    last = count - held_out + permutation(held_out, seed, Purpose.VALIDATION_ORDER)
+    return np.concatenate([permutation(count - held_out, seed, Purpose.SPLIT), last])
+
+
+class _Made(NamedTuple):
+    """Images ready to be written.
+
+    raw: the images, and what is known of them.
+    targets: numbers of files [N, C, H, W] → targets float32; None where bytes are kept.
+    others: as in `Prepared`.
+    """
+
+    raw: RawImages
+    targets: Callable[[np.ndarray], np.ndarray] | None
+    scaling: Scaling
+    values: Values
+    pixels: dict[str, Any]
+    warnings: list[str]
+    kind: str
+    dropped: tuple[str, ...] = ()
+
+
+def is_bytes(raw: RawImages, settings: "DataSettings") -> bool:
+    """Return whether the images stay bytes, of which 255 is 1."""
+    return raw.images.dtype == np.uint8 and settings.scale == "unit" and settings.clip is None
+
+
+def _bytes(raw: RawImages, rows: Mapping[int, np.ndarray], scratch: Path, root: str) -> _Made:
+    raw = settle_levels(raw, rows, scratch)
+    pixels, warnings = look(raw, rows, root)
+    shape = raw.images.shape[1:]
+    values = Values(shape=(shape[0], shape[1], shape[2]))
+    return _Made(raw, None, bytes_scaling(), values, pixels, warnings, "uint8")
+
+
+def _numbers(
+    raw: RawImages,
+    rows: Mapping[int, np.ndarray],
+    taught: np.ndarray,
+    settings: "DataSettings",
+    whole: bool,
+    scratch: Path,
+    root: str,
+) -> _Made:
+    """Scale numbers of any type, by the training images at the rows `taught`.
+
+    whole: whether all are whole numbers.
+    """
+    if settings.binarisation != "none":
+        problem = f"got {settings.binarisation}, and {root} has {raw.images.dtype} numbers"
+        asked = f"with data.scale: {settings.scale}" + (" and data.clip" if settings.clip else "")
+        remedy = "binarisation needs grey levels, scale: unit, no clip. Try --set binarisation=none"
+        raise UserError("data.binarisation", f"{problem} {asked}; {remedy}.")
+    raw, dropped = without_constant_columns(raw, taught, scratch, root)
+    scaling = fit(raw, taught, settings, root)
+    values, pixels = describe_numbers(raw, taught, scaling, whole=whole)
+    notes, reading, warnings = words_of(raw, rows, scaling, settings, dropped)
+    raw = raw._replace(notes=(*raw.notes, *notes), reading=(*raw.reading, *reading))
+    kind = raw.images.dtype.name
+    return _Made(raw, scaling.targets, scaling, values, pixels, warnings, kind, dropped)
+
+
 def _write(
     folder: Path,
     raw: RawImages,
@@ -184,12 +301,15 @@ def _write(
     test: np.ndarray,
     order: np.ndarray,
     static_seed: int | None,
+    targets: Callable[[np.ndarray], np.ndarray] | None,
 ) -> str:
-    """Write the arrays, images piece by piece; return their digest, SHA-256 (hex).
+    """Write the arrays, images piece by piece; return the digest, SHA-256 (hex), of the arrays
+    before they were scaled: scaling is a setting of the training.
 
     training, test: rows of `raw`.
     order: of the training images.
     static_seed: of static binarisation; None without it.
+    targets: numbers [N, C, H, W] → what is written; None: the numbers.
     """
     parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
         "training_images": (raw.images, training[order]),
@@ -209,13 +329,51 @@ def _write(
     for name, (array, rows) in parts.items():
         shape = (len(array if rows is None else rows), *array.shape[1:])
         digest.update(f"{name} {array.dtype.str} {shape}\n".encode())
+        scaled = targets if name.endswith("images") else None
+        descr = array.dtype.str if scaled is None else "<f4"
         with (folder / f"{name}.npy").open("wb") as file:
-            header = {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
+            header = {"descr": descr, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             for block in blocks(array, rows):
                 digest.update(block.data)
-                file.write(block.data)
+                if scaled is None:
+                    file.write(block.data)
+                    continue
+                for piece in pieces(block):
+                    file.write(scaled(piece).data)
     return digest.hexdigest()
+
+
+def sizes_of(
+    source: Source, training: int, test: int, own: int | None, holdout: int | None
+) -> tuple[int, int, int]:
+    """Return the images in train, validation and test; the subset keeps its own validation size and
+    takes any train_size.
+
+    training, test: images in the files.
+    own, holdout: as `validation` and `holdout` of `Prepared`.
+
+    Raises UserError when the settings leave nothing to train on.
+    """
+    settings = source.settings
+    validation = SUBSET_VALIDATION if source.subset else settings.validation_size
+    if (limit := holdout if own is None else own) is not None:
+        validation = min(validation, limit)
+    kept_apart = validation if own is None else own
+    if kept_apart >= training:
+        problem = (
+            f"got {validation:,}; must be less than the {training:,} images of the training files"
+        )
+        raise UserError("data.validation_size", problem)
+    most = training - kept_apart
+    train = settings.train_size or most
+    # Only official files have a known number of images; elsewhere a study asks for at most so many.
+    if train > most and not source.subset and source.definition.counts is not None:
+        raise UserError(
+            "data.train_size",
+            f"got {train:,}; must be at most {most:,}, the images that are not held out",
+        )
+    return min(train, most), validation, test
 
 
 def _open(folder: Path) -> Prepared | None:

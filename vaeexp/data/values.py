@@ -23,8 +23,8 @@ class Values:
     least_sigma: lower bound of a learned σ in the scale of the targets; a number, or one for each
         sub-pixel, C · H · W.
     row_sum: mean over the training images of the sum of an image, for size factors.
-    log_scale: Σ log scale over the sub-pixels: −log p of a target, of a density, and this are
-        −log p in the unit of the report.
+    scale: how much of the unit of the report a target of 1 is; a number, or one for each sub-pixel.
+    shown: targets that are black and white in pictures.
     """
 
     shape: ImageShape
@@ -33,7 +33,17 @@ class Values:
     counts: bool = False
     least_sigma: float | tuple[float, ...] = math.exp(-6)
     row_sum: float = 1.0
-    log_scale: float = 0.0
+    scale: float | tuple[float, ...] = 1.0
+    shown: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def log_scale(self) -> float:
+        """Return Σ log scale over the sub-pixels: with it, −log p of a target under a density is
+        −log p in the unit of the report.
+        """
+        if isinstance(self.scale, tuple):
+            return math.fsum(map(math.log, self.scale))
+        return math.prod(self.shape) * math.log(self.scale)
 
     def record(self) -> dict[str, Any]:
         """Return the fields for JSON, of which `from_record` makes the values again."""
@@ -42,13 +52,10 @@ class Values:
 
 def from_record(record: Mapping[str, Any]) -> Values:
     """Return the values of a record. Raises KeyError, TypeError or ValueError for anything else."""
-    channels, height, width = record["shape"]
-    least = record["least_sigma"]
-    changed = {
-        "shape": (channels, height, width),
-        "least_sigma": tuple(least) if isinstance(least, list) else least,
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
     }
-    return Values(**{**record, **changed})
+    return Values(**fields)
 
 
 def as_values(given: Values | ImageShape) -> Values:

@@ -113,9 +113,9 @@ def _build(dataset: "Dataset", classes: int, say: Callable[[str], None], folder:
     say(f"{dataset.title}: training a classifier, once, to judge generated images …")
     train = dataset.train
     model = train_classifier(
-        train.images, train.labels, dataset.binarisation, classes=classes, seed=_SEED
+        train.images, train.labels, dataset.target_kind, classes=classes, seed=_SEED
     )
-    test = targets(dataset.test.images, dataset.binarisation, _SEED)
+    test = targets(dataset.test.images, dataset.target_kind, _SEED)
     with torch.no_grad():
         guesses = torch.cat([model(x).argmax(1) for x in test.split(1000)])
     accuracy = int((guesses == _labels(dataset.test.labels)).sum()) / len(test)
@@ -139,10 +139,10 @@ def _load(dataset: "Dataset", classes: int, folder: Path) -> Classifier | None:
 
 
 def train_classifier(
-    images: np.ndarray, labels: np.ndarray, binarisation: str, *, classes: int, seed: int
+    images: np.ndarray, labels: np.ndarray, kind: str, *, classes: int, seed: int
 ) -> ImageClassifier:
-    """Train a classifier on images uint8 [N, C, H, W] with labels [N]; return it in evaluation
-    mode, on the CPU.
+    """Train a classifier on prepared images [N, C, H, W] of this kind, with labels [N]; return it
+    in evaluation mode, on the CPU.
 
     Cross-entropy, AdamW, one cycle of the learning rate (Smith & Topin 2018) over 250,000 images or
     30 epochs, whichever is less. Dynamic binarisation draws new images in each epoch. Global
@@ -161,8 +161,8 @@ def train_classifier(
         for rows in torch.randperm(len(answers), generator=generator)[:_SEEN].split(_BATCH):
             # By batches, because the memory map may be larger than memory.
             x = torch.from_numpy(images[rows.numpy()])
-            thresholds = draw_thresholds(x, generator) if binarisation == "dynamic" else None
-            loss = F.cross_entropy(model(TARGETS[binarisation](x, thresholds)), answers[rows])
+            thresholds = draw_thresholds(x, generator) if kind == "dynamic" else None
+            loss = F.cross_entropy(model(TARGETS[kind](x, thresholds)), answers[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

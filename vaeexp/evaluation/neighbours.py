@@ -74,4 +74,5 @@ def _as_levels(images: np.ndarray, dataset: Dataset) -> Tensor:
     """Convert training images uint8 to levels float32 in [0, 1]; under static binarisation they are
     0 and 1 already.
     """
-    return targets(images, "static" if dataset.binarisation == "static" else "none", seed=0)
+    kind = dataset.target_kind
+    return targets(images, "none" if kind == "dynamic" else kind, seed=0)

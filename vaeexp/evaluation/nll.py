@@ -150,7 +150,7 @@ def _tensors(distribution: Any) -> list[Tensor]:
 @torch.no_grad()
 def evaluate_elbo(vae: VAE, images: Tensor, *, seed: int) -> Terms:
     """Return distortion and rate [N] in float64, in nats, and posterior means [N, L] of targets [N,
-    C, H, W], on the CPU.
+    C, H, W], on the CPU. The distortion is in the unit of the report.
 
     Distortion + rate is the negative ELBO at β = 1 (Kingma & Welling 2014), with one sample of z
     per image. The noise depends on the seed, N and L alone.
@@ -164,7 +164,7 @@ def evaluate_elbo(vae: VAE, images: Tensor, *, seed: int) -> Terms:
         for x, e in zip(images.split(_BATCH), noise.split(_BATCH), strict=True)
     ]
     distortion, rate, mean = (torch.cat(column).cpu() for column in zip(*batches, strict=True))
-    return Terms(distortion.double(), rate.double(), mean)
+    return Terms(distortion.double() + vae.log_scale, rate.double(), mean)
 
 
 @torch.no_grad()
@@ -177,8 +177,8 @@ def importance_weighted_nll(
     budget: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Return −log 1/k Σ_i p(x, z_i) / q(z_i|x) of each image, in nats, with k codes z_i from
-    q(z|x); float64 [K, N], on the CPU.
+    """Return −log 1/k Σ_i p(x, z_i) / q(z_i|x) of each image, in nats and in the unit of the
+    report, with k codes z_i from q(z|x); float64 [K, N], on the CPU.
 
     Row j is for the first `sample_counts(importance_samples)[j]` of the codes, so that the last row
     is for all. In expectation it is an upper bound on −log p(x), which falls to −log p(x) as k
@@ -216,7 +216,7 @@ def importance_weighted_nll(
                 if progress:
                     progress(done, codes)
         bounds.append(torch.stack(bound.values))
-    return torch.cat(bounds, dim=1)
+    return torch.cat(bounds, dim=1) + vae.log_scale
 
 
 class _Bound:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ from vaeexp.models.vae import build_vae
 from vaeexp.own_code import code_warnings
 from vaeexp.plots.contact_sheet import ContactSheet
 from vaeexp.runs.worker import open_source
-from vaeexp.settings import Settings
+from vaeexp.settings import APART, Settings
 from vaeexp.study import (
     check_warmups,
     distinct_values,
@@ -72,7 +73,7 @@ class Job:
     study: "Study"
     settings: Settings
     datasets: Mapping[str, Dataset]
-    """The images by binarisation; the binarisation of the search comes first."""
+    """The images by `DataSettings.key`; those of the search come first."""
     log: "StudyLog"
     doubts: tuple[str, ...] = ()
     """What the user cannot have meant with networks of their own."""
@@ -99,7 +100,7 @@ class Job:
     @property
     def dataset(self) -> Dataset:
         """The images of the search."""
-        return self.datasets[self.settings.data.binarisation]
+        return self.datasets[self.settings.data.key]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -145,15 +146,18 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     resolve_device(options.execution.get("device", "auto"))
     settings = settings_of(study)
     datasets: dict[str, Dataset] = {}
-    for binarisation in distinct_values(study, "binarisation"):
-        datasets[binarisation] = open_dataset(
-            settings.with_params({"binarisation": binarisation}).data,
+    for changes in data_changes(study):
+        wanted = settings.with_params(changes).data
+        if wanted.key in datasets:
+            continue
+        datasets[wanted.key] = open_dataset(
+            wanted,
             root=None if options.data is None else Path(options.data),
             full_data=options.full_data,
-            # The lines about the files are the same for all binarisations.
+            # The lines about the files are the same for all of them.
             say=(lambda text: None) if datasets else partial(log.say, style="yellow"),
         )
-    dataset = datasets[settings.data.binarisation]
+    dataset = datasets[settings.data.key]
     if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
         problem = (
             f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that."
@@ -167,6 +171,15 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     return Job(
         options=options, study=study, settings=settings, datasets=datasets, log=log, doubts=found
     )
+
+
+def data_changes(study: "Study") -> list[dict[str, Any]]:
+    """Return the settings of the data in which the trials of a study may differ, a row for each
+    data set that they may need.
+    """
+    rows = product(*(distinct_values(study, name) for name in APART))
+    found = [dict(zip(APART, row, strict=True)) for row in rows]
+    return [row for row in found if row["binarisation"] == "none" or row["scale"] == "unit"]
 
 
 def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str, ...]:
@@ -377,7 +390,7 @@ def _test_seconds(job: Job, execution: Execution) -> float:
     model = build_vae(job.settings.with_params(dict(maxima_of(job.study))).model, dataset.values, 0)
     if not model.posterior.stochastic:
         return 0.0
-    x = targets(dataset.validation.images[:TIMED_IMAGES], dataset.binarisation, 0)
+    x = targets(dataset.validation.images[:TIMED_IMAGES], dataset.target_kind, 0)
     tried = min(samples, TIMED_SAMPLES)
     model = model.to(execution.device).eval()
     measure = partial(importance_weighted_nll, model, x, importance_samples=tried, seed=0)

@@ -444,7 +444,7 @@ def _describe_study(job: Job, execution: Execution) -> Description:
     protocols = {}
     for row in job.study.baselines:
         settings = job.settings.with_params(dict(row.settings))
-        dataset = job.datasets[settings.data.binarisation]
+        dataset = job.datasets[settings.data.key]
         protocols[row.name] = protocol(dataset, settings, searched)
     data = record["data"]
     return Description(

@@ -11,7 +11,7 @@ import sweeps
 import vaeexp
 from sweeps import Engine, WorkerPool, open_engine
 from vaeexp.launch.execution import Execution, model_shapes
-from vaeexp.launch.job import Job
+from vaeexp.launch.job import Job, data_changes
 from vaeexp.launch.memory import MemoryPlan
 from vaeexp.runs.worker import open_lanes, open_remote_lanes
 from vaeexp.study import maxima_of, own_paths_of, train_options, uses_average
@@ -69,9 +69,11 @@ def make_workers(
         return WorkerPool(open_lanes, recipes, timeout=timeout, worker=engine.worker, kind=kind)
     elsewhere = {
         **shared,
-        "fingerprints": {
-            binarisation: dataset.fingerprint for binarisation, dataset in job.datasets.items()
-        },
+        "fingerprints": [
+            (changes, job.datasets[key].fingerprint)
+            for changes in data_changes(job.study)
+            if (key := job.settings.with_params(changes).data.key) in job.datasets
+        ],
         "data": None if job.options.data is None else str(Path(job.options.data).absolute()),
         "full_data": job.options.full_data,
     }

@@ -229,7 +229,7 @@ def _arguments(
     execution = record.study.execution
     return {
         "settings": record.settings,
-        "datasets": {record.settings.data.binarisation: dataset},
+        "datasets": {record.settings.data.key: dataset},
         "maxima": maxima_of(record.parts),
         "averaged": uses_average(record.parts),
         "parts": parts_of(train_options(record.parts)),

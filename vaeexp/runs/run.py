@@ -227,7 +227,7 @@ def open_images(
     return Images(
         dataset=dataset,
         split=split,
-        x=targets(part.images[indices], dataset.binarisation, derive_seed(run.study_seed, name)),
+        x=targets(part.images[indices], dataset.target_kind, derive_seed(run.study_seed, name)),
         labels=torch.from_numpy(np.asarray(part.labels)[indices].astype(np.int64)),
         classes=part.classes,
         places=indices,

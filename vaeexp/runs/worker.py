@@ -89,7 +89,7 @@ def open_lanes(
 
     Args:
         settings: the fixed settings of the study; a trial's parameters replace some of them.
-        datasets: by binarisation, opened by the parent; the child maps the same files.
+        datasets: by `DataSettings.key`, opened by the parent; the child maps the same files.
         maxima: largest latent size and component count of the search space.
         averaged: whether any trial evaluates a running average of its weights.
         parts: what the updates of the study's trials need beyond Adam and Adamax
@@ -117,7 +117,7 @@ def open_lanes(
         lambda name: open_source(datasets[name], place, study_seed, resident_mb=resident_mb)
     )
     here = arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads)
-    fingerprints = {binarisation: dataset.fingerprint for binarisation, dataset in datasets.items()}
+    fingerprints = {key: dataset.fingerprint for key, dataset in datasets.items()}
     origin = {"images": fingerprints, "arithmetic": here, "seed": study_seed}
     keep = {"keep_pruned": keep_pruned, "keep_sheets": keep_sheets}
     training = TrainingLanes(
@@ -178,17 +178,17 @@ def open_source(
     limit = math.inf if resident_mb == "auto" else resident_mb * 2**20
     if resident_mb == "auto" and device.type == "cuda":
         limit = torch.cuda.mem_get_info(device)[0] / 2
-    streamed = train.numel() > limit
+    streamed = train.numel() * train.element_size() > limit
     mapped = streamed or device.type == "cpu"
     if not mapped:
         dataset.train.check(np.arange(len(train)))
     validation = targets(
-        dataset.validation.images, dataset.binarisation, derive_seed(study_seed, "targets")
+        dataset.validation.images, dataset.target_kind, derive_seed(study_seed, "targets")
     )
     return Source(
         train=train if mapped else train.to(device),
         validation=validation.to(device),
-        binarisation=dataset.binarisation,
+        targets=dataset.target_kind,
         values=dataset.values,
         noise_seed=study_seed,
         check=dataset.train.check if mapped else None,
@@ -201,7 +201,7 @@ def test_targets(dataset: Dataset, study_seed: int) -> Tensor:
     W].
     """
     return targets(
-        dataset.test.images, dataset.binarisation, derive_seed(study_seed, "test targets")
+        dataset.test.images, dataset.target_kind, derive_seed(study_seed, "test targets")
     )
 
 
@@ -434,20 +434,20 @@ class TrialArtifacts:
         arrays |= aggregate_codes(model, images, arrays.get("rate_per_dimension"), seed=seed)
         heartbeat()
         arrays |= neighbour_arrays(model, dataset, seed=seed)
-        arrays["neighbour_usual"] = np.array(self._usual(dataset.binarisation))
+        arrays["neighbour_usual"] = np.array(self._usual(lane.settings.data.key))
         return shown, arrays
 
-    def _usual_distance(self, binarisation: str) -> float:
-        dataset = self._datasets[binarisation]
+    def _usual_distance(self, key: str) -> float:
+        dataset = self._datasets[key]
         return usual_distance(test_targets(dataset, self._seed), dataset, seed=self._seed)
 
     def _dataset(self, lane: Lane) -> Dataset:
-        return self._datasets[lane.settings.data.binarisation]
+        return self._datasets[lane.settings.data.key]
 
     def _shown(self, lane: Lane) -> Tensor:
         dataset = self._dataset(lane)
         images = dataset.validation.images[stratified(dataset.validation.labels, ORIGINALS)]
-        return targets(images, dataset.binarisation, derive_seed(self._seed, "targets"))
+        return targets(images, dataset.target_kind, derive_seed(self._seed, "targets"))
 
     def _build(self, settings: ModelSettings, values: Values, device: str) -> VAE:
         with torch.random.fork_rng(devices=[]):
@@ -463,7 +463,7 @@ def _load(model: VAE, lane: Lane, snapshot: Snapshot) -> None:
 def open_remote_lanes(
     *,
     settings: Settings,
-    fingerprints: Mapping[str, str],
+    fingerprints: Sequence[tuple[Mapping[str, Any], str]],
     data: str | None,
     full_data: bool,
     **others: Any,
@@ -472,7 +472,7 @@ def open_remote_lanes(
 
     Args:
         settings: the fixed settings of the study.
-        fingerprints: binarisation → fingerprint of the images that the driver has.
+        fingerprints: settings of the data, and the fingerprint of the images that the driver has.
         data: folder with the image files, or the file of arrays; None: as without `--data` on this
             machine.
         full_data: whether the bundled subset is refused.
@@ -482,8 +482,8 @@ def open_remote_lanes(
         UserError: the images are others than the driver's.
     """
     datasets = {}
-    for binarisation, fingerprint in fingerprints.items():
-        wanted = settings.with_params({"binarisation": binarisation}).data
+    for changes, fingerprint in fingerprints:
+        wanted = settings.with_params(dict(changes)).data
         dataset = open_dataset(
             wanted, root=Path(data) if data else None, full_data=full_data, say=_log.info
         )
@@ -494,5 +494,5 @@ def open_remote_lanes(
                 "the same files at the same path, or name them there with VAEEXP_DATA."
             )
             raise UserError(os.uname().nodename, problem)
-        datasets[binarisation] = dataset
+        datasets[wanted.key] = dataset
     return open_lanes(settings=settings, datasets=datasets, **others)

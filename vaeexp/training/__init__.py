@@ -112,7 +112,7 @@ class EpochSums:
     """The result of a pass over images for one lane; means over images in nats."""
 
     loss: float
-    """NaN on validation images for an objective that does not follow from the means."""
+    """Of targets, not in the unit of the report; NaN on validation images for an objective that does not follow from the means."""
     distortion: float
     rate: float
     active_units: float
@@ -135,6 +135,8 @@ class Lane:
     """Layout of the parameters at the trial's own size."""
     buffer_layout: Layout
     steps_per_epoch: int
+    log_scale: float = 0.0
+    """Nats per image from the distortion of targets to that in the unit of the report."""
     epoch: int = 0
     """Epochs trained."""
     best_objective: float = math.inf
@@ -247,7 +249,7 @@ class Lane:
             moments[0], moments[1], images, self.settings.evaluation.active_threshold
         )
         loss, distortion, rate = means
-        return EpochSums(loss, distortion, rate, float(active))
+        return EpochSums(loss, distortion + self.log_scale, rate, float(active))
 
     def metrics(
         self,
@@ -304,6 +306,7 @@ def open_lane(
         layout=Layout(dict(vae.named_parameters())),
         buffer_layout=Layout(dict(vae.named_buffers())),
         steps_per_epoch=images // settings.train.batch_size,
+        log_scale=vae.log_scale,
     )
     return lane, vae
 

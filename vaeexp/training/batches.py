@@ -42,12 +42,13 @@ class Source:
     """The images that a study trains and validates on."""
 
     train: Tensor
-    """uint8 [N, C, H, W]; 0/1 if binarised statically, else 0..255. On the device, or on the CPU if
+    """Prepared images [N, C, H, W], uint8 or targets float32. On the device, or on the CPU if
     streamed.
     """
     validation: Tensor
     """The targets, float32 [N, C, H, W], on the device. Dynamic binarisation draws them once."""
-    binarisation: str
+    targets: str
+    """The row of `TARGETS` that makes targets of `train`."""
     values: Values
     """Those of the images."""
     noise_seed: int
@@ -112,12 +113,12 @@ def epoch_chunks(
     for chunk, start in enumerate(range(0, count, step)):
         index = order[start * batch_size : min(start + step, count) * batch_size]
         images = source.images(index)
-        dynamic = source.binarisation == "dynamic"
+        dynamic = source.targets == "dynamic"
         thresholds = draw_thresholds(images, drawn_by("binarisation", chunk)) if dynamic else None
         noise = torch.randn(
             len(index), *of_image, generator=drawn_by("noise", chunk), device=device
         )
-        yield TARGETS[source.binarisation](images, thresholds), noise
+        yield TARGETS[source.targets](images, thresholds), noise
 
 
 def fixed_batches(

@@ -94,7 +94,7 @@ def test_large_images_come_in_smaller_chunks_and_small_ones_as_ever():
     data = Source(
         train=pixels,
         validation=torch.zeros(1, 3, 218, 178),
-        binarisation="none",
+        targets="none",
         values=as_values((3, 218, 178)),
         noise_seed=0,
     )

@@ -145,7 +145,8 @@ def test_targets_keep_zeros_and_ones_and_scale_grey_levels():
     grey = np.array([0, 51, 255], np.uint8).reshape(1, 1, 1, 3)
     assert targets(grey, "none", seed=0).flatten().tolist() == pytest.approx([0, 0.2, 1])
     for kind in TARGETS:
-        assert targets(grey, kind, seed=0).dtype == torch.float32
+        images = grey.astype(np.float32) if kind == "scaled" else grey
+        assert targets(images, kind, seed=0).dtype == torch.float32
 
 
 def test_dynamic_targets_are_one_with_probability_grey():
@@ -222,7 +223,7 @@ def test_a_pickle_holds_no_pixels(tmp_path):
     data = open_dataset(settings(), root=tmp_path)
     assert data.train.images.nbytes > 30_000
     pickled = pickle.dumps(data)
-    assert len(pickled) < 2_000
+    assert len(pickled) < 3_000
     again = pickle.loads(pickled)
     assert again == data
     np.testing.assert_array_equal(again.train.images, data.train.images)

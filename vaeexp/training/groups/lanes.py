@@ -127,7 +127,7 @@ class LaneGroups:
         """
         Args:
             opened: images and settings of a lane → an empty group for such lanes.
-            source_of: binarisation → the images.
+            source_of: key of the data (`DataSettings.key`) → the images.
             by_shape: whether the lanes of a group have tensors of the same shapes.
             limit: the most lanes of a fused group.
         """
@@ -148,14 +148,14 @@ class LaneGroups:
 
     def for_lane(self, settings: "Settings") -> Group:
         """Return the group with room for a lane of these settings; open it if there is none."""
-        shape: tuple[Any, ...] = (settings.data.binarisation,)
+        shape: tuple[Any, ...] = (settings.data.key,)
         if self._by_shape:  # these settings change tensors or code
             shape += (*shape_of(settings.model), settings.train.batch_size, settings.train.loss)
         groups = self._groups.setdefault(shape, [])
         for group in groups:
             if not group.fused or len(group.lanes) < self.limit:
                 return group
-        groups.append(self._opened(self._source_of(settings.data.binarisation), settings))
+        groups.append(self._opened(self._source_of(settings.data.key), settings))
         return groups[-1]
 
     def shrink(self) -> None:
@@ -204,7 +204,7 @@ class TrainingLanes:
     ) -> None:
         """
         Args:
-            source_of: binarisation → the images, on the device.
+            source_of: key of the data (`DataSettings.key`) → the images, on the device.
             settings_of: trial → all its settings.
             folder: the parent of the trials' folders.
             lanes: number of trials at once.
@@ -465,7 +465,7 @@ class TrainingLanes:
 
     def _open(self, trial: TrialSpec) -> tuple[Lane, VAE]:
         settings = self._settings_of(trial)
-        source = self._source_of(settings.data.binarisation)
+        source = self._source_of(settings.data.key)
         return open_lane(trial, settings, source.values, len(source.train))
 
     def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> Group:

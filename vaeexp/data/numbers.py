@@ -1,0 +1,186 @@
+"""Numbers of any type on their way to targets: bytes where they are grey levels, columns that never
+change, and what people and models are told of them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweeps import UserError
+from vaeexp.data.formats import TEST, VALIDATION, RawImages, blocks, printable, some_of
+from vaeexp.data.scaling import (
+    HAIR,
+    Scaling,
+    constant_columns,
+    extremes,
+    pieces,
+    sample,
+    statistics,
+    steps_of,
+)
+from vaeexp.data.values import Values
+from vaeexp.words import plural
+
+if TYPE_CHECKING:
+    from vaeexp.settings import DataSettings
+
+_SHOWN = (0.5, 99.5)
+"""Percentiles of the training targets from black to white in pictures."""
+
+
+def as_bytes(raw: RawImages, binarisation: str, scratch: Path, root: str) -> RawImages:
+    """Return booleans as bytes 0 and 255 and, where they are to be binarised, floats in [0, 1] as
+    256 levels; other images as they are.
+
+    Raises UserError for floats beyond [0, 1].
+    """
+    kind = raw.images.dtype.kind
+    if kind != "b" and not (kind == "f" and binarisation != "none"):
+        return raw
+    low, high = extremes(raw.images, np.arange(len(raw.images)))
+    if low < -HAIR or high > 1 + HAIR:
+        problem = f"got {raw.images.dtype} from {low:g} to {high:g}; must lie in [0, 1]"
+        remedy = "Try --set binarisation=none --set scale=standard"
+        raise UserError(root, f"{problem} with data.binarisation: {binarisation}. {remedy}.")
+    made = np.lib.format.open_memmap(
+        scratch / "levels.npy", mode="w+", dtype=np.uint8, shape=raw.images.shape
+    )
+    start = beyond = 0
+    for piece in pieces(raw.images):
+        values = piece.astype(np.float32)
+        beyond += int(((values < 0) | (values > 1)).sum())
+        made[start : start + len(piece)] = np.rint(np.clip(values, 0, 1) * 255)
+        start += len(piece)
+    notes = [f"Cut to [0, 1]: {plural(beyond, 'value')} of {made.size:,}"] if beyond else []
+    return raw._replace(images=made, notes=(*raw.notes, *notes))
+
+
+def without_constant_columns(
+    raw: RawImages, taught: np.ndarray, scratch: Path, root: str
+) -> tuple[RawImages, tuple[str, ...]]:
+    """Return vectors without the columns that never change in the rows `taught`, and their names.
+
+    Raises UserError where no column is left.
+    """
+    constant = constant_columns(raw, taught)
+    if not len(constant):
+        return raw, ()
+    width = raw.images.shape[3]
+    if len(constant) == width:
+        count = plural(len(taught), "training row")
+        raise UserError(root, f"got {count} of which every column has one value; must vary")
+    kept = np.setdiff1d(np.arange(width), constant)
+    shape = (len(raw.images), 1, 1, len(kept))
+    images = np.lib.format.open_memmap(
+        scratch / "varying.npy", mode="w+", dtype=raw.images.dtype, shape=shape
+    )
+    start = 0
+    for block in blocks(raw.images):
+        images[start : start + len(block)] = block[..., kept]
+        start += len(block)
+    features = raw.features
+    names = features or [f"column {index}" for index in range(width)]
+    left = None if features is None else tuple(features[index] for index in kept)
+    return raw._replace(images=images, features=left), tuple(names[index] for index in constant)
+
+
+def describe_numbers(
+    raw: RawImages, taught: np.ndarray, scaling: Scaling, *, whole: bool
+) -> tuple[Values, dict[str, Any]]:
+    """Return what a model is given, and facts for `vaeexp.data.first_look.pixel_words`.
+
+    taught: rows of the training images.
+    whole: whether all numbers are whole ones.
+    """
+    shape: tuple[int, int, int] = raw.images.shape[1:]
+    free = np.full((1, 1, 1), np.inf)
+    known = statistics(raw.images, taught, -free, free, "global")
+    lowest, _ = extremes(raw.images, np.arange(len(raw.images)))
+    counts = whole and lowest >= 0 and scaling.kind == "none" and raw.images.dtype.kind != "b"
+    levels = None
+    if scaling.kind == "unit" and raw.images.dtype.kind in "iu":
+        levels = int(scaling.scale.reshape(-1)[0]) + 1
+    targets = scaling.targets(sample(raw.images, taught))
+    black, white = np.percentile(targets, _SHOWN).tolist()
+    values = Values(
+        shape=shape,
+        unit=scaling.kind == "unit",
+        levels=levels,
+        counts=counts,
+        least_sigma=_least_sigma(raw, taught, scaling, shape),
+        row_sum=float(known.mean.item()) * math.prod(shape) if counts else 1.0,
+        scale=scaling.units(shape),
+        shown=(black, white if white > black else black + 1),
+    )
+    pixels = {
+        "lowest": float(known.low.item()),
+        "highest": float(known.high.item()),
+        "mean": float(known.mean.item()),
+        "deviation": float(known.deviation.item()),
+    }
+    return values, pixels
+
+
+def _least_sigma(
+    raw: RawImages, taught: np.ndarray, scaling: Scaling, shape: tuple[int, int, int]
+) -> float | tuple[float, ...]:
+    """Return the lower bound of a learned σ, in the scale of the targets: half the step between the
+    values of a sub-pixel, because a density of few values has no bound.
+    """
+    half = steps_of(raw.images, taught) / 2 / scaling.scale
+    bounds = np.maximum(half, Values(shape=shape).least_sigma)
+    if (bounds == bounds.reshape(-1)[0]).all():
+        return float(bounds.reshape(-1)[0])
+    return tuple(np.broadcast_to(bounds, shape).reshape(-1).tolist())
+
+
+def words_of(
+    raw: RawImages,
+    rows: Mapping[int, np.ndarray],
+    scaling: Scaling,
+    settings: "DataSettings",
+    dropped: Sequence[str],
+) -> tuple[list[str], list[str], list[str]]:
+    """Return notes for people, words for a record on what decides the numbers, and warnings."""
+    notes = [f"Scale: {scale_words(scaling)}"]
+    reading = []
+    warnings = []
+    if dropped:
+        named = some_of([printable(name) for name in dropped])
+        notes.append(f"Left out: {plural(len(dropped), 'column')} of one value ({named})")
+    if settings.clip is not None:
+        low, high = settings.clip
+        limits = f"cut to the percentiles {low:g} and {high:g} of the training images"
+        if scaling.low.size == 1:
+            limits += f", {scaling.low.item():.6g} to {scaling.high.item():.6g}"
+        reading.append(limits)
+        notes.append(f"Numbers: {limits}")
+    elif scaling.kind == "unit":
+        others = np.concatenate([rows[VALIDATION], rows[TEST]])
+        beyond = 0
+        for piece in pieces(raw.images, others):
+            beyond += int(((piece < scaling.low) | (piece > scaling.high)).sum())
+        if beyond:
+            text = f"{plural(beyond, 'value')} of the validation and test images are cut to the"
+            warnings.append(f"{text} range of the training images. Try data.scale: range")
+    return notes, reading, warnings
+
+
+def scale_words(scaling: Scaling) -> str:
+    """Say how numbers become targets: `training mean −43.2 and standard deviation 12.1`."""
+    each = {"global": "", "channel": " of each channel", "feature": " of each feature"}[scaling.per]
+    if scaling.kind == "none":
+        return "numbers as they are"
+    one = scaling.offset.size == 1
+    offset = scaling.offset.reshape(-1)[0]
+    scale = scaling.scale.reshape(-1)[0]
+    if scaling.kind == "unit":
+        return f"{offset:g} to {offset + scale:g} become 0 to 1"
+    if scaling.kind == "range":
+        found = f" ({offset:.6g} to {offset + scale:.6g})" if one else each
+        return f"minimum and maximum of the training images{found} become 0 and 1"
+    found = f" ({offset:.6g} and {scale:.6g})" if one else each
+    return f"mean and standard deviation of the training images{found} become 0 and 1"

@@ -1,0 +1,320 @@
+"""Scaling: how the numbers of files become the targets of a model, and back.
+
+Targets are (x − offset) / scale, computed in float64 and kept as float32. Limits, offset and scale
+come from the training images alone. Offset and scale are a setting of the training: a density of
+targets becomes one of x when its −log p gains Σ log scale. The limits of `clip` are not: they
+change the numbers that are modelled.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweeps import UserError
+from vaeexp.data.formats import RawImages
+from vaeexp.data.formats.levels import Stored, white_of
+from vaeexp.data.values import ImageShape
+
+if TYPE_CHECKING:
+    from vaeexp.settings import DataSettings
+
+HAIR = 1e-3
+"""How far beyond [0, 1] floats may lie under `scale: unit`, because resizing and arithmetic in
+float16 and float32 leave such values."""
+_PIECE = 2**21
+"""Values that are computed with in float64 at a time."""
+_SAMPLE = 2**23
+"""Values from which percentiles are taken at most; of more, images at equal distances."""
+_COLUMN = 10_000
+"""Rows of a table that are looked at for columns of few values."""
+_FEW_VALUES = 20
+_AXES = {"global": (0, 1, 2, 3), "channel": (0, 2, 3), "feature": (0,)}
+"""Setting `scale_per` → axes of [N, C, H, W] that share an offset and a scale."""
+_SCALES = "range, standard or none"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scaling:
+    """From numbers of files to targets. Arrays are float64 and broadcast to [C, H, W].
+
+    kind: the setting `scale`; bytes for images whose bytes are kept.
+    per: the setting `scale_per`.
+    unit: the number that is 1 in the unit of the report.
+    low, high: limits to which numbers are cut; infinite where they are not.
+    """
+
+    kind: str
+    per: str
+    unit: float
+    offset: np.ndarray
+    scale: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def bytes(self) -> bool:
+        """Whether prepared images stay bytes, of which 255 is 1."""
+        return self.kind == "bytes"
+
+    def cut(self, numbers: np.ndarray) -> np.ndarray:
+        """Return numbers [N, C, H, W] within the limits, in float64."""
+        return np.clip(numbers.astype(np.float64), self.low, self.high)
+
+    def targets(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the targets float32 of numbers [N, C, H, W]."""
+        return ((self.cut(numbers) - self.offset) / self.scale).astype(np.float32)
+
+    def numbers(self, targets: np.ndarray) -> np.ndarray:
+        """Return the numbers float64 [N, C, H, W] that have these targets."""
+        return targets.astype(np.float64) * self.scale + self.offset
+
+    def units(self, shape: ImageShape) -> float | tuple[float, ...]:
+        """Return how much of the unit of the report a target of 1 is: a number, or one for each
+        sub-pixel, C · H · W.
+        """
+        scale = self.scale / self.unit
+        if scale.size == 1:
+            return float(scale.reshape(()))
+        return tuple(np.broadcast_to(scale, shape).reshape(-1).tolist())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scaling) and self.record() == other.record()
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields for JSON, of which `scaling_from` makes the scaling again."""
+        arrays = {name: getattr(self, name) for name in ("offset", "scale", "low", "high")}
+        return {
+            **{name: getattr(self, name) for name in ("kind", "per", "unit")},
+            **{name: [array.shape, array.reshape(-1).tolist()] for name, array in arrays.items()},
+        }
+
+
+def scaling_from(record: dict[str, Any]) -> Scaling:
+    """Return the scaling of a record."""
+    arrays = {
+        name: np.array(record[name][1], np.float64).reshape(record[name][0])
+        for name in ("offset", "scale", "low", "high")
+    }
+    return Scaling(**{**record, **arrays})
+
+
+def bytes_scaling() -> Scaling:
+    """Return the scaling of images whose bytes are kept; 255 is 1."""
+    white = 255.0
+    zero = np.zeros((1, 1, 1))
+    return Scaling(
+        kind="bytes",
+        per="global",
+        unit=white,
+        offset=zero,
+        scale=zero + white,
+        low=zero - np.inf,
+        high=zero + np.inf,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What is known of the training images; arrays float64, of the shape that `_AXES` leaves."""
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def check_finite(raw: RawImages, root: str) -> bool:
+    """Return whether all numbers are whole ones. Raises UserError where some are NaN or infinite:
+    how many, and where the first is.
+    """
+    if raw.images.dtype.kind in "biu":
+        return True
+    whole = True
+    count = 0
+    first: tuple[int, ...] = ()
+    readable = {file.row for file in raw.unreadable}
+    start = 0
+    for block in pieces(raw.images):
+        finite = np.isfinite(block)
+        finite[[row - start for row in readable if start <= row < start + len(block)]] = True
+        if not finite.all():
+            bad = ~finite
+            count += int(bad.sum())
+            if not first:
+                place = np.unravel_index(int(bad.reshape(-1).argmax()), bad.shape)
+                first = (start + int(place[0]), *map(int, place[1:]))
+        whole = whole and bool((block[finite] == np.rint(block[finite])).all())
+        start += len(block)
+    if count:
+        where = f"the first in row {first[0]:,} (from 0)"
+        if raw.features is not None:
+            where += f", column '{raw.features[first[3]]}'"
+        elif math.prod(raw.images.shape[1:]) > 1:
+            where += f", at {list(first[1:])} of [C, H, W]"
+        problem = f"got {count:,} values that are NaN or infinite, {where}; must be numbers"
+        raise UserError(root, f"{problem}. Leave these rows out, or fill in what is missing.")
+    return whole
+
+
+def fit(raw: RawImages, training: np.ndarray, settings: "DataSettings", root: str) -> Scaling:
+    """Return the scaling that the settings ask for, from the training images at these rows.
+
+    Raises UserError where it makes no sense for these numbers.
+    """
+    low, high = _limits(raw.images, training, settings)
+    known = statistics(raw.images, training, low, high, settings.scale_per)
+    zero = np.zeros_like(known.low)
+    if settings.scale == "none":
+        offset, scale = zero, zero + 1
+    elif settings.scale == "unit":
+        bottom, top = _full_range(raw, training, root)
+        offset, scale = zero + bottom, zero + (top - bottom)
+        low = np.maximum(low, bottom)
+        high = np.minimum(high, top)
+    elif settings.scale == "range":
+        offset, scale = known.low, known.high - known.low
+    else:
+        offset, scale = known.mean, known.deviation
+    # What never changes in training has no scale of its own.
+    scale = np.where(scale > 0, scale, 1.0)
+    return Scaling(
+        kind=settings.scale,
+        per=settings.scale_per,
+        unit=_unit(raw, training),
+        offset=offset,
+        scale=scale,
+        low=low,
+        high=high,
+    )
+
+
+def _unit(raw: RawImages, training: np.ndarray) -> float:
+    """Return the number that is 1 in the report: of bytes the one that is white."""
+    if raw.images.dtype != np.uint8:
+        return 1.0
+    return float(white_of(Stored.BYTES, int(extremes(raw.images, training)[1])))
+
+
+def _full_range(raw: RawImages, training: np.ndarray, root: str) -> tuple[float, float]:
+    """Return the numbers that become 0 and 1 under `scale: unit`. Raises UserError where the type
+    has no such range.
+    """
+    kind = raw.images.dtype
+    low, high = extremes(raw.images, training)
+    found = f"got {kind} from {low:g} to {high:g} with data.scale: unit"
+    if kind.kind == "f":
+        if low < -HAIR or high > 1 + HAIR:
+            raise UserError(root, f"{found}; floats must lie in [0, 1]. Try --set scale=standard.")
+        return 0.0, 1.0
+    if kind.itemsize > 2:
+        problem = f"{found}; must be booleans, whole numbers of 8 or 16 bits, or floats in [0, 1]"
+        raise UserError(root, f"{problem}. Try data.scale: {_SCALES}.")
+    if kind == np.uint16:
+        return 0.0, float(white_of(Stored.DEEP, int(high)))
+    if kind == np.bool_:
+        return 0.0, 1.0
+    if kind == np.uint8:
+        return 0.0, _unit(raw, training)
+    limits = np.iinfo(kind)
+    return float(limits.min), float(limits.max)
+
+
+def pieces(images: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Yield `images[rows]` (all when None) piece by piece, for arithmetic in float64."""
+    rows = np.arange(len(images)) if rows is None else rows
+    step = max(1, _PIECE // math.prod(images.shape[1:]))
+    for start in range(0, len(rows), step):
+        yield images[rows[start : start + step]]
+
+
+def sample(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return `images[rows]` in float64, at equal distances where they are more than `_SAMPLE`
+    values.
+    """
+    step = -(-len(rows) * math.prod(images.shape[1:]) // _SAMPLE)
+    return images[rows[::step]].astype(np.float64)
+
+
+def extremes(images: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
+    """Return the least and the largest number of these images."""
+    pairs = [(block.min(), block.max()) for block in pieces(images, rows)]
+    lows, highs = zip(*pairs, strict=True)
+    return float(min(lows)), float(max(highs))
+
+
+def _limits(
+    images: np.ndarray, training: np.ndarray, settings: "DataSettings"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the limits of `clip`, infinite without it; of the shape that `_AXES` leaves."""
+    axes = _AXES[settings.scale_per]
+    kept = [1 if axis in axes else length for axis, length in enumerate(images.shape)][1:]
+    if settings.clip is None:
+        return np.full(kept, -np.inf), np.full(kept, np.inf)
+    low, high = np.percentile(sample(images, training), settings.clip, axis=axes, keepdims=True)
+    return low[0], high[0]
+
+
+def statistics(
+    images: np.ndarray, rows: np.ndarray, low: np.ndarray, high: np.ndarray, per: str
+) -> Statistics:
+    """Return statistics of these images, cut to the limits, by two passes over blocks."""
+    axes = _AXES[per]
+
+    def cut() -> Iterator[np.ndarray]:
+        return (np.clip(block.astype(np.float64), low, high) for block in pieces(images, rows))
+
+    lowest = list[np.ndarray]()
+    highest = list[np.ndarray]()
+    total = np.float64(0)
+    for block in cut():
+        lowest.append(block.min(axis=axes, keepdims=True)[0])
+        highest.append(block.max(axis=axes, keepdims=True)[0])
+        total = total + block.sum(axis=axes, keepdims=True)[0]
+    count = len(rows) * math.prod(images.shape[1:]) / np.asarray(total).size
+    mean = total / count
+    squares = np.float64(0)
+    for block in cut():
+        squares = squares + np.square(block - mean).sum(axis=axes, keepdims=True)[0]
+    return Statistics(
+        low=np.min(lowest, axis=0),
+        high=np.max(highest, axis=0),
+        mean=np.asarray(mean),
+        deviation=np.sqrt(squares / count),
+    )
+
+
+def steps_of(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the step between the values of each sub-pixel [C, H, W], 0 where they are not few.
+
+    Of images of whole numbers it is 1. Of vectors, columns of whole numbers and of few values
+    count: the least difference of two values of the column.
+    """
+    shape = images.shape[1:]
+    if shape[0] * shape[1] > 1:
+        return np.full(shape, float(images.dtype.kind in "biu"))
+    sampled = images[rows[:: -(-len(rows) // _COLUMN)]].astype(np.float64)
+    steps = np.zeros(shape)
+    for column in range(shape[2]):
+        values = np.unique(sampled[:, 0, 0, column])
+        few = len(values) <= max(_FEW_VALUES, len(sampled) // 20)
+        if len(values) > 1 and (few or (values == np.rint(values)).all()):
+            steps[0, 0, column] = np.diff(values).min()
+    return steps
+
+
+def constant_columns(raw: RawImages, training: np.ndarray) -> np.ndarray:
+    """Return the columns, int64, of vectors [N, 1, 1, F] that never change in training; none for
+    images.
+    """
+    if raw.images.shape[1] * raw.images.shape[2] > 1:
+        return np.zeros(0, np.int64)
+    lowest = []
+    highest = []
+    for block in pieces(raw.images, training):
+        lowest.append(block.min(axis=0))
+        highest.append(block.max(axis=0))
+    same = np.min(lowest, axis=0) == np.max(highest, axis=0)
+    return np.flatnonzero(same.reshape(-1))
