@@ -230,6 +230,13 @@ def open_dataset(
     except Damaged as damage:
         download_again(definition, damage, say)
         prepared = make(source := find())
+    return dataset_of(source, prepared)
+
+
+def dataset_of(source: Source, prepared: Prepared) -> Dataset:
+    """Return the data set of a source that is prepared. Raises UserError as `open_dataset`."""
+    settings = source.settings
+    definition = source.definition
     title = _title(settings, source, prepared)
     one_channel = ONE_CHANNEL if definition.layout.resized else arrays.ONE_CHANNEL
     check_grey(title, prepared.image_shape[0], settings.binarisation, one_channel)
