@@ -62,7 +62,7 @@ def open_study_file(
     name: str,
     *,
     overrides: Sequence[str] = (),
-    values: Values | ImageShape | None = None,
+    values: Mapping[str, Values] | Values | ImageShape | None = None,
     text: str | None = None,
     least_batch: int | None = None,
 ) -> Study:
@@ -71,8 +71,8 @@ def open_study_file(
     Args:
         name: name or path of the study.
         overrides: changes as of `--set`.
-        values: those of the images, or their shape (C, H, W); every network that the study can ask
-            for is then built once, and tried.
+        values: those of the images, or their shape (C, H, W), or those of each `DataSettings.key`;
+            every network that the study can ask for is then built once, and tried.
         least_batch: the smallest batch that every network may meet.
         text: the study itself, where it lies in no file.
 
@@ -263,13 +263,16 @@ def _place(study: Study, path: str) -> str:
 
 def check_settings(
     sections: dict[str, dict[str, Any]],
-    values: Values | ImageShape | None = None,
+    values: Mapping[str, Values] | Values | ImageShape | None = None,
     least_batch: int | None = None,
 ) -> None:
     """Raise ValueError where a setting names a part that does not exist, or parts that do not fit
     each other or the data.
     """
-    find_definition(sections["data"]["dataset"])
+    data = DataSettings(**sections["data"])
+    find_definition(data.dataset)
+    check_scale(data)
+    values = values.get(data.key) if isinstance(values, Mapping) else values
     model = ModelSettings.model_construct(**sections["model"])
     check_parts(model)
     train = sections["train"]
@@ -290,6 +293,22 @@ def check_settings(
         raise ValueError(
             f"beta: {train['beta']:g} weighs a rate that a {posterior} posterior does not have; "
             "give `beta: 0`."
+        )
+
+
+def check_scale(data: DataSettings) -> None:
+    """Raise ValueError where settings of the scale contradict each other."""
+    if data.binarisation != "none" and (data.scale != "unit" or data.clip is not None):
+        other = f"scale: {data.scale}" if data.scale != "unit" else "clip"
+        raise ValueError(
+            f"binarisation: '{data.binarisation}' makes zeros and ones of grey levels, which "
+            f"`{other}` changes. Try `binarisation: none`."
+        )
+    if data.clip is not None and data.clip[0] >= data.clip[1]:
+        low, high = data.clip
+        raise ValueError(
+            f"clip: got [{low:g}, {high:g}]; must be a lower and a higher percentile, as "
+            "[0.1, 99.9]."
         )
 
 
