@@ -92,6 +92,7 @@ def open_study_file(
             *DataSettings.model_fields,
             *EvaluationSettings.model_fields,
             "likelihood",
+            "size_factor",
             "posterior",
         },
         shared={*DataSettings.model_fields} - {"binarisation"},
@@ -271,6 +272,7 @@ def check_settings(
     find_definition(sections["data"]["dataset"])
     model = ModelSettings.model_construct(**sections["model"])
     check_parts(model)
+    check_targets(model.likelihood, sections["data"]["binarisation"])
     train = sections["train"]
     if values is not None or own_paths(sections["model"]):
         batch_size = min(train["batch_size"], least_batch or train["batch_size"])
@@ -283,7 +285,6 @@ def check_settings(
         from vaeexp.evaluation.own_metrics import check_metrics  # late, for the same reason
 
         check_metrics(paths, model, values)
-    check_targets(model.likelihood, sections["data"]["binarisation"])
     posterior = model.posterior
     if posterior in DETERMINISTIC and train["beta"] != 0:
         raise ValueError(
