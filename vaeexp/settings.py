@@ -119,12 +119,16 @@ class ModelSettings(_Section):
     """Encoder and decoder, from vaeexp/models/networks/; or one of your own by import path,
     `package.module:Class`.
     """
-    hidden: tuple[Width, ...] = Field(default=(512, 512), min_length=1, max_length=64)
-    """Widths of the hidden layers of `mlp`'s encoder; the decoder mirrors them."""
+    hidden: tuple[Width, ...] = Field(default=(512, 512), max_length=64)
+    """Widths of the hidden layers of `mlp`'s encoder; the decoder mirrors them. [] is a linear
+    VAE.
+    """
     channels: tuple[Channels, ...] = Field(default=(32, 64, 128), min_length=1, max_length=16)
     """Channels after each block of `conv`'s encoder; the decoder mirrors them."""
     kernel: Side | tuple[Side, ...] = 4
-    """Side of `conv`'s kernels in pixels: one for all blocks, or a list with one for each."""
+    """Side of `conv`'s kernels in pixels: one for all blocks, or a list with one for each. Of
+    signals, images of height 1, kernels, strides and paddings are in one dimension.
+    """
     stride: Side | tuple[Side, ...] = 2
     """Step of `conv`'s kernels in pixels: one for all blocks, or a list with one for each."""
     padding: Margin | tuple[Margin, ...] = 1
