@@ -93,6 +93,7 @@ def open_study_file(
             *DataSettings.model_fields.keys() - {"scale", "scale_per"},
             *EvaluationSettings.model_fields,
             "likelihood",
+            "size_factor",
             "posterior",
         },
         shared={*DataSettings.model_fields} - {*APART},
@@ -275,6 +276,7 @@ def check_settings(
     values = values.get(data.key) if isinstance(values, Mapping) else values
     model = ModelSettings.model_construct(**sections["model"])
     check_parts(model)
+    check_targets(model.likelihood, sections["data"]["binarisation"])
     train = sections["train"]
     if values is not None or own_paths(sections["model"]):
         batch_size = min(train["batch_size"], least_batch or train["batch_size"])
@@ -287,7 +289,6 @@ def check_settings(
         from vaeexp.evaluation.own_metrics import check_metrics  # late, for the same reason
 
         check_metrics(paths, model, values)
-    check_targets(model.likelihood, sections["data"]["binarisation"])
     posterior = model.posterior
     if posterior in DETERMINISTIC and train["beta"] != 0:
         raise ValueError(
