@@ -99,7 +99,6 @@ class VAE(nn.Module):
         self.decoder = network.decoder(settings, image_shape, latent_size, self.likelihood.outputs)
         _check_outputs(self.decoder, settings, getattr(self.likelihood, "takes", LOGITS))
         self.prior = build_prior(settings.prior, latent_size, settings.components, self.values)
-        self.log_scale = self.values.log_scale
         self.own = bool(own_paths(vars(settings)))
         self.register_buffer("latent_mask", torch.ones(latent_size))
 
