@@ -7,23 +7,27 @@ Both are probabilities of whole numbers from 0. With a size factor the mean of a
 multiplied by the sum of its counts over the mean sum of the training images, l / l̄, as for the
 sequencing depth of cells (Lopez et al. 2018, with the observed library size). Their value is then
 log p(x | z, l): it compares with values under the same condition only.
+
+The masses are computed from deviances, x log(x/μ) − x + μ and the like, and the errors of
+Stirling's formula (Loader 2000). The plain formulas add terms as large as x log x, which float32
+rounds to hundredths of a nat for counts of 10,000.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from vaeexp.models.likelihoods.distributions import softplus
-
+_LOG_2PI = math.log(2 * math.pi)
 _LOG_MEAN_RANGE = (-20.0, 20.0)
 """Range of the decoder's output, up to means of 5e8, so that float32 stays finite."""
 _LOG_DISPERSION_RANGE = (-15.0, 15.0)
 """Range of log r. At its upper end the negative binomial is a Poisson distribution to 1e-3 of the
 variance, for means up to 3,000."""
-_STIRLING_ABOVE = 8.0
-"""r from which Stirling's series is exact to 1e-9."""
+_SERIES_ABOVE = 8.0
+"""Number from which Stirling's series is exact to 1e-9."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,11 @@ class Poisson(_Counts):
 
     def log_prob(self, x: Tensor) -> Tensor:
         log_mean = self.log_mean_of(x)
-        return (x * log_mean - log_mean.exp() - torch.lgamma(x + 1)).sum((-3, -2, -1))
+        some = torch.where(x > 0, x, 1)
+        log_some = some.log()
+        deviance = some * _excess(log_mean - log_some)
+        log_mass = -deviance - _stirling_error(some) - 0.5 * (log_some + _LOG_2PI)
+        return torch.where(x > 0, log_mass, -log_mean.exp()).sum((-3, -2, -1))
 
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         return _poisson(self.mean, generator)
@@ -87,12 +95,16 @@ class NegativeBinomial(_Counts):
     def log_prob(self, x: Tensor) -> Tensor:
         log_r = self.log_dispersion
         r = log_r.exp()
-        # log μ/r. With log1p nothing cancels where r is large: r log(1 + μ/r) is then near μ.
-        log_odds = self.log_mean_of(x) - log_r
-        log_none = -r * torch.log1p(log_odds.exp())
-        log_some = -x * softplus(-log_odds)
-        ways = _log_rising(x, r) - torch.lgamma(x + 1)
-        return (ways + log_none + log_some).sum((-3, -2, -1))
+        log_mean = self.log_mean_of(x)
+        some = torch.where(x > 0, x, 1)
+        total = some + r
+        log_some = some.log()
+        log_ratio = _log_ratio(some, r, log_mean, log_r)  # log (x + r) / (μ + r)
+        deviance = some * _excess(log_mean - log_some + log_ratio) + r * _excess(log_ratio)
+        errors = _stirling_error(total) - _stirling_error(some) - _stirling_error(r)
+        roots = 0.5 * (log_r - total.log() - log_some - _LOG_2PI)
+        none = -r * torch.log1p((log_mean - log_r).exp())
+        return torch.where(x > 0, errors + roots - deviance, none).sum((-3, -2, -1))
 
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         """Draw the mean from its gamma distribution, and then a count."""
@@ -105,23 +117,25 @@ def _poisson(mean: Tensor, generator: torch.Generator) -> Tensor:
     return torch.poisson(mean.to(generator.device), generator).to(mean)
 
 
-def _log_rising(x: Tensor, r: Tensor) -> Tensor:
-    """Return log Γ(x + r) − log Γ(r) for x ≥ 0 and r > 0.
+def _log_ratio(x: Tensor, r: Tensor, log_mean: Tensor, log_r: Tensor) -> Tensor:
+    """Return log (x + r) / (μ + r), exact too where it is near 0."""
+    excess = (x - log_mean.exp()) / (log_mean.exp() + r)
+    far = (x + r).log() - torch.logaddexp(log_mean, log_r)
+    return torch.where(excess.abs() < 0.5, torch.log1p(excess.clamp(-0.5, 0.5)), far)
 
-    For a large r both terms are large and nearly equal, so Stirling's series (DLMF 5.11.1) takes
-    their place: x log(x + r) + (r − ½) log(1 + x/r) − x and small corrections. Values and gradients
-    of both branches are finite everywhere, because `torch.where` needs that.
+
+def _excess(d: Tensor) -> Tensor:
+    """Return exp(d) − 1 − d."""
+    return torch.expm1(d) - d
+
+
+def _stirling_error(t: Tensor) -> Tensor:
+    """Return log Γ(t + 1) − (t + ½) log t + t − ½ log 2π for t > 0, by its series (DLMF 5.11.1) for
+    a large t. Values and gradients of both branches are finite, because `torch.where` needs that.
     """
-    small = r.clamp(max=_STIRLING_ABOVE)
-    large = r.clamp(min=_STIRLING_ABOVE)
-    exact = torch.lgamma(x + small) - torch.lgamma(small)
-    leading = x * (x + large).log() + (large - 0.5) * torch.log1p(x / large) - x
-    series = leading + _correction(x + large) - _correction(large)
-    return torch.where(r < _STIRLING_ABOVE, exact, series)
-
-
-def _correction(t: Tensor) -> Tensor:
-    """Return the terms of Stirling's series beyond the leading ones, for t ≥ 8."""
-    inverse = 1 / t
+    small = t.clamp(max=_SERIES_ABOVE)
+    exact = torch.lgamma(small + 1) - (small + 0.5) * small.log() + small - 0.5 * _LOG_2PI
+    inverse = 1 / t.clamp(min=_SERIES_ABOVE)
     squares = inverse.square()
-    return inverse * (1 / 12 - squares * (1 / 360 - squares / 1260))
+    series = inverse * (1 / 12 - squares * (1 / 360 - squares / 1260))
+    return torch.where(t < _SERIES_ABOVE, exact, series)
