@@ -84,7 +84,8 @@ def read_named(
     factors, factor_labels = _factors(source, entries, len(joined), scratch)
     groups = _groups(source, entries, len(joined), scratch)
     raw = label_parts(joined, columns, images)
-    unread = sorted(set(entries).difference(taken, filter(None, names)))
+    kept = {*taken, *names}
+    unread = sorted(entry.name for entry in entries.values() if entry.name not in kept)
     passed = [f"Not read: {some_of([printable(name) for name in unread])}"] if unread else []
     return raw._replace(
         notes=(*notes, *raw.notes, *passed),
@@ -241,8 +242,9 @@ def _join(root: Path, parts: Mapping[str, np.ndarray], scratch: Path) -> np.ndar
     first, *others = parts.values()
     for images in others:
         if images.dtype != first.dtype:
-            got = f"got splits of different types ({first.dtype}, {images.dtype})"
-            raise UserError(str(root), f"{got}; must be one type")
+            types = f"{first.dtype} and {images.dtype}"
+            problem = "got splits of different types; must be one type"
+            raise UserError(str(root), f"{problem}, but they are {types}")
         if images.shape[1:] != first.shape[1:]:
             sizes = sorted({each.shape[1:] for each in parts.values()})
             problem = f"got splits of different channels, height and width {sizes}"
