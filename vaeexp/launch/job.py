@@ -26,6 +26,7 @@ from sweeps import (
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
 from vaeexp.data.dataset import targets
+from vaeexp.data.showing import picture_words
 from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.memory import MemoryPlan, choose_execution
@@ -239,7 +240,8 @@ EXAMPLES = 9
 def contact_sheet(job: Job) -> ContactSheet:
     """Return a few training images as the models are given them. Raises Damaged."""
     images, classes = examples(job.dataset, EXAMPLES)
-    return ContactSheet(images, classes, job.dataset.title)
+    words = picture_words(job.dataset.values)
+    return ContactSheet(images, classes, job.dataset.title, words)
 
 
 def _describe_intent(job: Job) -> Iterator[str]:

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from sweeps import VERSION, UserError, write_whole
+from vaeexp.data.showing import to_pictures
 from vaeexp.evaluation import gallery, latent
-from vaeexp.evaluation.generation import to_uint8
 from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
 from vaeexp.plots.pictures import picture_grid
@@ -78,7 +78,7 @@ def draw_reconstructions(run: Run, images: Images) -> Drawing:
     across = min(_ACROSS, len(images.x))
     shown = gallery.decoded(run.vae, latent.codes_of(run.vae, images.x)[0])
     originals, reconstructions = (
-        _rows(pictures, across) for pictures in (to_uint8(images.x), shown)
+        _rows(pictures, across) for pictures in (to_pictures(images.x, run.values), shown)
     )
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
     figure = picture_grid(woven, ["images", "reconstructions"] * len(originals))
