@@ -64,6 +64,7 @@ LEVELS = (
     "vaeexp.data.formats",
     "vaeexp.data",
     "vaeexp.compiler",
+    "vaeexp.models.parts",
     "vaeexp.models.networks",
     "vaeexp.models.likelihoods",
     "vaeexp.models",

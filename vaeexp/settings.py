@@ -131,12 +131,16 @@ class ModelSettings(_Section):
     """Encoder and decoder, from vaeexp/models/networks/; or one of your own by import path,
     `package.module:Class`.
     """
-    hidden: tuple[Width, ...] = Field(default=(512, 512), min_length=1, max_length=64)
-    """Widths of the hidden layers of `mlp`'s encoder; the decoder mirrors them."""
+    hidden: tuple[Width, ...] = Field(default=(512, 512), max_length=64)
+    """Widths of the hidden layers of `mlp`'s encoder; the decoder mirrors them. [] is a linear
+    VAE.
+    """
     channels: tuple[Channels, ...] = Field(default=(32, 64, 128), min_length=1, max_length=16)
     """Channels after each block of `conv`'s encoder; the decoder mirrors them."""
     kernel: Side | tuple[Side, ...] = 4
-    """Side of `conv`'s kernels in pixels: one for all blocks, or a list with one for each."""
+    """Side of `conv`'s kernels in pixels: one for all blocks, or a list with one for each. Of
+    signals, images of height 1, kernels, strides and paddings are in one dimension.
+    """
     stride: Side | tuple[Side, ...] = 2
     """Step of `conv`'s kernels in pixels: one for all blocks, or a list with one for each."""
     padding: Margin | tuple[Margin, ...] = 1
@@ -168,14 +172,29 @@ class ModelSettings(_Section):
     """
     likelihood: str = "bernoulli"
     """Likelihood p(x|z), from vaeexp/models/likelihoods; or one of your own by import path,
-    `package.module:Class`. All but bernoulli describe grey levels (`binarisation: none`).
+    `package.module:Class`. bernoulli: zeros and ones; continuous_bernoulli: [0, 1]; categorical_256
+    and discretised_*: levels; poisson and negative_binomial: counts; others: real numbers. All but
+    bernoulli need `binarisation: none`.
     """
-    sigma: float = Field(default=0.5**0.5, ge=0.0025, le=100)
-    """Standard deviation of the gaussian likelihood, and where gaussian_learned starts; black to
-    white is 1. √½ makes it the squared error (MSE).
+    sigma: float = Field(default=0.5**0.5, ge=0.0025, le=1_000_000)
+    """Standard deviation of the gaussian likelihood, and where the scale of gaussian_learned and
+    student_t starts; in the scale of the targets, where black to white is 1. √½ makes it the
+    squared error (MSE).
     """
-    laplace_scale: float = Field(default=1.0, ge=0.0025, le=100)
+    sigma_per: Literal["global", "channel", "feature"] = "global"
+    """Scales that gaussian_learned and student_t learn: one for all, one for each channel, or one
+    for each feature (each sub-pixel, in images).
+    """
+    degrees: float = Field(default=4.0, gt=1, le=1_000_000)
+    """Degrees of freedom of student_t: few for heavy tails, many for a Gaussian. Its variance is
+    finite above 2.
+    """
+    laplace_scale: float = Field(default=1.0, ge=0.0025, le=1_000_000)
     """Scale of the laplace likelihood; black to white is 1. 1 makes it the absolute error (L1)."""
+    size_factor: bool = False
+    """Whether the means of poisson and negative_binomial are proportional to the sum of an image,
+    as for the sequencing depth of cells. The likelihood is then conditional on the sum.
+    """
     likelihood_components: int = Field(default=5, ge=1, le=64)
     """Components per sub-pixel of discretised_logistic_mixture."""
 

@@ -62,7 +62,7 @@ def open_study_file(
     name: str,
     *,
     overrides: Sequence[str] = (),
-    values: Values | ImageShape | None = None,
+    values: Mapping[str, Values] | Values | ImageShape | None = None,
     text: str | None = None,
     least_batch: int | None = None,
 ) -> Study:
@@ -71,8 +71,8 @@ def open_study_file(
     Args:
         name: name or path of the study.
         overrides: changes as of `--set`.
-        values: those of the images, or their shape (C, H, W); every network that the study can ask
-            for is then built once, and tried.
+        values: those of the images, or their shape (C, H, W), or those of each `DataSettings.key`;
+            every network that the study can ask for is then built once, and tried.
         least_batch: the smallest batch that every network may meet.
         text: the study itself, where it lies in no file.
 
@@ -93,6 +93,7 @@ def open_study_file(
             *DataSettings.model_fields.keys() - {"scale", "scale_per"},
             *EvaluationSettings.model_fields,
             "likelihood",
+            "size_factor",
             "posterior",
         },
         shared={*DataSettings.model_fields} - {*APART},
@@ -263,15 +264,19 @@ def _place(study: Study, path: str) -> str:
 
 def check_settings(
     sections: dict[str, dict[str, Any]],
-    values: Values | ImageShape | None = None,
+    values: Mapping[str, Values] | Values | ImageShape | None = None,
     least_batch: int | None = None,
 ) -> None:
     """Raise ValueError where a setting names a part that does not exist, or parts that do not fit
     each other or the data.
     """
-    find_definition(sections["data"]["dataset"])
+    data = DataSettings(**sections["data"])
+    find_definition(data.dataset)
+    check_scale(data)
+    values = values.get(data.key) if isinstance(values, Mapping) else values
     model = ModelSettings.model_construct(**sections["model"])
     check_parts(model)
+    check_targets(model.likelihood, sections["data"]["binarisation"])
     train = sections["train"]
     if values is not None or own_paths(sections["model"]):
         batch_size = min(train["batch_size"], least_batch or train["batch_size"])
@@ -284,12 +289,27 @@ def check_settings(
         from vaeexp.evaluation.own_metrics import check_metrics  # late, for the same reason
 
         check_metrics(paths, model, values)
-    check_targets(model.likelihood, sections["data"]["binarisation"])
     posterior = model.posterior
     if posterior in DETERMINISTIC and train["beta"] != 0:
         raise ValueError(
             f"beta: {train['beta']:g} weighs a rate that a {posterior} posterior does not have; "
             "give `beta: 0`."
+        )
+
+
+def check_scale(data: DataSettings) -> None:
+    """Raise ValueError where settings of the scale contradict each other."""
+    if data.binarisation != "none" and (data.scale != "unit" or data.clip is not None):
+        other = f"scale: {data.scale}" if data.scale != "unit" else "clip"
+        raise ValueError(
+            f"binarisation: '{data.binarisation}' makes zeros and ones of grey levels, which "
+            f"`{other}` changes. Try `binarisation: none`."
+        )
+    if data.clip is not None and data.clip[0] >= data.clip[1]:
+        low, high = data.clip
+        raise ValueError(
+            f"clip: got [{low:g}, {high:g}]; must be a lower and a higher percentile, as "
+            "[0.1, 99.9]."
         )
 
 

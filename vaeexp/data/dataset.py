@@ -33,6 +33,7 @@ from vaeexp.data.formats import (
 )
 from vaeexp.data.formats.image_files import check_unreadable
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
+from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
 from vaeexp.data.scaling import Scaling, scaling_from
 from vaeexp.data.showing import to_pictures
@@ -165,6 +166,7 @@ class Dataset:
                 name: getattr(self, name)
                 for name in ("binarisation", "fingerprint", "source", "pixels")
             },
+            **({} if self.kind == "uint8" else {"kind": self.kind}),
             **({"files": list(self.notes)} if self.notes else {}),
             **({"reading": "; ".join(self.reading)} if self.reading else {}),
         }
@@ -231,6 +233,13 @@ def open_dataset(
     except Damaged as damage:
         download_again(definition, damage, say)
         prepared = make(source := find())
+    return dataset_of(source, prepared)
+
+
+def dataset_of(source: Source, prepared: Prepared) -> Dataset:
+    """Return the data set of a source that is prepared. Raises UserError as `open_dataset`."""
+    settings = source.settings
+    definition = source.definition
     title = _title(settings, source, prepared)
     one_channel = ONE_CHANNEL if definition.layout.resized else arrays.ONE_CHANNEL
     check_grey(title, prepared.image_shape[0], settings.binarisation, one_channel)
@@ -311,12 +320,38 @@ _BINARISATION = {
 }
 
 
-def describe_plan(dataset: Dataset) -> list[str]:
+def understood(dataset: Dataset, likelihood: str) -> str:
+    """Say in one line what was understood of arrays: how many, their shape, type and range, labels,
+    scale and likelihood.
+    """
+    channels, height, width = dataset.image_shape
+    shape = f"{height} × {width}" if height > 1 else f"{width}"
+    shape += f" × {channels} channels" if channels > 1 else ""
+    kind = "vectors" if height == channels == 1 else "arrays"
+    labels = f"{len(dataset.classes)} classes" if dataset.classes else "no labels"
+    found = dataset.pixels.partition(", mean")[0]
+    scaling = scale_words(dataset.scaling)
+    text = f"{sum(dataset.sizes):,} {kind} of {shape}, {dataset.kind}, {found}, {labels}; {scaling}"
+    return f"{text}; {likelihood}" if likelihood else text
+
+
+def describe_plan(dataset: Dataset, likelihood: str = "") -> list[str]:
     """Describe files, size, channels, classes, split and memory of a data set, one line each. Reads
     no image.
+
+    likelihood: of the models, in words.
     """
     train, validation, test = dataset.sizes
     channels, height, width = dataset.image_shape
+    if not dataset.scaling.bytes:
+        return [
+            f"Understood: {understood(dataset, likelihood)}",
+            *dataset.notes,
+            f"Sizes: {train:,} to train on, {validation:,} to validate, {test:,} to test; split "
+            f"seed {dataset.split_seed}",
+            f"Values: {dataset.pixels}",
+            f"Memory: {train * channels * height * width / 2**18:,.1f} MiB to train on, as float32",
+        ]
     classes = [f"Classes: {len(dataset.classes)}"] if dataset.classes else []
     return [
         *(dataset.notes or (f"Images: {height} × {width} pixels, channels: {channels}", *classes)),

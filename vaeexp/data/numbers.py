@@ -146,7 +146,7 @@ def words_of(
     dropped: Sequence[str],
 ) -> tuple[list[str], list[str], list[str]]:
     """Return notes for people, words for a record on what decides the numbers, and warnings."""
-    notes = [f"Scale: {scale_words(scaling)}"]
+    notes = [f"Targets: {scale_words(scaling)}"]
     reading = []
     warnings = []
     if dropped:
@@ -174,14 +174,14 @@ def scale_words(scaling: Scaling) -> str:
     """Say how numbers become targets: `training mean −43.2 and standard deviation 12.1`."""
     each = {"global": "", "channel": " of each channel", "feature": " of each feature"}[scaling.per]
     if scaling.kind == "none":
-        return "numbers as they are"
+        return "not scaled"
     one = scaling.offset.size == 1
     offset = scaling.offset.reshape(-1)[0]
     scale = scaling.scale.reshape(-1)[0]
     if scaling.kind == "unit":
-        return f"{offset:g} to {offset + scale:g} become 0 to 1"
+        return f"{offset:g} to {offset + scale:g} scaled to 0 to 1"
     if scaling.kind == "range":
         found = f" ({offset:.6g} to {offset + scale:.6g})" if one else each
-        return f"minimum and maximum of the training images{found} become 0 and 1"
+        return f"scaled by training minimum and maximum{found}"
     found = f" ({offset:.6g} and {scale:.6g})" if one else each
-    return f"mean and standard deviation of the training images{found} become 0 and 1"
+    return f"scaled by training mean and deviation{found}"

@@ -109,8 +109,9 @@ def prepare(source: Source, *, say: Callable[[str], None]) -> Prepared:
     asked = {name: getattr(settings, name) for name in _ARRAYS + _SCALED + _SPLIT}
     # What most studies leave as it is is no part of the key of their arrays.
     others = {name: value for name, value in asked.items() if value != _DEFAULTS.get(name)}
-    if others.keys() & {*_SCALED, "split_by", "split"} or source.definition.counts is None:
+    if _fitted(settings) or others.keys() & {*_SPLIT}:
         others |= {name: getattr(settings, name) for name in _SIZES}
+    if source.definition.counts is None:
         others["binarised"] = settings.binarisation != "none"
     static = settings.binarisation == "static"
     identity = source.identity()
@@ -186,8 +187,10 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     raw = raw._replace(notes=facts["notes"])
     training = np.concatenate([rows[TRAINING], rows[VALIDATION]])
     order = _order(len(training), len(rows[VALIDATION]), settings.split_seed)
-    sizes = sizes_of(source, len(training), len(rows[TEST]), facts["validation"], facts["holdout"])
-    taught = training[order[: sizes[0]]]
+    taught = rows[TRAINING]
+    if _fitted(settings):
+        own_sizes = len(training), len(rows[TEST]), facts["validation"], facts["holdout"]
+        taught = training[order[: sizes_of(source, *own_sizes)[0]]]
     own = {name: rows[part] for part, name in _SPLITS.items()}
     made = _bytes(raw, rows, scratch, root) if is_bytes(raw, settings) else None
     made = made or _numbers(raw, rows, taught, settings, whole, scratch, root)
@@ -226,6 +229,11 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     for path in large:
         write_table(path)
     seal_folder(folder, meta, by_blocks=[path.name for path in large])
+
+
+def _fitted(settings: "DataSettings") -> bool:
+    """Return whether the scale comes from the training images, whose number the settings decide."""
+    return settings.scale in ("range", "standard") or settings.clip is not None
 
 
 def _order(count: int, held_out: int, seed: int) -> np.ndarray:

@@ -29,10 +29,11 @@ def split_groups(
     _check_apart(parts, number, names, root)
     if TEST not in parts:
         most = max(1, round(len(parts) / _TENTH))
-        _draw(parts, number, names, TEST, most, "test")
+        left = 1 + (VALIDATION not in parts)
+        _draw(parts, number, names, TEST, most, "test", left)
     if VALIDATION not in parts:
         most = min(validation, max(1, round((parts == TRAINING).sum() / _TENTH)))
-        _draw(parts, number, names, VALIDATION, most, f"validation/{seed}")
+        _draw(parts, number, names, VALIDATION, most, f"validation/{seed}", 1)
     for part, name in PART_NAMES.items():
         if part not in parts:
             problem = f"got {len(names):,} groups by data.split_by; must be at least 3"
@@ -56,16 +57,22 @@ def _check_apart(parts: np.ndarray, number: np.ndarray, names: np.ndarray, root:
 
 
 def _draw(
-    parts: np.ndarray, number: np.ndarray, names: np.ndarray, part: int, most: int, purpose: str
+    parts: np.ndarray,
+    number: np.ndarray,
+    names: np.ndarray,
+    part: int,
+    most: int,
+    purpose: str,
+    left: int,
 ) -> None:
     """Give groups of training images to a part, in the order of their hash, until it holds so many
-    images. The last group of training images stays.
+    images; so many groups are left to train on, and to validate.
     """
     free = np.unique(number[parts == TRAINING])
     keys = [hashlib.sha256(f"{purpose}/{names[group]}".encode()).digest() for group in free]
     order = [group for _, group in sorted(zip(keys, free.tolist(), strict=True))]
     held = 0
-    for group in order[:-1]:
+    for group in order[: max(0, len(order) - left)]:
         if held >= most:
             return
         rows = number == group

@@ -323,8 +323,8 @@ def standard_error(values: Tensor) -> float:
 
 
 def bits_per_dimension(nats: float, sub_pixels: int) -> float:
-    """Convert nats per image to bits per sub-pixel. For masses on 256 levels only; raw bytes take
-    8.
+    """Convert nats per image to bits per sub-pixel. For masses on levels only; n equally likely
+    levels take log₂ n, raw bytes 8.
     """
     return nats / (sub_pixels * math.log(2))
 
@@ -342,7 +342,7 @@ def evaluate_test(
     """Return the metrics `test/…` on targets [N, C, H, W], and arrays that belong to them.
 
     Metrics are means over images in nats, standard errors, counts. `test/bits_per_dimension` is
-    `test/neg_elbo` in bits per sub-pixel, only for a likelihood of 256 levels. Arrays:
+    `test/neg_elbo` in bits per sub-pixel, only for a likelihood of levels. Arrays:
     rate_per_dimension float64 [L], as in `vaeexp.evaluation.latent`, and rate_threshold float64 [];
     neg_elbo_per_image and iw_nll_per_image float32 [N]; nll_k int64 [K] and nll_by_k float64 [K],
     the importance-weighted NLL of the first nll_k samples. A posterior without a density bounds no
@@ -372,7 +372,7 @@ def evaluate_test(
     if rates is not None:
         arrays |= {"rate_per_dimension": rates.numpy(), "rate_threshold": np.array(rate_threshold)}
         metrics["test/used_dimensions"] = float(used_dimensions(rates, rate_threshold))
-    if vae.decode(vae.latent_mask.unsqueeze(0)).support == "levels_256":
+    if vae.support == "levels":
         metrics["test/bits_per_dimension"] = bits_per_dimension(
             metrics["test/neg_elbo"], images[0].numel()
         )

@@ -167,7 +167,8 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     check_warmups(study, dataset.sizes[0])
     MemoryPlan(study, settings, dataset).check()
     # The shape of the images, which is known only now, decides whether the networks fit.
-    open_study(values=dataset.values, least_batch=smallest_batch(study))
+    found_values = {key: found.values for key, found in datasets.items()}
+    open_study(values=found_values, least_batch=smallest_batch(study))
     found = doubts_of(study, settings, dataset)
     return Job(
         options=options, study=study, settings=settings, datasets=datasets, log=log, doubts=found
@@ -255,7 +256,7 @@ def _describe_intent(job: Job) -> Iterator[str]:
         f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, "
         f"{validation:,} to validate, {test:,} to test"
     )
-    yield from (f"  {line}" for line in describe_plan(dataset))
+    yield from (f"  {line}" for line in describe_plan(dataset, job.settings.model.likelihood))
     yield (
         f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner "
         f"{study.pruner.name}"

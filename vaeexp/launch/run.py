@@ -226,7 +226,7 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
         # elsewhere.
         warn_once(f"{error} No model is registered.")
         return None
-    scale = 1 if dataset.binarisation == "static" else 255
+    scale = 255 if dataset.target_kind in ("dynamic", "none") else 1
     images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale
     inputs, outputs = (
         {"dtype": str(array.dtype), "values": array.tolist()}
@@ -516,7 +516,7 @@ def _announce(job: Job, execution: Execution) -> None:
             f"After the search come up to {plural(sum(later.values()), 'further run')}: {words}."
         )
     if job.dataset.notes:  # the files are the user's own
-        for line in describe_plan(job.dataset):
+        for line in describe_plan(job.dataset, job.settings.model.likelihood):
             job.log.say(f"  {line}")
     for warning in job.warnings:
         job.log.say(f"warning: {warning}", style="yellow")

@@ -1,9 +1,9 @@
 """Finds what the user of a network of their own cannot have meant: an output that its last
 activation bounds, images of a batch that are mixed in evaluation, and methods never called.
 
-The model passes a decoder's output through a sigmoid or a softmax, and takes an encoder's as means
-and log-variances, so both must be able to take any value. Public decoders often end in a sigmoid.
-Its output would be squashed twice, into [0.5, 0.73].
+The model passes a decoder's output through a sigmoid, a softmax or an exponential, or takes it as
+means, and takes an encoder's as means and log-variances, so both must be able to take any value.
+Public decoders often end in a sigmoid. Its output would be squashed twice, into [0.5, 0.73].
 """
 
 import copy
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from vaeexp.models.likelihoods import LOG_MEANS, LOGITS, MEANS
 from vaeexp.models.networks.halves import Logits, Method
 from vaeexp.models.networks.user import not_honoured
 
@@ -90,20 +91,32 @@ def _bounds_of_encoder(vae: "VAE", network: str, h: Tensor) -> list[str]:
 
 
 def _bounds_of_decoder(vae: "VAE", settings: "ModelSettings", h: Tensor) -> list[str]:
-    """Doubt logits that stay within bounds; h as of `_outputs`."""
+    """Doubt outputs that stay within bounds; h as of `_outputs`."""
     bound = _bound(h)
+    if bound is None:
+        return []
+    found = (
+        f"model.network: the decoder of '{settings.network}' gives values in {bound[0]} only, as "
+        f"after {bound[1]}; likelihood {settings.likelihood} takes"
+    )
+    takes = getattr(vae.likelihood, "takes", LOGITS)
+    if takes == LOG_MEANS:
+        return [f"{found} logarithms of means. Take the last activation away."]
+    if takes == MEANS:
+        # Targets may lie within the other bounds, as positive ones do.
+        unit = bound[0] == "[0, 1]"
+        reason = "means of targets that do not all lie there. Take the last activation away."
+        return [f"{found} {reason}"] if unit else []
     one = vae.likelihood.outputs == 1
     # Log-probabilities of levels are logits.
-    if bound is None or (bound[0] == "(−∞, 0]" and not one):
+    if bound[0] == "(−∞, 0]" and not one:
         return []
     remedy = ""
     if one and bound[0] in ("[0, 1]", "[−1, 1]"):
         value = "" if bound[0] == "[0, 1]" else " of (t + 1) / 2"
         remedy = f', or keep it and write `outputs = "probabilities"`{value} in the class'
     return [
-        f"model.network: the decoder of '{settings.network}' gives values in {bound[0]} only, as "
-        f"after {bound[1]}; likelihood {settings.likelihood} takes logits, so the images are "
-        f"squashed twice. Take the last activation away{remedy}."
+        f"{found} logits, so the images are squashed twice. Take the last activation away{remedy}."
     ]
 
 

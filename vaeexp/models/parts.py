@@ -9,31 +9,43 @@ from sweeps import did_you_mean
 from vaeexp.import_paths import BY_PATH
 
 if TYPE_CHECKING:
+    from vaeexp.data.values import Values
     from vaeexp.settings import ModelSettings
 
+SUPPORTS: Mapping[str, str] = {
+    "binary": "zeros and ones, and by custom grey levels in [0, 1]",
+    "levels": "levels k / (levels − 1) in [0, 1]",
+    "unit_interval": "numbers in [0, 1]",
+    "real": "real numbers",
+    "counts": "whole numbers from 0",
+}
+"""Values of a sub-pixel that a likelihood can describe → in words."""
+LIKELIHOOD_SUPPORTS: Mapping[str, str] = {
+    "bernoulli": "binary",
+    "continuous_bernoulli": "unit_interval",
+    "gaussian": "real",
+    "gaussian_learned": "real",
+    "laplace": "real",
+    "student_t": "real",
+    "categorical_256": "levels",
+    "discretised_logistic": "levels",
+    "discretised_logistic_mixture": "levels",
+    "poisson": "counts",
+    "negative_binomial": "counts",
+}
+"""Name of a likelihood → its support. A test holds them equal to `LIKELIHOODS`."""
 PARTS: Mapping[str, Sequence[str]] = {
     "network": ("mlp", "conv", "conv_mnist", "conv_celeba", "conv_cifar", "mlp_cifar"),
     "activation": ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh"),
     "posterior": ("gaussian", "deterministic"),
     "prior": ("normal", "mixture", "factorised_mixture", "vampprior"),
-    "likelihood": (
-        "bernoulli",
-        "continuous_bernoulli",
-        "gaussian",
-        "gaussian_learned",
-        "laplace",
-        "categorical_256",
-        "discretised_logistic",
-        "discretised_logistic_mixture",
-    ),
+    "likelihood": tuple(LIKELIHOOD_SUPPORTS),
 }
 """Setting → the names of its table: `NETWORKS`, `ACTIVATIONS`, `POSTERIORS`, `PRIORS`,
 `LIKELIHOODS`. A test holds them equal.
 """
 DETERMINISTIC = ("deterministic",)
 """Posteriors that are a point, without a density and so without a rate."""
-BINARY = ("bernoulli",)
-"""Likelihoods of zeros and ones; all others describe grey levels."""
 
 
 def check_parts(settings: "ModelSettings") -> None:
@@ -61,12 +73,58 @@ def check_parts(settings: "ModelSettings") -> None:
 def check_targets(likelihood: str, binarisation: str) -> None:
     """Raise ValueError if the likelihood does not describe targets of this binarisation.
 
-    A likelihood of grey levels measures nothing on zeros and ones, because its density there has no
-    bound. Bernoulli accepts grey levels (`binarisation: none`) by custom; reports then say that it
+    A likelihood of other values measures nothing on zeros and ones: a density there has no bound.
+    Bernoulli accepts grey levels (`binarisation: none`) by custom; reports then say that it
     is no density. One by import path says itself what it describes.
     """
-    if ":" not in likelihood and likelihood not in BINARY and binarisation != "none":
+    support = LIKELIHOOD_SUPPORTS.get(likelihood, "binary")
+    if support != "binary" and binarisation != "none":
+        needed = "counts" if support == "counts" else "grey levels"
         raise ValueError(
-            f"likelihood: '{likelihood}' needs grey levels; `binarisation: {binarisation}` makes "
+            f"likelihood: '{likelihood}' needs {needed}; `binarisation: {binarisation}` makes "
             "zeros and ones. Try `binarisation: none` or `likelihood: bernoulli`."
         )
+
+
+def check_values(likelihood: str, values: "Values", support: str) -> None:
+    """Raise ValueError if a likelihood of this support does not describe targets of these values;
+    the message names the likelihoods that do.
+    """
+    if _fits(likelihood, support, values):
+        return
+    suitable = [name for name, each in LIKELIHOOD_SUPPORTS.items() if _fits(name, each, values)]
+    described = "256 levels k / 255 in [0, 1]" if likelihood in _LEVELS else SUPPORTS[support]
+    raise ValueError(
+        f"likelihood: '{likelihood}' describes {described}; the targets are {_in_words(values)}. "
+        f"Try {', '.join(suitable)}."
+    )
+
+
+_LEVELS = {"categorical_256": 256}
+"""Likelihood → the one number of levels that it describes."""
+
+
+def _fits(likelihood: str, support: str, values: "Values") -> bool:
+    """Return whether a likelihood of this support describes targets of these values."""
+    if support == "levels":
+        levels = values.levels if values.unit else None
+        return levels is not None and levels == _LEVELS.get(likelihood, levels)
+    if support == "counts":
+        return values.counts
+    return support == "real" or values.unit
+
+
+def _in_words(values: "Values") -> str:
+    """Describe targets for an error."""
+    if values.counts:
+        return "whole numbers from 0"
+    if not values.unit:
+        return "real numbers, not all in [0, 1]"
+    return f"{values.levels:,} levels in [0, 1]" if values.levels else "real numbers in [0, 1]"
+
+
+def is_density(support: str) -> bool:
+    """Return whether a likelihood of this support is a density, whose value depends on the unit of
+    the targets; others are probabilities.
+    """
+    return support in ("real", "unit_interval")

@@ -282,8 +282,10 @@ class VampPrior(nn.Module):
     """A mixture of the posteriors of K learned pseudo-images, with equal weights (Tomczak & Welling
     2018, eq. 9).
 
-    A pseudo-image is the sigmoid of learned logits, so it stays within (0, 1). The paper clips
-    instead; behind a clip the gradient can vanish for good, behind a sigmoid it cannot.
+    Where targets lie in [0, 1], a pseudo-image is the sigmoid of learned logits, so it stays within
+    (0, 1). The paper clips instead; behind a clip the gradient can vanish for good, behind a
+    sigmoid it cannot. Of counts it is the exponential of learned numbers, of other targets the
+    learned numbers.
     """
 
     encodes: ClassVar[bool] = True
@@ -291,7 +293,9 @@ class VampPrior(nn.Module):
 
     def __init__(self, latent_size: int, components: int, values: Values) -> None:
         super().__init__()
-        self.pseudo_logits = nn.Parameter(-2 + torch.randn(components, *values.shape))
+        self.values = values
+        start = -2 if values.unit else 0
+        self.pseudo_logits = nn.Parameter(start + torch.randn(components, *values.shape))
         self.register_buffer("component_mask", torch.ones(components))
         self.component_mask: Tensor
 
@@ -299,9 +303,21 @@ class VampPrior(nn.Module):
         """Return the mixture of `encode`'s posteriors of the pseudo-images, on the dimensions of
         `latent_mask` [L].
         """
-        posterior = encode(self.pseudo_logits.sigmoid())
+        posterior = encode(self._pseudo_images())
         log_weights = _log_weights(torch.zeros_like(self.component_mask), self.component_mask)
         return GaussianMixture(log_weights, posterior.mean, posterior.log_var, latent_mask)
+
+    def _pseudo_images(self) -> Tensor:
+        """Return the pseudo-images [K, C, H, W]."""
+        if self.values.unit:
+            return self.pseudo_logits.sigmoid()
+        if self.values.counts:
+            return self.pseudo_logits.clamp(max=_LARGEST_LOG_COUNT).exp()
+        return self.pseudo_logits
+
+
+_LARGEST_LOG_COUNT = 20.0
+"""Of pseudo-images, so that float32 stays finite."""
 
 
 PRIORS: dict[str, Callable[[int, int, Values], nn.Module]] = {

@@ -16,9 +16,16 @@ from torch import Tensor, nn
 
 from vaeexp.data.values import ImageShape, Values, as_values
 from vaeexp.import_paths import imported, own_paths
-from vaeexp.models.likelihoods import ImageDistribution, find_likelihood
+from vaeexp.models.likelihoods import (
+    LOGITS,
+    MEANS,
+    ImageDistribution,
+    build_likelihood,
+    find_likelihood,
+)
 from vaeexp.models.networks import find_network
-from vaeexp.models.parts import check_parts
+from vaeexp.models.networks.halves import LogCounts, Logits
+from vaeexp.models.parts import check_parts, is_density
 from vaeexp.models.posteriors import POSTERIORS, Deterministic, DiagonalGaussian
 from vaeexp.models.priors import PriorDistribution, build_prior
 
@@ -66,34 +73,41 @@ class VAE(nn.Module):
     """The head: decoder's output → p(x|z); with `outputs`, its numbers per sub-pixel."""
     own: bool
     """Whether code of the user's own takes part, which may branch on values and change."""
+    support: str
+    """The values that the likelihood describes, from `vaeexp.models.parts.SUPPORTS`."""
+    log_scale: float
+    """Σ log scale of the targets over the sub-pixels where the likelihood is a density, else 0.
+    Added to −log p(x), it gives −log p in the unit of the report.
+    """
 
     def __init__(self, settings: "ModelSettings", values: Values | ImageShape) -> None:
         """Build the model of these values; a bare shape (C, H, W) is that of levels in [0, 1].
-        Raises ValueError if a part is unknown or does not fit the images.
+        Raises ValueError if a part is unknown or does not fit the images or their values.
         """
         super().__init__()
         check_model(settings)
         self.values = as_values(values)
         image_shape = self.values.shape
         self.posterior = POSTERIORS[settings.posterior]
-        self.likelihood = find_likelihood(settings.likelihood).head(settings, self.values)
+        self.likelihood, self.support = build_likelihood(settings, self.values)
+        self.log_scale = self.values.log_scale if is_density(self.support) else 0.0
         network = find_network(settings.network)
         latent_size = settings.latent_size
-        self.encoder = network.encoder(
-            settings, image_shape, self.posterior.parameters * latent_size
-        )
+        encoder = network.encoder(settings, image_shape, self.posterior.parameters * latent_size)
+        # An encoder of counts sees log(1 + x), as in scvi-tools, because counts span decades.
+        self.encoder = LogCounts(encoder) if self.support == "counts" else encoder
         self.decoder = network.decoder(settings, image_shape, latent_size, self.likelihood.outputs)
+        _check_outputs(self.decoder, settings, getattr(self.likelihood, "takes", LOGITS))
         self.prior = build_prior(settings.prior, latent_size, settings.components, self.values)
-        self.log_scale = self.values.log_scale
         self.own = bool(own_paths(vars(settings)))
         self.register_buffer("latent_mask", torch.ones(latent_size))
 
     def encode(self, x: Tensor) -> DiagonalGaussian | Deterministic:
-        """Return q(z|x) for x [B, C, H, W] in [0, 1]."""
+        """Return q(z|x) for targets x [B, C, H, W]."""
         return self.posterior.from_head(_full_precision(self.encoder(x)), self.latent_mask)
 
     def encode_density(self, x: Tensor) -> DiagonalGaussian:
-        """Return q(z|x) for x [B, C, H, W] in [0, 1]. Raises TypeError for a posterior without a
+        """Return q(z|x) for targets x [B, C, H, W]. Raises TypeError for a posterior without a
         density.
         """
         posterior = self.encode(x)
@@ -111,14 +125,14 @@ class VAE(nn.Module):
         return self.prior(self.encode, self.latent_mask)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Terms:
-        """Return the ELBO's terms for x [B, C, H, W] in [0, 1], with standard normal noise [B, L];
+        """Return the ELBO's terms for targets x [B, C, H, W], with standard normal noise [B, L];
         by default it is drawn.
         """
         passed = self.run(x, noise)
         return Terms(passed.distortion, passed.rate, passed.posterior.mean)
 
     def run(self, x: Tensor, noise: Tensor | None = None) -> Pass:
-        """Return all of a pass over x [B, C, H, W] in [0, 1], with standard normal noise [(S), B,
+        """Return all of a pass over targets x [B, C, H, W], with standard normal noise [(S), B,
         L]; by default [B, L] is drawn.
         """
         posterior = self.encode(x)
@@ -147,7 +161,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return the reconstructions [B, C, H, W] of x [B, C, H, W] in [0, 1], at the posterior
+        """Return the reconstructions [B, C, H, W] of targets x [B, C, H, W], at the posterior
         means. No gradient is kept.
         """
         return self.decode(self.encode(x).mean).mean
@@ -155,6 +169,24 @@ class VAE(nn.Module):
     def parameter_count(self) -> int:
         """Return how many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def _check_outputs(decoder: nn.Module, settings: "ModelSettings", takes: str) -> None:
+    """Raise ValueError where a decoder says that it gives probabilities and the likelihood takes
+    other numbers.
+    """
+    if not isinstance(decoder, Logits) or takes == LOGITS:
+        return
+    reason = (
+        "which can be any numbers, because the targets do not all lie in [0, 1]"
+        if takes == MEANS
+        else "of counts"
+    )
+    raise ValueError(
+        f"network: '{settings.network}' gives probabilities, and `likelihood: "
+        f"{settings.likelihood}` takes {takes}, {reason}. Take the last activation away and leave "
+        "`outputs` out."
+    )
 
 
 def _full_precision(h: Tensor) -> Tensor:

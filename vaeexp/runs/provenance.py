@@ -35,6 +35,8 @@ def protocol(
         binarised["none"] = (
             "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)"
         )
+    if dataset.kind != "uint8":
+        binarised["none"] = f"none ({dataset.kind} numbers, 1 of which is the unit)"
     return {
         "data": dataset.title,
         "fingerprint": dataset.fingerprint,
@@ -42,12 +44,32 @@ def protocol(
         f"{settings.data.split_seed}",
         "binarisation": binarised[dataset.binarisation],
         **({"reading": "; ".join(dataset.reading)} if dataset.reading else {}),
-        "likelihood": likelihood.describe(settings.model.likelihood, settings.model, searched),
+        "likelihood": _likelihood_words(dataset, settings, searched),
         "posterior": settings.model.posterior,
         "estimator": "search: −ELBO at β = 1 on validation, one sample per image, the same "
         "noise for every trial; test: −ELBO, and importance-weighted NLL with k = "
         f"{settings.evaluation.importance_samples:,}",
     }
+
+
+def _likelihood_words(dataset: Dataset, settings: Settings, searched: Collection[str]) -> str:
+    """Describe the likelihood: with its fixed scale, in the unit of the report, too, with its
+    levels where they are not 256, and with what it is conditional on.
+    """
+    model = settings.model
+    likelihood = models.likelihoods.find_likelihood(model.likelihood)
+    words = likelihood.describe(model.likelihood, model, searched)
+    values = dataset.values
+    of_data = {"scale", "scale_per"} & set(searched)
+    fixed = likelihood.scale and likelihood.scale not in searched and not of_data
+    if fixed and isinstance(values.scale, float) and values.scale != 1:
+        words += f", {getattr(model, likelihood.scale) * values.scale:.4g} in the unit of the data"
+    support = likelihood.distribution.support if likelihood.distribution else ""
+    if support == "levels" and values.levels != 256:
+        words += f", {values.levels:,} levels"
+    if support == "counts" and model.size_factor:
+        words += ", given the sum of each row"
+    return words
 
 
 def describe_run(

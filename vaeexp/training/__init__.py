@@ -112,7 +112,9 @@ class EpochSums:
     """The result of a pass over images for one lane; means over images in nats."""
 
     loss: float
-    """Of targets, not in the unit of the report; NaN on validation images for an objective that does not follow from the means."""
+    """Of targets, not in the unit of the report; NaN on validation images for an objective that
+    does not follow from the means.
+    """
     distortion: float
     rate: float
     active_units: float

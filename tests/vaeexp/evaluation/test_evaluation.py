@@ -50,6 +50,8 @@ class LinearGaussian(nn.Module):
     `flaw`.
     """
 
+    log_scale = 0.0
+
     def __init__(self, latent_size: int, flaw: float) -> None:
         super().__init__()
         torch.manual_seed(0)

@@ -14,7 +14,8 @@ def dataset(count, binarisation="none", shape=(1, 5, 4), seed=0):
     images = random.integers(
         0, 2 if binarisation == "static" else 256, (count, *shape), dtype=np.uint8
     )
-    return SimpleNamespace(binarisation=binarisation, train=SimpleNamespace(images=images))
+    train = SimpleNamespace(images=images)
+    return SimpleNamespace(binarisation=binarisation, target_kind=binarisation, train=train)
 
 
 def levels(data):

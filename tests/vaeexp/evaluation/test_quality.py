@@ -12,6 +12,8 @@ from sealed import flip_bit
 
 from sweeps.errors import UserError
 from vaeexp.data import Dataset
+from vaeexp.data.scaling import bytes_scaling
+from vaeexp.data.values import as_values
 from vaeexp.evaluation import classifier as recipe
 from vaeexp.evaluation.classifier import (
     Classifier,
@@ -74,6 +76,8 @@ def dataset(
         reading=(),
         pixels={},
         split_seed=0,
+        values=as_values((channels, 8, 8)),
+        scaling=bytes_scaling(),
         **facts,
     )
 

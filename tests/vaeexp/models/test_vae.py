@@ -7,12 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from suited_values import suited
 from torch.distributions import Normal
 from torch.func import functional_call, stack_module_state, vmap
 
 from vaeexp.models.likelihoods import LIKELIHOODS
 from vaeexp.models.networks import ACTIVATIONS, NETWORKS
-from vaeexp.models.parts import BINARY, DETERMINISTIC, PARTS
+from vaeexp.models.parts import DETERMINISTIC, LIKELIHOOD_SUPPORTS, PARTS
 from vaeexp.models.posteriors import POSTERIORS
 from vaeexp.models.priors import PRIORS
 from vaeexp.models.vae import VAE, build_vae, check_model
@@ -40,9 +41,9 @@ def test_the_names_that_are_read_without_torch_are_those_of_the_tables():
         **PARTS
     }
     assert [*DETERMINISTIC] == [name for name in POSTERIORS if name not in DENSITIES]
-    assert [*BINARY] == [
-        name for name, row in LIKELIHOODS.items() if row.distribution.support == "binary"
-    ]
+    assert {
+        name: row.distribution.support for name, row in LIKELIHOODS.items()
+    } == LIKELIHOOD_SUPPORTS
 
 
 def small(**changes):
@@ -57,7 +58,8 @@ def batch(rows=7, latent_size=3, seed=0, shape=SHAPE):
 
 def shaken(parts, seed=0, **changes):
     """A model away from its initial values, where nothing is zero by symmetry."""
-    vae = build_vae(small(**parts, **changes), SHAPE, seed)
+    settings = small(**parts, **changes)
+    vae = build_vae(settings, suited(settings.likelihood, SHAPE), seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in vae.parameters():
@@ -70,7 +72,8 @@ def shaken(parts, seed=0, **changes):
 
 def embedded(vae, **sizes):
     """The model in a bigger one: each tensor the leading slice of zeros."""
-    big = VAE(small(**sizes), SHAPE)
+    settings = small(**sizes)
+    big = VAE(settings, suited(settings.likelihood, SHAPE))
     state = big.state_dict()
     for name, tensor in vae.state_dict().items():
         state[name].zero_()
@@ -225,7 +228,8 @@ def test_samples_are_images_and_depend_on_the_generator_alone(parts):
 )
 def test_shapes(parts, shape, sizes):
     rows, latent_size, components = sizes
-    vae = build_vae(small(**parts, latent_size=latent_size, components=components), shape, seed=0)
+    settings = small(**parts, latent_size=latent_size, components=components)
+    vae = build_vae(settings, suited(settings.likelihood, shape), seed=0)
     terms = vae(*batch(rows, latent_size, shape=shape))
     assert terms.distortion.shape == terms.rate.shape == (rows,)
     assert terms.mean.shape == (rows, latent_size)

@@ -30,7 +30,7 @@ def open_lanes_here(folder: Path, images: Path, **changes):
     fingerprint = open_dataset(settings.data, root=images, say=lambda text: None).fingerprint
     arguments = {
         "settings": settings,
-        "fingerprints": {"dynamic": fingerprint},
+        "fingerprints": [({"binarisation": "dynamic"}, fingerprint)],
         "data": str(images),
         "full_data": False,
         "device": "cpu",

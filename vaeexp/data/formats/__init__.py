@@ -109,6 +109,8 @@ class RawImages(NamedTuple):
     """Group of each image, numbers or text [N], as `split_by` asks; None where it does not."""
     factors: np.ndarray | None = None
     """Known factors of variation, float64 [N, K], as `factors` asks."""
+    factor_names: tuple[str, ...] = ()
+    """Names of the K factors."""
     features: tuple[str, ...] | None = None
     """Names of the F features of a table."""
 
@@ -175,7 +177,7 @@ class Source:
     """Checks the files before they are read, where they have checksums. Raises Damaged."""
 
     def identity(self) -> list[Any]:
-        """Return what the system knows of each file, and how image files are decoded.
+        """Return what the system knows of each file, and the settings by which files are read.
 
         Other content has another identity: programs that copy set the size and the time of the last
         change (mtime) to those of another file, but no program sets the time of the last change of
@@ -195,8 +197,12 @@ class Source:
             else:
                 times = fact.st_mtime_ns, fact.st_ctime_ns
                 files.append([str(path.absolute()), fact.st_size, *times, fact.st_ino])
-        names = ("image_size", "crop", "image_channels", "background", "split_folders")
-        settings = [getattr(self.settings, name) for name in names] if many else []
+        names = (
+            ("image_size", "crop", "image_channels", "background", "split_folders")
+            if many
+            else ("images", "labels", "factors", "channels_first")
+        )
+        settings = [getattr(self.settings, name) for name in (*names, "split_by")]
         return [*files, settings]
 
 

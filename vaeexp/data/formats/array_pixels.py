@@ -1,88 +1,98 @@
-"""Pixels in a file of arrays: bytes [N, H, W, C], or floats from 0 to 1 that become bytes.
+"""Shapes and types of arrays of images, vectors and signals.
 
-Whatever cannot be read is refused with its shape, type and range, and with the line of numpy that
-mends it.
+[N, F] are vectors or signals of F numbers, [N, H, W] images of one channel, and [N, H, W, C] images
+of C channels, or [N, C, H, W] where the setting `channels_first` says so. Whatever cannot be read
+is refused with its shape and type, and with the setting or the line of numpy that mends it.
 """
-
-import math
-from pathlib import Path
 
 import numpy as np
 
 from sweeps import UserError
-from vaeexp.data.formats import blocks
 
-LEVELS = "uint8, or floats from 0 to 1"
+MOST_CHANNELS = 256
+TYPES = "bool, integers of 8 to 64 bits, float16, float32 or float64"
+SHAPES = "[N, F], [N, H, W], or [N, H, W, C] with 1 to 256 channels"
+FIRST = "[N, C, H, W] with 1 to 256 channels"
 HAIR = 1e-3
-"""How far beyond [0, 1] floats may lie, because resizing and arithmetic in float16 and float32
-leave such values.
+"""How far beyond [0, 1] floats of image files may lie, because resizing and arithmetic in float16
+and float32 leave such values.
 """
 SCALE = "Save ({name} - black) / (white - black), with the numbers that are black and white."
-"""What to do about numbers that are no grey levels."""
-_WANTED = "[N, H, W] or [N, H, W, C] with C = 1 or 3"
+"""What to do about numbers of image files that are no grey levels."""
+_FEW = 4  # an axis as short as this holds channels, where the other axes are longer
 
 
-def as_bytes(
-    place: str, name: str, images: np.ndarray, target: Path
-) -> tuple[np.ndarray, list[str]]:
-    """Return images uint8 [N, H, W, C], and notes for people.
+def check_images(
+    place: str, name: str, dtype: np.dtype, shape: tuple[int, ...], *, channels_first: bool
+) -> None:
+    """Raise UserError unless an array of this type and shape can be images, vectors or signals.
 
-    Floats are rounded to 256 levels; they and booleans are written to `target` piece by piece.
     place: file and array for an error.
     name: of the array.
-
-    Raises UserError.
     """
-    shaped = images[..., None] if images.ndim == 3 else images
-    if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or not shaped.size:
-        problem = f"got {images.dtype} {list(images.shape)}; must be {_WANTED}"
-        raise UserError(place, f"{problem}.{_turned(name, images.shape)}")
-    if shaped.dtype == np.uint8:
-        return shaped, []
-    if shaped.dtype.kind not in "fb":
-        problem = f"got {shaped.dtype} {list(images.shape)}; must be {LEVELS}"
-        as_uint8 = f"If black is 0 and white is 255, save {name}.astype(numpy.uint8)."
-        raise UserError(place, f"{problem}. {as_uint8} {SCALE.format(name=name)}")
-    return _from_floats(place, name, shaped, target)
-
-
-def _turned(name: str, shape: tuple[int, ...]) -> str:
-    """Return what to do about a shape, as a sentence; empty where it does not say what was
-    meant.
-    """
-    if len(shape) == 4 and shape[1] in (1, 3):
-        return f" If it is [N, C, H, W], save {name}.transpose(0, 2, 3, 1)."
+    got = f"got {dtype} {list(shape)}"
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise UserError(place, f"{got}; must be {TYPES}.{_typed(name, dtype)}")
+    if len(shape) not in (2, 3, 4) or 0 in shape:
+        wanted = FIRST if channels_first and len(shape) > 3 else SHAPES
+        raise UserError(place, f"{got}; must be {wanted}, each at least 1.{_reshaped(name, shape)}")
     if len(shape) == 4:
-        return f" Choose one channel or three of them: save, for example, {name}[..., :3]."
-    if len(shape) == 2:
-        side = math.isqrt(shape[1])
-        return f" If each row is an image, save {name}.reshape(-1, {side}, {shape[1] // side})."
+        _check_channels(place, name, got, shape, channels_first=channels_first)
+
+
+def _check_channels(
+    place: str, name: str, got: str, shape: tuple[int, ...], *, channels_first: bool
+) -> None:
+    """Raise UserError where the axis of the channels of [N, _, _, _] seems to be the other one."""
+    here, there = (shape[1], shape[3]) if channels_first else (shape[3], shape[1])
+    turned = there <= _FEW < min(here, shape[2])
+    if not turned and here <= MOST_CHANNELS:
+        return
+    other, setting, axes = ("[N, C, H, W]", "true", "0, 3, 1, 2")
+    if channels_first:
+        other, setting, axes = ("[N, H, W, C]", "false", "0, 2, 3, 1")
+    wanted = FIRST if channels_first else "[N, H, W, C] with 1 to 256 channels"
+    likely = f", which looks like {other}" if turned else ""
+    remedy = f"If it is {other}, try --set channels_first={setting}"
+    if turned:
+        remedy = f"{remedy}; if not, save {name}.transpose({axes}), and set it so, too"
+    raise UserError(place, f"{got}{likely}; must be {wanted}. {remedy}.")
+
+
+def _typed(name: str, dtype: np.dtype) -> str:
+    """Return what to do about a type, as a sentence with a space before it; empty where the type
+    does not say what was meant.
+    """
+    if dtype.kind == "c":
+        return f" Save abs({name}), or its real and imaginary parts as two channels."
+    if dtype.kind == "f":
+        return f" Save {name}.astype('float64')."
+    if dtype.kind == "O":
+        return f" Save numpy.stack({name}), where all of them have one shape."
     return ""
 
 
-def _from_floats(
-    place: str, name: str, shaped: np.ndarray, target: Path
-) -> tuple[np.ndarray, list[str]]:
-    """Write floats in [0, 1], or booleans, as bytes; values a hair beyond are clipped."""
-    drawn = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shaped.shape)
-    start = beyond = 0
-    low = np.inf
-    high = -np.inf
-    for piece in blocks(shaped):
-        smallest = piece.min()
-        largest = piece.max()
-        if not np.isfinite([smallest, largest]).all():
-            problem = f"got values that are NaN or infinite; must be {LEVELS}"
-            remedy = f"Leave these images out, or save numpy.nan_to_num({name})"
-            raise UserError(place, f"{problem}. {remedy}")
-        low = min(low, smallest)
-        high = max(high, largest)
-        beyond += int(((piece < 0) | (piece > 1)).sum())
-        values = piece.astype(np.float32)
-        drawn[start : start + len(piece)] = np.rint(np.clip(values, 0, 1) * 255)
-        start += len(piece)
-    if not (low >= -HAIR and high <= 1 + HAIR):
-        found = f"got {shaped.dtype} with values from {low:g} to {high:g}; must be {LEVELS}"
-        raise UserError(place, f"{found}. {SCALE.format(name=name)}")
-    clipped = f"Clipped to [0, 1]: {beyond:,} of {shaped.size:,} values of {name}"
-    return drawn, [clipped] if beyond else []
+def _reshaped(name: str, shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return f" If each number is an example, save {name}.reshape(-1, 1)."
+    if len(shape) > 4 and 0 not in shape:
+        return f" Save, for example, {name}.reshape({shape[0]}, *{name}.shape[-3:])."
+    return ""
+
+
+def as_images(array: np.ndarray, *, channels_first: bool) -> np.ndarray:
+    """Return a view [N, C, H, W] of an array that `check_images` admits."""
+    if array.ndim == 2:
+        return array[:, None, None]
+    if array.ndim == 3:
+        return array[:, None]
+    return array if channels_first else np.moveaxis(array, -1, 1)
+
+
+def shape_note(images: np.ndarray) -> str:
+    """Describe images [N, C, H, W] for a plan."""
+    _, channels, height, width = images.shape
+    kind = "" if images.dtype == np.uint8 else f", {images.dtype}"
+    if (channels, height) == (1, 1):
+        return f"Vectors: {width:,} numbers each, as they are{kind}"
+    return f"Images: {height} × {width} pixels, channels: {channels}, as they are{kind}"

@@ -6,7 +6,6 @@ larger than memory.
 """
 
 import math
-import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +31,12 @@ from vaeexp.data.formats import (
     printable,
     some_of,
 )
+from vaeexp.data.formats.image_numbers import (
+    channels_of,
+    common_type,
+    read_numbers,
+    stored_kind,
+)
 from vaeexp.data.formats.image_pixels import (
     Facts,
     Header,
@@ -40,6 +45,7 @@ from vaeexp.data.formats.image_pixels import (
     read_pixels,
 )
 from vaeexp.data.formats.levels import PLAIN, Stored
+from vaeexp.data.formats.scratch import allocate
 from vaeexp.machine import usable_cores
 from vaeexp.words import plural
 
@@ -48,6 +54,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("sweeps", "vaeexp")
 _FILES_PER_TASK = 64
+_CHANNELS = {1: "grey levels", 3: "red, green, blue"}
 _NO_FACTS = Facts(Stored.BYTES, 0, 0, False)  # of an unreadable file
 _FILES_PER_PROCESS = 1_000  # fewer are decoded here before another process has started
 
@@ -77,6 +84,8 @@ def decode(
 ) -> RawImages:
     """Decode all images of `listing` as uint8 [N, C, H, W] in one file in the folder `scratch`.
 
+    Where no file is a plain picture of 8 bits, images hold the numbers of the files in their type.
+
     say: is told what will be done, and which files were left out. Raises UserError when sizes
     differ and none is asked for, or when more files are unreadable than `unreadable_share`.
     """
@@ -87,36 +96,43 @@ def decode(
     headers = [header for header in results if isinstance(header, Header)]
     if not headers:
         raise UserError(str(listing.root), _left_out(results, count))
-    shape = _shape(listing, headers, settings)
-    notes = _notes(listing, headers, shape, settings)
+    dtype = common_type(headers)
+    shape = _shape(listing, headers, settings, dtype)
+    notes = _notes(listing, headers, shape, settings, dtype)
     say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
-    images = _allocate(target, (count, *shape))
+    images = allocate(target, (count, *shape), dtype or np.uint8)
+    read: Callable[..., tuple[np.ndarray, Facts]]
     read = partial(read_pixels, shape=shape, crop=settings.crop, background=settings.background)
+    if dtype is not None:
+        read = partial(read_numbers, shape=shape, crop=settings.crop, dtype=dtype)
     write = partial(_write_pixels, target=target, read=read)
     results = _work_on(listing, every, write, "decoding", say)
     unreadable = [result for result in results if isinstance(result, Unreadable)]
     check_unreadable(str(listing.root), unreadable, count, settings.unreadable_share)
     if unreadable:
         say(f"  {_left_out(unreadable, count)}")
-    facts = [_NO_FACTS if isinstance(result, Unreadable) else result for result in results]
-    stored, largest, _, composed = np.array(facts, np.int64).T
-    reading: tuple[str, ...] = ()
-    if several := int(composed.sum()):
-        reading = (f"transparency on {settings.background}",)
-        ground = f"transparent pixels show a {settings.background} background"
-        notes = (*notes, f"Transparency: {ground} ({plural(several, 'file')})")
-    return RawImages(
+    raw = RawImages(
         images=images,
         labels=listing.labels,
         parts=listing.parts,
         classes=listing.classes,
         notes=notes,
         unreadable=tuple(unreadable),
+        unlabelled=listing.unlabelled,
+    )
+    if dtype is not None:
+        return raw._replace(stored=np.full(count, stored_kind(dtype), np.uint8))
+    facts = [_NO_FACTS if isinstance(result, Unreadable) else result for result in results]
+    stored, largest, _, composed = np.array(facts, np.int64).T
+    if several := int(composed.sum()):
+        ground = f"transparent pixels show a {settings.background} background"
+        transparency = f"Transparency: {ground} ({plural(several, 'file')})"
+        reading = (f"transparency on {settings.background}",)
+        raw = raw._replace(notes=(*notes, transparency), reading=reading)
+    return raw._replace(
         stored=stored.astype(np.uint8),
         largest=largest,
         read_again=partial(_read_again, listing, stored, target, read, say),
-        reading=reading,
-        unlabelled=listing.unlabelled,
     )
 
 
@@ -157,10 +173,15 @@ def _left_out(unreadable: Sequence[Unreadable], files: int) -> str:
 
 
 def _shape(
-    listing: Listing, headers: Sequence[Header], settings: "DataSettings"
+    listing: Listing, headers: Sequence[Header], settings: "DataSettings", dtype: np.dtype | None
 ) -> tuple[int, int, int]:
-    """Return C, H, W of the array: as asked for, else as all files are. Raises UserError."""
-    channels = settings.image_channels or (1 if all(header.grey for header in headers) else 3)
+    """Return C, H, W of the array: as asked for, else as all files are. Raises UserError.
+
+    dtype: of the numbers of files that are no plain pictures; else None.
+    """
+    channels: int = settings.image_channels or (1 if all(header.grey for header in headers) else 3)
+    if dtype is not None:
+        channels = channels_of(listing.root, headers, settings)
     check_grey(listing.title, channels, settings.binarisation, ONE_CHANNEL)
     if size := height_width(settings.image_size):
         return channels, *size
@@ -180,6 +201,7 @@ def _notes(
     headers: Sequence[Header],
     shape: tuple[int, int, int],
     settings: "DataSettings",
+    dtype: np.dtype | None,
 ) -> tuple[str, ...]:
     """Describe the files and what will be done to them."""
     channels, height, width = shape
@@ -199,12 +221,13 @@ def _notes(
         steps.insert(0, crops[settings.crop])
     names = listing.classes
     classes = f"{len(names):,} ({some_of(names)})" if names else "none"
-    moving = sum(header.animated for header in headers)
+    moving = 0 if dtype else sum(header.animated for header in headers)
     frames = f"all frames but the first ({plural(moving, 'file')})"
     return (
         f"Files: {formats}; height {tall}, width {wide} pixels; {colour}",
         f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
-        f"Channels: {channels} ({'grey levels' if channels == 1 else 'red, green, blue'})",
+        f"Channels: {channels} ({_CHANNELS.get(channels, 'pages and samples of the files')})",
+        *([f"Numbers: {dtype}, as in the files"] if dtype else []),
         *([f"Dropped: {frames}"] if moving else []),
         f"Classes: {classes}",
         *listing.notes,
@@ -215,17 +238,6 @@ def _span(lengths: Sequence[int]) -> str:
     low = min(lengths)
     high = max(lengths)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Make an array on disk and take its space, because a full disk must be an error here and no
-    crash in a child.
-    """
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
 
 
 def _read_each(task: Task, read: Callable[[int, Path], Any]) -> list[Any]:

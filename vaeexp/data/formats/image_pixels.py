@@ -1,4 +1,7 @@
-"""One image file: its format by its content, its header, and its pixels as uint8 of any size."""
+"""One image file: its format by its content, its header, and its pixels as uint8 of any size.
+
+The numbers of files of more than 8 bits: vaeexp/data/formats/image_numbers.py.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -6,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +17,7 @@ from sweeps import UserError
 from vaeexp.data.formats import printable
 from vaeexp.data.formats.array_pixels import HAIR, SCALE
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
+from vaeexp.data.formats.tiff import TIFF, tiff_facts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,17 +58,25 @@ _PLUGIN_MODULES = ("pillow_heif", "pi_heif", "pillow_jxl", "pillow_avif")
 _GREY_MODES = ("1", "L", "LA", "La")
 _TRANSPARENT_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _ORIENTATION = 0x0112  # EXIF: 5 to 8 lie on their side
+_BITS = 258
+_SAMPLE_FORMAT = 339  # TIFF: 1 unsigned, 2 signed, 3 floats
 
 
 class Header(NamedTuple):
     """Size in pixels as shown (after the EXIF rotation), whether the image has no colour, and
     whether it has several frames.
+
+    dtype: type of the numbers of a file that is no plain picture, as it has more than 8 bits, or
+        other channels than a picture; empty for a plain picture.
+    channels: of such a file.
     """
 
     height: int
     width: int
     grey: bool
     animated: bool
+    dtype: str = ""
+    channels: int = 0
 
 
 class Facts(NamedTuple):
@@ -119,7 +131,7 @@ def _formats(path: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator["ImageFile"]:
+def opened(path: Path) -> Iterator["ImageFile"]:
     """Open the image of a file. Raises UnreadableError."""
     from PIL import Image, UnidentifiedImageError
 
@@ -137,12 +149,76 @@ def _opened(path: Path) -> Iterator["ImageFile"]:
 
 def read_header(path: Path) -> Header:
     """Read the first bytes of the file. Raises UnreadableError when it is no image."""
-    with _opened(path) as image:
+    try:
+        header, pages = _pillow_header(path)
+    except UnreadableError:
+        if path.suffix.lower() not in TIFF:
+            raise
+        if found := _tiff_header(path):
+            return found
+        raise
+    if pages and (found := _tiff_header(path)):
+        return found._replace(grey=header.grey, animated=header.animated)
+    return header
+
+
+def _tiff_header(path: Path) -> Header | None:
+    """Return the header of a TIFF file that is no plain picture; None for one that is, and for a
+    file that tifffile does not read.
+    """
+    try:
+        facts = tiff_facts(path)
+    except Exception:  # tifffile raises any error on a damaged file; Pillow's is told
+        return None
+    plain = facts.pages == 1 and facts.channels in (1, 3) and facts.dtype.itemsize == 1
+    if plain or facts.dtype.kind not in "biuf":
+        return None
+    size = facts.height, facts.width
+    return Header(*size, facts.channels == 1, False, facts.dtype.str, facts.channels)
+
+
+def _pillow_header(path: Path) -> tuple[Header, bool]:
+    """Return the header as Pillow reads it, and whether the file is a TIFF of several pages, or of
+    numbers or channels that Pillow drops.
+    """
+    with opened(path) as image:
         width, height = image.size
         if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
             width, height = height, width
         grey = image.mode[0] in "IF" or image.mode in _GREY_MODES
-        return Header(height, width, grey, getattr(image, "is_animated", False))
+        animated = getattr(image, "is_animated", False)
+        dtype = _deep_type(image)
+        channels = len(image.getbands()) if dtype else 0
+        header = Header(height, width, grey, animated, dtype, channels)
+        if image.format != "TIFF":
+            return header, False
+        bits = _tags(image).get(_BITS, (1,))
+        dropped = len(bits) > len(image.getbands()) or (max(bits) > 8 and not dtype)
+        return header, animated or dropped
+
+
+def _tags(image: "ImageFile") -> Mapping[int, Any]:
+    return getattr(image, "tag_v2", {})
+
+
+def _deep_type(image: "ImageFile") -> str:
+    """Return the type of the numbers of an image of more than 8 bits that Pillow keeps, or that
+    torchvision reads (colour PNG); empty for other images.
+    """
+    if image.mode[0] not in "IF":
+        return "<u2" if is_deep_png(image) else ""
+    if image.mode[0] == "F":
+        return "<f4"
+    if image.mode != "I" or image.format != "TIFF":
+        return "<u2"
+    signed = _tags(image).get(_SAMPLE_FORMAT, (1,))[0] == 2
+    size = 4 if _tags(image).get(_BITS, (32,))[0] > 16 else 2
+    return f"<{'i' if signed else 'u'}{size}"
+
+
+def is_deep_png(image: "ImageFile") -> bool:
+    """Return whether an image is a PNG of 16-bit colours, of which Pillow keeps 8 bits."""
+    return image.format == "PNG" and any(tile[3] == "RGB;16B" for tile in image.tile)
 
 
 def read_pixels(
@@ -165,7 +241,7 @@ def read_pixels(
 
     channels, height, width = shape
     mode = "L" if channels == 1 else "RGB"
-    with _opened(path) as image:
+    with opened(path) as image:
         # JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice the pixels
         # wanted.
         image.draft(None, (2 * max(width, height), 2 * max(width, height)))
@@ -173,19 +249,19 @@ def read_pixels(
         if image.mode[0] in "IF":
             values, stored = _deep_values(path, image)
         else:
-            shown, composed = _composed(_upright(image), background)
+            shown, composed = _composed(upright(image), background)
             values = np.asarray(shown.convert(mode))
             stored = Stored.BYTES
         picture = Image.fromarray(to_bytes(values, whites[stored])).convert(mode)
     if picture.size != (width, height):
-        box = _centre(picture.size, (width, height)) if crop == "center" else None
+        box = centre(picture.size, (width, height)) if crop == "center" else None
         picture = picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
     pixels = np.asarray(picture).reshape(height, width, channels).transpose(2, 0, 1)
     above = int((values > whites[stored]).sum())
     return pixels, Facts(stored, int(values.max()), above, composed)
 
 
-def _upright(image: "Image") -> "Image":
+def upright(image: "Image") -> "Image":
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image)
@@ -196,7 +272,7 @@ def _deep_values(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored]:
 
     Raises UserError for numbers that are no grey levels.
     """
-    values = np.asarray(_upright(image))
+    values = np.asarray(upright(image))
     low = values.min()
     high = values.max()
     if image.mode == "F":
@@ -224,7 +300,7 @@ def _composed(image: "Image", background: str) -> tuple["Image", bool]:
     return Image.alpha_composite(Image.new("RGBA", image.size, background), clear), True
 
 
-def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
+def centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
     """Return left, top, right, bottom of the largest centred rectangle in `size` with the
     proportions of `wanted`.
     """

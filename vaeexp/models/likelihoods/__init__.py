@@ -10,7 +10,6 @@ different options train as one program. A study may name a class of such heads o
 its import path, `likelihood: package.module:Class`.
 """
 
-import math
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from vaeexp.data.values import Values
 from vaeexp.import_paths import imported, one_line
+from vaeexp.models.likelihoods.counts import NegativeBinomial, Poisson
 from vaeexp.models.likelihoods.distributions import (
     LEVELS,
     Bernoulli,
@@ -29,7 +29,9 @@ from vaeexp.models.likelihoods.distributions import (
     DiscretisedLogisticMixture,
     Gaussian,
     Laplace,
+    StudentT,
 )
+from vaeexp.models.parts import SUPPORTS, check_values
 
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
@@ -38,25 +40,31 @@ __all__ = [
     "LIKELIHOODS",
     "Head",
     "ImageDistribution",
-    "LearnedGaussian",
+    "LearnedScale",
     "Likelihood",
+    "NegativeBinomialHead",
+    "build_likelihood",
     "find_likelihood",
 ]
 
-SUPPORTS = ("binary", "levels_256", "unit_interval", "real")
+LOGITS = "logits"
+MEANS = "means"
+LOG_MEANS = "log means"
+"""What the decoder's output is to a head of one number per sub-pixel: passed through a sigmoid, the
+mean itself, or its logarithm."""
 
 
 class ImageDistribution(Protocol):
     """The methods of every likelihood, for images [..., C, H, W]."""
 
     support: ClassVar[str]
-    """The values of a sub-pixel. binary: zeros and ones; levels_256: k/255; unit_interval: [0, 1];
-    real: real numbers.
+    """The values of a sub-pixel. binary: zeros and ones; levels: k / (levels − 1); unit_interval:
+    [0, 1]; real: real numbers; counts: whole numbers from 0.
     """
 
     @property
     def mean(self) -> Tensor:
-        """E[x] [..., C, H, W], in [0, 1]."""
+        """E[x] [..., C, H, W]."""
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
@@ -69,14 +77,19 @@ class Head(nn.Module):
     """Turns the decoder's output into a distribution, without learned parameters of its own."""
 
     def __init__(
-        self, make: Callable[..., ImageDistribution], outputs: int, **options: float
+        self,
+        make: Callable[..., ImageDistribution],
+        outputs: int,
+        takes: str = LOGITS,
+        **options: float,
     ) -> None:
-        """`outputs`: numbers of the decoder's output per sub-pixel. `options`: numbers that `make`
-        takes by name.
+        """`outputs`: numbers of the decoder's output per sub-pixel. `takes`: what they are, as
+        `LOGITS`. `options`: numbers that `make` takes by name.
         """
         super().__init__()
         self.make = make
         self.outputs = outputs
+        self.takes = takes
         self._options = tuple(options)
         for name, value in options.items():
             self.register_buffer(name, torch.tensor(float(value)))
@@ -86,34 +99,91 @@ class Head(nn.Module):
         return self.make(h, **{name: getattr(self, name) for name in self._options})
 
 
-class LearnedGaussian(nn.Module):
-    """A Gaussian with one learned σ for all sub-pixels of all images (σ-VAE, Rybkin et al. 2021).
+class LearnedScale(Head):
+    """A head with a learned scale σ: one for all sub-pixels of all images (σ-VAE, Rybkin et al.
+    2021), or one of each channel or of each sub-pixel.
 
-    The best single σ is the root mean squared error, so the data balance distortion and rate. A σ
-    per pixel from the decoder is ill-posed: the density has no bound where pixels never change, for
-    example on a black border.
+    The best σ of a Gaussian is the root mean squared error, so the data balance distortion and
+    rate. A σ from the decoder, for each image, is ill-posed: the density has no bound where pixels
+    never change, for example on a black border. For the same reason σ has a lower bound.
     """
 
-    outputs: ClassVar[int] = 1  # numbers of the decoder's output per sub-pixel
-    FLOOR: ClassVar[float] = -6.0
-    """Lower bound of log σ, as in the paper: σ = 0.6 of a grey level. A softplus approaches it, so
-    that the gradient never vanishes."""
-
-    def __init__(self, sigma: float) -> None:
-        """`sigma`: the initial σ, above exp(FLOOR)."""
-        super().__init__()
-        self.raw_log_sigma = nn.Parameter(
-            torch.tensor(self.FLOOR + math.log(math.expm1(math.log(sigma) - self.FLOOR)))
+    def __init__(
+        self,
+        make: Callable[..., ImageDistribution],
+        settings: "ModelSettings",
+        values: Values,
+        **options: float,
+    ) -> None:
+        """`make`: takes the decoder's output, the scale `sigma`, and the options by name."""
+        super().__init__(make, 1, _takes(values), **options)
+        # In float64, because it is rounded once.
+        log_floor = least_sigma(values, settings.sigma_per).log()
+        excess = (torch.tensor(settings.sigma, dtype=torch.float64).log() - log_floor).clamp(
+            min=_LEAST_EXCESS
         )
+        raw = (log_floor + excess.expm1().log()).expand(_scale_shape(values, settings.sigma_per))
+        self.raw_log_sigma = nn.Parameter(raw.float().clone())
+        self.register_buffer("log_floor", log_floor.float())
+        self.log_floor: Tensor
 
     @property
     def sigma(self) -> Tensor:
-        """The present σ []."""
-        return (self.FLOOR + F.softplus(self.raw_log_sigma - self.FLOOR)).exp()
+        """The present σ: [], [C, 1, 1] or [C, H, W]. A softplus approaches the lower bound, so that
+        the gradient never vanishes.
+        """
+        return (self.log_floor + F.softplus(self.raw_log_sigma - self.log_floor)).exp()
 
-    def forward(self, h: Tensor) -> Gaussian:
-        """Return N(sigmoid(h), σ²) for h [..., C, H, W]."""
-        return Gaussian(h.sigmoid(), self.sigma)
+    def forward(self, h: Tensor) -> ImageDistribution:
+        """Return the distribution for h [..., C, H, W]."""
+        options = {name: getattr(self, name) for name in self._options}
+        return self.make(h, sigma=self.sigma, **options)
+
+
+_LEAST_EXCESS = 1e-3
+"""The least log of an initial σ over its lower bound."""
+
+
+def _scale_shape(values: Values, per: str) -> tuple[int, ...]:
+    """Return the shape of a scale per `global`, `channel` or `feature`."""
+    channels, height, width = values.shape
+    shapes = {"global": (), "channel": (channels, 1, 1), "feature": (channels, height, width)}
+    return shapes[per]
+
+
+def least_sigma(values: Values, per: str) -> Tensor:
+    """Return the lower bound of a σ, float64: [], [C, 1, 1] or [C, H, W].
+
+    A number is the bound of every σ; by default exp(−6), as in the paper: 0.6 of a grey level.
+
+    Where each sub-pixel has a bound b_i, below which an error of it means nothing, a σ that they
+    share is bounded by the root mean square of the b_i: the best shared σ is the root mean squared
+    error over the sub-pixels, and it is at least that if each error is at least b_i. The smallest
+    b_i is no bound, because that of a constant sub-pixel may be far below the precision of the
+    others.
+    """
+    least = torch.tensor(values.least_sigma, dtype=torch.float64)
+    if least.dim() == 0:
+        return least
+    each = least.view(values.shape)
+    if per == "feature":
+        return each
+    over = {"channel": (-2, -1), "global": (-3, -2, -1)}[per]
+    mean = each.square().mean(over, keepdim=True).sqrt()
+    return mean.view(_scale_shape(values, per))
+
+
+class NegativeBinomialHead(Head):
+    """A head with a learned dispersion of each sub-pixel, which all images share."""
+
+    def __init__(self, settings: "ModelSettings", values: Values) -> None:
+        super().__init__(NegativeBinomial, 1, LOG_MEANS, **_row_sum(settings, values))
+        self.log_r = nn.Parameter(torch.zeros(values.shape))
+        """log r, as of `NegativeBinomial`; [C, H, W]."""
+
+    def forward(self, h: Tensor) -> NegativeBinomial:
+        """Return the distribution for h [..., C, H, W]."""
+        return NegativeBinomial(h, getattr(self, "row_sum", None), self.log_r)
 
 
 class Likelihood(NamedTuple):
@@ -130,58 +200,131 @@ class Likelihood(NamedTuple):
     buffers.
     """
     scale: str = ""
-    """Name of the setting that is its fixed scale."""
-    words: Callable[[float], str] = str
-    """The scale → in words."""
+    """Name of the setting that two figures must share; searched, its values are compared."""
+    words: Callable[[Any], str] = str
+    """The value of `scale` → in words; empty where there is nothing to say."""
 
     def describe(self, name: str, settings: "ModelSettings", searched: Collection[str]) -> str:
         """Return its name with its scale, where the scale is fixed and not `searched`."""
         fixed = self.scale and self.scale not in searched
-        return f"{name}, {self.words(getattr(settings, self.scale))}" if fixed else name
+        words = self.words(getattr(settings, self.scale)) if fixed else ""
+        return f"{name}, {words}" if words else name
+
+
+def _takes(values: Values) -> str:
+    return LOGITS if values.unit else MEANS
+
+
+def _located(
+    distribution: Callable[..., ImageDistribution], values: Values
+) -> Callable[..., ImageDistribution]:
+    """Return the distribution as a function of the decoder's output: its location is the sigmoid of
+    h where targets lie in [0, 1], else h itself.
+    """
+    return lambda h, **options: distribution(h.sigmoid() if values.unit else h, **options)
+
+
+def _gaussian(settings: "ModelSettings", values: Values) -> Head:
+    return Head(_located(Gaussian, values), 1, _takes(values), sigma=settings.sigma)
+
+
+def _learned_gaussian(settings: "ModelSettings", values: Values) -> Head:
+    return LearnedScale(_located(Gaussian, values), settings, values)
+
+
+def _laplace(settings: "ModelSettings", values: Values) -> Head:
+    return Head(_located(Laplace, values), 1, _takes(values), scale=settings.laplace_scale)
+
+
+def _student_t(settings: "ModelSettings", values: Values) -> Head:
+    return LearnedScale(
+        _located(StudentT, values),
+        settings,
+        values,
+        degrees=settings.degrees,
+        constant=StudentT.log_constant(settings.degrees),
+    )
+
+
+def _row_sum(settings: "ModelSettings", values: Values) -> dict[str, float]:
+    return {"row_sum": values.row_sum} if settings.size_factor else {}
+
+
+def _poisson(settings: "ModelSettings", values: Values) -> Head:
+    return Head(
+        lambda h, row_sum=None: Poisson(h, row_sum), 1, LOG_MEANS, **_row_sum(settings, values)
+    )
+
+
+def _logistic(settings: "ModelSettings", values: Values) -> Head:
+    return Head(partial(DiscretisedLogisticMixture.single, levels=values.levels or LEVELS), 2)
 
 
 def _logistic_mixture(settings: "ModelSettings", values: Values) -> Head:
     components = settings.likelihood_components
-    return Head(partial(DiscretisedLogisticMixture.mixture, components=components), 3 * components)
+    make = partial(
+        DiscretisedLogisticMixture.mixture, components=components, levels=values.levels or LEVELS
+    )
+    return Head(make, 3 * components)
 
 
+def _sigma_in_words(sigma: float) -> str:
+    return f"σ = {sigma:.4g}" + (" (squared error)" if abs(sigma**2 - 0.5) < 1e-9 else "")
+
+
+_OF_COUNTS: dict[str, Any] = {
+    "shapes": ("size_factor",),
+    "scale": "size_factor",
+    "words": lambda on: "given the sum of each image" if on else "",
+}
 LIKELIHOODS: dict[str, Likelihood] = {
     "bernoulli": Likelihood(Bernoulli, lambda *_: Head(Bernoulli, 1)),
     "continuous_bernoulli": Likelihood(
         ContinuousBernoulli, lambda *_: Head(ContinuousBernoulli, 1)
     ),
-    "gaussian": Likelihood(
-        Gaussian,
-        lambda settings, values: Head(
-            lambda h, sigma: Gaussian(h.sigmoid(), sigma), 1, sigma=settings.sigma
-        ),
-        scale="sigma",
-        words=lambda sigma: (
-            f"σ = {sigma:.4g}" + (" (squared error)" if abs(sigma**2 - 0.5) < 1e-9 else "")
-        ),
-    ),
-    "gaussian_learned": Likelihood(
-        Gaussian, lambda settings, values: LearnedGaussian(settings.sigma)
-    ),
+    "gaussian": Likelihood(Gaussian, _gaussian, scale="sigma", words=_sigma_in_words),
+    "gaussian_learned": Likelihood(Gaussian, _learned_gaussian, shapes=("sigma_per",)),
     "laplace": Likelihood(
         Laplace,
-        lambda settings, values: Head(
-            lambda h, scale: Laplace(h.sigmoid(), scale), 1, scale=settings.laplace_scale
-        ),
+        _laplace,
         scale="laplace_scale",
         words=lambda scale: f"scale {scale:.4g}" + (" (absolute error)" if scale == 1 else ""),
+    ),
+    "student_t": Likelihood(
+        StudentT,
+        _student_t,
+        shapes=("sigma_per",),
+        scale="degrees",
+        words=lambda degrees: f"{degrees:.4g} degrees of freedom",
     ),
     "categorical_256": Likelihood(
         Categorical, lambda *_: Head(lambda h: Categorical(h.unflatten(-3, (LEVELS, -1))), LEVELS)
     ),
-    "discretised_logistic": Likelihood(
-        DiscretisedLogisticMixture, lambda *_: Head(DiscretisedLogisticMixture.single, 2)
-    ),
+    "discretised_logistic": Likelihood(DiscretisedLogisticMixture, _logistic),
     "discretised_logistic_mixture": Likelihood(
         DiscretisedLogisticMixture, _logistic_mixture, shapes=("likelihood_components",)
     ),
+    "poisson": Likelihood(Poisson, _poisson, **_OF_COUNTS),
+    "negative_binomial": Likelihood(NegativeBinomial, NegativeBinomialHead, **_OF_COUNTS),
 }
 """Name in a study file → the distribution and the constructor of its head."""
+
+
+def build_likelihood(settings: "ModelSettings", values: Values) -> tuple[nn.Module, str]:
+    """Return the head of the settings' likelihood and the support of its distributions. Raises
+    ValueError where it does not describe these values.
+    """
+    name = settings.likelihood
+    row = find_likelihood(name)
+    if row.distribution is not None:
+        check_values(name, values, row.distribution.support)
+        return row.head(settings, values), row.distribution.support
+    head: Any = row.head(settings, values)
+    channels, height, width = values.shape
+    with torch.no_grad():
+        support = head(torch.zeros(head.outputs * channels, height, width)).support
+    check_values(name, values, support)
+    return head, support
 
 
 def find_likelihood(name: str) -> Likelihood:

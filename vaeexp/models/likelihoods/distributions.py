@@ -1,16 +1,17 @@
-"""Defines the distributions p(x|z) over images; `ImageDistribution` documents the methods of all.
+"""Defines the distributions p(x|z) of grey levels and of real numbers; `ImageDistribution`
+documents the methods of all.
 
 Shapes: C channels, H × W pixels, n mixture components; `...` stands for any leading dimensions.
 
-Densities of grey levels as real numbers may be above 1, so log p(x) may be positive. The Gaussian
-and the Laplace distribution are densities on the real line with some mass outside [0, 1]; the
-continuous Bernoulli has all its mass in [0, 1]. A density at levels k/255 has no upper bound: if
-the model knows a pixel exactly, the density grows as its scale falls. So its values compare with
-densities on the same targets, never with masses on 256 levels or with probabilities of zeros and
-ones.
+Densities of grey levels as real numbers may be above 1, so log p(x) may be positive. The Gaussian,
+the Laplace and the Student-t distribution are densities on the real line; of targets in [0, 1]
+they have some mass outside. The continuous Bernoulli has all its mass in [0, 1]. A density at
+targets of limited precision, such as k/255, has no upper bound: if the model knows a pixel exactly,
+the density grows as its scale falls. So its values compare with densities on the same targets,
+never with masses on levels or with probabilities of zeros and ones.
 
-Masses on 256 grey levels are probabilities, so bits per dimension are defined. Targets are k/255
-for a level k in 0..255. They are rounded to their level, because 255 · (k/255) is not always k in
+Masses on n levels are probabilities, so bits per dimension are defined. Targets are k / (n − 1) for
+a level k in 0..n − 1. They are rounded to their level, because 255 · (k/255) is not always k in
 float32. The decoder's output is [..., numbers · C, H, W]: one block of C channels per number.
 """
 
@@ -31,8 +32,7 @@ _NEAR = 0.25  # |η| below which a Taylor series is exact
 _TINY = 1e-6  # |η| that draws take in place of 0
 LEVELS = 256
 _LOG_SCALE_RANGE = (-7.0, 7.0)
-_HALF_BIN = 1 / 255
-"""Half the width of a bin on [−1, 1], where bins are 2/255 wide."""
+"""Of the logistic distribution for 256 levels; for more, the lower bound falls as the bins do."""
 
 
 def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -184,11 +184,19 @@ class ContinuousBernoulli:
         return torch.where(self.logits > 0, 1 - lower, lower).clamp(0, 1)
 
 
+def _sum_of_logs(scale: Tensor, constant: float, shape: torch.Size) -> Tensor | float:
+    """Return Σ_i (log scale_i + constant) over the sub-pixels of an image of this shape (..., C, H,
+    W), for one scale [] of all or scales that broadcast to [C, H, W].
+    """
+    logs = scale.log() + constant
+    return math.prod(shape[-3:]) * logs if logs.dim() == 0 else logs.expand(shape[-3:]).sum()
+
+
 @dataclass(frozen=True)
 class Gaussian:
-    """p(x) = Π_i N(x_i; mean_i, σ²), one σ for all sub-pixels.
+    """p(x) = Π_i N(x_i; mean_i, σ_i²).
 
-    −log p(x) = Σ_i (x_i − mean_i)² / 2σ² + D log(σ √2π) with D sub-pixels. At σ² = ½ it is the
+    −log p(x) = Σ_i (x_i − mean_i)² / 2σ_i² + log(σ_i √2π). At σ² = ½ for all D sub-pixels it is the
     summed squared error (MSE · D) plus D/2 · log π.
     """
 
@@ -197,11 +205,11 @@ class Gaussian:
     mean: Tensor
     """[..., C, H, W]."""
     sigma: Tensor
-    """σ []."""
+    """σ: one [], one of each channel [C, 1, 1], or one of each sub-pixel [C, H, W]."""
 
     def log_prob(self, x: Tensor) -> Tensor:
         squares = ((x - self.mean) / self.sigma).square().sum((-3, -2, -1))
-        return -0.5 * squares - math.prod(self.mean.shape[-3:]) * (self.sigma.log() + _HALF_LOG_2PI)
+        return -0.5 * squares - _sum_of_logs(self.sigma, _HALF_LOG_2PI, self.mean.shape)
 
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         noise = torch.randn(self.mean.shape, generator=generator, device=generator.device)
@@ -234,9 +242,52 @@ class Laplace:
         return self.mean - self.scale * centred.sign() * tail
 
 
-def _levels(x: Tensor) -> Tensor:
-    """Return the levels k of targets k/255, as floats."""
-    return (x * 255).round()
+@dataclass(frozen=True)
+class StudentT:
+    """p(x) = Π_i t_ν((x_i − mean_i) / σ_i) / σ_i: an outlier costs log |x|, and x² in a Gaussian.
+
+    −log p(x) = Σ_i (ν + 1)/2 · log(1 + (x_i − mean_i)² / νσ_i²) + log σ_i − c, with
+    c = log Γ((ν + 1)/2) − log Γ(ν/2) − ½ log νπ (Lange et al. 1989, equation 1). The standard
+    deviation is σ √(ν / (ν − 2)); it is infinite for ν ≤ 2.
+    """
+
+    support: ClassVar[str] = "real"
+
+    mean: Tensor
+    """Mean (of ν > 1) and median [..., C, H, W]."""
+    sigma: Tensor
+    """Scale σ: [], [C, 1, 1] or [C, H, W]."""
+    degrees: Tensor
+    """Degrees of freedom ν []."""
+    constant: Tensor
+    """c [], as of `log_constant`."""
+
+    @staticmethod
+    def log_constant(degrees: float) -> float:
+        """Return log Γ((ν + 1)/2) − log Γ(ν/2) − ½ log νπ, which float32 would round to parts of a
+        nat per image.
+        """
+        half = degrees / 2
+        return math.lgamma(half + 0.5) - math.lgamma(half) - 0.5 * math.log(degrees * math.pi)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        squares = ((x - self.mean) / self.sigma).square()
+        tails = torch.log1p(squares / self.degrees).sum((-3, -2, -1))
+        scales = _sum_of_logs(self.sigma, 0.0, self.mean.shape)
+        normaliser = math.prod(self.mean.shape[-3:]) * self.constant
+        return normaliser - scales - 0.5 * (self.degrees + 1) * tails
+
+    def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
+        """Draw √(ν (u^(−2/ν) − 1)) · cos 2πv of two uniform numbers (Bailey 1994, equation 3)."""
+        u = 1 - _uniform(self.mean, generator)  # (0, 1]
+        radius = (self.degrees * torch.expm1(-2 / self.degrees * u.log())).sqrt()
+        angle = 2 * math.pi * _uniform(self.mean, generator)
+        return self.mean + self.sigma * radius * angle.cos()
+
+
+def _levels(x: Tensor, count: int) -> Tensor:
+    """Return the levels k of targets k / (count − 1), as floats."""
+    return (x * (count - 1)).round()
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
@@ -258,13 +309,13 @@ class Categorical:
     et al. 2016).
     """
 
-    support: ClassVar[str] = "levels_256"
+    support: ClassVar[str] = "levels"
 
     logits: Tensor
     """[..., 256, C, H, W]."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        levels = _levels(x).long()
+        levels = _levels(x, LEVELS).long()
         log_masses = self.logits.log_softmax(-4)
         lead = torch.broadcast_shapes(log_masses.shape[:-4], levels.shape[:-3])
         # `gather` does not broadcast.
@@ -288,33 +339,38 @@ class Categorical:
 
 @dataclass(frozen=True)
 class DiscretisedLogisticMixture:
-    """Each sub-pixel is Σ_k w_k Logistic(μ_k, s_k) on [−1, 1], rounded to the nearest of 256
-    levels.
+    """Each sub-pixel is Σ_k w_k Logistic(μ_k, s_k) on [−1, 1], rounded to the nearest of n levels.
 
-    Bins are 2/255 wide; the bins of black and white are open-ended (Kingma et al. 2016; Salimans et
-    al. 2017, section 2.1). Sub-pixels are independent given z, each with its own mixture; the paper
-    shares the weights over colours. Small masses are exact too; no density approximates them.
+    Bins are 2 / (n − 1) wide; the bins of black and white are open-ended (Kingma et al. 2016;
+    Salimans et al. 2017, section 2.1). Sub-pixels are independent given z, each with its own
+    mixture; the paper shares the weights over colours. Small masses are exact too; no density
+    approximates them.
     """
 
-    support: ClassVar[str] = "levels_256"
+    support: ClassVar[str] = "levels"
 
     log_weights: Tensor
     """log w [..., n, C, H, W]."""
     means: Tensor
     """μ [..., n, C, H, W], on [−1, 1]."""
     log_scales: Tensor
-    """log s [..., n, C, H, W], from −7, as in the papers, to 7, where hardly any mass lies between
-    black and white.
+    """log s [..., n, C, H, W], from −7 at 256 levels, as in the papers, to 7, where hardly any mass
+    lies between black and white. At more levels the least s is as large a part of a bin.
     """
+    levels: int = LEVELS
+    """Number of levels."""
 
     @classmethod
-    def single(cls, h: Tensor) -> "DiscretisedLogisticMixture":
+    def single(cls, h: Tensor, levels: int = LEVELS) -> "DiscretisedLogisticMixture":
         """Build one component from the decoder's output h [..., 2·C, H, W]: means, log-scales."""
         means, log_scales = h.unflatten(-3, (2, 1, -1)).unbind(-5)
-        return cls(torch.zeros_like(means), means, log_scales.clamp(*_LOG_SCALE_RANGE))
+        log_scales = log_scales.clamp(*_log_scale_range(levels))
+        return cls(torch.zeros_like(means), means, log_scales, levels)
 
     @classmethod
-    def mixture(cls, h: Tensor, components: int) -> "DiscretisedLogisticMixture":
+    def mixture(
+        cls, h: Tensor, components: int, levels: int = LEVELS
+    ) -> "DiscretisedLogisticMixture":
         """Build n components from the decoder's output h [..., 3·n·C, H, W]: logits of the weights,
         means, log-scales.
 
@@ -326,37 +382,65 @@ class DiscretisedLogisticMixture:
         return cls(
             logits.log_softmax(-4),
             means + middles.view(-1, 1, 1, 1),
-            log_scales.clamp(*_LOG_SCALE_RANGE),
+            log_scales.clamp(*_log_scale_range(levels)),
+            levels,
         )
 
     def log_prob(self, x: Tensor) -> Tensor:
-        levels = _levels(x).to(self.means.dtype).unsqueeze(-4)  # [..., 1, C, H, W]
+        half_bin = 1 / (self.levels - 1)  # bins are 2 / (n − 1) wide
+        levels = _levels(x, self.levels).to(self.means.dtype).unsqueeze(-4)  # [..., 1, C, H, W]
         black = levels == 0
-        white = levels == LEVELS - 1
+        white = levels == self.levels - 1
         precisions = (-self.log_scales).exp()
-        distances = levels * (2 / (LEVELS - 1)) - 1 - self.means
-        below = (distances - _HALF_BIN) * precisions
-        above = (distances + _HALF_BIN) * precisions
+        distances = self._distances(levels)
+        below = (distances - half_bin) * precisions
+        above = (distances + half_bin) * precisions
         # σ(a) − σ(b) = σ(a) σ(−b) (1 − exp(b − a)) avoids the difference of nearly equal numbers.
         log_above = torch.where(white, 0, softplus(-above))
         log_below = torch.where(black, 0, softplus(below))
-        log_width = torch.where(black | white, 0, (-torch.expm1(-2 * _HALF_BIN * precisions)).log())
+        log_width = torch.where(black | white, 0, (-torch.expm1(-2 * half_bin * precisions)).log())
         log_masses = log_width - log_above - log_below  # [..., n, C, H, W]
         return (self.log_weights + log_masses).logsumexp(-4).sum((-3, -2, -1))
 
+    def _distances(self, levels: Tensor) -> Tensor:
+        """Return the middles of the bins of these levels [..., 1, C, H, W], less μ; [..., n, C, H,
+        W].
+
+        At many levels they are computed in units of (n − 1)⁻¹: the product and the first difference
+        are exact where n is a power of 2 and μ is near. The other formula rounds to 6e-8, a
+        hundredth of the least s at 65,536 levels, and 1e-4 of it at 256.
+        """
+        if self.levels <= LEVELS:
+            return levels * (2 / (self.levels - 1)) - 1 - self.means
+        last = self.levels - 1
+        return ((2 * levels - last) - self.means * self.levels + self.means) / last
+
     @property
     def mean(self) -> Tensor:
-        """Σ_k P(level ≥ k) / 255 over k = 1..255: the mean of the masses, in [0, 1]; [..., C, H,
-        W].
+        """The mean in [0, 1]; [..., C, H, W]. Up to 256 levels it is that of the masses, Σ_k
+        P(level ≥ k) / (n − 1) over k = 1..n − 1; above, that of the distribution before it is
+        rounded, which differs by half a bin at most.
         """
         weights = self.log_weights.exp()
         precisions = (-self.log_scales).exp()
+        if self.levels > LEVELS:
+            return (weights * (self._clipped_mean(precisions) + 1) / 2).sum(-4)
         total = torch.zeros_like(weights)
         # Level by level, because all at once takes 255 times the memory.
-        for level in range(1, LEVELS):
-            edge = (2 * level - 1) / (LEVELS - 1) - 1
+        for level in range(1, self.levels):
+            edge = (2 * level - 1) / (self.levels - 1) - 1
             total = total + torch.sigmoid((self.means - edge) * precisions)
-        return (weights * total).sum(-4) / (LEVELS - 1)
+        return (weights * total).sum(-4) / (self.levels - 1)
+
+    def _clipped_mean(self, precisions: Tensor) -> Tensor:
+        """Return E[clip(y, −1, 1)] [..., n, C, H, W] of each component y.
+
+        It is −1 + ∫ P(y > t) dt over [−1, 1] = −1 + s (softplus((μ + 1)/s) − softplus((μ − 1)/s)).
+        The linear parts of the softplus are taken apart, because they cancel.
+        """
+        ends = (self.means + 1, self.means - 1)
+        low, high = (torch.log1p((-end.abs() * precisions).exp()) for end in ends)
+        return self.means.clamp(-1, 1) + (low - high) / precisions
 
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         """Draw a component and then a level."""
@@ -364,6 +448,13 @@ class DiscretisedLogisticMixture:
         means, log_scales = (
             t.gather(-4, chosen).squeeze(-4) for t in (self.means, self.log_scales)
         )
+        last = self.levels - 1
         # ±∞ is black or white.
         values = means + log_scales.exp() * _uniform(means, generator).logit()
-        return ((values + 1) / 2 * (LEVELS - 1)).clamp(0, LEVELS - 1).round() / (LEVELS - 1)
+        return ((values + 1) / 2 * last).clamp(0, last).round() / last
+
+
+def _log_scale_range(levels: int) -> tuple[float, float]:
+    """Return the bounds of log s for so many levels."""
+    least, most = _LOG_SCALE_RANGE
+    return least - math.log((max(levels, LEVELS) - 1) / (LEVELS - 1)), most

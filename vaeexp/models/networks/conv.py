@@ -1,8 +1,12 @@
-"""Builds convolutional encoders and decoders for images of any size and number of channels.
+"""Builds convolutional encoders and decoders for images of any size and number of channels, and for
+signals.
 
 Shapes: B images, C channels, H × W pixels, L latent dimensions. The decoder goes through the
 encoder's sizes backwards. The padding and output padding of each transposed convolution are
 computed, so that the output has exactly the image's size.
+
+A signal of T values is an image of height 1. Its kernels are (1, k), its strides (1, s) and its
+paddings (0, p), so that its convolutions are those of one dimension and lanes fuse as with images.
 
 Fused lanes are independent of their neighbours to the last bit if all channels are multiples of 4.
 """
@@ -28,6 +32,13 @@ NORMALISATIONS: dict[str, Callable[[int], nn.Module]] = {
 """Name in a study file → module for a number of channels. `group` makes gcd(8, channels) groups."""
 
 
+Pair = tuple[int, int]
+
+
+def _is_signal(image_shape: ImageShape) -> bool:
+    return image_shape[1] == 1
+
+
 class Block(NamedTuple):
     """A convolution or transposed convolution, its normalisation and an activation."""
 
@@ -41,6 +52,16 @@ class Block(NamedTuple):
     """
     normalisation: str = "none"
     bias: bool = True
+
+    def window(self, image_shape: ImageShape) -> tuple[Pair, Pair, Pair]:
+        """Return kernel, stride and padding in (height, width)."""
+        if _is_signal(image_shape):
+            return (1, self.kernel), (1, self.stride), (0, self.padding)
+        return (
+            (self.kernel, self.kernel),
+            (self.stride, self.stride),
+            (self.padding, self.padding),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +79,8 @@ class ConvNetwork:
     up_activation: str
     head: tuple[int, ...] = ()
     """Widths of the fully connected layers between the blocks and the latent space."""
+    signals: bool = False
+    """Whether it is built in one dimension for images of height 1."""
 
     def encoder(
         self, settings: "ModelSettings", image_shape: ImageShape, outputs: int
@@ -69,9 +92,8 @@ class ConvNetwork:
         channels = image_shape[0]
         layers: list[nn.Module] = []
         for block in self.down:
-            window = block.kernel, block.stride, block.padding
             layers += [
-                nn.Conv2d(channels, block.channels, *window, bias=block.bias),
+                nn.Conv2d(channels, block.channels, *block.window(image_shape), bias=block.bias),
                 *_after(block, self.activation),
             ]
             channels = block.channels
@@ -92,62 +114,78 @@ class ConvNetwork:
         outputs = parameters * image_shape[0]
         for block, (small, large) in zip(self.up, pairwise(sizes), strict=False):
             layers += [
-                _transposed(channels, block.channels, block, small, large),
+                _transposed(channels, block, block.window(image_shape), small, large),
                 *_after(block, self.up_activation),
             ]
             channels = block.channels
+        last = self.last._replace(channels=outputs)
+        kernel, stride, padding = last.window(image_shape)
         if len(self.up) == len(self.down):
-            layers.append(nn.Conv2d(channels, outputs, self.last.kernel, padding=self.last.padding))
+            layers.append(nn.Conv2d(channels, outputs, kernel, padding=padding))
         else:
-            layers.append(_transposed(channels, outputs, self.last, *sizes[-2:]))
+            layers.append(_transposed(channels, last, (kernel, stride, padding), *sizes[-2:]))
         return nn.Sequential(*layers)
 
     def _features(self, image_shape: ImageShape) -> tuple[int, int, int]:
         """Return channels, height and width after the last block of the encoder."""
+        if _is_signal(image_shape) and not self.signals:
+            raise ValueError(
+                f"network: it is one of images; got vectors or signals of {image_shape[2]} values. "
+                "Try `network: mlp`, or `network: conv` for signals."
+            )
         return (self.down[-1].channels, *feature_sizes(self.down, image_shape)[-1])
 
 
-def feature_sizes(blocks: Sequence[Block], image_shape: ImageShape) -> list[tuple[int, int]]:
+def feature_sizes(blocks: Sequence[Block], image_shape: ImageShape) -> list[Pair]:
     """Return (height, width) of the image and after each block.
 
     Raises ValueError if the input of a block, with its padding, is smaller than the kernel.
     """
     sizes = [image_shape[1:]]
     for number, block in enumerate(blocks, 1):
-        height, width = sizes[-1]
-        room = min(height, width) + 2 * block.padding
-        if room < block.kernel:
-            after = (
-                f"after block {number - 1} they are {height} × {width}, and " if number > 1 else ""
-            )
-            raise ValueError(
-                f"channels: images of {image_shape[1]} × {image_shape[2]} pixels are too small "
-                f"for {len(blocks)} blocks: {after}block {number} has a kernel of {block.kernel} "
-                f"with padding {block.padding}. Try fewer blocks, smaller kernels or strides, "
-                "more padding, or larger images."
-            )
+        windows = list(zip(sizes[-1], *block.window(image_shape), strict=True))
+        if any(n + 2 * padding < kernel for n, kernel, _, padding in windows):
+            raise ValueError(_too_small(blocks, number, image_shape, sizes[-1]))
         down, across = (
-            (n + 2 * block.padding - block.kernel) // block.stride + 1 for n in (height, width)
+            (n + 2 * padding - kernel) // stride + 1 for n, kernel, stride, padding in windows
         )
         sizes.append((down, across))
     return sizes
 
 
+def _too_small(blocks: Sequence[Block], number: int, image_shape: ImageShape, size: Pair) -> str:
+    """Say that block `number` gets images of this size, which are too small for it."""
+    _, height, width = image_shape
+    kind, whole, present = (
+        ("signals", f"{width} values", f"{size[1]}")
+        if _is_signal(image_shape)
+        else ("images", f"{height} × {width} pixels", f"{size[0]} × {size[1]}")
+    )
+    block = blocks[number - 1]
+    after = f"after block {number - 1} they are {present}, and " if number > 1 else ""
+    return (
+        f"channels: {kind} of {whole} are too small for {len(blocks)} blocks: {after}block "
+        f"{number} has a kernel of {block.kernel} with padding {block.padding}. Try fewer blocks, "
+        f"smaller kernels or strides, more padding, or larger {kind}."
+    )
+
+
 def _transposed(
-    channels: int, outputs: int, block: Block, small: tuple[int, int], large: tuple[int, int]
+    channels: int, block: Block, window: tuple[Pair, Pair, Pair], small: Pair, large: Pair
 ) -> nn.Module:
-    """Build the transposed convolution with the block's kernel and stride that leads from size
-    `small` to size `large`.
+    """Build the transposed convolution with the block's channels, kernel and stride that leads from
+    size `small` to size `large`.
     """
+    kernels, strides, _ = window
     # The pixels that a transposed convolution without padding makes too many; too few if negative.
     excess = [
-        (n - 1) * block.stride + block.kernel - wanted
-        for n, wanted in zip(small, large, strict=True)
+        (n - 1) * stride + kernel - wanted
+        for n, wanted, kernel, stride in zip(small, large, kernels, strides, strict=True)
     ]
     down, across = (max(0, -(-pixels // 2)) for pixels in excess)
     extra = (2 * down - excess[0], 2 * across - excess[1])
     return nn.ConvTranspose2d(
-        channels, outputs, block.kernel, block.stride, (down, across), extra, bias=block.bias
+        channels, block.channels, kernels, strides, (down, across), extra, bias=block.bias
     )
 
 
@@ -185,6 +223,7 @@ def conv_network(settings: "ModelSettings") -> ConvNetwork:
         activation=settings.activation,
         up_activation=settings.activation,
         head=(settings.head,) if settings.head else (),
+        signals=True,
     )
 
 

@@ -71,6 +71,14 @@ class Logits(_Adapter):
             )
 
 
+class LogCounts(_Adapter):
+    """An encoder of log(1 + x), as one of counts x."""
+
+    def forward(self, x: Tensor) -> Any:
+        """Return what the encoder returns for counts x [B, C, H, W]."""
+        return self.inner(x.log1p())
+
+
 class Method(nn.Module):
     """One method of a whole VAE, `encode` or `decode`, as a module."""
 

@@ -14,35 +14,37 @@ from fused import BASE, make_lanes, run, same_bits, source, trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from suited_values import suited
 from torch import distributions as reference
 from torch.distributions import Independent
 
 from vaeexp.data.values import as_values
 from vaeexp.evaluation.nll import bits_per_dimension, evaluate_test
-from vaeexp.models.likelihoods import LIKELIHOODS, Bernoulli, ContinuousBernoulli, LearnedGaussian
-from vaeexp.models.parts import check_targets
+from vaeexp.models.likelihoods import LIKELIHOODS, Bernoulli, ContinuousBernoulli
+from vaeexp.models.parts import SUPPORTS, check_targets
 from vaeexp.models.vae import build_vae
 from vaeexp.settings import ModelSettings
 
 VALUES = as_values((3, 2, 4))
-LEVELS = [name for name, row in LIKELIHOODS.items() if row.distribution.support == "levels_256"]
+LEVELS = [name for name, row in LIKELIHOODS.items() if row.distribution.support == "levels"]
 DENSITIES = [
     name
     for name, row in LIKELIHOODS.items()
-    if row.distribution.support in ("unit_interval", "real")
+    if row.distribution.support in ("unit_interval", "real") and suited(name, (1, 1, 1)).unit
 ]
+"""Those with means in [0, 1]."""
 SHADES = torch.arange(256) / 255
 # Unlike the defaults, so that an option that is not passed on is noticed.
-OPTIONS = ModelSettings(sigma=0.3, laplace_scale=0.2, likelihood_components=3)
+OPTIONS = ModelSettings(sigma=0.3, laplace_scale=0.2, likelihood_components=3, degrees=5.0)
 
 
-def head(name, **changes):
-    return LIKELIHOODS[name].head(OPTIONS.model_copy(update=changes), VALUES)
+def head(name, shape=(1, 1, 1), **changes):
+    return LIKELIHOODS[name].head(OPTIONS.model_copy(update=changes), suited(name, shape))
 
 
 def build(name, *lead, shape=(2, 3, 4), scale=2.0, seed=0):
     """The likelihood's head, and a random output of a decoder [*lead, outputs·C, H, W]."""
-    kind, (channels, height, width) = head(name), shape
+    kind, (channels, height, width) = head(name, shape), shape
     generator = torch.Generator().manual_seed(seed)
     return kind, scale * torch.randn(
         *lead, kind.outputs * channels, height, width, generator=generator
@@ -64,6 +66,8 @@ def targets(support, shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     if support == "binary":
         return (torch.rand(shape, generator=generator) < 0.5).float()
+    if support == "counts":
+        return torch.randint(0, 12, shape, generator=generator).float()
     levels = torch.randint(0, 256, shape, generator=generator)
     levels[..., 0], levels[..., -1] = 0, 255
     return levels / 255
@@ -76,7 +80,7 @@ def of(name, h):
 
 def test_the_table_says_what_each_is_a_distribution_over():
     supports = {name: row.distribution.support for name, row in LIKELIHOODS.items()}
-    assert set(supports.values()) == {"binary", "unit_interval", "real", "levels_256"}
+    assert set(supports.values()) == {*SUPPORTS}
     assert len(LEVELS) == 3
     for name, row in LIKELIHOODS.items():
         assert type(build(name)[0](build(name)[1])) is row.distribution
@@ -111,12 +115,13 @@ def test_shapes_ranges_and_gradients(name, lead, shape):
     x = likelihood.sample(torch.Generator().manual_seed(0))
     assert x.shape == likelihood.mean.shape == (*lead, *shape)
     assert x.dtype == likelihood.mean.dtype == torch.float32
-    assert ((likelihood.mean >= 0) & (likelihood.mean <= 1)).all()
+    if suited(name, shape).unit:
+        assert ((likelihood.mean >= 0) & (likelihood.mean <= 1)).all()
     log_prob = likelihood.log_prob(x)
     assert log_prob.shape == tuple(lead)
     (gradient,) = torch.autograd.grad(log_prob.sum(), h)
     assert gradient.isfinite().all()
-    if name in LEVELS:
+    if name in LEVELS or suited(name, shape).counts:
         assert (log_prob <= 1e-5).all(), "a probability"
 
 
@@ -126,11 +131,13 @@ def test_draws_lie_in_the_support_and_depend_on_the_generator_alone(name):
     x, again, other = (kind(h).sample(torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(x, again)
     assert not torch.equal(x, other)
-    allowed = {"binary": torch.tensor([0.0, 1.0]), "levels_256": SHADES}.get(kind(h).support)
+    allowed = {"binary": torch.tensor([0.0, 1.0]), "levels": SHADES}.get(kind(h).support)
     if allowed is not None:
         assert torch.isin(x, allowed).all()
     elif kind(h).support == "unit_interval":
         assert ((x >= 0) & (x <= 1)).all()
+    elif kind(h).support == "counts":
+        assert ((x >= 0) & (x == x.round())).all()
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -153,8 +160,9 @@ def test_an_image_is_the_sum_of_its_sub_pixels(name):
     x = targets(kind(h).support, (3, 2, 2))
     blocks = h.view(kind.outputs, 3, 2, 2)
     places = itertools.product(range(3), range(2), range(2))
+    single = head(name)
     parts = [
-        kind(blocks[:, c, i, j].view(-1, 1, 1)).log_prob(x[c, i, j].view(1, 1, 1))
+        single(blocks[:, c, i, j].view(-1, 1, 1)).log_prob(x[c, i, j].view(1, 1, 1))
         for c, i, j in places
     ]
     torch.testing.assert_close(kind(h).log_prob(x), torch.stack(parts).sum())
@@ -355,7 +363,7 @@ def test_densities_against_torch_distributions(name, make):
 
 def test_categorical_against_torch_distributions():
     kind, h = build("categorical_256", 6)
-    x = targets("levels_256", (6, 2, 3, 4))
+    x = targets("levels", (6, 2, 3, 4))
     logits = h.view(6, 256, 2, 3, 4).movedim(1, -1)
     expected = Independent(reference.Categorical(logits=logits), 3).log_prob((x * 255).round())
     torch.testing.assert_close(kind(h).log_prob(x), expected)
@@ -382,7 +390,7 @@ def test_discretised_logistic_against_differences_of_the_distribution_function()
 def test_a_mixture_of_one_is_the_single_logistic_and_a_mixture_averages_masses():
     kind = head("discretised_logistic_mixture", likelihood_components=1)
     single, h = build("discretised_logistic", 4)
-    x = targets("levels_256", (4, 2, 3, 4))
+    x = targets("levels", (4, 2, 3, 4))
     torch.testing.assert_close(
         kind(torch.cat([torch.randn(4, 2, 3, 4), h], 1)).log_prob(x), single(h).log_prob(x)
     )
@@ -469,13 +477,17 @@ def test_masses_far_from_the_mean_are_exact_in_float32(mean, log_scale):
 
 @pytest.mark.parametrize("sigma", [0.0025, 0.1, 0.5**0.5, 10.0])
 def test_learned_sigma_starts_where_it_is_set(sigma):
-    learned = LearnedGaussian(sigma)
+    learned = head("gaussian_learned", sigma=sigma)
     assert learned.sigma.item() == pytest.approx(sigma, rel=1e-4)
     assert sum(parameter.numel() for parameter in learned.parameters()) == 1
 
 
 def test_learned_sigma_finds_the_root_mean_squared_error_and_never_vanishes():
-    kind, h, x = LearnedGaussian(0.5), torch.randn(50, 1, 4, 4), torch.rand(50, 1, 4, 4)
+    kind, h, x = (
+        head("gaussian_learned", sigma=0.5),
+        torch.randn(50, 1, 4, 4),
+        torch.rand(50, 1, 4, 4),
+    )
     optimizer = torch.optim.Adam(kind.parameters(), lr=0.05)
     for _ in range(400):
         optimizer.zero_grad()
@@ -499,6 +511,7 @@ def test_learned_sigma_finds_the_root_mean_squared_error_and_never_vanishes():
         ("gaussian", {"sigma": 0.2}, {"sigma": 0.7}),
         ("gaussian_learned", {"sigma": 0.2}, {"sigma": 0.7}),
         ("laplace", {"laplace_scale": 0.1}, {"laplace_scale": 1.0}),
+        ("student_t", {"degrees": 2.5, "sigma": 0.2}, {"degrees": 30.0, "sigma": 0.7}),
         (
             "discretised_logistic_mixture",
             {"likelihood_components": 2},
@@ -538,7 +551,7 @@ def test_grey_levels_are_refused_on_binary_targets_and_nothing_else_is(name):
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_bits_per_dimension_stand_where_they_are_defined(name):
     changes = {"hidden": (8,), "latent_size": 2, "likelihood": name}
-    vae = build_vae(OPTIONS.model_copy(update=changes), (3, 2, 4), seed=0).eval()
+    vae = build_vae(OPTIONS.model_copy(update=changes), suited(name, (3, 2, 4)), 0).eval()
     x = targets(LIKELIHOODS[name].distribution.support, (20, 3, 2, 4))
     metrics, _ = evaluate_test(
         vae, x, importance_samples=8, active_threshold=0.01, rate_threshold=0.01, seed=1
@@ -552,5 +565,5 @@ def test_bits_per_dimension_stand_where_they_are_defined(name):
 
 def test_levels_that_are_all_equally_likely_take_eight_bits():
     likelihood = head("categorical_256")(torch.zeros(256 * 3, 2, 4))
-    nats = -likelihood.log_prob(targets("levels_256", (3, 2, 4))).item()
+    nats = -likelihood.log_prob(targets("levels", (3, 2, 4))).item()
     assert bits_per_dimension(nats, 24) == pytest.approx(8)

@@ -1,0 +1,41 @@
+"""An array in a file of several, before it is read."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vaeexp.data.formats import printable, some_of
+
+Header = tuple[np.dtype, tuple[int, ...]]
+"""Type and shape of an array."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An array by its name.
+
+    place: file and array, for an error.
+    header: returns type and shape, and reads no more of the file than that.
+    read: returns the array. It may be mapped from the file or from the new file that is named.
+    """
+
+    name: str
+    place: str
+    header: Callable[[], Header]
+    read: Callable[[Path], np.ndarray]
+
+
+def described(entries: Iterable[Entry]) -> str:
+    """Name the arrays with their types and shapes, as far as these can be read."""
+    return some_of([_described(entry) for entry in entries])
+
+
+def _described(entry: Entry) -> str:
+    name = printable(entry.name)
+    try:
+        dtype, shape = entry.header()
+    except Exception:  # another array may be meant, so its damage is no error
+        return name
+    return f"{name} {dtype} {list(shape)}"

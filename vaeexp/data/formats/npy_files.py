@@ -1,0 +1,159 @@
+"""Files of numpy arrays: `.npy`, `.npz`, and folders of `.npy`. Nothing in them is unpickled.
+
+A `.npy` file is mapped. So is a member of an `.npz` that is stored without compression, in place;
+a compressed member is unpacked block by block into a file of the scratch folder.
+"""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from sweeps import UserError
+from vaeexp.data.formats import refusing
+from vaeexp.data.formats.entries import Entry, Header
+from vaeexp.data.formats.scratch import BLOCK_BYTES, rows_of_block, write_rows
+
+WHOLE = "a whole file of plain numpy arrays"
+_LOCAL_HEADER = 30  # bytes of a member's local header in a zip, before its name
+
+
+def read_header(stream: IO[bytes]) -> tuple[Header, bool]:
+    """Return type and shape of an array in the format of `.npy`, and whether its order is
+    Fortran's. The stream is then at the first number.
+    """
+    version = np.lib.format.read_magic(stream)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"an array in version {version[0]}.{version[1]} of the format")
+    shape, fortran, dtype = readers[version](stream)
+    return (dtype, shape), fortran
+
+
+def open_npy(path: Path) -> np.ndarray:
+    """Map the array of a `.npy` file. Raises UserError where the file holds something else."""
+    _npy_header(path)  # np.load takes other files, too
+    with refusing(path, WHOLE):
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _npy_header(path: Path) -> Header:
+    with refusing(path, WHOLE), path.open("rb") as stream:
+        header, _ = read_header(stream)
+        return header
+
+
+def npy_entry(path: Path) -> Entry:
+    """Return the array of a `.npy` file, by the name images."""
+    header = partial(_npy_header, path)
+    return Entry(name="images", place=str(path), header=header, read=lambda _: open_npy(path))
+
+
+def npz_entries(path: Path) -> dict[str, Entry]:
+    """Return the arrays of an `.npz` file by their names. No array is read."""
+    with refusing(path, WHOLE), zipfile.ZipFile(path) as packed:
+        names = [each.filename for each in packed.infolist() if each.filename.endswith(".npy")]
+    return {
+        name.removesuffix(".npy"): Entry(
+            name=name.removesuffix(".npy"),
+            place=f"{path}: {name.removesuffix('.npy')}",
+            header=partial(_member_header, path, name),
+            read=partial(_read_member, path, name),
+        )
+        for name in names
+    }
+
+
+def _member_header(path: Path, name: str) -> Header:
+    with refusing(path, WHOLE), zipfile.ZipFile(path) as packed, packed.open(name) as stream:
+        header, _ = read_header(stream)
+        return header
+
+
+def _read_member(path: Path, name: str, target: Path) -> np.ndarray:
+    """Return an array of an `.npz`: mapped in place, or unpacked into `target` and mapped there.
+
+    All bytes are read once, because the zip has a checksum of them.
+    """
+    with refusing(path, WHOLE), zipfile.ZipFile(path) as packed:
+        member = packed.getinfo(name)
+        with packed.open(member) as stream:
+            (dtype, shape), fortran = read_header(stream)
+            start = stream.tell()
+        if dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+        needed = start + dtype.itemsize * int(np.prod(shape, dtype=object))
+        if member.file_size != needed:
+            raise ValueError(f"{member.file_size:,} bytes of {name} instead of {needed:,}")
+        if member.compress_type != zipfile.ZIP_STORED:
+            _unpack(packed, member, target)
+            return np.load(target, mmap_mode="r", allow_pickle=False)
+        _unpack(packed, member, None)
+        with path.open("rb") as file:
+            file.seek(member.header_offset)
+            local = file.read(_LOCAL_HEADER)
+        lengths = np.frombuffer(local, "<u2", 2, offset=_LOCAL_HEADER - 4).sum(dtype=int)
+        offset = member.header_offset + _LOCAL_HEADER + int(lengths) + start
+        if not needed - start:
+            return np.empty(shape, dtype)
+        return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+
+
+def _unpack(packed: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path | None) -> None:
+    """Write the bytes of a member into a file, if there is one, and check them."""
+    with packed.open(member) as stream:
+        pieces = iter(partial(stream.read, BLOCK_BYTES // 16), b"")
+        if target is None:
+            for _ in pieces:
+                pass
+            return
+        with target.open("wb") as file:
+            file.writelines(pieces)
+
+
+def folder_entry(root: Path, paths: Sequence[Path], *, channels_first: bool) -> tuple[Entry, str]:
+    """Return the arrays of a folder of `.npy` files, joined in the order of their names, and a note
+    on what each file holds.
+
+    Each file is a batch [n, ...] where the files differ in n alone, where there is one file, and
+    where all are [n, ...] of four axes, or of three of which none is a short axis of channels. Else
+    each file is an image.
+    """
+    headers = [*map(_npy_header, paths)]
+    dtype, shape = headers[0]
+    shapes = {each for _, each in headers}
+    batches = len(shapes) > 1 or len(paths) == 1 or len(shape) > 3
+    if len(shape) == 3 and not batches:
+        batches = shape[0 if channels_first else 2] > 4
+    skipped = int(batches)
+    for path, (other, size) in zip(paths, headers, strict=True):
+        if other != dtype or size[skipped:] != shape[skipped:] or len(size) != len(shape):
+            wanted = f"{dtype} {list(shape)}, as {paths[0].name} has it"
+            freely = ", or another length of the first axis" if batches else ""
+            raise UserError(str(path), f"got {other} {list(size)}; must be {wanted}{freely}")
+    counts = [size[0] if batches else 1 for _, size in headers]
+    row = shape[skipped:]
+    held = "a batch each" if batches else "an image each"
+    entry = Entry(
+        name="images",
+        place=str(root),
+        header=lambda: (dtype, (sum(counts), *row)),
+        read=lambda target: write_rows(
+            target, _rows_of_files(paths, batches=batches), dtype.newbyteorder("="), row
+        ),
+    )
+    return entry, f"Files: {len(paths):,} .npy in the order of their names, {held}"
+
+
+def _rows_of_files(paths: Sequence[Path], *, batches: bool) -> Iterator[np.ndarray]:
+    for path in paths:
+        array = open_npy(path) if batches else open_npy(path)[None]
+        step = rows_of_block(array[:1].nbytes)
+        for start in range(0, len(array), step):
+            yield array[start : start + step]

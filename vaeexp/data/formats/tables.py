@@ -1,0 +1,394 @@
+"""Tables, `.parquet` and `.csv`: each row is an example, each column a feature.
+
+The settings `labels`, `split_by` and `factors` name columns that are no features. All features
+become one type, that of numpy's promotion, and are written row by row into the scratch folder. The
+files of a folder are read in the order of their names; all must have the same columns.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweeps import UserError, did_you_mean
+from vaeexp.data.formats import RawImages, Source, printable, refusing, some_of
+from vaeexp.data.formats.named_arrays import factor_names, label_parts
+from vaeexp.data.formats.scratch import rows_of_block, write_rows
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_INDEX = "__index_level_"  # pandas' name of the index in a parquet file
+_EMPTY = ["", "NA", "N/A", "#N/A", "NULL", "null", "None", "<NA>"]
+"""Cells of a .csv that hold nothing; nan is a number."""
+_CSV_BLOCK = 2**24  # bytes; a row must fit
+_CSV_ERROR = re.compile(r"CSV column #(\d+): Row #(\d+): .* invalid value '(.*)'", re.DOTALL)
+_MOST_ROWS = 2**16
+_WANTED = {".parquet": "a whole parquet file", ".csv": "a .csv file with a line of names, in UTF-8"}
+_ROLES = "--set labels={0} if it is a class, split_by={0} if it is a group, factors={0} if it is a"
+_ROLES = f"{_ROLES} known factor; else leave the column out of the file"
+
+Columns = Mapping[str, "pyarrow.DataType"]
+"""Name of each column → its type."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Roles:
+    """The names of columns: features, and those of labels, groups and factors."""
+
+    features: tuple[str, ...]
+    labels: str | None
+    split_by: str | None
+    factors: tuple[str, ...]
+
+    def others(self) -> list[str]:
+        """Return the columns that are no features, each once."""
+        named = (self.labels, self.split_by, *self.factors)
+        return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def read_tables(source: Source, scratch: Path) -> RawImages:
+    """Read tables as vectors [N, 1, 1, F]. Raises UserError naming the file, the column and the
+    row that do not fit.
+    """
+    for name in ("images", "channels_first"):
+        if value := getattr(source.settings, name):
+            problem = f"got {value}, but {source.root.name} is a table; must be left out"
+            raise UserError(f"data.{name}", f"{problem}. All columns without a name are features")
+    paths = source.paths
+    ending = paths[0].suffix.lower()
+    types = [_column_types(path) for path in paths]
+    _check_same(paths, types)
+    roles = _roles(source, types[0])
+    found = dict[str, list[np.ndarray]]((name, []) for name in roles.others())
+    read = _read_csv if ending == ".csv" else _read_parquet
+    values = read(paths, types, roles, found, scratch)
+    columns = {name: _typed(np.concatenate(cells)) for name, cells in found.items()}
+    labels = columns.get(roles.labels or "")
+    raw = label_parts(values[:, None, None], [labels], {"": values})
+    notes = [f"Features: {len(roles.features):,} ({some_of([*map(printable, roles.features)])})"]
+    if len(paths) > 1:
+        notes.append(f"Files: {len(paths):,} {ending} in the order of their names")
+    if left := [name for name in types[0] if name.startswith(_INDEX)]:
+        notes.append(f"Not read: {', '.join(left)}, the index of pandas")
+    factors = [_as_factor(paths[0], name, columns[name]) for name in roles.factors]
+    return raw._replace(
+        notes=(*raw.notes, *notes),
+        groups=columns.get(roles.split_by or ""),
+        factors=np.column_stack(factors) if factors else None,
+        factor_names=roles.factors,
+        features=roles.features,
+    )
+
+
+def _column_types(path: Path) -> Columns:
+    """Return the columns of a file; of a .csv, with the types of its first rows. Raises UserError
+    for names that are doubtful.
+    """
+    import pyarrow.parquet as parquet
+
+    ending = path.suffix.lower()
+    with refusing(path, _WANTED[ending]):
+        if ending == ".csv":
+            with _open_csv(path, {}) as reader:
+                schema = reader.schema
+        else:
+            schema = parquet.read_schema(path)
+    names = schema.names
+    double = sorted({name for name in names if names.count(name) > 1}) if _repeat(names) else []
+    if double:
+        problem = f"got several columns named {some_of([*map(printable, double)])}"
+        raise UserError(str(path), f"{problem}; must be one of each name")
+    if "" in names:
+        problem = f"got no name for column {names.index('') + 1}; must be a name for each column"
+        remedy = "If it numbers the rows, save the table without its index: to_csv(…, index=False)"
+        raise UserError(str(path), f"{problem}. {remedy}")
+    if ending == ".csv" and all(map(_is_number, names)) and not _counts(names):
+        problem = f"got the numbers {some_of(names, 4)} in the first line; must be names of columns"
+        raise UserError(str(path), f"{problem}. Put a line of names before the numbers")
+    return dict(zip(names, schema.types, strict=True))
+
+
+def _repeat(names: Sequence[str]) -> bool:
+    return len(set(names)) < len(names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _counts(names: Sequence[str]) -> bool:
+    """Return whether names count from 0 or from 1, as pandas names columns without names."""
+    return any([*names] == [str(first + place) for place in range(len(names))] for first in (0, 1))
+
+
+def _check_same(paths: Sequence[Path], types: Sequence[Columns]) -> None:
+    """Raise UserError where a file has other columns than the first."""
+    for path, columns in zip(paths, types, strict=True):
+        if columns.keys() != types[0].keys():
+            more = sorted(columns.keys() - types[0].keys())
+            less = sorted(types[0].keys() - columns.keys())
+            problem = f"got columns that differ from those of {paths[0].name}"
+            said = [f"more: {some_of([*map(printable, more)])}"] if more else []
+            said += [f"missing: {some_of([*map(printable, less)])}"] if less else []
+            raise UserError(str(path), f"{problem} ({'; '.join(said)}); must be the same")
+
+
+def _roles(source: Source, columns: Columns) -> _Roles:
+    """Return the columns that are features and those that the settings name. Raises UserError."""
+    settings = source.settings
+    factors = factor_names(settings)
+    named = [("labels", settings.labels), ("split_by", settings.split_by)]
+    for field, name in [*named, *(("factors", name) for name in factors)]:
+        if name is not None and name not in columns:
+            listed = some_of([*map(printable, columns)])
+            problem = f"got '{name}'; must be a column of {source.root.name}: {listed}"
+            hint = did_you_mean(name, columns)
+            wanted = f"{problem}. {hint}" if hint.startswith("Did") else problem
+            raise UserError(f"data.{field}", wanted)
+    taken = {settings.labels, settings.split_by, *factors}
+    features = [name for name in columns if name not in taken and not name.startswith(_INDEX)]
+    if not features:
+        problem = "got no columns besides labels, groups and factors; must be a column of numbers"
+        raise UserError(str(source.paths[0]), f"{problem} for each feature")
+    return _Roles(
+        features=tuple(features),
+        labels=settings.labels,
+        split_by=settings.split_by,
+        factors=factors,
+    )
+
+
+# ---- reading ----
+
+
+def _read_parquet(
+    paths: Sequence[Path],
+    types: Sequence[Columns],
+    roles: _Roles,
+    found: Mapping[str, list[np.ndarray]],
+    scratch: Path,
+) -> np.ndarray:
+    """Return the features [N, F], and put the cells of the other columns into `found`."""
+    import pyarrow.parquet as parquet
+
+    def batches(path: Path) -> Iterator["pyarrow.RecordBatch"]:
+        with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(rows, columns=[*roles.features, *found])
+
+    rows = min(_MOST_ROWS, rows_of_block(8 * len(roles.features)))
+    kinds = set[np.dtype]()
+    for path, columns in zip(paths, types, strict=True):
+        for name in roles.features:
+            if not _holds_numbers(columns[name]):
+                _refuse_text(path, name, columns[name], batches(path))
+            kinds.add(np.dtype(columns[name].to_pandas_dtype()))
+    dtype = np.result_type(*kinds)
+    pieces = (_rows(path, batches(path), roles, dtype, found) for path in paths)
+    return write_rows(
+        scratch / "table.raw", chain.from_iterable(pieces), dtype, (len(roles.features),)
+    )
+
+
+def _read_csv(
+    paths: Sequence[Path],
+    types: Sequence[Columns],
+    roles: _Roles,
+    found: Mapping[str, list[np.ndarray]],
+    scratch: Path,
+) -> np.ndarray:
+    """Return the features [N, F], and put the cells of the other columns into `found`.
+
+    The first rows say whether all features are whole numbers; where a later row has a fraction, all
+    are read again as floats.
+    """
+    import pyarrow
+
+    for path, columns in zip(paths, types, strict=True):
+        for name in roles.features:
+            if not _holds_numbers(columns[name]):
+                with _open_csv(path, {name: pyarrow.string()}) as reader:
+                    _refuse_text(path, name, columns[name], reader)
+    kinds = {columns[name] for columns in types for name in roles.features}
+    plans = [pyarrow.float64()]
+    if pyarrow.float64() not in kinds:
+        plans.insert(0, pyarrow.bool_() if kinds == {pyarrow.bool_()} else pyarrow.int64())
+    for plan in plans:
+        wanted = {name: pyarrow.string() for name in found}
+        for name in roles.features:
+            boolean = all(columns[name] == pyarrow.bool_() for columns in types)
+            wanted[name] = pyarrow.bool_() if boolean else plan
+        dtype = np.dtype(plan.to_pandas_dtype())
+        for cells in found.values():
+            cells.clear()
+        pieces = (_csv_rows(path, roles, wanted, dtype, found) for path in paths)
+        row = (len(roles.features),)
+        try:
+            return write_rows(scratch / "table.raw", chain.from_iterable(pieces), dtype, row)
+        except _FractionError:
+            continue
+    raise AssertionError("floats have no fraction that is none")
+
+
+class _FractionError(Exception):
+    """A column that began with whole numbers or booleans has something else."""
+
+
+def _csv_rows(
+    path: Path,
+    roles: _Roles,
+    types: Mapping[str, "pyarrow.DataType"],
+    dtype: np.dtype,
+    found: Mapping[str, list[np.ndarray]],
+) -> Iterator[np.ndarray]:
+    """Yield the features [n, F] of a .csv. Raises UserError for a cell that is no number, and
+    _FractionError for one that is no whole number.
+    """
+    import pyarrow
+
+    misfit = None
+    with refusing(path, _WANTED[".csv"]), _open_csv(path, types) as reader:
+        names = reader.schema.names
+        try:
+            yield from _rows(path, reader, roles, dtype, found)
+        except pyarrow.ArrowInvalid as error:
+            misfit = _CSV_ERROR.search(str(error))
+            if misfit is None:
+                raise
+    if misfit is None:
+        return
+    if dtype.kind != "f":
+        raise _FractionError
+    raise _no_number(path, names[int(misfit[1])], int(misfit[2]) - 1, misfit[3])
+
+
+@contextmanager
+def _open_csv(path: Path, types: Mapping[str, "pyarrow.DataType"]) -> Iterator[Any]:
+    from pyarrow import csv
+
+    # In one thread, because errors then name the row.
+    reading = csv.ReadOptions(block_size=_CSV_BLOCK, use_threads=False)
+    converting = csv.ConvertOptions(
+        null_values=_EMPTY, strings_can_be_null=True, column_types=dict(types)
+    )
+    with csv.open_csv(path, read_options=reading, convert_options=converting) as reader:
+        yield reader
+
+
+def _rows(
+    path: Path,
+    batches: Any,
+    roles: _Roles,
+    dtype: np.dtype,
+    found: Mapping[str, list[np.ndarray]],
+) -> Iterator[np.ndarray]:
+    """Yield the features [n, F] of batches of rows, and put the cells of other columns into
+    `found`. Raises UserError for an empty cell.
+    """
+    start = 0
+    features = list(roles.features)
+    needed = {roles.split_by, *roles.factors}
+    for batch in batches:
+        rows = np.empty((batch.num_rows, len(features)), dtype)
+        for place, (name, column) in enumerate(
+            zip(features, batch.select(features).columns, strict=True)
+        ):
+            _check_filled(path, name, column, start)
+            rows[:, place] = column.to_numpy(zero_copy_only=False)
+        for name, cells in found.items():
+            column = batch.column(name)
+            if name in needed:
+                _check_filled(path, name, column, start)
+            cells.append(_cells(column))
+        start += len(rows)
+        yield rows
+
+
+def _check_filled(path: Path, name: str, column: Any, start: int) -> None:
+    """Raise UserError naming the first row of a column that is empty; rows count from 1."""
+    if column.null_count:
+        row = start + 1 + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
+        problem = f"got an empty cell in row {row:,}; must be a value in each row"
+        remedy = "Fill in the values, or leave out these rows or this column"
+        raise UserError(f"{path}: {printable(name)}", f"{problem}. {remedy}")
+
+
+def _cells(column: Any) -> np.ndarray:
+    """Return the cells of a column of labels, groups or factors; empty text where there is none."""
+    import pyarrow
+
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    values = column.to_numpy(zero_copy_only=False)
+    if values.dtype.kind != "O":
+        return values
+    return np.array(["" if value is None else str(value) for value in values], dtype=str)
+
+
+def _typed(cells: np.ndarray) -> np.ndarray:
+    """Return the whole numbers or the floats that all texts [N] are; other cells as they are."""
+    if cells.dtype.kind != "U" or not len(cells):
+        return cells
+    for kind in (np.int64, np.float64):
+        try:
+            values = cells.astype(kind)
+        except ValueError:
+            continue
+        if kind is np.float64 or np.array_equal(values.astype(str), cells):
+            return values
+    return cells
+
+
+def _as_factor(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+    """Return the values of a factor as float64 [N]. Raises UserError for text."""
+    if values.dtype.kind not in "biuf":
+        row, text = _first_text(values.tolist())
+        raise _no_number(path, name, row, text, "a known factor is a number")
+    return values.astype(np.float64)
+
+
+def _first_text(values: Sequence[Any]) -> tuple[int, str]:
+    """Return row, from 1, and text of the first of these values that is no number."""
+    for row, value in enumerate(values, 1):
+        if not _is_number(str(value)):
+            return row, str(value)
+    return 1, str(values[0]) if len(values) else ""
+
+
+def _no_number(path: Path, name: str, row: int, text: str, remedy: str | None = None) -> UserError:
+    shown = printable(text)[:60]
+    problem = f"got '{shown}' in row {row:,}; must be a number in each row"
+    tip = remedy or f"Try {_ROLES.format(printable(name))}"
+    return UserError(f"{path}: {printable(name)}", f"{problem}. {tip}")
+
+
+def _holds_numbers(kind: "pyarrow.DataType") -> bool:
+    from pyarrow import types
+
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def _refuse_text(path: Path, name: str, kind: "pyarrow.DataType", batches: Any) -> None:
+    """Raise UserError for a column of features that holds no numbers: empty cells, text, times."""
+    import pyarrow
+
+    batch = next(iter(batches), None)
+    if batch is None or not len(batch):
+        raise UserError(str(path), "got a table without rows; must be a row for each example")
+    column = batch.column(name)
+    if column.null_count == len(column) or pyarrow.types.is_null(kind):
+        _check_filled(path, name, column, 0)
+    if path.suffix.lower() == ".csv" and ";" in name:
+        problem = f"got one column '{printable(name)}'; must be columns separated by commas"
+        raise UserError(str(path), f"{problem}. Save it with sep=','")
+    row, text = _first_text(column.to_pylist())
+    raise _no_number(path, name, row, text)

@@ -1,0 +1,114 @@
+"""TIFF files that hold more than a picture, read by tifffile: stacks of images, and images of any
+number of channels and any type.
+
+tifffile names the axes of a file: Y and X are those of a page, S its samples, and C channels; T
+(time), Z (depth), I (pages) and others count pages. Only the first series of a file is read,
+because others are previews, or pages of another size.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sweeps import UserError
+from vaeexp.data.formats import refusing
+from vaeexp.data.formats.entries import Entry
+from vaeexp.data.formats.scratch import allocate
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPageSeries
+
+TIFF = (".tif", ".tiff")
+_WANTED = "a whole TIFF file"
+
+
+class TiffFacts(NamedTuple):
+    """The first series of a file as one image: type, channels, height, width, and its pages."""
+
+    dtype: np.dtype
+    channels: int
+    height: int
+    width: int
+    pages: int
+
+
+@contextmanager
+def _first_series(path: Path) -> Iterator[tuple["TiffFile", "TiffPageSeries"]]:
+    from tifffile import TiffFile
+
+    with TiffFile(path) as file:
+        if not file.series or not {"Y", "X"} <= set(file.series[0].axes):
+            raise ValueError("no series of pages")
+        yield file, file.series[0]
+
+
+def tiff_facts(path: Path) -> TiffFacts:
+    """Return what a file says of itself as one image. Raises any error for a damaged file."""
+    with _first_series(path) as (_, series):
+        sizes = dict(zip(series.axes, series.shape, strict=True))
+        height = sizes["Y"]
+        width = sizes["X"]
+        channels = prod(series.shape) // (height * width)
+        samples = sizes.get("S", 1)
+        return TiffFacts(series.dtype, channels, height, width, channels // samples)
+
+
+def read_tiff(path: Path) -> np.ndarray:
+    """Read a file as one image [C, H, W]: all its pages and samples are channels, in the order of
+    the pages. Raises any error for a damaged file.
+    """
+    with _first_series(path) as (file, series):
+        sides = [series.axes.index(side) for side in "YX"]
+        samples = [place for place, axis in enumerate(series.axes) if axis == "S"]
+        pages = [place for place in range(len(series.axes)) if place not in (*samples, *sides)]
+        array = file.asarray(series=0).transpose(*pages, *samples, *sides)
+        return array.reshape(-1, *array.shape[-2:])
+
+
+def stack_entry(path: Path, *, channels_first: bool) -> tuple[Entry, str]:
+    """Return the images [N, C, H, W] of a stack, and a note on its axes.
+
+    C and S are channels, and with `channels_first` the axis before Y is, too; all other axes count
+    images. In a file that has channels and no other axis, the channels are images. Raises
+    UserError where two axes have no name.
+    """
+    with refusing(path, _WANTED), _first_series(path) as (file, series):
+        axes, shape, dtype = series.axes, series.shape, series.dtype
+        others = len(file.series) - 1
+    sizes = f"{axes} {list(shape)}"
+    if axes.count("Q") > 1 and not channels_first:
+        problem = f"got pages of several axes without a name ({sizes}); must be one axis of images"
+        remedy = "If the file is [N, C, H, W], try --set channels_first=true; else save a .npy"
+        raise UserError(str(path), f"{problem}. {remedy}.")
+    pages = [place for place, axis in enumerate(axes) if axis not in "YXS"]
+    named = [place for place in pages if axes[place] == "C"]
+    channels = pages[-1:] if channels_first else named
+    alone = not channels_first and named == pages
+    if alone:
+        channels = []
+    images = [place for place in pages if place not in channels]
+    channels = [*channels, *(place for place, axis in enumerate(axes) if axis == "S")]
+    order = (*images, *channels, axes.index("Y"), axes.index("X"))
+    whole = (
+        prod(shape[place] for place in images),
+        prod(shape[place] for place in channels),
+        *(shape[place] for place in order[-2:]),
+    )
+    note = f"Pages: {sizes} in the file, {whole[0]:,} images"
+    if alone and pages:
+        note = f"{note}, because channels without another axis are taken as images"
+    if others:
+        note = f"{note}; not read: {others:,} other series of pages"
+
+    def read(target: Path) -> np.ndarray:
+        with refusing(path, _WANTED), _first_series(path) as (file, _):
+            array = allocate(target, shape, dtype.newbyteorder("="))
+            file.asarray(series=0, out=array)
+        return array.transpose(order).reshape(whole)
+
+    entry = Entry(name="images", place=str(path), header=lambda: (dtype, whole), read=read)
+    return entry, note
