@@ -32,6 +32,11 @@ def format_number(value: Any, digits: int = 2) -> str:
     return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
 
 
+def format_signed(number: float) -> str:
+    """Format a number with five significant digits at most and a real minus sign."""
+    return f"{number:,.5g}".replace("-", "−")
+
+
 def format_value(value: Any) -> str:
     """Format a parameter's value for a report: three significant digits, whole numbers whole, an en
     dash for none.

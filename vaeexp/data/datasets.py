@@ -16,7 +16,9 @@ from sweeps import Damaged, UserError, did_you_mean
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.formats import TEST, TRAINING, Checksum, Definition, Layout, RawImages, Source
 from vaeexp.data.formats.arrays import ARRAYS
+from vaeexp.data.formats.disentanglement import DSPRITES, SHAPES3D
 from vaeexp.data.formats.image_folder import CELEBA, FOLDER
+from vaeexp.data.formats.medmnist import MEDMNIST
 from vaeexp.data.formats.torchvision_files import CIFAR, FILES, IDX, SVHN, read_idx
 from vaeexp.data.prepare import SUBSET_VALIDATION, Purpose, permutation
 
@@ -156,6 +158,21 @@ _ROWS = (
         downloads=(("split", "all"),),
         mirrors=("https://drive.google.com",),
     ),
+    Definition(
+        name="dsprites",
+        title="dSprites",
+        layout=DSPRITES,
+        folder="dsprites",
+        image_shape=(1, 64, 64),
+    ),
+    Definition(
+        name="shapes3d",
+        title="3D Shapes",
+        layout=SHAPES3D,
+        folder="shapes3d",
+        image_shape=(3, 64, 64),
+    ),
+    Definition(name="medmnist", title="MedMNIST", layout=MEDMNIST, folder="medmnist"),
     Definition(name="folder", title="image files", layout=FOLDER),
     Definition(name="arrays", title="arrays", layout=ARRAYS),
 )

@@ -20,7 +20,7 @@ from vaeexp.data.formats.levels import (
     to_bytes,
     white_of,
 )
-from vaeexp.words import format_share, plural
+from vaeexp.words import format_share, format_signed, plural
 
 _SAMPLE_BYTES = 2**27
 """Bytes of the largest set of images whose pixels are all counted; of more, images at equal
@@ -210,11 +210,6 @@ def _constant(raw: RawImages, training: np.ndarray, level: int) -> str:
             f"data.background={other}."
         )
     return f"{problem}; must be images that show something. Look at one of them."
-
-
-def format_signed(number: float) -> str:
-    """Format a number with six significant digits at most and a real minus sign."""
-    return f"{number:,.6g}".replace("-", "−")
 
 
 def pixel_words(pixels: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from vaeexp.data.scaling import (
     steps_of,
 )
 from vaeexp.data.values import Values
-from vaeexp.words import plural
+from vaeexp.words import format_signed, plural
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
@@ -146,7 +146,7 @@ def words_of(
     dropped: Sequence[str],
 ) -> tuple[list[str], list[str], list[str]]:
     """Return notes for people, words for a record on what decides the numbers, and warnings."""
-    notes = [f"Targets: {scale_words(scaling)}"]
+    notes = [f"Targets: {scale_words(scaling)}{_scale_numbers(scaling)}"]
     reading = []
     warnings = []
     if dropped:
@@ -156,7 +156,8 @@ def words_of(
         low, high = settings.clip
         limits = f"cut to the percentiles {low:g} and {high:g} of the training images"
         if scaling.low.size == 1:
-            limits += f", {scaling.low.item():.6g} to {scaling.high.item():.6g}"
+            low = format_signed(scaling.low.item())
+            limits += f", {low} to {format_signed(scaling.high.item())}"
         reading.append(limits)
         notes.append(f"Numbers: {limits}")
     elif scaling.kind == "unit":
@@ -171,17 +172,22 @@ def words_of(
 
 
 def scale_words(scaling: Scaling) -> str:
-    """Say how numbers become targets: `training mean −43.2 and standard deviation 12.1`."""
+    """Say how numbers become targets: `scaled by training mean and deviation`."""
     each = {"global": "", "channel": " of each channel", "feature": " of each feature"}[scaling.per]
     if scaling.kind == "none":
         return "not scaled"
-    one = scaling.offset.size == 1
-    offset = scaling.offset.reshape(-1)[0]
-    scale = scaling.scale.reshape(-1)[0]
     if scaling.kind == "unit":
-        return f"{offset:g} to {offset + scale:g} scaled to 0 to 1"
-    if scaling.kind == "range":
-        found = f" ({offset:.6g} to {offset + scale:.6g})" if one else each
-        return f"scaled by training minimum and maximum{found}"
-    found = f" ({offset:.6g} and {scale:.6g})" if one else each
-    return f"scaled by training mean and deviation{found}"
+        low = scaling.offset.item()
+        high = low + scaling.scale.item()
+        return f"{format_signed(low)} to {format_signed(high)} scaled to 0 to 1"
+    measure = "minimum and maximum" if scaling.kind == "range" else "mean and deviation"
+    return f"scaled by training {measure}{each}"
+
+
+def _scale_numbers(scaling: Scaling) -> str:
+    """Return the numbers of `scale_words` where they are one pair."""
+    if scaling.kind in ("none", "unit") or scaling.offset.size > 1:
+        return ""
+    low = scaling.offset.item()
+    other = scaling.scale.item() + (low if scaling.kind == "range" else 0)
+    return f": {format_signed(low)} and {format_signed(other)}"

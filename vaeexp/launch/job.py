@@ -101,7 +101,7 @@ class Job:
     @property
     def dataset(self) -> Dataset:
         """The images of the search."""
-        return self.datasets[self.settings.data.key]
+        return next(iter(self.datasets.values()))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -158,7 +158,7 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
             # The lines about the files are the same for all of them.
             say=(lambda text: None) if datasets else partial(log.say, style="yellow"),
         )
-    dataset = datasets[settings.data.key]
+    dataset = next(iter(datasets.values()))
     if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
         problem = (
             f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that."

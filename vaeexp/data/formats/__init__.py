@@ -4,6 +4,7 @@ A reader finds the files of its format and reads all images and labels as they a
 at random.
 """
 
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ VALIDATION = 1
 TEST = 2
 PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 _BLOCK_BYTES = 2**26
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 ONE_CHANNEL = "image_channels: 1, or --set image_channels=1"
 """What makes image files images of one channel."""
 
@@ -88,7 +90,9 @@ class RawImages(NamedTuple):
     known to be official.
     """
     stored: np.ndarray | None = None
-    """Kind of the numbers of each image, uint8 [N] of `Stored`; None where all are bytes."""
+    """Kind of the numbers of each image file, uint8 [N] of `Stored`; None for arrays, whose type
+    says it.
+    """
     largest: np.ndarray | None = None
     """Largest number that is stored for each image, int64 [N]; None where the images hold the
     numbers themselves.
@@ -283,7 +287,7 @@ def printable(name: str) -> str:
 @contextmanager
 def refusing(path: Path, wanted: str) -> Iterator[None]:
     """Turn the errors that a damaged file provokes, of any kind, into a UserError of one line that
-    names the file.
+    names the file. Errors of a full disk, which is that of the cache, stay.
     """
     try:
         yield
@@ -294,6 +298,8 @@ def refusing(path: Path, wanted: str) -> Iterator[None]:
             str(path), "its content does not fit into the memory of this machine"
         ) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
         if isinstance(error, OSError) and error.strerror:
             raise UserError(str(path), f"cannot be read: {error.strerror}") from error
         problem = printable(f"{type(error).__name__}: {error}")[:200]

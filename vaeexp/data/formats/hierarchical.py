@@ -60,7 +60,9 @@ def hdf5_entries(path: Path) -> dict[str, Entry]:
 def _hdf5_header(path: Path, name: str) -> Header:
     h5py = _module("h5py", "hdf5", path)
     with refusing(path, "a whole HDF5 file"), h5py.File(path, "r") as file:
-        return file[name].dtype, file[name].shape or ()
+        array = file[name]
+        text = h5py.check_string_dtype(array.dtype)
+        return np.dtype(str) if text else array.dtype, array.shape or ()
 
 
 def _read_hdf5(path: Path, name: str, target: Path) -> np.ndarray:
@@ -100,7 +102,7 @@ def zarr_entries(root: Path) -> dict[str, Entry]:
 
 
 def _zarr_header(array: Any) -> Header:
-    return array.dtype, array.shape
+    return np.dtype(str) if array.dtype.kind in "OT" else array.dtype, array.shape
 
 
 def _read_zarr(root: Path, array: Any, target: Path) -> np.ndarray:

@@ -211,6 +211,8 @@ def _notes(
     tall, wide = (_span(axis) for axis in zip(*sizes, strict=True))
     colours = {0: "all in colour", len(headers): "all grey"}
     colour = colours.get(grey, f"{grey:,} of them grey")
+    if channels not in _CHANNELS:
+        colour = f"{channels} channels each"
     formats = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     steps = ["resized (Lanczos)"] if sizes != {(height, width)} else []
     if any(h * width != w * height for h, w in sizes):
@@ -221,13 +223,13 @@ def _notes(
         steps.insert(0, crops[settings.crop])
     names = listing.classes
     classes = f"{len(names):,} ({some_of(names)})" if names else "none"
-    moving = 0 if dtype else sum(header.animated for header in headers)
+    moving = 0 if dtype is not None else sum(header.animated for header in headers)
     frames = f"all frames but the first ({plural(moving, 'file')})"
     return (
         f"Files: {formats}; height {tall}, width {wide} pixels; {colour}",
         f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
-        f"Channels: {channels} ({_CHANNELS.get(channels, 'pages and samples of the files')})",
-        *([f"Numbers: {dtype}, as in the files"] if dtype else []),
+        f"Channels: {channels} ({_CHANNELS.get(channels, 'pages and samples of a file')})",
+        *([f"Numbers: {dtype}, as in the files"] if dtype is not None else []),
         *([f"Dropped: {frames}"] if moving else []),
         f"Classes: {classes}",
         *listing.notes,

@@ -6,8 +6,9 @@ aligned faces, 218 × 178 pixels, are a folder of JPEG files and the official pa
 """
 
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -27,6 +28,7 @@ from vaeexp.data.formats import (
 from vaeexp.data.formats.folder_tree import list_tree
 from vaeexp.data.formats.image_files import Listing, decode
 from vaeexp.data.formats.image_pixels import readable
+from vaeexp.words import plural
 
 _EXPECTED = (
     "image files (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp, .ppm, .pgm, and others that "
@@ -110,6 +112,7 @@ def _is_text(name: str) -> bool:
 
 
 def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
+    _refuse_arrays(source)
     names = [path.relative_to(source.root).as_posix() for path in source.paths]
     images = [name for name in names if _ending(name) in readable()]
     passed = Counter(_ending(name) for name in names if _ending(name) not in readable())
@@ -121,7 +124,41 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
         note = f"Passed over: {_counted(passed)}, which are not read here.{_advice(passed)}"
         say(note)  # before an error, because what is passed over may be its cause
         listing = replace(listing, notes=(*listing.notes, note))
-    return decode(listing, source.settings, scratch, say)
+    groups = _groups(source.root, listing.names, source.settings.split_by)
+    return decode(listing, source.settings, scratch, say)._replace(groups=groups)
+
+
+def _refuse_arrays(source: Source) -> None:
+    """Raise UserError for settings that are for arrays."""
+    for name in ("images", "labels", "factors", "channels_first"):
+        if value := getattr(source.settings, name):
+            shown = ", ".join(value) if isinstance(value, tuple) else value
+            problem = f"got {shown}, but {source.definition.name} has image files; must be left out"
+            raise UserError(f"data.{name}", f"{problem}. It is for arrays: dataset: arrays")
+
+
+def _groups(root: Path, names: Sequence[str], pattern: str | None) -> np.ndarray | None:
+    """Return the text [N] that the group of a pattern finds in each name below the root; None
+    without a pattern. Raises UserError for a name that does not match.
+    """
+    if pattern is None:
+        return None
+    wanted = "a regular expression with one group in brackets, as patient_(\\d+)"
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        problem = f"got '{pattern}' ({error}); must be {wanted}"
+        raise UserError("data.split_by", problem) from error
+    if compiled.groups != 1:
+        problem = f"got '{pattern}' with {plural(compiled.groups, 'group')}; must be {wanted}"
+        raise UserError("data.split_by", problem)
+    matches = [compiled.search(name) for name in names]
+    for name, match in zip(names, matches, strict=True):
+        if match is None or match[1] is None:
+            problem = f"got '{pattern}', which does not match {printable(name)}"
+            remedy = f"must match the name of each image file below {printable(root.name)}"
+            raise UserError("data.split_by", f"{problem}; {remedy}")
+    return np.array([match[1] for match in matches if match])
 
 
 def _ending(name: str) -> str:
@@ -178,6 +215,10 @@ def _find_celeba(definition: Definition, root: Path) -> tuple[Path, ...]:
 
 
 def _read_celeba(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
+    _refuse_arrays(source)
+    if source.settings.split_by:
+        problem = f"got {source.settings.split_by}, but CelebA has an official split"
+        raise UserError("data.split_by", f"{problem}; must be left out")
     partition, first, *_ = source.paths
     names, parts = zip(*_read_partition(partition), strict=True)
     listing = Listing(

@@ -182,12 +182,12 @@ def _pillow_header(path: Path) -> tuple[Header, bool]:
     numbers or channels that Pillow drops.
     """
     with opened(path) as image:
+        dtype = _deep_type(image)  # before getexif, which loads a PNG
         width, height = image.size
         if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
             width, height = height, width
         grey = image.mode[0] in "IF" or image.mode in _GREY_MODES
         animated = getattr(image, "is_animated", False)
-        dtype = _deep_type(image)
         channels = len(image.getbands()) if dtype else 0
         header = Header(height, width, grey, animated, dtype, channels)
         if image.format != "TIFF":

@@ -18,8 +18,8 @@ DEEPEST = 2 ** DEPTHS[-1] - 1
 
 
 class Stored(IntEnum):
-    """The kind of numbers in a file. Floats go from 0 to 1 and are rounded to 256 levels where they
-    are read.
+    """The kind of numbers in a file. Beside plain pictures of bytes, floats go from 0 to 1 and are
+    rounded to 256 levels where they are read.
     """
 
     BYTES = 0

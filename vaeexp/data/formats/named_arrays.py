@@ -77,14 +77,17 @@ def read_named(
     taken = set[str]()
     for part, (entry, label) in parts.items():
         images[part] = _read_images(entry, scratch, channels_first=first)
-        columns.append(None if label is None else _one_each(label, len(images[part]), scratch))
+        named = settings.labels is not None
+        count = len(images[part])
+        columns.append(None if label is None else _one_each(label, count, scratch, named=named))
         taken |= {entry.name, *([label.name] if label else [])}
     joined = _join(source.root, images, scratch)
     check_grey(source.root.name, joined.shape[1], settings.binarisation, ONE_CHANNEL)
     factors, factor_labels = _factors(source, entries, len(joined), scratch)
     groups = _groups(source, entries, len(joined), scratch)
     raw = label_parts(joined, columns, images)
-    unread = sorted(set(entries).difference(taken, filter(None, names)))
+    kept = {*taken, *names}
+    unread = sorted(entry.name for entry in entries.values() if entry.name not in kept)
     passed = [f"Not read: {some_of([printable(name) for name in unread])}"] if unread else []
     return raw._replace(
         notes=(*notes, *raw.notes, *passed),
@@ -187,12 +190,19 @@ def read_column(entry: Entry, scratch: Path) -> np.ndarray:
     return entry.read(scratch / f"column-{len(list(scratch.iterdir()))}.npy")
 
 
-def _one_each(entry: Entry, images: int, scratch: Path) -> np.ndarray:
-    """Read labels. Raises UserError where it is not known which image a label belongs to."""
+def _one_each(entry: Entry, images: int, scratch: Path, *, named: bool) -> np.ndarray:
+    """Read labels; pickled ones, which nobody `named`, are not read. Raises UserError where it is
+    not known which image a label belongs to.
+    """
     dtype, shape = entry.header()
     if not shape or shape[0] != images:
         problem = f"got {dtype} {list(shape)}; must be {images:,} labels, one for each image"
         raise UserError(entry.place, f"{problem}. Leave out labels that do not fit")
+    if dtype.hasobject and named:
+        problem = f"got {dtype} {list(shape)}, which is pickled; must be numbers or text"
+        raise UserError(entry.place, f"{problem}. Save {entry.name}.astype(str)")
+    if dtype.hasobject:
+        return np.empty(images, object)  # of no class
     return read_column(entry, scratch)
 
 
@@ -226,11 +236,11 @@ def _groups(
     if not shape or shape[0] != images or int(np.prod(shape)) != images:
         wanted = f"{images:,} numbers or texts, one for each image"
         raise UserError(entry.place, f"got {dtype} {list(shape)}; must be {wanted}")
-    values = read_column(entry, scratch).reshape(-1)
-    if values.dtype.kind == "S":
-        return np.char.decode(values, "utf-8", "backslashreplace")
-    if values.dtype.kind not in "biufUM":
+    if dtype.kind not in "biufSUM":
         raise UserError(entry.place, f"got {dtype}; must be numbers, texts or times")
+    values = read_column(entry, scratch).reshape(-1)
+    if dtype.kind == "S":
+        return np.char.decode(values, "utf-8", "backslashreplace")
     return np.asarray(values)
 
 
@@ -241,8 +251,9 @@ def _join(root: Path, parts: Mapping[str, np.ndarray], scratch: Path) -> np.ndar
     first, *others = parts.values()
     for images in others:
         if images.dtype != first.dtype:
-            got = f"got splits of different types ({first.dtype}, {images.dtype})"
-            raise UserError(str(root), f"{got}; must be one type")
+            types = f"{first.dtype} and {images.dtype}"
+            problem = "got splits of different types; must be one type"
+            raise UserError(str(root), f"{problem}, but they are {types}")
         if images.shape[1:] != first.shape[1:]:
             sizes = sorted({each.shape[1:] for each in parts.values()})
             problem = f"got splits of different channels, height and width {sizes}"

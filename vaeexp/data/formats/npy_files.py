@@ -122,15 +122,15 @@ def folder_entry(root: Path, paths: Sequence[Path], *, channels_first: bool) -> 
     on what each file holds.
 
     Each file is a batch [n, ...] where the files differ in n alone, where there is one file, and
-    where all are [n, ...] of four axes, or of three of which none is a short axis of channels. Else
-    each file is an image.
+    where all are of four axes, or of three of which the last is too long for channels. Else each
+    file is an image; so are those of three axes with `channels_first`.
     """
     headers = [*map(_npy_header, paths)]
     dtype, shape = headers[0]
     shapes = {each for _, each in headers}
     batches = len(shapes) > 1 or len(paths) == 1 or len(shape) > 3
     if len(shape) == 3 and not batches:
-        batches = shape[0 if channels_first else 2] > 4
+        batches = not channels_first and shape[2] > 4
     skipped = int(batches)
     for path, (other, size) in zip(paths, headers, strict=True):
         if other != dtype or size[skipped:] != shape[skipped:] or len(size) != len(shape):

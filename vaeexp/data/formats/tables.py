@@ -68,7 +68,9 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     found = dict[str, list[np.ndarray]]((name, []) for name in roles.others())
     read = _read_csv if ending == ".csv" else _read_parquet
     values = read(paths, types, roles, found, scratch)
-    columns = {name: _typed(np.concatenate(cells)) for name, cells in found.items()}
+    columns = {name: np.concatenate(cells) for name, cells in found.items()}
+    if ending == ".csv":
+        columns = {name: _typed(cells) for name, cells in columns.items()}
     labels = columns.get(roles.labels or "")
     raw = label_parts(values[:, None, None], [labels], {"": values})
     notes = [f"Features: {len(roles.features):,} ({some_of([*map(printable, roles.features)])})"]
@@ -335,17 +337,16 @@ def _cells(column: Any) -> np.ndarray:
 
 
 def _typed(cells: np.ndarray) -> np.ndarray:
-    """Return the whole numbers or the floats that all texts [N] are; other cells as they are."""
+    """Return the whole numbers or the floats that all texts [N] of a .csv are; other cells as they
+    are, as 007.
+    """
     if cells.dtype.kind != "U" or not len(cells):
         return cells
-    for kind in (np.int64, np.float64):
-        try:
-            values = cells.astype(kind)
-        except ValueError:
-            continue
-        if kind is np.float64 or np.array_equal(values.astype(str), cells):
-            return values
-    return cells
+    try:
+        whole = cells.astype(np.int64)
+    except (ValueError, OverflowError):
+        return cells.astype(np.float64) if all(map(_is_number, cells.tolist())) else cells
+    return whole if np.array_equal(whole.astype(str), cells) else cells
 
 
 def _as_factor(path: Path, name: str, values: np.ndarray) -> np.ndarray:

@@ -18,12 +18,13 @@ from sweeps import UserError
 from vaeexp.data.formats import refusing
 from vaeexp.data.formats.entries import Entry
 from vaeexp.data.formats.scratch import allocate
+from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
 TIFF = (".tif", ".tiff")
-_WANTED = "a whole TIFF file"
+_WANTED = "a whole TIFF file; compression other than deflate needs pip install imagecodecs"
 
 
 class TiffFacts(NamedTuple):
@@ -98,7 +99,7 @@ def stack_entry(path: Path, *, channels_first: bool) -> tuple[Entry, str]:
         prod(shape[place] for place in channels),
         *(shape[place] for place in order[-2:]),
     )
-    note = f"Pages: {sizes} in the file, {whole[0]:,} images"
+    note = f"Pages: {sizes} in the file, {plural(whole[0], 'image')}"
     if alone and pages:
         note = f"{note}, because channels without another axis are taken as images"
     if others:

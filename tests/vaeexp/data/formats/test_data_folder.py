@@ -341,8 +341,9 @@ def test_a_file_of_arrays_is_told_where_it_belongs(tmp_path):
     np.save(tmp_path / "mine.npy", noise(9, 4, 4))
     with pytest.raises(UserError, match=r"got a file without image files.*--set dataset=arrays"):
         opened(tmp_path / "mine.npy")
+    write_tree(tmp_path / "pictures", {"a": 3})
     with pytest.raises(UserError, match=r"got a folder without arrays.*--set dataset=folder"):
-        opened(tmp_path, dataset="arrays")
+        opened(tmp_path / "pictures", dataset="arrays")
 
 
 ENDINGS = ["jfif", "JPE", "pbm", "tga", "jp2", "avif", "qoi"]

@@ -1,0 +1,253 @@
+"""Tables: columns that are features, labels, groups and factors; cells that are no numbers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from raw_images import read_raw
+
+from sweeps.errors import UserError
+from vaeexp.data.formats import tables
+
+ROWS = 40
+
+
+def flowers() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "length": rng.normal(size=ROWS).astype(np.float32),
+            "width": rng.normal(size=ROWS),
+            "petals": rng.integers(3, 9, ROWS),
+            "species": np.array(["rose", "iris"])[np.arange(ROWS) % 2],
+            "garden": np.repeat(["a", "b", "c", "d"], ROWS // 4),
+            "age": np.arange(ROWS) / 4,
+        }
+    )
+
+
+def as_csv(path: Path, table: pd.DataFrame, **options) -> Path:
+    table.to_csv(path.with_suffix(".csv"), index=False, **options)
+    return path.with_suffix(".csv")
+
+
+def as_parquet(path: Path, table: pd.DataFrame, **options) -> Path:
+    table.to_parquet(path.with_suffix(".parquet"), row_group_size=7, **options)
+    return path.with_suffix(".parquet")
+
+
+both = pytest.mark.parametrize("write", [as_csv, as_parquet])
+NAMED = {"labels": "species", "split_by": "garden", "factors": ["age", "petals"]}
+
+
+@both
+def test_columns_that_are_named_are_no_features(tmp_path, write: Callable):
+    table = flowers()
+    raw = read_raw(write(tmp_path / "mine", table), **NAMED)
+    assert raw.features == ("length", "width")
+    assert raw.images.shape == (ROWS, 1, 1, 2)
+    assert raw.images.dtype == np.float64
+    np.testing.assert_allclose(raw.images[:, 0, 0], table[["length", "width"]], rtol=1e-7)
+    assert raw.classes == ("iris", "rose")
+    np.testing.assert_array_equal(raw.labels, 1 - np.arange(ROWS) % 2)
+    np.testing.assert_array_equal(raw.groups, table["garden"])
+    np.testing.assert_array_equal(raw.factors, table[["age", "petals"]])
+    assert (raw.factors.dtype, raw.factor_names) == (np.float64, ("age", "petals"))
+    assert "Features: 2 (length, width)" in raw.notes
+
+
+@both
+def test_a_column_may_have_two_roles(tmp_path, write):
+    roles = {"labels": "petals", "split_by": "petals", "factors": "petals"}
+    raw = read_raw(write(tmp_path / "mine", flowers()[["length", "petals"]]), **roles)
+    np.testing.assert_array_equal(raw.groups, flowers()["petals"])
+    np.testing.assert_array_equal(raw.factors[:, 0], raw.labels)
+
+
+@both
+def test_features_of_several_types_become_one(tmp_path, write):
+    table = pd.DataFrame(
+        {"a": np.arange(ROWS, dtype=np.uint8), "b": np.arange(ROWS) % 2 > 0, "c": -np.arange(ROWS)}
+    )
+    raw = read_raw(write(tmp_path / "mine", table))
+    assert raw.images.dtype == np.int64
+    np.testing.assert_array_equal(raw.images[:, 0, 0], table.astype(int))
+    bits = read_raw(write(tmp_path / "bits", table[["b"]]))
+    assert bits.images.dtype == bool
+
+
+def test_a_csv_whose_first_rows_are_whole_numbers_may_have_fractions_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_CSV_BLOCK", 2**10)
+    values = np.arange(3000).astype(object)
+    values[2500] = 0.5
+    raw = read_raw(
+        as_csv(tmp_path / "mine", pd.DataFrame({"a": values, "b": np.arange(3000), "kind": "x"})),
+        labels="kind",
+    )
+    assert raw.images.dtype == np.float64
+    np.testing.assert_array_equal(raw.images[:, 0, 0, 0], values.astype(float))
+    assert len(raw.labels) == 3000
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (np.arange(ROWS), "i"),
+        (np.arange(ROWS) / 2, "f"),
+        ([f"{row:03d}" for row in range(ROWS)], "U"),
+        (pd.date_range("2026-01-01", periods=ROWS).astype(str), "U"),
+    ],
+)
+@both
+def test_groups_are_numbers_or_texts(tmp_path, write, cells, kind):
+    table = pd.DataFrame({"a": np.arange(ROWS), "group": cells})
+    groups = read_raw(write(tmp_path / "mine", table), split_by="group").groups
+    assert groups.dtype.kind == kind
+    assert groups.tolist() == list(cells)
+
+
+def test_categories_and_times_of_a_parquet_file(tmp_path):
+    times = pd.date_range("2026-01-01", periods=ROWS)
+    table = pd.DataFrame({"a": np.arange(ROWS), "when": times, "kind": flowers()["species"]})
+    table["kind"] = table["kind"].astype("category")
+    raw = read_raw(as_parquet(tmp_path / "mine", table), split_by="when", labels="kind")
+    assert raw.groups.dtype.kind == "M"
+    np.testing.assert_array_equal(raw.groups, times)
+    assert raw.classes == ("iris", "rose")
+
+
+@pytest.mark.parametrize(("write", "ending"), [(as_csv, ".csv"), (as_parquet, ".parquet")])
+def test_the_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path, write, ending):
+    table = flowers()
+    (tmp_path / "shards").mkdir()
+    for number, rows in enumerate((slice(25, 40), slice(5, 25), slice(0, 5))):
+        write(tmp_path / "shards" / f"part-{2 - number}", table[rows][["length", "petals"]])
+    raw = read_raw(tmp_path / "shards", labels="petals")
+    np.testing.assert_allclose(raw.images[:, 0, 0, 0], table["length"], rtol=1e-6)
+    assert f"Files: 3 {ending} in the order of their names" in raw.notes
+    write(tmp_path / "shards" / "part-3", table[["length", "petals", "age"]])
+    with pytest.raises(
+        UserError, match=r"differ from those of part-0\.\w+ \(more: age\)"
+    ) as caught:
+        read_raw(tmp_path / "shards", labels="petals")
+    assert Path(caught.value.place).name == f"part-3{ending}"
+
+
+def test_a_folder_of_two_formats_is_refused(tmp_path):
+    as_csv(tmp_path / "mine", flowers())
+    as_parquet(tmp_path / "mine", flowers())
+    with pytest.raises(UserError, match=r"1 \.parquet, 1 \.csv.*must be one format"):
+        read_raw(tmp_path)
+
+
+def changed(row: int, column: str, value: object) -> pd.DataFrame:
+    table = flowers().drop(columns=["species", "garden"]).astype(object)
+    table.loc[row, column] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("write", "table", "settings", "place", "words"),
+    [
+        (as_csv, flowers(), {}, "species", "got 'rose' in row 1; .* --set labels=species if"),
+        (as_parquet, flowers(), {}, "species", "got 'rose' in row 1; .* --set labels=species if"),
+        (as_csv, flowers(), {"labels": "species"}, "garden", "'a' in row 1; must be a number"),
+        (as_csv, changed(6, "width", None), {}, "width", "got an empty cell in row 7; must be a"),
+        (as_csv, changed(6, "width", "NA"), {}, "width", "got an empty cell in row 7; must be a"),
+        (as_csv, changed(6, "petals", None), {}, "petals", "got an empty cell in row 7"),
+        (as_csv, changed(39, "width", "1,5"), {}, "width", "got '1,5' in row 40; must be a number"),
+        (as_csv, changed(3, "petals", "many"), {}, "petals", "got 'many' in row 4; must be a"),
+        (
+            as_parquet,
+            changed(6, "petals", None).astype({"petals": "Int64"}),
+            {},
+            "petals",
+            "got an empty cell in row 7; must be a value in each row",
+        ),
+        (
+            as_csv,
+            changed(6, "petals", None),
+            {"split_by": "petals"},
+            "petals",
+            "got an empty cell in row 7",
+        ),
+        (as_csv, flowers(), NAMED | {"factors": ["species"]}, "species", "got 'rose' in row 1;"),
+    ],
+)
+def test_cells_that_are_no_numbers_are_named(tmp_path, write, table, settings, place, words):
+    if write is as_parquet:
+        table = table.infer_objects()
+    path = write(tmp_path / "mine", table)
+    with pytest.raises(UserError, match=words) as caught:
+        read_raw(path, **settings)
+    assert caught.value.place == f"{path}: {place}"
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_in_a_later_block_is_named_by_its_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_CSV_BLOCK", 2**10)
+    values = np.arange(3000).astype(object)
+    values[2500] = "none"
+    path = as_csv(tmp_path / "mine", pd.DataFrame({"b": np.arange(3000), "a": values}))
+    with pytest.raises(UserError, match="got 'none' in row 2,501; must be a number"):
+        read_raw(path)
+
+
+@both
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"labels": "speces"}, r"got 'speces'; must be a column of mine\.\w+: length, .*species'"),
+        ({"factors": ["age", "size"]}, "got 'size'; must be a column"),
+        ({"split_by": "patient"}, "got 'patient'; must be a column"),
+        ({"images": "width"}, r"mine\.\w+ is a table; must be left out"),
+        ({"channels_first": True}, r"mine\.\w+ is a table; must be left out"),
+    ],
+)
+def test_settings_that_do_not_fit_a_table_are_refused(tmp_path, write, settings, words):
+    with pytest.raises(UserError, match=words) as caught:
+        read_raw(write(tmp_path / "mine", flowers()), **settings)
+    assert caught.value.place == f"data.{next(iter(settings))}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "Empty CSV file"),
+        ("a,b\n", "got a table without rows"),
+        ("a,a\n1,2\n", "several columns named a"),
+        (",a\n0,2\n1,3\n", r"got no name for column 1; .*index=False"),
+        ("5.1,3.5\n4.9,3.0\n", r"got the numbers 5\.1, 3\.5 in the first line"),
+        ("a,b\n1,2\n3\n", "Expected 2 columns, got 1"),
+        ("a;b\n1;2\n3;4\n", "got one column 'a;b'; must be columns separated by commas"),
+        ("kind\n1\n2\n", "must be a column of numbers"),
+    ],
+)
+def test_other_files_than_tables_are_refused_in_one_line(tmp_path, text, words):
+    (tmp_path / "mine.csv").write_text(text)
+    settings = {"labels": "kind"} if text.startswith("kind") else {}
+    with pytest.raises(UserError, match=words) as caught:
+        read_raw(tmp_path / "mine.csv", **settings)
+    assert caught.value.place == str(tmp_path / "mine.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_parquet_file_is_refused_in_one_line(tmp_path):
+    path = as_parquet(tmp_path / "mine", flowers()[["width"]])
+    content = path.read_bytes()
+    for other in (content[:500], b"", content[:40] + bytes(200) + content[240:]):
+        path.write_bytes(other)
+        with pytest.raises(UserError, match="must be a whole parquet file") as caught:
+            read_raw(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_index_of_pandas_is_no_feature(tmp_path):
+    table = pd.DataFrame({"a": np.arange(9)}, index=np.arange(9)[::-1].copy())
+    raw = read_raw(as_parquet(tmp_path / "mine", table))
+    assert raw.features == ("a",)
+    assert any("the index of pandas" in note for note in raw.notes)
+    numbered = read_raw(as_csv(tmp_path / "numbered", pd.DataFrame(np.eye(9))))
+    assert numbered.features == tuple(map(str, range(9)))
