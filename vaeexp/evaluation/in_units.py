@@ -3,10 +3,9 @@
 Shapes: N images, C channels, H × W sub-pixels, F columns of a table.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vaeexp.data.scaling import Scaling
@@ -18,7 +17,6 @@ _SHOWN = 4
 """Images that a plot with axes shows."""
 
 
-@torch.no_grad()
 def shown_numbers(vae: VAE, images: Tensor, scaling: Scaling) -> dict[str, np.ndarray]:
     """Return the first images, of targets [N, C, H, W], and their reconstructions as numbers of the
     files: originals_numbers, last_reconstructions_numbers float32 [≤ 4, C, H, W].
@@ -46,13 +44,14 @@ def feature_arrays(
     and standard deviation over the rows, and root mean squared error of the reconstructions at the
     posterior means, all in the unit of the column.
     """
-    total = squares = errors = np.zeros(len(names))
-    for numbers, _ in _numbers(vae, images, scaling):
-        total = total + numbers.sum(0)
-    means = total / len(images)
-    for numbers, reconstructed in _numbers(vae, images, scaling, reconstruct=True):
+    pieces = images.split(image_rows(vae))
+    means = sum(_numbers(x, scaling).sum(0) for x in pieces) / len(images)
+    squares = errors = np.zeros(len(names))
+    for x in pieces:
+        numbers = _numbers(x, scaling)
+        made = _numbers(vae.reconstruct(x.to(vae.latent_mask)), scaling)
         squares = squares + np.square(numbers - means).sum(0)
-        errors = errors + np.square(reconstructed - numbers).sum(0)
+        errors = errors + np.square(made - numbers).sum(0)
     return {
         "feature_names": np.array(names, dtype=np.str_),
         "feature_means": means,
@@ -61,15 +60,6 @@ def feature_arrays(
     }
 
 
-@torch.no_grad()
-def _numbers(
-    vae: VAE, images: Tensor, scaling: Scaling, *, reconstruct: bool = False
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield some rows as numbers of the files, float64 [B, F], and their reconstructions, empty
-    unless asked for.
-    """
-    for x in images.split(image_rows(vae)):
-        made = vae.reconstruct(x.to(vae.latent_mask)).cpu() if reconstruct else x[:0]
-        both = (scaling.numbers(targets.numpy()) for targets in (x, made))
-        numbers, reconstructed = (array.reshape(len(array), -1) for array in both)
-        yield numbers, reconstructed
+def _numbers(targets: Tensor, scaling: Scaling) -> np.ndarray:
+    """Return targets [B, 1, 1, F] as numbers of the files, float64 [B, F]."""
+    return scaling.numbers(targets.cpu().numpy()).reshape(len(targets), -1)

@@ -17,7 +17,7 @@ COLOURS = "viridis"
 """Equal steps of a number are equal steps to the eye."""
 LIMITS = (0.5, 99.5)
 """Percentiles of the originals at the ends of the scale of colours."""
-UNIT = "unit of the data"
+UNIT = "value (unit of the data)"
 LONGEST = 3.0
 """Height by width of a panel at most; images that are longer fill such a panel."""
 MOST_CHANNELS = 4
@@ -42,7 +42,7 @@ def reconstructed_images(arrays: Arrays) -> Figure:
     tall = min(wide * shape, 3.4)
     figure = style.new_figure(2 * tall + 0.9)
     panels = figure.subplots(2, count, sharex=True, sharey=True, squeeze=False)
-    for row, (images, name) in enumerate(zip(both, ("original", "reconstruction"), strict=True)):
+    for row, (images, name) in enumerate(zip(both, ("originals", "reconstructions"), strict=True)):
         for column, image in enumerate(images):
             axes = panels[row, column]
             shown = axes.imshow(
@@ -54,7 +54,7 @@ def reconstructed_images(arrays: Arrays) -> Figure:
                 interpolation="nearest",
             )
             _style(axes, "column" if row else "", "" if column else "row")
-            axes.set_title(name, fontsize=11, color=style.TEXT_COLOUR, loc="left", pad=4)
+        panels[row, 0].set_title(name, fontsize=11, color=style.TEXT_COLOUR, loc="left", pad=4)
     bar = style.colour_bar(figure, panels.ravel().tolist(), shown, extend="both")
     bar.set_ylabel(UNIT, fontsize=11, color=style.TEXT_COLOUR)
     return figure
@@ -83,8 +83,8 @@ def reconstructed_signals(arrays: Arrays) -> Figure:
     marks = "o" if length <= 30 else ""
     for (row, column), axes in np.ndenumerate(panels):
         signal, channel = (column, row) if channels > 1 else (row * across + column, 0)
-        y = f"channel {channel + 1}" if channels > 1 else UNIT
-        style.style_axes(axes, x="value number" if row == rows - 1 else "", y="" if column else y)
+        y = f"channel {channel + 1}" if channels > 1 else "value"
+        style.style_axes(axes, x="position" if row == rows - 1 else "", y="" if column else y)
         if signal >= count:
             axes.set_axis_off()
             continue

@@ -282,8 +282,11 @@ def best_reconstructions(arrays: Arrays) -> Figure:
 
 def reconstructions_caption(arrays: Arrays) -> str:
     """Say what is drawn, and where the colours of a heat map end."""
-    text = "Validation images and the means of p(x|z) with z from their posteriors."
-    if arrays.keys() >= NUMBERS and arrays["originals_numbers"].shape[2] > 1:
+    text = "Validation images and the means of p(x|z) with z from their posteriors"
+    if not arrays.keys() >= NUMBERS:
+        return f"{text}. {LAST_EPOCH}"
+    text += ", in the unit of the data."
+    if arrays["originals_numbers"].shape[2] > 1:
         low, high = LIMITS
         text += (
             " All panels share one scale of colours, which ends at the percentiles "

@@ -71,7 +71,7 @@ def _tested(view: StudyView) -> tuple[pd.DataFrame, list]:
 
 def _words(runs: pd.DataFrame, shown: int, columns: int) -> str:
     """Say which runs and how many test rows the figures are of."""
-    names = row_names(runs).tolist()
+    names = sorted(row_names(runs))
     listed = f" ({join_and(names)})" if len(names) <= LONGEST_LIST else ""
     mean = f"Means ± 95 % intervals (Student's t) over n = {plural(len(names), 'seed')}"
     if len(names) == 1:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from sweeps import VERSION, UserError, write_whole
-from vaeexp.data.showing import to_pictures
+from vaeexp.data.showing import picture_words, to_pictures
 from vaeexp.evaluation import gallery, latent
 from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
@@ -36,11 +36,15 @@ class Drawing(NamedTuple):
     words: str
 
 
-def _titled(run: Run, figure: Figure, title: str) -> Drawing:
-    """Put the title above a figure, in lines that are not wider than the figure."""
+def _titled(run: Run, figure: Figure, title: str, *, pictures: bool = True) -> Drawing:
+    """Put the title above a figure, in lines that are not wider than the figure. The words of a
+    figure of `pictures` say, too, how a picture shows an array that is no image.
+    """
     words = f"{run.name}: {title}"
     room = int(INCH * figure.get_figwidth())
-    return Drawing(style.framed(figure, textwrap.fill(words, max(room, 12))), words)
+    framed = style.framed(figure, textwrap.fill(words, max(room, 12)))
+    how = picture_words(run.values) if pictures else ""
+    return Drawing(framed, f"{words}; each picture shows {how}" if how else words)
 
 
 def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> Drawing:
@@ -145,7 +149,7 @@ def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarra
         f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, "
         f"{coloured}, seed {seed}"
     )
-    return _titled(run, latent_map(arrays), title), points
+    return _titled(run, latent_map(arrays), title, pictures=False), points
 
 
 def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:
