@@ -69,7 +69,7 @@ FOLDER = """\
 | `weights.safetensors` | state dict of the best epoch, in float32; the header has the epoch |
 | `last.safetensors` | the same of the last epoch, of repeats alone (confirm, compare, baselines) |
 | `result.json` | how the run ended, its best epoch, the metrics of this epoch, the test figures |
-| `pictures.npz` | uint8 [N, H, W, C]: `originals` (each class in turn), `reconstructions` and `samples` of the best epoch; `last_reconstructions` and `last_samples` of the last epoch, unless the run failed; of tested runs also pictures of the latent space |
+| `pictures.npz` | uint8 [N, H, W, C]: `originals` (each class in turn), `reconstructions` and `samples` of the best epoch; `last_reconstructions` and `last_samples` of the last epoch, unless the run failed; of tested runs also pictures of the latent space. Arrays that are no images are drawn as grey pictures. Of signals, and of images that are no grey levels, float32 [4, C, H, W] `originals_numbers` and `last_reconstructions_numbers` in the unit of the files |
 | `sheet.npz` | of each trial of the search, paused, pruned and failed ones, too: uint8 [N, H, W, C] `reconstructions` of validation images, the same for all trials, and `samples` from the same noise; int64 [] `epoch`, the last one, of a failed trial the best. At most 100 kB: of large images there are fewer, or smaller ones |
 | `pictures/*.png` | of tested runs: the pictures of the best epoch as files |
 | `evaluation.npz` | of tested runs, at the best epoch, the arrays listed below |
@@ -88,7 +88,8 @@ ARRAYS = """\
 | `nll_k`, `nll_by_k` | int64 [K] and float64 [K]: importance-weighted NLL of the first k = 1, 2, 5, 10 … of the samples, nats per image; the last is `test/iw_nll` |
 | `neg_elbo_per_image`, `iw_nll_per_image` | float32 [N]: −ELBO and importance-weighted NLL of each test image, in the order of the data set, nats; their means are `test/neg_elbo` and `test/iw_nll` |
 | `neighbour_samples`, `neighbour_images` | uint8 [8, H, W, C]: samples and the training image nearest to each; samples of binarised data are draws from p(x\\|z), as test images are |
-| `neighbour_distances`, `neighbour_usual` | float64 [8] and []: Euclidean distance of the two, black to white is 1; median of this distance of test images to their nearest training image |
+| `neighbour_distances`, `neighbour_usual` | float64 [8] and []: Euclidean distance of the two as targets, black to white is 1 for images of bytes; median of this distance of test images to their nearest training image |
+| `feature_names`, `feature_means`, `feature_deviations`, `feature_errors` | of tables: unicode [F], and float64 [F] over the test rows in the unit of each column: mean, standard deviation, root mean squared error of the reconstructions at the posterior means |
 | `aggregate_dimensions` | int64 [D]: the D ≤ 6 latent dimensions with the highest rate, from 0 |
 | `aggregate_codes`, `prior_codes` | float32 [D, N]: codes z ~ q(z\\|x) of N ≤ 2,000 test images in these dimensions; as many samples of the prior |
 | `embedding`, `embedding_labels`, `classes` | float32 [N, 2]: t-SNE of posterior means; their labels; names of the classes |

@@ -36,6 +36,7 @@ from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
 from vaeexp.data.scaling import Scaling, scaling_from
+from vaeexp.data.showing import to_pictures
 from vaeexp.data.values import Values, from_record
 
 if TYPE_CHECKING:
@@ -417,9 +418,9 @@ def targets(images: np.ndarray, kind: str, seed: int) -> "Tensor":
 
 
 def examples(dataset: Dataset, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return training images as a model is given them, uint8 [≤ count, H, W, C], and the class of
-    each; no classes where the images have none. They are the same for the same data, and of as many
-    classes as they can be. Raises Damaged."""
+    """Return pictures of training images as a model is given them, uint8 [≤ count, H, W, C], and
+    the class of each; no classes where the images have none. They are the same for the same data,
+    and of as many classes as they can be. Raises Damaged."""
     train = dataset.train
     rows = stratified(train.labels, max(count, len(dataset.classes or ())))
     kinds = len(np.unique(train.labels[rows]))
@@ -427,12 +428,6 @@ def examples(dataset: Dataset, count: int) -> tuple[np.ndarray, tuple[str, ...]]
         rows = rows[np.linspace(0, kinds - 1, count).round().astype(int)]
     rows = rows[:count]
     train.check(rows)
-    shown = (
-        targets(train.unchecked[rows], dataset.binarisation, dataset.split_seed)
-        .mul(255)
-        .round()
-        .byte()
-        .numpy()
-    )
+    shown = targets(train.unchecked[rows], dataset.target_kind, dataset.split_seed)
     names = tuple(dataset.classes[label] for label in train.labels[rows]) if dataset.classes else ()
-    return shown.transpose(0, 2, 3, 1), names
+    return to_pictures(shown, dataset.values), names

@@ -114,6 +114,7 @@ def describe_numbers(
         row_sum=float(known.mean.item()) * math.prod(shape) if counts else 1.0,
         scale=scaling.units(shape),
         shown=(black, white if white > black else black + 1),
+        table=raw.features is not None,
     )
     pixels = {
         "lowest": float(known.low.item()),

@@ -271,7 +271,7 @@ def _bytes(raw: RawImages, rows: Mapping[int, np.ndarray], scratch: Path, root: 
     raw = settle_levels(raw, rows, scratch)
     pixels, warnings = look(raw, rows, root)
     shape = raw.images.shape[1:]
-    values = Values(shape=(shape[0], shape[1], shape[2]))
+    values = Values(shape=(shape[0], shape[1], shape[2]), table=raw.features is not None)
     return _Made(raw, None, bytes_scaling(), values, pixels, warnings, "uint8")
 
 

@@ -27,6 +27,7 @@ class Values:
     row_sum: mean over the training images of the sum of an image, for size factors.
     scale: how much of the unit of the report a target of 1 is; a number, or one for each sub-pixel.
     shown: targets that are black and white in pictures.
+    table: whether a target is a row of a table, whose columns have names.
     """
 
     shape: ImageShape
@@ -37,6 +38,7 @@ class Values:
     row_sum: float = 1.0
     scale: float | tuple[float, ...] = 1.0
     shown: tuple[float, float] = (0.0, 1.0)
+    table: bool = False
 
     @property
     def log_scale(self) -> float:

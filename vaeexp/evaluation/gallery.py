@@ -1,7 +1,8 @@
 """Draws the latent space of a finished model: interpolations, traversals, t-SNE map.
 
 Shapes: N images, P pairs of images, L latent dimensions, D traversed dimensions, S steps. Pictures
-of H × W pixels and C channels are uint8 [..., H, W, C]. Pictures show means of p(x|z).
+of H × W pixels and C channels are uint8 [..., H, W, C], as `vaeexp.data.showing.to_pictures` makes
+them. Pictures show means of p(x|z).
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeexp.evaluation.generation import to_uint8
+from vaeexp.data.showing import to_pictures
 from vaeexp.evaluation.latent import chosen, codes_of, component_use
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
@@ -36,7 +37,7 @@ def gallery(
     seed: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return pictures of the latent space by name, and arrays that belong to them, from N ≥ 1
-    targets [N, C, H, W] in [0, 1], their labels [N] and the class names (None without names).
+    targets [N, C, H, W], their labels [N] and the class names (None without names).
 
     Pictures. latent_interpolations, spherical_interpolations, pixel_interpolations [P ≤ 3, 10, H,
     W, C]: all between the same pairs. traversals [D ≤ 8, 9, H, W, C]: the most active dimensions,
@@ -98,7 +99,7 @@ def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], 
 
 def interpolations(vae: VAE, first: Tensor, second: Tensor, steps: int, kind: str) -> np.ndarray:
     """Return pictures [P, S, H, W, C] that lead from images `first` to images `second`, both [P, C,
-    H, W] in [0, 1].
+    H, W].
 
     linear and spherical decode codes between the two posterior means; the ends are reconstructions.
     spherical changes the angle and the length of the code evenly (Shoemake 1985; White 2016). pixel
@@ -108,7 +109,7 @@ def interpolations(vae: VAE, first: Tensor, second: Tensor, steps: int, kind: st
     if kind == "pixel":
         a, b = (images.unsqueeze(1).cpu().double() for images in (first, second))
         weights = t.view(-1, 1, 1, 1)
-        return to_uint8((1 - weights) * a + weights * b)
+        return to_pictures((1 - weights) * a + weights * b, vae.values)
     a, b = (codes_of(vae, images)[0].unsqueeze(1) for images in (first, second))
     return decoded(vae, (_linear if kind == "linear" else _spherical)(a, b, t.unsqueeze(-1)))
 
@@ -229,7 +230,7 @@ def decoded(vae: VAE, z: Tensor) -> np.ndarray:
     # Cast first, because the device may have no float64.
     flat = z.reshape(-1, z.shape[-1]).to(vae.latent_mask.dtype)
     pieces = [
-        to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean)
+        to_pictures(vae.decode(codes.to(vae.latent_mask.device)).mean, vae.values)
         for codes in flat.split(image_rows(vae))
     ]
     images = np.concatenate(pieces)

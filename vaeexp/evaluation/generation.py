@@ -6,7 +6,7 @@ network. So the metrics compare models of one data set under one binarisation; t
 with the literature.
 
 Shapes: N images, B images at a time, C channels, H × W pixels, D features, n classes. Pictures are
-uint8 [N, H, W, C].
+uint8 [N, H, W, C], C = 1 or 3, as `vaeexp.data.showing.to_pictures` makes them.
 """
 
 import warnings
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from sweeps import write_whole
+from vaeexp.data.showing import kind_of, to_pictures
+from vaeexp.data.values import Values
 from vaeexp.evaluation import FID_IMAGES
 from vaeexp.evaluation.classifier import Classifier
 from vaeexp.evaluation.nll import image_rows
@@ -41,18 +43,13 @@ _MOST = 10_000  # generated images
 _LEAST_LOG_PROBABILITY = -700.0
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
-    """Convert images [..., C, H, W] in [0, 1] to uint8 [..., H, W, C]."""
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
-
-
 @torch.no_grad()
 def pictures(
     vae: VAE, images: Tensor, seed: int, *, components: bool = True
 ) -> dict[str, np.ndarray]:
     """Return uint8 pictures by name; model outputs are means of p(x|z).
 
-    originals [10, H, W, C]: the first of `images` (targets [N, C, H, W] in [0, 1]). reconstructions
+    originals [10, H, W, C]: the first of `images` (targets [N, C, H, W]). reconstructions
     [10, H, W, C]: decoded at the posterior mean. samples [16, H, W, C]: decoded at draws from the
     prior. component_samples [K, 8, H, W, C], for a mixture of Gaussians if `components`: draws from
     each of the K ≤ 16 heaviest components, heaviest first.
@@ -60,9 +57,9 @@ def pictures(
     generator = torch.Generator().manual_seed(seed)
     x = images[:ORIGINALS].to(vae.latent_mask)
     shown = {
-        "originals": to_uint8(x),
-        "reconstructions": to_uint8(vae.decode(vae.encode(x).mean).mean),
-        "samples": to_uint8(vae.sample(_SAMPLES, generator).mean),
+        "originals": to_pictures(x, vae.values),
+        "reconstructions": to_pictures(vae.decode(vae.encode(x).mean).mean, vae.values),
+        "samples": to_pictures(vae.sample(_SAMPLES, generator).mean, vae.values),
     }
     prior = vae.prior_distribution()
     weights = prior.component_weights() if components else None
@@ -70,7 +67,7 @@ def pictures(
         heaviest = weights.argsort(descending=True, stable=True)[:_COMPONENTS].tolist()
         # [K, 8, L].
         z = torch.stack([prior.sample_component(k, _PER_COMPONENT, generator) for k in heaviest])
-        shown["component_samples"] = to_uint8(vae.decode(z).mean)
+        shown["component_samples"] = to_pictures(vae.decode(z).mean, vae.values)
     return shown
 
 
@@ -140,22 +137,39 @@ def write_png(path: Path, image: np.ndarray) -> None:
 
 @torch.no_grad()
 def reconstruction_figures(vae: VAE, images: Tensor) -> dict[str, float]:
-    """Compare targets [N, C, H, W] in [0, 1] with their reconstructions; return means over images.
+    """Compare targets [N, C, H, W] with their reconstructions; return means over images.
 
     A reconstruction is the mean of p(x|z) at the posterior mean. `test/reconstruction_mse`: squared
-    error per sub-pixel, 1 between black and white. `test/reconstruction_ssim`: structural
-    similarity, 1 for equal images.
+    error per sub-pixel in the unit of the report, for images of bytes 1 between black and white.
+    `test/reconstruction_ssim`: structural similarity, 1 for equal images; of images in [0, 1] with
+    one or three channels and at least 3 × 3 pixels.
     """
     squares = similarity = 0.0
+    scale = _scale_of(vae)
+    similar = _has_similarity(vae.values)
     for x in images.split(image_rows(vae)):
         x = x.to(vae.latent_mask)
         reconstructions = vae.decode(vae.encode(x).mean).mean
-        squares += (reconstructions - x).square().flatten(1).mean(1).double().sum().item()
-        similarity += structural_similarity(reconstructions, x).double().sum().item()
-    return {
-        "test/reconstruction_mse": squares / len(images),
-        "test/reconstruction_ssim": similarity / len(images),
-    }
+        errors = (reconstructions - x) * scale
+        squares += errors.square().flatten(1).mean(1).double().sum().item()
+        if similar:
+            similarity += structural_similarity(reconstructions, x).double().sum().item()
+    figures = {"test/reconstruction_mse": squares / len(images)}
+    if similar:
+        figures["test/reconstruction_ssim"] = similarity / len(images)
+    return figures
+
+
+def _scale_of(vae: VAE) -> float | Tensor:
+    """Return how much of the unit of the report a target of 1 is: a number, or [C, H, W]."""
+    scale = vae.values.scale
+    if not isinstance(scale, tuple):
+        return scale
+    return vae.latent_mask.new_tensor(scale).reshape(vae.values.shape)
+
+
+def _has_similarity(values: Values) -> bool:
+    return values.unit and kind_of(values) == "image" and min(values.shape[1:]) >= 3
 
 
 def structural_similarity(first: Tensor, second: Tensor) -> Tensor:

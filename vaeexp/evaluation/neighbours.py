@@ -2,7 +2,7 @@
 than test images are.
 
 Shapes: N training images, Q queries, C channels, H × W pixels. Distances are Euclidean over
-sub-pixels; black to white is 1.
+sub-pixels of targets; for images of bytes black to white is 1.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaeexp.data.dataset import Dataset, targets
-from vaeexp.evaluation.generation import to_uint8
+from vaeexp.data.showing import to_pictures
 from vaeexp.evaluation.latent import chosen
 from vaeexp.models.vae import VAE
 
@@ -31,15 +31,16 @@ def neighbour_arrays(vae: VAE, dataset: Dataset, *, seed: int) -> dict[str, np.n
         decoded = vae.sample(_SAMPLES, generator)
         samples = decoded.mean if dataset.binarisation == "none" else decoded.sample(generator)
     indices, distances = nearest(samples.cpu(), dataset)
+    images = _as_levels(dataset.train.images[indices.numpy()], dataset)
     return {
-        "neighbour_samples": to_uint8(samples),
-        "neighbour_images": to_uint8(_as_levels(dataset.train.images[indices.numpy()], dataset)),
+        "neighbour_samples": to_pictures(samples, dataset.values),
+        "neighbour_images": to_pictures(images, dataset.values),
         "neighbour_distances": distances.numpy(),
     }
 
 
 def usual_distance(images: Tensor, dataset: Dataset, *, seed: int) -> float:
-    """Return the median distance of test targets [Q, C, H, W] in [0, 1] to their nearest training
+    """Return the median distance of test targets [Q, C, H, W] to their nearest training
     image, over 500 of them.
     """
     _, distances = nearest(images[chosen(len(images), seed)][:_TESTED], dataset)
@@ -47,7 +48,7 @@ def usual_distance(images: Tensor, dataset: Dataset, *, seed: int) -> float:
 
 
 def nearest(queries: Tensor, dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """Return the index [Q] of the nearest training image of each query [Q, C, H, W] in [0, 1], and
+    """Return the index [Q] of the nearest training image of each query [Q, C, H, W], and
     its distance [Q].
 
     Every training image is looked at, which takes less time than an epoch of training. The first of
@@ -71,8 +72,6 @@ def nearest(queries: Tensor, dataset: Dataset) -> tuple[Tensor, Tensor]:
 
 
 def _as_levels(images: np.ndarray, dataset: Dataset) -> Tensor:
-    """Convert training images uint8 to levels float32 in [0, 1]; under static binarisation they are
-    0 and 1 already.
-    """
+    """Convert training images to targets float32; under dynamic binarisation to grey levels."""
     kind = dataset.target_kind
     return targets(images, "none" if kind == "dynamic" else kind, seed=0)

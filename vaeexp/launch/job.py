@@ -27,6 +27,7 @@ from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.data.formats import some_of
+from vaeexp.data.showing import picture_words
 from vaeexp.data.values import LEAST_SIGMA
 from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.launch.execution import Execution
@@ -259,7 +260,8 @@ EXAMPLES = 9
 def contact_sheet(job: Job) -> ContactSheet:
     """Return a few training images as the models are given them. Raises Damaged."""
     images, classes = examples(job.dataset, EXAMPLES)
-    return ContactSheet(images, classes, job.dataset.title)
+    words = picture_words(job.dataset.values)
+    return ContactSheet(images, classes, job.dataset.title, words)
 
 
 def _describe_intent(job: Job) -> Iterator[str]:

@@ -262,6 +262,8 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         sheet = contact_sheet(job)
         trained_on = job.dataset.sizes[0]
         caption = sentence(sheet_statement(len(sheet.images), trained_on, job.dataset.binarisation))
+        if sheet.words:
+            caption += f" Each picture shows {sheet.words}."
         write_figure(draw(sheet), caption, path, named=False)
         job.log.say(f"{path}  {caption}")
     if options.tracking is not None:

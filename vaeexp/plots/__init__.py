@@ -297,8 +297,7 @@ CHAPTERS = _by_name(
             Plot(
                 "Reconstructions by the best model",
                 pictures.best_reconstructions,
-                "Validation images and the means of p(x|z) with z from their posteriors. "
-                f"{pictures.LAST_EPOCH}",
+                pictures.reconstructions_caption,
                 "No run left pictures.",
                 shows="last_reconstructions",
             ),

@@ -35,13 +35,14 @@ _TITLE_LETTERS = 36
 
 
 class ContactSheet(NamedTuple):
-    """Images uint8 [N, H, W, C], the class of each (none where there are no classes), and the name
-    of the data.
+    """Images uint8 [N, H, W, C], the class of each (none where there are no classes), the name of
+    the data, and how a picture shows an array in words (empty for images).
     """
 
     images: np.ndarray
     classes: tuple[str, ...]
     title: str
+    words: str = ""
 
 
 def pack(sheet: ContactSheet) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def pack(sheet: ContactSheet) -> dict[str, Any]:
         "png": base64.b64encode(file.getvalue()).decode(),
         "classes": list(sheet.classes),
         "title": sheet.title,
+        **({"words": sheet.words} if sheet.words else {}),
     }
 
 
@@ -73,7 +75,7 @@ def unpack(packed: Mapping[str, Any]) -> ContactSheet:
         joined = np.asarray(file)
     joined = joined[..., None] if joined.ndim == 2 else joined
     images = np.stack(np.split(joined, packed["images"], axis=1))
-    return ContactSheet(images, tuple(packed["classes"]), packed["title"])
+    return ContactSheet(images, tuple(packed["classes"]), packed["title"], packed.get("words", ""))
 
 
 def draw(sheet: ContactSheet) -> Figure:

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vaeexp.plots.in_units import LIMITS, NUMBERS, reconstructions_in_units
 from vaeexp.plots.style import MUTED, annotate, new_figure, shortened, write
 from vaeexp.results.statements import Caption, say
 from vaeexp.results.statements import Figure as StatedFigure
@@ -270,9 +271,28 @@ def strip_caption(view: StudyView) -> str:
 
 
 def best_reconstructions(arrays: Arrays) -> Figure:
-    """Draw originals above their reconstructions by the last epoch's model."""
+    """Draw originals above their reconstructions by the last epoch's model; where the run left
+    their numbers, with axes in the unit of the files.
+    """
+    if arrays.keys() >= NUMBERS:
+        return reconstructions_in_units(arrays)
     both = np.stack([arrays["originals"], arrays["last_reconstructions"]])
     return picture_grid(both, ["originals", "reconstructions"])
+
+
+def reconstructions_caption(arrays: Arrays) -> str:
+    """Say what is drawn, and where the colours of a heat map end."""
+    text = "Validation images and the means of p(x|z) with z from their posteriors"
+    if not arrays.keys() >= NUMBERS:
+        return f"{text}. {LAST_EPOCH}"
+    text += ", in the unit of the data."
+    if arrays["originals_numbers"].shape[2] > 1:
+        low, high = LIMITS
+        text += (
+            " All panels share one scale of colours, which ends at the percentiles "
+            f"{low:g} and {high:g} of the originals that are shown."
+        )
+    return f"{text} {LAST_EPOCH}"
 
 
 def best_samples(arrays: Arrays) -> Figure:
@@ -331,7 +351,8 @@ def neighbours_caption(arrays: Arrays) -> Caption:
     """Say what the distance is, and which one is usual for images that no model has seen."""
     text = (
         "Samples of the model of the best epoch, and the training image nearest to each: "
-        "Euclidean distance over sub-pixels, where black to white is 1."
+        "Euclidean distance over sub-pixels as the model is given them; black to white is 1 for "
+        "images of bytes."
     )
     usual = StatedFigure(value=float(arrays["neighbour_usual"]), digits=1)
     return [text, say("plot.neighbours", usual=usual)]

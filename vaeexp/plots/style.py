@@ -246,7 +246,9 @@ def annotate(
     )
 
 
-def colour_bar(figure: Figure, axes: Axes, colours: ScalarMappable, **style: Any) -> Axes:
+def colour_bar(
+    figure: Figure, axes: Axes | Sequence[Axes], colours: ScalarMappable, **style: Any
+) -> Axes:
     """Put the scale of these colours beside the axes; return the axes of the scale."""
     bar = figure.colorbar(colours, ax=axes, aspect=30, **({"pad": 0.02} | style))
     bar.ax.tick_params(labelsize=10, colors=TEXT_COLOUR)

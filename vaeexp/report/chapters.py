@@ -12,7 +12,13 @@ from matplotlib.figure import Figure
 from vaeexp.plots import CHAPTERS, PLOTS, Plot
 from vaeexp.report.answer import all_findings, answer, answer_of, notices, trust_chapter
 from vaeexp.report.baselines import protocol_tables
-from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
+from vaeexp.report.closing import (
+    SHEET,
+    contact_sheet,
+    failures,
+    picture_sentence,
+    provenance,
+)
 from vaeexp.report.folder import png, write_folder
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import contents, escape, folded, heading, picture
@@ -28,6 +34,8 @@ from vaeexp.words import join_and
 
 HEROES = ("front", "beta_strip", "baseline_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
+OF_PICTURES = "What the models draw"
+"""The chapter of pictures, which says how a picture shows an array that is no image."""
 MOST_UNFOLDED = 8
 """Pictures that stand open at most, with the one under the answer."""
 
@@ -134,6 +142,7 @@ def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> lis
     for chapter, plots in CHAPTERS.items():
         shown = [name for name in plots if name in figures and name != hero]
         blocks += [heading(chapter, 3)] if shown else []
+        blocks += [picture_sentence(view)] if shown and chapter == OF_PICTURES else []
         for name in shown:
             blocks += _shown(view, name, figures, level=4) if name in unfolded else []
         rest = [name for name in shown if name not in unfolded]

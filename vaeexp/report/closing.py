@@ -171,6 +171,12 @@ def contact_sheet(view: StudyView) -> Drawing | None:
     return draw(unpack(packed)) if packed else None
 
 
+def picture_sentence(view: StudyView) -> str:
+    """Say how a picture shows an array of the study's data; empty for images."""
+    words = (view.plan.recorded("contact_sheet") or {}).get("words", "")
+    return f"Each picture shows {escape(words)}." if words else ""
+
+
 def sheet_statement(shown: int, training: int, binarisation: str) -> Statement:
     """Say how many of the training images a contact sheet shows, and as what models are given
     them.
@@ -209,7 +215,7 @@ def provenance(view: StudyView, sheet: Drawing | None) -> list[Block]:
         images = view.plan.recorded("contact_sheet")["images"]
         binarisation = data.get("binarisation", view.plan.fixed("binarisation"))
         said = sheet_statement(images, data["train"], binarisation)
-        pictures = [picture(SHEET, "Training images", sheet), said]
+        pictures = [picture(SHEET, "Training images", sheet), said, picture_sentence(view)]
     for title, content in parts.items():
         if not content:
             continue

@@ -9,6 +9,7 @@ import pandas as pd
 
 from sweeps.results import MANY, MOST_LOST, Dropped, Race
 from vaeexp.evaluation.metrics import METRICS, SUM
+from vaeexp.report import features
 from vaeexp.report.by_parameter import described, parameter_tables
 from vaeexp.report.findings import pair_caveats
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
@@ -278,6 +279,7 @@ SECTIONS = (
         "configuration with its better value, over shared seeds.",
         paired_tables,
     ),
+    Section("Columns and their reconstruction", features.INTRODUCTION, features.feature_blocks),
     Section("The search by parameter", described, parameter_tables),
 )
 

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from sweeps import VERSION, UserError, write_whole
+from vaeexp.data.showing import picture_words, to_pictures
 from vaeexp.evaluation import gallery, latent
-from vaeexp.evaluation.generation import to_uint8
 from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
 from vaeexp.plots.pictures import picture_grid
@@ -36,11 +36,15 @@ class Drawing(NamedTuple):
     words: str
 
 
-def _titled(run: Run, figure: Figure, title: str) -> Drawing:
-    """Put the title above a figure, in lines that are not wider than the figure."""
+def _titled(run: Run, figure: Figure, title: str, *, pictures: bool = True) -> Drawing:
+    """Put the title above a figure, in lines that are not wider than the figure. The words of a
+    figure of `pictures` say, too, how a picture shows an array that is no image.
+    """
     words = f"{run.name}: {title}"
     room = int(INCH * figure.get_figwidth())
-    return Drawing(style.framed(figure, textwrap.fill(words, max(room, 12))), words)
+    framed = style.framed(figure, textwrap.fill(words, max(room, 12)))
+    how = picture_words(run.values) if pictures else ""
+    return Drawing(framed, f"{words}; each picture shows {how}" if how else words)
 
 
 def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> Drawing:
@@ -78,7 +82,7 @@ def draw_reconstructions(run: Run, images: Images) -> Drawing:
     across = min(_ACROSS, len(images.x))
     shown = gallery.decoded(run.vae, latent.codes_of(run.vae, images.x)[0])
     originals, reconstructions = (
-        _rows(pictures, across) for pictures in (to_uint8(images.x), shown)
+        _rows(pictures, across) for pictures in (to_pictures(images.x, run.values), shown)
     )
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
     figure = picture_grid(woven, ["images", "reconstructions"] * len(originals))
@@ -145,7 +149,7 @@ def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarra
         f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, "
         f"{coloured}, seed {seed}"
     )
-    return _titled(run, latent_map(arrays), title), points
+    return _titled(run, latent_map(arrays), title, pictures=False), points
 
 
 def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:

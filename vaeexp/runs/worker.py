@@ -34,6 +34,7 @@ from vaeexp.evaluation.generation import (
     sheet,
     write_png,
 )
+from vaeexp.evaluation.in_units import feature_arrays, shown_numbers
 from vaeexp.evaluation.latent import aggregate_codes
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.evaluation.neighbours import neighbour_arrays, usual_distance
@@ -216,7 +217,7 @@ def test_figures(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Return all metrics `test/…` of a model on the targets of `test_targets`, and the arrays of
-    `evaluate_test`.
+    `evaluate_test` and, for a table, of `feature_arrays`.
 
     weighted: whether to compute the importance-weighted NLL too, which takes most of the time.
     progress: as for `evaluate_test`.
@@ -226,6 +227,8 @@ def test_figures(
     options["importance_samples"] = evaluation.importance_samples if weighted else None
     figures, arrays = evaluate_test(vae, images, seed=seed, progress=progress, **options)
     figures |= reconstruction_figures(vae, images)
+    if dataset.features is not None:
+        arrays |= feature_arrays(vae, images, dataset.features, dataset.scaling)
     if classifier := open_classifier(dataset, say=_log.info):
         figures |= generation_figures(vae, images, classifier, seed=seed)
     figures |= own_figures(vae, images, evaluation.metrics, seed=seed)
@@ -402,6 +405,8 @@ class TrialArtifacts:
             at_last: Mapping[str, np.ndarray] = drawn if last else {}
             if last and last.epoch != best.epoch:
                 at_last = self._pictures(model, lane, last)
+            scaling = self._dataset(lane).scaling
+            numbers = shown_numbers(model, self._shown(lane), scaling) if last else {}
         if lane.test_metrics:
             save_arrays(folder / EVALUATION, arrays)
             for kind, picture in grids(drawn).items():
@@ -409,7 +414,7 @@ class TrialArtifacts:
         of_last = {
             f"last_{name}": at_last[name] for name in ("reconstructions", "samples") if at_last
         }
-        save_arrays(folder / PICTURES, drawn | of_last)
+        save_arrays(folder / PICTURES, drawn | of_last | numbers)
         return files, at_last or drawn
 
     def _pictures(self, model: VAE, lane: Lane, snapshot: Snapshot) -> dict[str, np.ndarray]:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vaeexp.data.showing import to_pictures
+from vaeexp.data.values import Values
 from vaeexp.evaluation.gallery import (
     embedding,
     gallery,
@@ -18,7 +20,7 @@ from vaeexp.evaluation.gallery import (
     pairs,
     traversals,
 )
-from vaeexp.evaluation.generation import grid, grids, to_uint8
+from vaeexp.evaluation.generation import grid, grids
 from vaeexp.models.posteriors import Deterministic, DiagonalGaussian
 from vaeexp.models.priors import PRIORS, NormalPrior
 from vaeexp.models.vae import VAE, build_vae
@@ -41,7 +43,7 @@ class Decoded:
 
 
 class Glass(nn.Module):
-    """Images are codes and codes are images, [1, 1, L] with the numbers 0 … 1 for the codes −4
+    """Images are codes and codes are images, [1, L, 1] with the numbers 0 … 1 for the codes −4
     … 4.
     """
 
@@ -52,6 +54,7 @@ class Glass(nn.Module):
     ) -> None:
         super().__init__()
         self.log_var, self.decoder = log_var, nn.Identity()
+        self.values = Values(shape=(1, latent_size, 1))
         self.register_buffer(
             "latent_mask", torch.tensor(mask or [1.0] * latent_size, dtype=torch.float32)
         )
@@ -63,7 +66,7 @@ class Glass(nn.Module):
     encode_density = encode
 
     def decode(self, z: Tensor) -> Decoded:
-        return Decoded(((self.decoder(z) + 4) / 8).unsqueeze(-2).unsqueeze(-2))
+        return Decoded(((self.decoder(z) + 4) / 8).unsqueeze(-1).unsqueeze(-3))
 
     def prior_distribution(self):
         return NormalPrior(len(self.latent_mask), 1, (1, 1, 1))(self.encode, self.latent_mask)
@@ -71,12 +74,12 @@ class Glass(nn.Module):
 
 def as_images(codes) -> Tensor:
     codes = torch.as_tensor(np.asarray(codes), dtype=torch.float32)
-    return ((codes + 4) / 8).reshape(len(codes), 1, 1, -1)
+    return ((codes + 4) / 8).reshape(len(codes), 1, -1, 1)
 
 
 def as_codes(pictures: np.ndarray) -> np.ndarray:
     """[..., L], as exactly as 255 levels over 8 units tell."""
-    return pictures[..., 0, :, 0] / 255 * 8 - 4
+    return pictures[..., :, 0, 0] / 255 * 8 - 4
 
 
 LEVEL = 8 / 255 / 2 + 1e-6
@@ -89,7 +92,7 @@ def test_the_ends_of_a_way_through_codes_are_the_reconstructions(kind):
     assert ways.shape == (3, 7, 4, 4, 1)
     for place, ends in ((0, x[:3]), (-1, x[3:])):
         with torch.no_grad():
-            expected = to_uint8(vae.decode(vae.encode(ends).mean).mean)
+            expected = to_pictures(vae.decode(vae.encode(ends).mean).mean, vae.values)
         np.testing.assert_allclose(ways[:, place].astype(int), expected, atol=1)
 
 
@@ -132,11 +135,13 @@ def test_without_a_great_circle_the_spherical_way_is_straight(first, second):
 
 def test_pixels_are_cross_faded_whatever_the_model():
     x = images(2, (3, 4, 5))
-    faded = interpolations(Glass(1), x[:1], x[1:], 3, "pixel")[0]
+    vae = Glass(1)
+    vae.values = Values(shape=(3, 4, 5))
+    faded = interpolations(vae, x[:1], x[1:], 3, "pixel")[0]
     assert faded.shape == (3, 4, 5, 3)
-    np.testing.assert_array_equal(faded[0], to_uint8(x[0]))
-    np.testing.assert_array_equal(faded[2], to_uint8(x[1]))
-    np.testing.assert_array_equal(faded[1], to_uint8((x[0].double() + x[1].double()) / 2))
+    middle = (x[0].double() + x[1].double()) / 2
+    for picture, expected in zip(faded, (x[0], middle, x[1]), strict=True):
+        np.testing.assert_array_equal(picture, to_pictures(expected, vae.values))
 
 
 def test_pairs_are_of_different_classes_and_use_no_image_twice():
@@ -157,7 +162,7 @@ def test_only_the_dimension_of_a_row_moves_and_over_the_aggregate_posterior():
     vae = Glass(3, log_var=math.log(0.04))
     shown, numbers = traversals(vae, as_images(codes), dimensions=2, steps=5, reach=2.0)
     assert numbers.tolist() == [1, 2]
-    assert shown.shape == (2, 5, 1, 3, 1)
+    assert shown.shape == (2, 5, 3, 1, 1)
     for row, number in zip(as_codes(shown), numbers, strict=True):
         spread = (codes[:, number].double().var(correction=0) + 0.04).sqrt()
         expected = np.tile(codes[0].numpy(), (5, 1))
@@ -175,7 +180,7 @@ def test_dead_dimensions_come_after_active_ones_and_masked_ones_never():
 
 
 def test_the_plane_of_a_normal_prior_stands_at_equal_steps_of_probability():
-    codes = as_codes(manifold(Glass(2), 5, images(1, (1, 1, 2))))
+    codes = as_codes(manifold(Glass(2), 5, images(1, (1, 2, 1))))
     across, upwards = codes[..., 0], codes[..., 1]
     shares = np.array([0.1, 0.3, 0.5, 0.7, 0.9])
     quantiles = torch.distributions.Normal(0, 1).icdf(torch.tensor(shares)).numpy()
@@ -207,7 +212,7 @@ def test_the_plane_of_a_plain_autoencoder_stands_where_its_codes_are():
 
 
 def test_a_plane_is_of_the_two_dimensions_that_exist():
-    assert manifold(Glass(3, mask=[1, 0, 1]), 3, images(1, (1, 1, 3))).shape == (3, 3, 1, 3, 1)
+    assert manifold(Glass(3, mask=[1, 0, 1]), 3, images(1, (1, 3, 1))).shape == (3, 3, 3, 1, 1)
 
 
 def test_the_map_is_the_same_again_and_keeps_blobs_apart():

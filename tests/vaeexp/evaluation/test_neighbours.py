@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from vaeexp.data.values import Values
 from vaeexp.evaluation.neighbours import nearest, neighbour_arrays, usual_distance
 
 
@@ -15,7 +16,10 @@ def dataset(count, binarisation="none", shape=(1, 5, 4), seed=0):
         0, 2 if binarisation == "static" else 256, (count, *shape), dtype=np.uint8
     )
     train = SimpleNamespace(images=images)
-    return SimpleNamespace(binarisation=binarisation, target_kind=binarisation, train=train)
+    values = Values(shape=shape)
+    return SimpleNamespace(
+        binarisation=binarisation, target_kind=binarisation, train=train, values=values
+    )
 
 
 def levels(data):

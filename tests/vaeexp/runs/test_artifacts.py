@@ -330,7 +330,8 @@ def test_a_tested_run_is_measured_at_its_best_and_at_its_last_epoch(lanes_of, tm
     )
     with np.load(folder / "evaluation.npz") as arrays:
         of_mixtures = {"component_weights", "component_classes"}
-        assert set(arrays) | of_mixtures >= documented
+        of_tables = {"feature_names", "feature_means", "feature_deviations", "feature_errors"}
+        assert set(arrays) | of_mixtures | of_tables >= documented
         assert set(arrays) <= documented
         assert arrays["nll_by_k"][-1] == metrics["test/iw_nll"]
         assert (arrays["rate_per_dimension"] > 0.1).sum() == metrics["test/used_dimensions"]
