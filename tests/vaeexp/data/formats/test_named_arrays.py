@@ -175,7 +175,8 @@ def test_members_that_nothing_names_are_not_touched(tmp_path, monkeypatch, write
     path = write(tmp_path, imgs=noise(9, 4, 4), metadata=pickled, labels=np.array([_Harm()] * 9))
     raw = read_raw(path, images="imgs")
     np.testing.assert_array_equal(raw.images[:, 0], noise(9, 4, 4))
-    assert "Classes: none. Labels left out: object names no classes" in raw.notes
+    [note] = [note for note in raw.notes if note.startswith("Classes: none. Labels left out")]
+    assert "only pickle reads. Save numpy.array(labels, str)" in note
     with pytest.raises(UserError, match=r"object \[9\], which is pickled.*labels\.astype\(str\)"):
         read_raw(path, images="imgs", labels="labels")
     for field in ("factors", "split_by"):
