@@ -61,7 +61,7 @@ def pictures(
     x = images[:ORIGINALS].to(vae.latent_mask)
     shown = {
         "originals": to_uint8(x),
-        "reconstructions": to_uint8(vae.decode(vae.encode(x).mean).mean),
+        "reconstructions": to_uint8(vae.reconstruct(x)),
         "samples": to_uint8(vae.sample(_SAMPLES, generator).mean),
     }
     prior = vae.prior_distribution()
@@ -149,7 +149,7 @@ def reconstruction_figures(vae: VAE, images: Tensor) -> dict[str, float]:
     squares = similarity = 0.0
     for x in images.split(image_rows(vae)):
         x = x.to(vae.latent_mask)
-        reconstructions = vae.decode(vae.encode(x).mean).mean
+        reconstructions = vae.reconstruct(x)
         squares += (reconstructions - x).square().flatten(1).mean(1).double().sum().item()
         similarity += structural_similarity(reconstructions, x).double().sum().item()
     return {
