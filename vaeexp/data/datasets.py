@@ -2,22 +2,21 @@
 or bundled.
 """
 
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeps import Damaged, UserError, did_you_mean
-from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
+from vaeexp.cache import FACTS, cache_folder
+from vaeexp.data.downloads import DownloadError, download, open_downloads
 from vaeexp.data.formats import TEST, TRAINING, Checksum, Definition, Layout, RawImages, Source
 from vaeexp.data.formats.arrays import ARRAYS
 from vaeexp.data.formats.image_folder import CELEBA, FOLDER
-from vaeexp.data.formats.torchvision_files import CIFAR, FILES, IDX, SVHN, read_idx
+from vaeexp.data.formats.torchvision_files import CIFAR, IDX, SVHN, read_idx
 from vaeexp.data.prepare import Purpose, permutation
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 SUBSET_COUNTS = (4_500, 500)
 SUBSET_VALIDATION = 500
 BUNDLED = Path(__file__).parent  # the folder with the bundled digits
-_PROBE_SECONDS = 4.0
-_STALL_SECONDS = 30.0
 
 _FASHION = (
     "T-shirt/top",
@@ -197,57 +194,6 @@ DIGITS = Layout(
 """5,000 digits of MNIST in a file of vaeexp (vaeexp/data/digits.txt says where they come from)."""
 
 
-class DownloadError(Exception):
-    """The network does not give the files; the message has the reason."""
-
-
-@cache
-def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
-    """Return None when a mirror answers, else a sentence with the reason. This process asks once,
-    for 4 s a mirror.
-    """
-    import urllib.request
-    from http.client import HTTPException
-
-    problem: str | None = None
-    for mirror in mirrors:
-        address = f"{mirror}{FILES[3]}.gz" if mirror.endswith("/") else mirror
-        request = urllib.request.Request(address, method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
-                return None
-        except (OSError, HTTPException) as error:
-            problem = f"{mirror} does not answer ({getattr(error, 'reason', None) or error})"
-    return problem
-
-
-def download(definition: Definition, target: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
-    """Put the official files into `target` in torchvision's layout, checked against torchvision's
-    MD5 sums; return them.
-
-    Files that are there and whole stay; damaged files are downloaded again. Raises DownloadError
-    when `VAEEXP_OFFLINE` is set, no mirror answers or a file does not arrive whole; then `target`
-    is not made. Raises UserError when the cache cannot be written.
-    """
-    if os.environ.get("VAEEXP_OFFLINE", "0") not in ("", "0"):
-        raise DownloadError("VAEEXP_OFFLINE is set")
-    if problem := why_unreachable(definition.mirrors):
-        raise DownloadError(problem)
-    say(f"Downloading {definition.title} to {target}.")
-    return build_once(target, partial(_open_downloads, definition), partial(_fetch, definition))
-
-
-def _open_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:
-    """Return the files in a folder of downloads, checked; none where there are none. Raises
-    Damaged.
-
-    Files that the user put there have no checksums.
-    """
-    if (folder / FACTS).exists():
-        read_facts(folder)
-    return definition.layout.find(definition, folder)
-
-
 def download_again(definition: Definition, damage: Damaged, say: Callable[[str], None]) -> None:
     """Replace downloaded files, some of which are damaged. Raises UserError, which names the
     damage, when they cannot be had.
@@ -257,26 +203,6 @@ def download_again(definition: Definition, damage: Damaged, say: Callable[[str],
     except DownloadError as error:
         problem = f"{damage.problem} It cannot be downloaded again: {error}. Try --data FOLDER"
         raise UserError(damage.place, f"{problem}{_elsewhere(definition)}") from error
-
-
-def _fetch(definition: Definition, folder: Path) -> None:
-    from http.client import HTTPException
-
-    import torchvision.datasets
-
-    before = socket.getdefaulttimeout()
-    # Torchvision gives none: a dead connection would hang for ever.
-    socket.setdefaulttimeout(_STALL_SECONDS)
-    try:
-        for keyword, value in definition.downloads:
-            getattr(torchvision.datasets, definition.torchvision)(
-                folder, **{keyword: value}, download=True
-            )
-    except (RuntimeError, ImportError, OSError, HTTPException, EOFError) as error:
-        raise DownloadError(f"the download failed: {error}") from error
-    finally:
-        socket.setdefaulttimeout(before)
-    seal_folder(folder, {})
 
 
 def find_source(
@@ -307,7 +233,7 @@ def find_source(
         definition=definition,
         settings=settings,
         root=downloads,
-        check=partial(_open_downloads, definition, downloads),
+        check=partial(open_downloads, definition, downloads),
     )
     if paths := _find_downloads(definition, downloads):
         return cached(paths=paths, words=f"{title} files in the user's cache")

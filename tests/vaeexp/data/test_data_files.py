@@ -19,7 +19,7 @@ from mnist_files import small_data, write_files, write_idx
 from sealed import flip_bit
 
 from sweeps.errors import UserError
-from vaeexp.data import DATASETS, datasets, open_dataset
+from vaeexp.data import DATASETS, downloads, open_dataset
 from vaeexp.data.formats.torchvision_files import FILES, read_idx
 from vaeexp.settings import DataSettings
 
@@ -191,8 +191,8 @@ def mirror(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.MNIST, "mirrors", [address])
     resources = [(f"{name}.gz", _md5(raw / f"{name}.gz")) for name in FILES]
     monkeypatch.setattr(torchvision.MNIST, "resources", resources)
-    ask = datasets.why_unreachable.__wrapped__
-    monkeypatch.setattr(datasets, "why_unreachable", lambda mirrors: ask((address,)))
+    ask = downloads.why_unreachable.__wrapped__
+    monkeypatch.setattr(downloads, "why_unreachable", lambda mirrors: ask((address,)))
     yield raw
     server.shutdown()
     server.server_close()
@@ -263,7 +263,7 @@ def test_a_download_that_breaks_off_leaves_nothing_and_says_why(mirror, cache):
 def test_mirrors_are_asked_in_turn_and_the_last_is_named():
     # Port 9 of this machine: nothing listens there, and the answer comes at once.
     mirrors = ("http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/")
-    assert "http://127.0.0.1:9/b/ does not answer" in datasets.why_unreachable(mirrors)
+    assert "http://127.0.0.1:9/b/ does not answer" in downloads.why_unreachable(mirrors)
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "svhn", "celeba"])
