@@ -1,4 +1,8 @@
-"""Official files from the network into the user's cache: whole and checked, or not at all."""
+"""Official files from the network into the user's cache: whole and checked, or not at all.
+
+Torchvision downloads the files that it knows; vaeexp downloads all others. A broken transfer is
+resumed where it broke. A folder of downloads appears in the cache when all its files are there.
+"""
 
 import os
 import socket
@@ -6,16 +10,25 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
-from vaeexp.cache import FACTS, build_once, read_facts, seal_folder
+from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.formats import Definition
 from vaeexp.data.formats.torchvision_files import FILES
+from vaeexp.data.http_files import DownloadError, fetch_file, one_line
 
 _PROBE_SECONDS = 4.0
-_STALL_SECONDS = 30.0
+STALL_SECONDS = 30.0
+"""How long a connection may be silent."""
 
 
-class DownloadError(Exception):
-    """The network does not give the files; the message has the reason."""
+def downloads_folder(definition: Definition) -> Path:
+    """Return the folder of the cache for the files of a data set; it may be missing."""
+    return cache_folder() / "downloads" / (definition.kept_as or definition.name)
+
+
+def check_online() -> None:
+    """Raise DownloadError where `VAEEXP_OFFLINE` is set."""
+    if os.environ.get("VAEEXP_OFFLINE", "0") not in ("", "0"):
+        raise DownloadError("VAEEXP_OFFLINE is set")
 
 
 @cache
@@ -39,19 +52,23 @@ def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
 
 
 def download(definition: Definition, target: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
-    """Put the official files into `target` in torchvision's layout, checked against torchvision's
-    MD5 sums; return them.
+    """Put the official files into `target`, checked against their MD5 sums; return them. They lie
+    there as torchvision lays them out.
 
     Files that are there and whole stay; damaged files are downloaded again. Raises DownloadError
     when `VAEEXP_OFFLINE` is set, no mirror answers or a file does not arrive whole; then `target`
     is not made. Raises UserError when the cache cannot be written.
     """
-    if os.environ.get("VAEEXP_OFFLINE", "0") not in ("", "0"):
-        raise DownloadError("VAEEXP_OFFLINE is set")
-    if problem := why_unreachable(definition.mirrors):
+    check_online()
+    first = tuple(file.url for file in definition.remote[:1])
+    if problem := why_unreachable(definition.mirrors or first):
         raise DownloadError(problem)
     say(f"Downloading {definition.title} to {target}.")
-    return build_once(target, partial(open_downloads, definition), partial(_fetch, definition))
+    if definition.remote or definition.list_remote:
+        fetch = partial(_fetch_files, definition, say=say)
+    else:
+        fetch = partial(_fetch_torchvision, definition)
+    return build_once(target, partial(open_downloads, definition), fetch)
 
 
 def open_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:
@@ -65,21 +82,30 @@ def open_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:
     return definition.layout.find(definition, folder)
 
 
-def _fetch(definition: Definition, folder: Path) -> None:
+def _fetch_files(definition: Definition, folder: Path, say: Callable[[str], None]) -> None:
+    files = definition.list_remote() if definition.list_remote else definition.remote
+    for number, file in enumerate(files, 1):
+        if len(files) > 1:
+            say(f"  {number:,} of {len(files):,}: {file.name}")
+        fetch_file(file, folder, stall=STALL_SECONDS)
+    seal_folder(folder, {})
+
+
+def _fetch_torchvision(definition: Definition, folder: Path) -> None:
     from http.client import HTTPException
 
     import torchvision.datasets
 
     before = socket.getdefaulttimeout()
     # Torchvision gives none: a dead connection would hang for ever.
-    socket.setdefaulttimeout(_STALL_SECONDS)
+    socket.setdefaulttimeout(STALL_SECONDS)
     try:
         for keyword, value in definition.downloads:
             getattr(torchvision.datasets, definition.torchvision)(
                 folder, **{keyword: value}, download=True
             )
     except (RuntimeError, ImportError, OSError, HTTPException, EOFError) as error:
-        raise DownloadError(f"the download failed: {error}") from error
+        raise DownloadError(f"the download failed: {one_line(str(error))}") from error
     finally:
         socket.setdefaulttimeout(before)
     seal_folder(folder, {})

@@ -26,6 +26,7 @@ __all__ = [
     "Definition",
     "Layout",
     "RawImages",
+    "RemoteFile",
     "Source",
     "Unreadable",
 ]
@@ -61,6 +62,21 @@ class Checksum(NamedTuple):
     md5: str
     suffix: str = ""
     content: str = ""
+
+
+class RemoteFile(NamedTuple):
+    """A file that vaeexp downloads itself.
+
+    name: below the folder of downloads, with `/`.
+    md5: of the file; empty where it is not known.
+    token_from: variable of the environment with a token for the host of the address; empty for
+        none.
+    """
+
+    url: str
+    name: str
+    md5: str = ""
+    token_from: str = ""
 
 
 class RawImages(NamedTuple):
@@ -128,6 +144,8 @@ class Layout:
     """
     resized: bool = False
     """Whether each image is a file, so that `image_size`, `image_channels` and `crop` apply."""
+    columns: bool = False
+    """Whether `images`, `labels`, `factors` and `split_by` name columns of the files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +172,21 @@ class Definition:
     """Addresses of which one must answer before a download is tried; an address that ends in `/` is
     MNIST's folder.
     """
+    remote: tuple[RemoteFile, ...] = ()
+    """Files that vaeexp downloads itself, without torchvision."""
+    list_remote: Callable[[], tuple[RemoteFile, ...]] | None = None
+    """Asks the host for `remote`, where only the host knows the files."""
+    kept_as: str = ""
+    """Name of the folder of downloads, where data sets share one; the name of the data set when
+    empty.
+    """
     bundled: bool = False
     """Whether the digits that come with vaeexp may stand in."""
+
+    @property
+    def downloadable(self) -> bool:
+        """Whether the files can be downloaded."""
+        return bool(self.mirrors or self.remote or self.list_remote)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +225,9 @@ class Source:
             else:
                 times = fact.st_mtime_ns, fact.st_ctime_ns
                 files.append([str(path.absolute()), fact.st_size, *times, fact.st_ino])
-        names = ("image_size", "crop", "image_channels", "background", "split_folders")
+        names = ["image_size", "crop", "image_channels", "background", "split_folders"]
+        if self.definition.layout.columns:
+            names += ["images", "labels", "factors", "split_by", "channels_first"]
         settings = [getattr(self.settings, name) for name in names] if many else []
         return [*files, settings]
 
@@ -271,6 +304,18 @@ def printable(name: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in name
     )
+
+
+@contextmanager
+def placed_at(place: Path, unpacked: Path) -> Iterator[None]:
+    """Let errors that name the folder of unpacked files name their source instead."""
+    try:
+        yield
+    except UserError as error:
+        if not error.place.startswith(str(unpacked)):
+            raise
+        file = error.place.removeprefix(str(unpacked)).strip("/")
+        raise UserError(f"{place}: {file}" if file else str(place), error.problem) from error
 
 
 @contextmanager
