@@ -279,6 +279,7 @@ LATE_THEIRS = {
     "http": 0.05,
     "urllib": 0.05,
     "resource": 0.0,
+    "pyarrow": 0.1,
     "ray": 2.0,
 }
 """Package that is imported within functions → seconds of processor time that its import takes at

@@ -31,6 +31,7 @@ from vaeexp.data.formats.medmnist import MEDMNIST
 from vaeexp.data.formats.omniglot import OMNIGLOT
 from vaeexp.data.formats.torchvision_files import CIFAR, IDX, QMNIST, SVHN, read_idx
 from vaeexp.data.formats.usps import USPS
+from vaeexp.data.hub_files import PREFIX, hub_definition
 from vaeexp.data.prepare import Purpose, permutation
 
 if TYPE_CHECKING:
@@ -321,13 +322,16 @@ _ROWS = (
 )
 
 DATASETS: dict[str, Definition] = {definition.name: definition for definition in _ROWS}
+"""Data sets by name. Those of the Hugging Face Hub go by `hf:OWNER/NAME`."""
 
 
 def find_definition(name: str) -> Definition:
     """Return the data set of this name. Raises UserError when there is none."""
+    if name.startswith(PREFIX):
+        return hub_definition(name)
     if name not in DATASETS:
         hint = did_you_mean(name, DATASETS)
-        problem = f"got '{name}'; must be one of {', '.join(DATASETS)}."
+        problem = f"got '{name}'; must be one of {', '.join(DATASETS)}, {PREFIX}OWNER/NAME."
         raise UserError("data.dataset", f"{problem} {hint}" if hint.startswith("Did") else problem)
     return DATASETS[name]
 
