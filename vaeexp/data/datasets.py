@@ -27,7 +27,7 @@ from vaeexp.data.formats import (
 )
 from vaeexp.data.formats.arrays import ARRAYS
 from vaeexp.data.formats.image_folder import CELEBA, FOLDER
-from vaeexp.data.formats.medmnist import MEDMNIST
+from vaeexp.data.formats.official_arrays import OFFICIAL_ARRAYS
 from vaeexp.data.formats.omniglot import OMNIGLOT
 from vaeexp.data.formats.torchvision_files import CIFAR, IDX, QMNIST, SVHN, read_idx
 from vaeexp.data.formats.usps import USPS
@@ -179,7 +179,7 @@ def _of_medmnist(
     return Definition(
         name=name,
         title=title,
-        layout=MEDMNIST,
+        layout=OFFICIAL_ARRAYS,
         classes=class_names.MEDMNIST[title.lower()],
         counts=counts,
         image_shape=(channels, side, side),

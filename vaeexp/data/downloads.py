@@ -16,6 +16,8 @@ from vaeexp.data.formats.torchvision_files import FILES
 from vaeexp.data.http_files import DownloadError, fetch_file, one_line
 
 _PROBE_SECONDS = 4.0
+_NO_HEAD = (403, 405, 501)
+"""Answers of servers that do not tell whether a file is there."""
 STALL_SECONDS = 30.0
 """How long a connection may be silent."""
 
@@ -38,14 +40,19 @@ def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
     """
     import urllib.request
     from http.client import HTTPException
+    from urllib.error import HTTPError
 
     problem: str | None = None
     for mirror in mirrors:
         address = f"{mirror}{FILES[3]}.gz" if mirror.endswith("/") else mirror
-        request = urllib.request.Request(address, method="HEAD")
+        request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "vaeexp"})
         try:
             with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
                 return None
+        except HTTPError as error:
+            if error.code in _NO_HEAD:
+                return None  # the host answers, and the download will tell
+            problem = f"{mirror} answers {error.code} ({error.reason})"
         except (OSError, HTTPException) as error:
             problem = f"{mirror} does not answer ({getattr(error, 'reason', None) or error})"
     return problem

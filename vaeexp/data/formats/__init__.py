@@ -84,8 +84,9 @@ class RawImages(NamedTuple):
     uint8 [N].
 
     Images hold the numbers of the files in their own type: booleans, whole numbers or floats.
-    Vectors and signals of F numbers are [N, 1, 1, F]. The images may be a memory map. Labels are zeros where there are no classes. A part is TRAINING,
-    VALIDATION or TEST; files that come without a test split have no TEST.
+    Vectors and signals of F numbers are [N, 1, 1, F]. The images may be a memory map. Labels are
+    zeros where there are no classes. A part is TRAINING, VALIDATION or TEST; files that come
+    without a test split have no TEST.
     """
 
     images: np.ndarray

@@ -1,5 +1,5 @@
-"""MedMNIST (Yang et al. 2023): medical images of 28 × 28 pixels, https://medmnist.com. Each data
-set is a file `.npz` with the splits train, val and test.
+"""A named file of arrays, `NAME.npz`, known by its checksum: the data sets of MedMNIST (Yang et al.
+2023, https://medmnist.com), each with the splits train, val and test.
 """
 
 from collections.abc import Callable
@@ -33,4 +33,4 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     return raw._replace(doubt=doubt, warnings=(*raw.warnings, *warnings))
 
 
-MEDMNIST = Layout(expected=lambda row: f"{row.name}.npz", find=_find, read=_read)
+OFFICIAL_ARRAYS = Layout(expected=lambda row: f"{row.name}.npz", find=_find, read=_read)
