@@ -36,6 +36,7 @@ VALIDATION = 1
 TEST = 2
 PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 _BLOCK_BYTES = 2**26
+_COLUMNS = ("images", "labels", "factors", "split_by", "channels_first")
 ONE_CHANNEL = "image_channels: 1, or --set image_channels=1"
 """What makes image files images of one channel."""
 
@@ -216,6 +217,8 @@ class Source:
         """
         many = self.definition.layout.resized
         files = list[Any]()
+        if self.definition.layout.columns:
+            files.append([getattr(self.settings, name) for name in _COLUMNS])
         for path in self.paths:
             try:
                 fact = path.stat()
@@ -226,9 +229,7 @@ class Source:
             else:
                 times = fact.st_mtime_ns, fact.st_ctime_ns
                 files.append([str(path.absolute()), fact.st_size, *times, fact.st_ino])
-        names = ["image_size", "crop", "image_channels", "background", "split_folders"]
-        if self.definition.layout.columns:
-            names += ["images", "labels", "factors", "split_by", "channels_first"]
+        names = ("image_size", "crop", "image_channels", "background", "split_folders")
         settings = [getattr(self.settings, name) for name in names] if many else []
         return [*files, settings]
 
