@@ -331,7 +331,7 @@ def find_definition(name: str) -> Definition:
         return hub_definition(name)
     if name not in DATASETS:
         hint = did_you_mean(name, DATASETS)
-        problem = f"got '{name}'; must be one of {', '.join(DATASETS)}, {PREFIX}OWNER/NAME."
+        problem = f"got '{name}'; must be one of {', '.join(DATASETS)}, or {PREFIX}OWNER/NAME."
         raise UserError("data.dataset", f"{problem} {hint}" if hint.startswith("Did") else problem)
     return DATASETS[name]
 

@@ -131,7 +131,7 @@ def _read(response: "HTTPResponse") -> bytes:
     from http.client import HTTPException
 
     try:
-        return response.read(_CHUNK)
+        return response.read1(_CHUNK)  # what has arrived, so that a break loses little
     except (OSError, HTTPException) as error:
         raise _Broken(_reason(error)) from error
 

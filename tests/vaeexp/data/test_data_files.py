@@ -20,7 +20,7 @@ from sealed import flip_bit
 
 from sweeps.errors import UserError
 from vaeexp.data import DATASETS, downloads, open_dataset
-from vaeexp.data.formats.torchvision_files import FILES, read_idx
+from vaeexp.data.formats.torchvision_files import FILES, QMNIST_FILES, read_idx
 from vaeexp.settings import DataSettings
 
 SETTINGS = DataSettings(validation_size=10)
@@ -266,7 +266,20 @@ def test_mirrors_are_asked_in_turn_and_the_last_is_named():
     assert "http://127.0.0.1:9/b/ does not answer" in downloads.why_unreachable(mirrors)
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "svhn", "celeba"])
+WAYS = {
+    "fashion_mnist": FILES,
+    "kmnist": ("KMNIST/raw/", *FILES),
+    "qmnist": QMNIST_FILES,
+    "emnist_letters": ("gzip.zip", "emnist-letters-test-labels-idx1-ubyte"),
+    "usps": ("usps.bz2", "usps.t.bz2"),
+    "omniglot": ("images_background.zip", "images_evaluation.zip"),
+    "cifar10": ("data_batch_5", "test_batch"),
+    "svhn": ("train_32x32.mat", "test_32x32.mat"),
+    "celeba": ("img_align_celeba", "list_eval_partition.txt"),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
 @pytest.mark.parametrize("given", [True, False], ids=["folder", "nothing"])
 def test_files_that_are_not_there_are_named_with_the_way_to_get_them(
     tmp_path, monkeypatch, name, given
@@ -277,13 +290,7 @@ def test_files_that_are_not_there_are_named_with_the_way_to_get_them(
     with pytest.raises(UserError) as caught:
         open_dataset(settings, root=tmp_path if given else None, say=lambda text: None)
     text = str(caught.value)
-    for word in {
-        "fashion_mnist": FILES,
-        "cifar10": ("data_batch_5", "test_batch"),
-        "svhn": ("train_32x32.mat", "test_32x32.mat"),
-        "celeba": ("img_align_celeba", "list_eval_partition.txt"),
-    }[name]:
-        assert word in text
+    assert all(word in text for word in WAYS[name])
     code = re.search(r'python -c "(.*)"$', text)[1]
     calls = []
     monkeypatch.setattr(

@@ -100,7 +100,7 @@ def test_other_names_are_refused_with_what_would_do(name):
 
 
 def test_an_unknown_name_is_told_of_the_hub():
-    with pytest.raises(UserError, match=r"must be one of mnist, .*, hf:OWNER/NAME"):
+    with pytest.raises(UserError, match=r"must be one of mnist, .*, arrays, or hf:OWNER/NAME"):
         find_definition("nothing like this")
 
 

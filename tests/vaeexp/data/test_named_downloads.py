@@ -3,7 +3,11 @@
 import hashlib
 import io
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,6 +250,41 @@ def test_files_of_any_layout_are_downloaded(server, cache, file, make):
     [path] = download(row, cache / "downloads" / "mine", lambda text: None)
     assert path.read_bytes() == content
     assert sorted(kept(cache)) == sorted([file.name, "meta.json"])
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from vaeexp.data.downloads import download
+from vaeexp.data.formats import Definition, Layout, RemoteFile
+layout = Layout(expected=str, find=lambda row, root: tuple(root.glob("*.bin")), read=None)
+files = tuple(RemoteFile(url, url.rpartition("/")[2]) for url in sys.argv[2:])
+row = Definition(name="mine", title="Mine", layout=layout, remote=files)
+print(*download(row, Path(sys.argv[1]), lambda text: None))
+"""
+
+
+def test_a_process_that_is_killed_leaves_nothing_that_is_taken_for_whole(server, cache):
+    contents = {f"/{number}.bin": noise(2_000_000, seed=number).tobytes() for number in range(2)}
+    server.files |= contents
+    target = cache / "downloads" / "mine"
+    addresses = [f"{server.address}{path}" for path in contents]
+    command = [sys.executable, "-c", KILLED, str(target), *addresses]
+    options = {"stdout": subprocess.PIPE, "text": True, "cwd": Path(__file__).parents[3]}
+    server.stalls["/1.bin"] = 20.0
+    child = subprocess.Popen(command, **options)
+    parts = []
+    while not parts and child.poll() is None:
+        time.sleep(0.05)
+        parts = [path for path in cache.rglob("1.bin.part") if path.stat().st_size]
+    child.kill()
+    child.communicate()
+    assert parts
+    assert not target.exists()
+    server.stalls.clear()
+    found = subprocess.run(command, check=True, **options).stdout.split()
+    assert [Path(path).read_bytes() for path in sorted(found)] == list(contents.values())
+    assert [path.name for path in target.parent.iterdir() if path.is_dir()] == ["mine"]
 
 
 def test_the_files_of_a_row_are_named_where_they_cannot_be_had(cache):

@@ -59,7 +59,7 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     for place in (0, 2):
         images = _read_file(paths[place], names[place], 3)
         labels = _read_file(paths[place + 1], names[place + 1], 1) - _FIRST.get(split, 0)
-        upright = np.ascontiguousarray(images.transpose(0, 2, 1))
+        upright = images.transpose(0, 2, 1)
         pairs.append(fit_pair(definition, (paths[place], upright), (paths[place + 1], labels)))
     raw = join_files(source, pairs)
     size = " × ".join(map(str, raw.images.shape[2:]))
