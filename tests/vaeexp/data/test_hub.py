@@ -24,6 +24,7 @@ from vaeexp.settings import DataSettings
 def hub(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("VAEEXP_OFFLINE")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(http_files, "PAUSE_SECONDS", 0.0)
     with serving() as server:
         monkeypatch.setenv("HF_ENDPOINT", f"{server.address}/")
