@@ -58,7 +58,8 @@ def reconstructed_images(arrays: Arrays) -> Figure:
             )
             _style(axes, "column" if row else "", "" if column else "row")
         panels[row, 0].set_title(name, fontsize=11, color=style.TEXT_COLOUR, loc="left", pad=4)
-    bar = style.colour_bar(figure, panels.ravel().tolist(), shown, extend="both")
+    pad = 0.25 / figure.get_figwidth()
+    bar = style.colour_bar(figure, panels.ravel().tolist(), shown, extend="both", pad=pad)
     bar.set_ylabel(UNIT, fontsize=11, color=style.TEXT_COLOUR)
     return figure
 
