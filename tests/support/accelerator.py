@@ -15,12 +15,12 @@ from contextlib import contextmanager
 
 import torch
 from fused import BASE
+from suited_values import suited
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sweeps.lanes import TrialSpec
-from vaeexp.data.values import as_values
 from vaeexp.models.likelihoods import LIKELIHOODS
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.posteriors import POSTERIORS
@@ -107,8 +107,9 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
         params | {"ema_decay": 0.9, "schedule": "cosine", "warmup_epochs": 1.0}
     )
     shape = SHAPES.get(settings.model.network, (1, 28, 28))
+    values = suited(settings.model.likelihood, shape)
     opened = [
-        open_lane(TrialSpec(number=n, params={}, seed=n), settings, shape, IMAGES)
+        open_lane(TrialSpec(number=n, params={}, seed=n), settings, values, IMAGES)
         for n in range(LANES)
     ]
     states = [fresh_state(lane, vae, averaged=True) for lane, vae in opened]
@@ -125,10 +126,10 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
             train=torch.zeros(IMAGES, *shape, dtype=torch.uint8, device=there),
             validation=torch.zeros(20, *shape, device=there),
             targets=binarisation,
-            values=as_values(shape),
+            values=values,
             noise_seed=0,
         )
-        template = padded_template(settings.model, as_values(shape), {})
+        template = padded_template(settings.model, values, {})
         parts = parts_of({name: [value] for name, value in settings.train})
         group = VectorisedGroup(
             data,

@@ -14,7 +14,7 @@ def read_raw(root: Path, **changes) -> RawImages:
     paths = definition.layout.find(definition, root)
     assert paths, f"no files of {definition.name} below {root}"
     source = Source(definition=definition, settings=settings, root=root, paths=paths, words="")
-    numbered = len(list(root.parent.glob("scratch-*")))
-    scratch = root.parent / f"scratch-{numbered}"
+    numbered = len(list(root.parent.glob("raw-scratch-*")))
+    scratch = root.parent / f"raw-scratch-{numbered}"
     scratch.mkdir()
     return definition.layout.read(source, scratch, lambda text: None)

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from suited_values import suited
 
-from vaeexp.data.values import as_values
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.run_files import SETTINGS, WEIGHTS, save_json
 from vaeexp.settings import SECTIONS, Settings
@@ -25,7 +25,8 @@ def finished_run(
     What is learned is moved away from where it starts, running statistics too.
     """
     settings = Settings().with_params(params)
-    vae = build_vae(settings.model, image_shape, seed=seed)
+    values = suited(settings.model.likelihood, image_shape)
+    vae = build_vae(settings.model, values, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     vae.train().encoder(torch.rand(8, *image_shape, generator=generator))
     vae.decoder(torch.randn(8, settings.model.latent_size, generator=generator))
@@ -36,7 +37,7 @@ def finished_run(
     tensors = dict(vae.named_parameters()) | dict(vae.named_buffers())
     save_tensors(folder / WEIGHTS, tensors, {"epoch": "1"})
     sections = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
-    known = {"values": as_values(image_shape).record(), "seed": seed, "number": 0, "params": params}
+    known = {"values": values.record(), "seed": seed, "number": 0, "params": params}
     known |= {"study": "made", "study_seed": 0, "fingerprint": fingerprint, "arithmetic": {}}
     save_json(folder / SETTINGS, sections | known)
     return vae.eval()

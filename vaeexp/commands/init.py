@@ -2,8 +2,14 @@
 of a shell.
 """
 
+import json
 import os
+import re
+import shlex
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
@@ -71,6 +77,50 @@ extends: {parent}
 # compare: null
 """  # noqa: E501
 
+FITTED = """\
+{schema}
+# {name}: a study of {file}, which was understood as
+#   {words}
+# `vaeexp show {name}` prints every setting that it resolves to; `vaeexp sweep {name} --data {file} --dry-run`
+# checks it against the file; `vaeexp sweep {name} --data {file}` runs or continues it.
+question: Which β, latent size and learning rate explain these data best?
+
+# ---- fixed: what every trial has in common. What is not named here keeps its default. ----
+data:
+{data}model:
+{model}train:
+{train}  schedule: cosine               # the learning rate falls to 0 over the epochs
+evaluation:
+  importance_samples: 100        # samples per row of the final NLL; 5000 for figures to publish
+
+# ---- searched: a range {{low, high}}, with log: true or step: where wanted, or a choice {{values: […]}} ----
+search:
+  beta: {{low: 0.3, high: 3, log: true}}
+  latent_size: {{low: {least}, high: {most}, log: true}}
+  learning_rate: {{low: 3.0e-4, high: 1.0e-2, log: true}}
+
+# ---- how the search goes ----
+seed: 0                          # of the sampler and of all trials
+sampler: curves                  # tpe, random, qmc, grid, cmaes, gp
+pruner: promotion                # pauses trials; median ends them, none lets every trial run to its end
+budget: {{trials: 40}}             # also seconds, epochs, stale_trials: the first that is reached ends the search
+confirm: {{top: 2, seeds: 2}}      # the best configurations again, with fresh seeds, then on the test rows
+"""  # noqa: E501
+WORDS = {
+    "dataset": "folder: image files; arrays: one file, or a folder, of arrays or tables",
+    "binarisation": "none: numbers as they are; static: grey levels drawn black or white, once",
+    "labels": "array or column of labels; a model is not given them",
+    "split_by": "array or column of groups that no split parts",
+    "scale": "unit: the type's full range; range, standard: of the training rows; none",
+    "scale_per": "global, channel or feature",
+    "network": "mlp, conv, or one of your own: package.module:Class",
+    "likelihood": "one that does not fit is refused with those that do",
+    "hidden": "widths of the encoder's layers; [] is a linear model",
+    "batch_size": "rows per step",
+    "epochs": "passes over the training rows, at most",
+}
+"""Setting → what a fitted study says beside it."""
+
 BINARISATION = {
     True: "binarisation: static           # each pixel drawn once; dynamic: drawn anew each epoch",
     False: "binarisation: none             # levels as they are",
@@ -103,21 +153,46 @@ SIZE = (
     show_default="mnist, or that of the extended study",
     help="Data set that the study trains on.",
 )
-def init(*, name: str, parent: str | None, dataset: str | None) -> None:
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    help="File of arrays or a table, or folder of images, that the study is to fit.",
+)
+@click.option("--labels", metavar="NAME", help="Array or column of labels in --data.")
+@click.option("--split-by", metavar="NAME", help="Array or column of groups in --data.")
+def init(
+    *,
+    name: str,
+    parent: str | None,
+    dataset: str | None,
+    data: Path | None,
+    labels: str | None,
+    split_by: str | None,
+) -> None:
     """Write a study file to start from.
 
     The file is ./studies/NAME.yaml, with a comment for each part; a file that exists is never
-    replaced.
+    replaced. With --data it fits the shape, the type and the range of a file.
     """
     check_name(name, "NAME")
     path = Path("studies") / f"{name}.yaml"
+    if data is not None and (parent or dataset):
+        other = "--extends" if parent else "--dataset"
+        raise UserError("--data", f"decides what {other} names; give one of the two.")
+    if data is None and (labels or split_by):
+        raise UserError("--labels" if labels else "--split-by", "is of --data; give the file, too.")
     if parent is not None:
         find_study(parent, shipped_studies(), "--extends")
         if Path(parent).stem == name:
             raise UserError(
                 "NAME", f"got '{name}', the name of the study that it extends; must be another."
             )
-    text = study_text(name, parent, dataset)
+    if path.exists():
+        raise UserError(str(path), "exists already. Choose another name, or edit it.")
+    if data is None:
+        text = study_text(name, parent, dataset)
+    else:
+        text = fitted_text(name, data, labels, split_by)
     try:
         path.parent.mkdir(exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
@@ -125,9 +200,39 @@ def init(*, name: str, parent: str | None, dataset: str | None) -> None:
     except FileExistsError:
         raise UserError(str(path), "exists already. Choose another name, or edit it.") from None
     open_study_file(str(path))
-    write_line(
-        open_console(), f"{path} is written. Edit it, then: {program()} sweep {name} --dry-run"
+    given = f" --data {shlex.quote(str(data))}" if data is not None else ""
+    command = f"{program()} sweep {name}{given} --dry-run"
+    write_line(open_console(), f"{path} is written. Edit it, then: {command}")
+
+
+def fitted_text(name: str, data: Path, labels: str | None, split_by: str | None) -> str:
+    """Return the text of a study that fits a file."""
+    from vaeexp.launch.fitting import fit_study  # late, because it brings PyTorch
+
+    console = open_console(stderr=True)
+    say = partial(write_line, console)
+    fitting = fit_study(data, labels=labels, split_by=split_by, say=say)
+    write_line(open_console(), fitting.words)
+    return FITTED.format(
+        schema=f"# yaml-language-server: $schema={_schema_path()}",
+        name=name,
+        file=shlex.quote(str(data)),
+        words=fitting.words,
+        data=_lines(fitting.data),
+        model=_lines(fitting.model),
+        train=_lines(fitting.train),
+        least=fitting.latent_size[0],
+        most=fitting.latent_size[1],
     )
+
+
+def _lines(settings: Mapping[str, Any]) -> str:
+    """Return a line for each setting, with a word on it."""
+    text = ""
+    for name, value in settings.items():
+        shown = value if re.fullmatch(r"\w+", str(value)) else json.dumps(value, ensure_ascii=False)
+        text += f"{f'  {name}: {shown}':<33}# {WORDS[name]}\n"
+    return text
 
 
 def study_text(name: str, parent: str | None, dataset: str | None) -> str:

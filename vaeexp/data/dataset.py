@@ -102,6 +102,7 @@ class Dataset:
     reading: words on what decides the pixels besides the files; empty where files are read as they
         always were.
     pixels: range, mean, and shares of black and white of the training images, in words.
+    limits: least and largest number of the training images.
     split_seed: of the order in which training and validation images are taken.
     values: what a model is given and describes.
     scaling: how numbers of the files became targets.
@@ -126,6 +127,7 @@ class Dataset:
     warnings: tuple[str, ...]
     reading: tuple[str, ...]
     pixels: str
+    limits: tuple[float, float]
     split_seed: int
     values: Values
     scaling: Scaling
@@ -271,6 +273,7 @@ def dataset_of(source: Source, prepared: Prepared) -> Dataset:
         warnings=prepared.warnings,
         reading=prepared.reading,
         pixels=pixel_words(prepared.pixels),
+        limits=(prepared.pixels["lowest"], prepared.pixels["highest"]),
         split_seed=settings.split_seed,
         unlabelled=prepared.unlabelled,
         values=from_record(prepared.values),

@@ -21,7 +21,7 @@ from vaeexp.data.scaling import (
     statistics,
     steps_of,
 )
-from vaeexp.data.values import Values
+from vaeexp.data.values import LEAST_SIGMA, Values
 from vaeexp.words import format_signed, plural
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _least_sigma(
     values of a sub-pixel, because a density of few values has no bound.
     """
     half = steps_of(raw.images, taught) / 2 / scaling.scale
-    bounds = np.maximum(half, Values(shape=shape).least_sigma)
+    bounds = np.maximum(half, LEAST_SIGMA)
     if (bounds == bounds.reshape(-1)[0]).all():
         return float(bounds.reshape(-1)[0])
     return tuple(np.broadcast_to(bounds, shape).reshape(-1).tolist())
@@ -156,8 +156,8 @@ def words_of(
         low, high = settings.clip
         limits = f"cut to the percentiles {low:g} and {high:g} of the training images"
         if scaling.low.size == 1:
-            low = format_signed(scaling.low.item())
-            limits += f", {low} to {format_signed(scaling.high.item())}"
+            found = [format_signed(bound.item()) for bound in (scaling.low, scaling.high)]
+            limits += f", {' to '.join(found)}"
         reading.append(limits)
         notes.append(f"Numbers: {limits}")
     elif scaling.kind == "unit":

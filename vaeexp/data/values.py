@@ -10,6 +10,8 @@ from typing import Any
 
 ImageShape = tuple[int, int, int]
 """(C, H, W). Vectors and signals of F numbers are (1, 1, F)."""
+LEAST_SIGMA = math.exp(-6)
+"""Lower bound of a learned σ (Rybkin et al. 2021): 0.6 of a grey level."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Values:
     unit: bool = True
     levels: int | None = 256
     counts: bool = False
-    least_sigma: float | tuple[float, ...] = math.exp(-6)
+    least_sigma: float | tuple[float, ...] = LEAST_SIGMA
     row_sum: float = 1.0
     scale: float | tuple[float, ...] = 1.0
     shown: tuple[float, float] = (0.0, 1.0)

@@ -26,7 +26,9 @@ from sweeps import (
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
 from vaeexp.data.dataset import targets
+from vaeexp.data.formats import some_of
 from vaeexp.data.showing import picture_words
+from vaeexp.data.values import LEAST_SIGMA
 from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.memory import MemoryPlan, choose_execution
@@ -193,7 +195,24 @@ def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str
         if ":" in network:
             model = settings.with_params({"network": network}).model
             found += doubts(build_vae(model, dataset.values, 0), model)
-    return tuple(found)
+    learned = {"gaussian_learned", "student_t"} & {*distinct_values(study, "likelihood")}
+    return (*found, *(few_values(dataset) if learned else ()))
+
+
+def few_values(dataset: Dataset) -> list[str]:
+    """Doubt columns of few values under a learned σ: a density there has no bound."""
+    least = dataset.values.least_sigma
+    if isinstance(least, float):
+        return []
+    few = [place for place, bound in enumerate(least) if bound > LEAST_SIGMA]
+    if not few or dataset.image_shape[1] > 1:
+        return []
+    names = dataset.features or [f"column {place}" for place in range(len(least))]
+    shown = some_of([names[place] for place in few])
+    return [
+        f"{plural(len(few), 'column')} of few values ({shown}): a density has no bound there, so "
+        "the learned σ stays above half a step of theirs. Try leaving such columns out"
+    ]
 
 
 def _recorded_text(options: SweepOptions) -> str | None:

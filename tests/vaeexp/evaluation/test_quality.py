@@ -75,6 +75,7 @@ def dataset(
         warnings=(),
         reading=(),
         pixels={},
+        limits=(0, 255),
         split_seed=0,
         values=as_values((channels, 8, 8)),
         scaling=bytes_scaling(),

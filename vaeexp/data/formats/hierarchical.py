@@ -4,7 +4,6 @@ An array has the path of its groups as its name: `train/images`. It is read in b
 the scratch folder, because such files are compressed in chunks.
 """
 
-import importlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,18 +25,32 @@ def is_zarr(root: Path) -> bool:
     return any((root / name).is_file() for name in _ZARR_FILES)
 
 
-def _module(name: str, extra: str, path: Path) -> Any:
-    """Import the package that reads a file. Raises UserError where it is not installed."""
+def _h5py(path: Path) -> Any:
+    """Import the package that reads HDF5. Raises UserError where it is not installed."""
     try:
-        return importlib.import_module(name)
+        import h5py
     except ImportError as error:
-        problem = f"got a file that needs the package {name}, which is not installed"
-        raise UserError(str(path), f"{problem}. Try pip install 'vaeexp[{extra}]'") from error
+        raise _missing(path, "h5py", "hdf5") from error
+    return h5py
+
+
+def _zarr(path: Path) -> Any:
+    """Import the package that reads zarr. Raises UserError where it is not installed."""
+    try:
+        import zarr
+    except ImportError as error:
+        raise _missing(path, "zarr", "zarr") from error
+    return zarr
+
+
+def _missing(path: Path, package: str, extra: str) -> UserError:
+    problem = f"got a file that needs the package {package}, which is not installed"
+    return UserError(str(path), f"{problem}. Try pip install 'vaeexp[{extra}]'")
 
 
 def hdf5_entries(path: Path) -> dict[str, Entry]:
     """Return the arrays of an HDF5 file by their paths. No array is read."""
-    h5py = _module("h5py", "hdf5", path)
+    h5py = _h5py(path)
     names = list[str]()
 
     def take(name: str, item: Any) -> None:
@@ -58,7 +71,7 @@ def hdf5_entries(path: Path) -> dict[str, Entry]:
 
 
 def _hdf5_header(path: Path, name: str) -> Header:
-    h5py = _module("h5py", "hdf5", path)
+    h5py = _h5py(path)
     with refusing(path, "a whole HDF5 file"), h5py.File(path, "r") as file:
         array = file[name]
         text = h5py.check_string_dtype(array.dtype)
@@ -66,7 +79,7 @@ def _hdf5_header(path: Path, name: str) -> Header:
 
 
 def _read_hdf5(path: Path, name: str, target: Path) -> np.ndarray:
-    h5py = _module("h5py", "hdf5", path)
+    h5py = _h5py(path)
     with refusing(path, "a whole HDF5 file"), h5py.File(path, "r") as file:
         array = file[name]
         if h5py.check_string_dtype(array.dtype):
@@ -78,7 +91,7 @@ def zarr_entries(root: Path) -> dict[str, Entry]:
     """Return the arrays of a zarr folder by their paths; a folder that is one array has the name
     images. No array is read.
     """
-    zarr = _module("zarr", "zarr", root)
+    zarr = _zarr(root)
     with refusing(root, "a whole zarr array or group"):
         opened = zarr.open(root, mode="r")
         found = (

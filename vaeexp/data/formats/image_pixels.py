@@ -4,7 +4,7 @@ The numbers of files of more than 8 bits: vaeexp/data/formats/image_numbers.py.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -150,26 +150,28 @@ def opened(path: Path) -> Iterator["ImageFile"]:
 def read_header(path: Path) -> Header:
     """Read the first bytes of the file. Raises UnreadableError when it is no image."""
     try:
-        header, pages = _pillow_header(path)
-    except UnreadableError:
+        header, beyond = _pillow_header(path)
+    except UnreadableError as error:
         if path.suffix.lower() not in TIFF:
             raise
-        if found := _tiff_header(path):
-            return found
-        raise
-    if pages and (found := _tiff_header(path)):
+        with suppress(UnreadableError):
+            if found := _tiff_header(path):
+                return found
+        raise error
+    if beyond and (found := _tiff_header(path)):
         return found._replace(grey=header.grey, animated=header.animated)
     return header
 
 
 def _tiff_header(path: Path) -> Header | None:
-    """Return the header of a TIFF file that is no plain picture; None for one that is, and for a
-    file that tifffile does not read.
+    """Return the header of a TIFF file that is no plain picture, and None for one that is. Raises
+    UnreadableError.
     """
     try:
         facts = tiff_facts(path)
-    except Exception:  # tifffile raises any error on a damaged file; Pillow's is told
-        return None
+    except Exception as error:  # tifffile raises any error on a damaged file
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableError(printable(text)) from error
     plain = facts.pages == 1 and facts.channels in (1, 3) and facts.dtype.itemsize == 1
     if plain or facts.dtype.kind not in "biuf":
         return None

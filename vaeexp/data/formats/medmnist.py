@@ -6,6 +6,7 @@ A file holds `train_images`, `val_images` and `test_images` uint8 [N, H, W] or [
 """
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 from sweeps import UserError
@@ -33,7 +34,7 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     refuse_names(source, "has a split of its own", "Its labels are read", "channels_first")
     path = source.paths[0]
     arrays = npz_entries(path)
-    wanted = [f"{part}_{kind}" for part in _PARTS for kind in ("images", "labels")]
+    wanted = [f"{part}_{kind}" for part, kind in product(_PARTS, ("images", "labels"))]
     if missing := [name for name in wanted if name not in arrays]:
         problem = f"got the arrays {described(arrays.values()) or 'none'} without"
         remedy = "must be a file of MedMNIST. For other files try --set dataset=arrays"

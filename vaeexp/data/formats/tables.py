@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,7 +220,7 @@ def _read_csv(
             if not _holds_numbers(columns[name]):
                 with _open_csv(path, {name: pyarrow.string()}) as reader:
                     _refuse_text(path, name, columns[name], reader)
-    kinds = {columns[name] for columns in types for name in roles.features}
+    kinds = {columns[name] for columns, name in product(types, roles.features)}
     plans = [pyarrow.float64()]
     if pyarrow.float64() not in kinds:
         plans.insert(0, pyarrow.bool_() if kinds == {pyarrow.bool_()} else pyarrow.int64())

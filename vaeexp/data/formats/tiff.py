@@ -6,6 +6,7 @@ tifffile names the axes of a file: Y and X are those of a page, S its samples, a
 because others are previews, or pages of another size.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -37,12 +38,37 @@ class TiffFacts(NamedTuple):
     pages: int
 
 
+class _Remarks(logging.Handler):
+    """Keeps what tifffile only remarks on damaged files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts = list[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
 @contextmanager
 def _first_series(path: Path) -> Iterator[tuple["TiffFile", "TiffPageSeries"]]:
+    """Open the first series of a file. Raises ValueError for a file without pages, and for one that
+    ends before its last page.
+    """
     from tifffile import TiffFile
 
-    with TiffFile(path) as file:
-        if not file.series or not {"Y", "X"} <= set(file.series[0].axes):
+    logger = logging.getLogger("tifffile")
+    remarks = _Remarks()
+    logger.addHandler(remarks)
+    try:
+        file = TiffFile(path)
+        pages = len(file.pages) and file.series  # remarks are made while pages are looked for
+    finally:
+        logger.removeHandler(remarks)
+    with file:
+        for text in remarks.texts:
+            if "invalid page offset" in text:
+                raise ValueError(f"{text}, a page is missing")
+        if not pages or not file.series or not {"Y", "X"} <= set(file.series[0].axes):
             raise ValueError("no series of pages")
         yield file, file.series[0]
 

@@ -194,7 +194,9 @@ def _made_from(
         for name, value in vars(model).items()
         if name not in ("latent_size", "components")
     }
-    return repr((settings, precision, move_names(parts), loss, _sources()))
+    # Other numbers of the values are buffers.
+    values = template.values.unit, template.values.levels, template.values.counts
+    return repr((settings, values, precision, move_names(parts), loss, _sources()))
 
 
 @cache

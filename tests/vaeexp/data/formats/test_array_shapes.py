@@ -210,7 +210,7 @@ def test_arrays_that_are_no_images_are_refused_by_name(tmp_path, write, array, s
         read_raw(path, **settings)
     assert caught.value.place.startswith(str(path))
     assert "\n" not in str(caught.value)
-    assert list(tmp_path.glob("scratch-*/*")) == []  # nothing was unpacked
+    assert list(tmp_path.glob("raw-scratch-*/*")) == []  # nothing was unpacked
 
 
 def test_types_of_numpy_alone_are_refused(tmp_path):

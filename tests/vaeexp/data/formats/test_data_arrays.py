@@ -39,16 +39,6 @@ def test_an_npy_file_is_split_and_keeps_its_bytes(tmp_path, shape):
     assert opened(tmp_path / "mine.npy") == data
 
 
-def test_floats_and_booleans_become_grey_levels(tmp_path):
-    levels = noise(20, 4, 4)
-    expected = {image.tobytes() for image in levels[:, None]}
-    for kind in (np.float32, np.float64):
-        np.save(tmp_path / "floats.npy", levels.astype(kind) / 255)
-        assert everything(opened(tmp_path / "floats.npy")) == expected
-    np.save(tmp_path / "bits.npy", levels > 127)
-    assert set(np.unique(opened(tmp_path / "bits.npy").train.images)) == {0, 255}
-
-
 @pytest.mark.parametrize(
     ("names", "validation"),
     [
@@ -197,46 +187,22 @@ def test_other_arrays_that_are_not_read_are_noted(tmp_path):
     }
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("beyond", [0, 1e-9, 9e-4])
-def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
-    levels = noise(20, 4, 4)
-    levels.flat[:2] = 0, 255
-    floats = (levels / 255 * (1 + 2 * beyond) - beyond).astype(kind)
-    floats.flat[1] = max(floats.flat[1], np.nextafter(kind(1), kind(2)))
-    np.save(tmp_path / "mine.npy", floats)
-    data = opened(tmp_path / "mine.npy")
-    [note] = [note for note in data.notes if note.startswith("Clipped")]
-    assert "values of images" in note
-    sums = sum(
-        int(split.images.sum(dtype=int)) for split in (data.train, data.validation, data.test)
-    )
-    assert abs(sums - int(levels.sum(dtype=int))) <= levels.size
-
-
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
         (
             {"images": noise(9, 3, 8, 8)},
-            r"uint8 \[9, 3, 8, 8\].*N, C, H, W.*transpose\(0, 2, 3, 1\)",
+            r"uint8 \[9, 3, 8, 8\].*N, C, H, W.*--set channels_first=true",
         ),
-        ({"images": noise(9, 8, 8, 4)}, r"images\[\.\.\., :3\]"),
-        ({"images": noise(9, 64)}, r"images\.reshape\(-1, 8, 8\)"),
-        ({"images": noise(9, 5, 8, 8, 3)}, r"got uint8 \[9, 5, 8, 8, 3\]; must be \[N, H, W\]"),
-        ({"images": noise(9, 8, 8).astype(int)}, r"int64.*images\.astype\(numpy\.uint8"),
-        ({"images": noise(9, 8, 8) * 1.0}, r"from 0 to 25\d;.*Save \(images - black\)"),
-        ({"images": noise(9, 8, 8) / 255 + 0.0012}, r"to 1\.0012;"),
+        ({"images": noise(9, 5, 8, 8, 3)}, r"got uint8 \[9, 5, 8, 8, 3\]; must be \[N, F\]"),
         ({"images": noise(9, 8, 8) * 1j}, "got complex128"),
         ({"images": noise(0, 8, 8)}, r"got uint8 \[0, 8, 8\]"),
-        ({"images": np.where(noise(9, 8, 8) > 250, np.nan, 0.5)}, "NaN or infinite.*nan_to_num"),
-        ({"images": np.where(noise(9, 8, 8) > 250, np.inf, 0.5)}, "NaN or infinite.*nan_to_num"),
         ({"images": noise(9, 8, 8), "labels": np.arange(8)}, r"got int64 \[8\]; must be 9 labels"),
         ({"images": noise(9, 8, 8), "labels": np.array(1)}, "must be 9 labels"),
         ({"images": noise(2, 8, 8)}, "got 2 images"),
         (
             {"imgs": noise(9, 8, 8), "y": np.arange(9)},
-            r"got the arrays imgs uint8 \[9, 8, 8\], y int64 \[9\]; must be named images",
+            r"got the arrays imgs uint8 \[9, 8, 8\], y int64 \[9\]; must be named.*images=imgs",
         ),
         (
             {"images": noise(9, 8, 8), "x_train": noise(9, 8, 8)},
@@ -244,7 +210,10 @@ def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
         ),
         ({"test_images": noise(9, 8, 8)}, "must be named images"),
         ({"train_images": noise(9, 8, 8), "test_images": noise(9, 8, 7)}, "differ"),
-        ({"images": np.array([noise(3, 3), noise(4, 4)] * 5, object)}, "Object arrays cannot"),
+        (
+            {"images": np.array([noise(3, 3), noise(4, 4)] * 5, object)},
+            "got object .*must be bool, integers",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name_with_a_remedy(tmp_path, arrays, words):
@@ -262,8 +231,9 @@ def test_a_damaged_file_or_a_folder_is_refused(tmp_path):
     (tmp_path / "mine.npz").write_bytes(whole[:300])
     with pytest.raises(UserError, match="plain numpy arrays"):
         opened(tmp_path / "mine.npz")
-    with pytest.raises(UserError, match=r"\.npz with images"):
-        opened(tmp_path)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match=r"got a folder without arrays; must be .*\.npz, \.h5"):
+        opened(tmp_path / "none")
     with pytest.raises(UserError, match="needs --data"):
         opened(None)
     np.save(tmp_path / "colour.npy", noise(20, 4, 4, 3))

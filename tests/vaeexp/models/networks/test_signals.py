@@ -65,8 +65,7 @@ def test_it_computes_what_one_dimensional_layers_compute():
     encoder = NETWORKS["conv"].encoder(options, (3, 1, 41), 4)
     decoder = NETWORKS["conv"].decoder(options, (3, 1, 41), 2, 1)
     x, z = torch.randn(2, 3, 1, 41), torch.randn(2, 2)
-    for module, inputs in ((encoder, x), (decoder, z)):
-        flat = inputs.squeeze(2)
+    for module, inputs, flat in ((encoder, x, x.squeeze(2)), (decoder, z, z)):
         for layer in module:
             flat = in_one_dimension(layer)(flat)
         expected = module(inputs).flatten(1)

@@ -25,6 +25,7 @@ from fused import (
     source,
     trial,
 )
+from suited_values import COUNTS, REAL
 from torch.func import functional_call
 from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -32,6 +33,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from sweeps.lanes import advance_all
 from vaeexp import compiler as library
 from vaeexp.compiler import with_biases_apart
+from vaeexp.data.values import Values
 from vaeexp.evaluation import nll as weights
 from vaeexp.evaluation.nll import _bytes_per_code, importance_weighted_nll
 from vaeexp.models.vae import build_vae
@@ -231,7 +233,14 @@ def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
     names.add(compiled._made_from(template, model, "bf16", (), "elbo"))
     names.add(compiled._made_from(template, model, "float32", ("decay",), "elbo"))
     names.add(compiled._made_from(template, model, "float32", (), "other"))
-    assert len(names) == 7
+    for changes in ({"levels": 4096}, REAL, COUNTS):
+        other = build_vae(
+            model.model_copy(update={"likelihood": "gaussian"}),
+            Values(shape=(1, 6, 6), **changes),
+            0,
+        )
+        names.add(compiled._made_from(other, model, "float32", (), "elbo"))
+    assert len(names) == 10
     # Lanes of other sizes are embedded in the same model.
     assert (
         compiled._made_from(
