@@ -123,7 +123,8 @@ def _study_schema() -> str:
         section = "DataSettings" if name == "dataset" else "ModelSettings"
         setting = schema["$defs"][section]["properties"][name]
         kind = setting.pop("type")
-        own = [{"type": kind, "pattern": ":"}] if name == "network" else []
+        pattern = {"network": ":", "dataset": "^hf:"}.get(name)
+        own = [{"type": kind, "pattern": pattern}] if pattern else []
         setting["anyOf"] = [{"enum": list(known)}, *own]
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 

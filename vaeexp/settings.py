@@ -34,10 +34,12 @@ class DataSettings(_Section):
 
     dataset: str = "mnist"
     """Name of the data set, from vaeexp/data/datasets.py; folder: the images below `--data DIR`;
-    arrays: those in `--data FILE` (.npz, .npy).
+    arrays: those in `--data FILE` (.npz, .npy); hf:OWNER/NAME: a data set of the Hugging Face Hub.
     """
     images: str | None = Field(default=None, min_length=1)
-    """Name of the array of images in a file that holds several; found by its name when empty."""
+    """Name of the array or the column of images where there are several; found by its name when
+    empty.
+    """
     labels: str | None = Field(default=None, min_length=1)
     """Name of the array or the column of labels; found by its name when empty, and none in a
     table.

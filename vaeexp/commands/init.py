@@ -133,6 +133,11 @@ MODELS = {
     "as well",
 }
 """Whether the images are grey → lines that suit them."""
+FEW = 20_000
+"""From so many images on, the default number is held out for validation, as from data sets with
+validation images of their own, which torchvision does not have.
+"""
+VALIDATION = "validation_size: {size:<14} # images; the default leaves too few to train on\n"
 SIZE = (
     "  image_size: 32                 # pixels, as 64 or [height, width]; null: as the files are\n"
 )
@@ -237,7 +242,10 @@ def _lines(settings: Mapping[str, Any]) -> str:
 
 def study_text(name: str, parent: str | None, dataset: str | None) -> str:
     """Return the text of a new study file: a whole study, or the changes to another."""
-    image_shape = DATASETS[dataset or "mnist"].image_shape
+    row = DATASETS[dataset or "mnist"]
+    image_shape = row.image_shape
+    training = row.counts[0] if row.counts and row.torchvision else FEW
+    tenth = VALIDATION.format(size=training // 10) if training < FEW else ""
     grey = image_shape is not None and image_shape[0] == 1
     given = {"schema": f"# yaml-language-server: $schema={_schema_path()}", "name": name}
     if parent is None:
@@ -246,8 +254,9 @@ def study_text(name: str, parent: str | None, dataset: str | None) -> str:
             "binarisation": BINARISATION[grey],
             "model": MODELS[grey],
         }
-        return WHOLE.format(size=SIZE if dataset == "folder" else "", **given)
-    changes = f"dataset: {dataset}\n{BINARISATION[grey]}\n" if dataset else ""
+        size = f"  {tenth}" if tenth else ""
+        return WHOLE.format(size=SIZE if dataset == "folder" else size, **given)
+    changes = f"dataset: {dataset}\n{BINARISATION[grey]}\n{tenth}" if dataset else ""
     if not grey:
         changes += (
             "likelihood: discretised_logistic    # bernoulli takes black and white images alone\n"

@@ -2,24 +2,37 @@
 or bundled.
 """
 
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeps import Damaged, UserError, did_you_mean
-from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
-from vaeexp.data.formats import TEST, TRAINING, Checksum, Definition, Layout, RawImages, Source
+from vaeexp.cache import FACTS
+from vaeexp.data import class_names
+from vaeexp.data.downloads import DownloadError, download, downloads_folder, open_downloads
+from vaeexp.data.formats import (
+    TEST,
+    TRAINING,
+    Checksum,
+    Definition,
+    Layout,
+    RawImages,
+    RemoteFile,
+    Source,
+    emnist,
+)
 from vaeexp.data.formats.arrays import ARRAYS
 from vaeexp.data.formats.disentanglement import DSPRITES, SHAPES3D
 from vaeexp.data.formats.image_folder import CELEBA, FOLDER
-from vaeexp.data.formats.medmnist import MEDMNIST
-from vaeexp.data.formats.torchvision_files import CIFAR, FILES, IDX, SVHN, read_idx
+from vaeexp.data.formats.official_arrays import OFFICIAL_ARRAYS
+from vaeexp.data.formats.omniglot import OMNIGLOT
+from vaeexp.data.formats.torchvision_files import CIFAR, IDX, QMNIST, SVHN, read_idx
+from vaeexp.data.formats.usps import USPS
+from vaeexp.data.hub_files import PREFIX, hub_definition
 from vaeexp.data.prepare import SUBSET_VALIDATION, Purpose, permutation
 
 if TYPE_CHECKING:
@@ -28,8 +41,6 @@ if TYPE_CHECKING:
 # Bundled digits in place of MNIST's training files, and of its test files.
 SUBSET_COUNTS = (4_500, 500)
 BUNDLED = Path(__file__).parent  # the folder with the bundled digits
-_PROBE_SECONDS = 4.0
-_STALL_SECONDS = 30.0
 
 _FASHION = (
     "T-shirt/top",
@@ -55,7 +66,6 @@ _CIFAR10 = (
     "ship",
     "truck",
 )
-_DIGITS = tuple("0123456789")
 _of_mnist = partial(Definition, layout=IDX, counts=(60_000, 10_000), image_shape=(1, 28, 28))
 
 # The MD5 sums of the published files are torchvision's.
@@ -87,6 +97,18 @@ _FASHION_SUMS = (
     Checksum("bef4ecab320f06d8554ea6380940ec79", ".gz"),
     Checksum("bb300cfdad3c16e7a12a480ee83cd310", ".gz"),
 )
+_KMNIST_SUMS = (
+    Checksum("bdb82020997e1d708af4cf47b453dcf7", ".gz"),
+    Checksum("e144d726b3acfaa3e44228e80efcd344", ".gz"),
+    Checksum("5c965bf0a639b31b8f53240b1b52f4d7", ".gz"),
+    Checksum("7320c461ea6c1c855c0b718fb2a4b134", ".gz"),
+)
+_QMNIST_SUMS = (
+    Checksum("ed72d4157d28c017586c42bc6afe6370", ".gz"),
+    Checksum("0058f8dd561b90ffdd0f734c6a30e5e4", ".gz"),
+    Checksum("1394631089c404de565df7b7aeaf9412", ".gz"),
+    Checksum("5b5b05890a5e13444e108efe57b788aa", ".gz"),
+)
 _CIFAR10_SUMS = (
     Checksum("c99cafc152244af753f735de768cd75f"),
     Checksum("d4bba439e000b95fd0a9bffe97cbabec"),
@@ -100,12 +122,78 @@ _SVHN_SUMS = (
     Checksum("eb5a983be6a315427106f1b164d9cef3"),
 )
 
+_EMNIST_ARCHIVE = RemoteFile(
+    "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+    f"EMNIST/raw/{emnist.ARCHIVE}",
+    "58c8d27c78d21e728a6bc7b3cc06412e",
+)
+_OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
+_OMNIGLOT_ARCHIVES = tuple(
+    RemoteFile(f"{_OMNIGLOT}/{name}.zip", f"omniglot-py/{name}.zip", md5)
+    for name, md5 in (
+        ("images_background", "68d2efa1b9178cc56df9314c21c6e718"),
+        ("images_evaluation", "6b91aef0f799c5bb55b94e3f2daec811"),
+    )
+)
+_MEDMNIST = "https://zenodo.org/records/10519652/files"
+# Several independent programs that load these files have these sums.
+DSPRITES_FILE = RemoteFile(
+    "https://github.com/google-deepmind/dsprites-dataset/raw/master/"
+    "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
+    "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
+    "7da33b31b13a06f4b04a70402ce90c2e",
+)
+SHAPES3D_FILE = RemoteFile(
+    "https://storage.googleapis.com/3d-shapes/3dshapes.h5",
+    "3dshapes.h5",
+    "099a2078d58cec4daad0702c55d06868",
+)
+"""What a row with the layout of these files names as `remote`."""
+
+
+def _of_emnist(split: str, title: str, counts: tuple[int, int]) -> Definition:
+    """Return the row of a split of EMNIST. All splits come in one archive."""
+    return Definition(
+        name=f"emnist_{split}",
+        title=f"EMNIST {title}",
+        layout=emnist.EMNIST,
+        folder="EMNIST",
+        classes=class_names.EMNIST[split],
+        counts=counts,
+        image_shape=(1, 28, 28),
+        checksums=(Checksum(_EMNIST_ARCHIVE.md5),),
+        torchvision="EMNIST",
+        downloads=(("split", split),),
+        remote=(_EMNIST_ARCHIVE,),
+        kept_as="emnist",
+    )
+
+
+def _of_medmnist(
+    title: str, md5: str, counts: tuple[int, int], channels: int, side: int = 28
+) -> Definition:
+    """Return the row of a data set of MedMNIST, of 28, 64, 128 or 224 pixels a side. The MD5 sums
+    are those of the package medmnist, version 3.
+    """
+    name = title.lower() + (f"_{side}" if side != 28 else "")
+    return Definition(
+        name=name,
+        title=title,
+        layout=OFFICIAL_ARRAYS,
+        classes=class_names.MEDMNIST[title.lower()],
+        counts=counts,
+        image_shape=(channels, side, side),
+        checksums=(Checksum(md5),),
+        remote=(RemoteFile(f"{_MEDMNIST}/{name}.npz?download=1", f"{name}.npz", md5),),
+    )
+
+
 _ROWS = (
     _of_mnist(
         name="mnist",
         title="MNIST",
         folder="MNIST",
-        classes=_DIGITS,
+        classes=class_names.DIGITS,
         checksums=_MNIST_SUMS,
         torchvision="MNIST",
         mirrors=(
@@ -123,6 +211,77 @@ _ROWS = (
         torchvision="FashionMNIST",
         mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
     ),
+    _of_mnist(
+        name="kmnist",
+        title="KMNIST",
+        folder="KMNIST",
+        classes=class_names.KMNIST,
+        checksums=_KMNIST_SUMS,
+        torchvision="KMNIST",
+        mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+    ),
+    Definition(
+        name="qmnist",  # with torchvision's `test`: all 60,000 test images
+        title="QMNIST",
+        layout=QMNIST,
+        folder="QMNIST",
+        classes=class_names.DIGITS,
+        checksums=_QMNIST_SUMS,
+        counts=(60_000, 60_000),
+        image_shape=(1, 28, 28),
+        torchvision="QMNIST",
+        downloads=(("what", "train"), ("what", "test")),
+        mirrors=(
+            "https://raw.githubusercontent.com/facebookresearch/qmnist/master/"
+            "qmnist-test-labels-idx2-int.gz",
+        ),
+    ),
+    _of_emnist("balanced", "Balanced", (112_800, 18_800)),
+    _of_emnist("byclass", "ByClass", (697_932, 116_323)),
+    _of_emnist("bymerge", "ByMerge", (697_932, 116_323)),
+    _of_emnist("digits", "Digits", (240_000, 40_000)),
+    _of_emnist("letters", "Letters", (124_800, 20_800)),
+    _of_emnist("mnist", "MNIST", (60_000, 10_000)),
+    Definition(
+        name="usps",
+        title="USPS",
+        layout=USPS,
+        folder="USPS",
+        classes=class_names.DIGITS,
+        checksums=(
+            Checksum("ec16c51db3855ca6c91edd34d0e9b197"),
+            Checksum("8ea070ee2aca1ac39742fdd1ef5ed118"),
+        ),
+        counts=(7_291, 2_007),
+        image_shape=(1, 16, 16),
+        torchvision="USPS",
+        downloads=(("train", True), ("train", False)),
+        mirrors=("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/usps.t.bz2",),
+    ),
+    Definition(
+        name="omniglot",
+        title="Omniglot",
+        layout=OMNIGLOT,
+        folder="omniglot-py",
+        checksums=tuple(Checksum(file.md5) for file in _OMNIGLOT_ARCHIVES),
+        counts=(19_280, 13_180),
+        image_shape=(1, 105, 105),
+        torchvision="Omniglot",
+        downloads=(("background", True), ("background", False)),
+        remote=_OMNIGLOT_ARCHIVES,
+    ),
+    _of_medmnist("BloodMNIST", "7053d0359d879ad8a5505303e11de1dc", (13_671, 3_421), 3),
+    _of_medmnist("BreastMNIST", "750601b1f35ba3300ea97c75c52ff8f6", (624, 156), 1),
+    _of_medmnist("ChestMNIST", "02c8a6516a18b556561a56cbdd36c4a8", (89_687, 22_433), 1),
+    _of_medmnist("DermaMNIST", "0744692d530f8e62ec473284d019b0c7", (8_010, 2_005), 3),
+    _of_medmnist("OCTMNIST", "c68d92d5b585d8d81f7112f81e2d0842", (108_309, 1_000), 1),
+    _of_medmnist("OrganAMNIST", "68e3f8846a6bd62f0c9bf841c0d9eacc", (41_052, 17_778), 1),
+    _of_medmnist("OrganCMNIST", "b9ceb9546e10131b32923c5bbeaea2b1", (15_367, 8_216), 1),
+    _of_medmnist("OrganSMNIST", "9ab87b696fb54e2a387ebe992d6ed5f1", (16_384, 8_827), 1),
+    _of_medmnist("PathMNIST", "a8b06965200029087d5bd730944a56c1", (100_000, 7_180), 3),
+    _of_medmnist("PneumoniaMNIST", "28209eda62fecd6e6a2d98b1501bb15f", (5_232, 624), 1),
+    _of_medmnist("RetinaMNIST", "bd4c0672f1bba3e3a89f0e4e876791e4", (1_200, 400), 3),
+    _of_medmnist("TissueMNIST", "ebe78ee8b05294063de985d821c1c34b", (189_106, 47_280), 1),
     Definition(
         name="cifar10",
         title="CIFAR-10",
@@ -140,7 +299,7 @@ _ROWS = (
         title="SVHN",
         layout=SVHN,
         folder="svhn",
-        classes=_DIGITS,
+        classes=class_names.DIGITS,
         checksums=_SVHN_SUMS,
         counts=(73_257, 26_032),
         image_shape=(3, 32, 32),
@@ -162,6 +321,7 @@ _ROWS = (
         name="dsprites",
         title="dSprites",
         layout=DSPRITES,
+        remote=(DSPRITES_FILE,),
         folder="dsprites",
         image_shape=(1, 64, 64),
     ),
@@ -169,22 +329,25 @@ _ROWS = (
         name="shapes3d",
         title="3D Shapes",
         layout=SHAPES3D,
+        remote=(SHAPES3D_FILE,),
         folder="shapes3d",
         image_shape=(3, 64, 64),
     ),
-    Definition(name="medmnist", title="MedMNIST", layout=MEDMNIST, folder="medmnist"),
     Definition(name="folder", title="image files", layout=FOLDER),
     Definition(name="arrays", title="arrays", layout=ARRAYS),
 )
 
 DATASETS: dict[str, Definition] = {definition.name: definition for definition in _ROWS}
+"""Data sets by name. Those of the Hugging Face Hub go by `hf:OWNER/NAME`."""
 
 
 def find_definition(name: str) -> Definition:
     """Return the data set of this name. Raises UserError when there is none."""
+    if name.startswith(PREFIX):
+        return hub_definition(name)
     if name not in DATASETS:
         hint = did_you_mean(name, DATASETS)
-        problem = f"got '{name}'; must be one of {', '.join(DATASETS)}."
+        problem = f"got '{name}'; must be one of {', '.join(DATASETS)}, or {PREFIX}OWNER/NAME."
         raise UserError("data.dataset", f"{problem} {hint}" if hint.startswith("Did") else problem)
     return DATASETS[name]
 
@@ -213,86 +376,15 @@ DIGITS = Layout(
 """5,000 digits of MNIST in a file of vaeexp (vaeexp/data/digits.txt says where they come from)."""
 
 
-class DownloadError(Exception):
-    """The network does not give the files; the message has the reason."""
-
-
-@cache
-def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
-    """Return None when a mirror answers, else a sentence with the reason. This process asks once,
-    for 4 s a mirror.
-    """
-    import urllib.request
-    from http.client import HTTPException
-
-    problem: str | None = None
-    for mirror in mirrors:
-        address = f"{mirror}{FILES[3]}.gz" if mirror.endswith("/") else mirror
-        request = urllib.request.Request(address, method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
-                return None
-        except (OSError, HTTPException) as error:
-            problem = f"{mirror} does not answer ({getattr(error, 'reason', None) or error})"
-    return problem
-
-
-def download(definition: Definition, target: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
-    """Put the official files into `target` in torchvision's layout, checked against torchvision's
-    MD5 sums; return them.
-
-    Files that are there and whole stay; damaged files are downloaded again. Raises DownloadError
-    when `VAEEXP_OFFLINE` is set, no mirror answers or a file does not arrive whole; then `target`
-    is not made. Raises UserError when the cache cannot be written.
-    """
-    if os.environ.get("VAEEXP_OFFLINE", "0") not in ("", "0"):
-        raise DownloadError("VAEEXP_OFFLINE is set")
-    if problem := why_unreachable(definition.mirrors):
-        raise DownloadError(problem)
-    say(f"Downloading {definition.title} to {target}.")
-    return build_once(target, partial(_open_downloads, definition), partial(_fetch, definition))
-
-
-def _open_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:
-    """Return the files in a folder of downloads, checked; none where there are none. Raises
-    Damaged.
-
-    Files that the user put there have no checksums.
-    """
-    if (folder / FACTS).exists():
-        read_facts(folder)
-    return definition.layout.find(definition, folder)
-
-
 def download_again(definition: Definition, damage: Damaged, say: Callable[[str], None]) -> None:
     """Replace downloaded files, some of which are damaged. Raises UserError, which names the
     damage, when they cannot be had.
     """
     try:
-        download(definition, cache_folder() / "downloads" / definition.name, say)
+        download(definition, downloads_folder(definition), say)
     except DownloadError as error:
         problem = f"{damage.problem} It cannot be downloaded again: {error}. Try --data FOLDER"
         raise UserError(damage.place, f"{problem}{_elsewhere(definition)}") from error
-
-
-def _fetch(definition: Definition, folder: Path) -> None:
-    from http.client import HTTPException
-
-    import torchvision.datasets
-
-    before = socket.getdefaulttimeout()
-    # Torchvision gives none: a dead connection would hang for ever.
-    socket.setdefaulttimeout(_STALL_SECONDS)
-    try:
-        for keyword, value in definition.downloads:
-            getattr(torchvision.datasets, definition.torchvision)(
-                folder, **{keyword: value}, download=True
-            )
-    except (RuntimeError, ImportError, OSError, HTTPException, EOFError) as error:
-        raise DownloadError(f"the download failed: {error}") from error
-    finally:
-        socket.setdefaulttimeout(before)
-    seal_folder(folder, {})
 
 
 def find_source(
@@ -314,16 +406,16 @@ def find_source(
     expected = definition.layout.expected(definition)
     if root is not None:
         return _find_given(settings, definition, Path(root).expanduser())
-    if not definition.mirrors:
+    if not definition.downloadable:
         problem = f"'{definition.name}' needs --data (or VAEEXP_DATA), which must name {expected}"
         raise UserError("data.dataset", problem)
-    downloads = cache_folder() / "downloads" / definition.name
+    downloads = downloads_folder(definition)
     cached = partial(
         Source,
         definition=definition,
         settings=settings,
         root=downloads,
-        check=partial(_open_downloads, definition, downloads),
+        check=partial(open_downloads, definition, downloads),
     )
     if paths := _find_downloads(definition, downloads):
         return cached(paths=paths, words=f"{title} files in the user's cache")
@@ -362,7 +454,7 @@ def _find_given(settings: "DataSettings", definition: Definition, root: Path) ->
             remedy = ". For a folder of image files try --set dataset=folder."
         problem = f"got a {kind} without {definition.title}; must be {expected}{remedy}"
         raise UserError(str(root), problem)
-    files = f"{definition.title} files" if definition.mirrors else definition.title
+    files = f"{definition.title} files" if definition.downloadable else definition.title
     words = f"{files} in the {kind} given"
     return Source(definition=definition, settings=settings, root=root, paths=paths, words=words)
 
@@ -382,7 +474,8 @@ def _find_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:
 def _elsewhere(definition: Definition) -> str:
     """Say how to get the files on another machine."""
     if not (loader := definition.torchvision):
-        return ""
+        files = ", ".join(file.url for file in definition.remote)
+        return f". On a machine with a network, download {files} into FOLDER" if files else ""
     calls = [
         f"{loader}('FOLDER', {name}={value!r}, download=True)"
         for name, value in definition.downloads

@@ -42,12 +42,10 @@ if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
 _LAYOUT = 8  # raised whenever the same source would give other arrays
-_ARRAYS = ("images", "labels", "factors", "channels_first")
 _SCALED = ("scale", "scale_per", "clip")
-_SPLIT = ("split_by", "split")
 _SIZES = ("validation_size", "train_size")
-_DEFAULTS = {"channels_first": False, "scale": "unit", "scale_per": "global", "split": "random"}
-"""Settings that decide arrays besides those of image files; None where they are not listed."""
+_DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
+"""Settings that decide arrays besides those of files; None where they are not listed."""
 SUBSET_VALIDATION = 500
 _SPLITS = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
 _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
@@ -106,10 +104,10 @@ def prepare(source: Source, *, say: Callable[[str], None]) -> Prepared:
     match their checksums.
     """
     settings = source.settings
-    asked = {name: getattr(settings, name) for name in _ARRAYS + _SCALED + _SPLIT}
+    asked = {name: getattr(settings, name) for name in (*_SCALED, "split")}
     # What most studies leave as it is is no part of the key of their arrays.
     others = {name: value for name, value in asked.items() if value != _DEFAULTS.get(name)}
-    if _fitted(settings) or others.keys() & {*_SPLIT}:
+    if _fitted(settings) or settings.split_by or settings.split != "random":
         others |= {name: getattr(settings, name) for name in _SIZES}
     if source.definition.counts is None:
         others["binarised"] = settings.binarisation != "none"

@@ -58,7 +58,7 @@ def pictures(
     x = images[:ORIGINALS].to(vae.latent_mask)
     shown = {
         "originals": to_pictures(x, vae.values),
-        "reconstructions": to_pictures(vae.decode(vae.encode(x).mean).mean, vae.values),
+        "reconstructions": to_pictures(vae.reconstruct(x), vae.values),
         "samples": to_pictures(vae.sample(_SAMPLES, generator).mean, vae.values),
     }
     prior = vae.prior_distribution()
@@ -149,7 +149,7 @@ def reconstruction_figures(vae: VAE, images: Tensor) -> dict[str, float]:
     similar = _has_similarity(vae.values)
     for x in images.split(image_rows(vae)):
         x = x.to(vae.latent_mask)
-        reconstructions = vae.decode(vae.encode(x).mean).mean
+        reconstructions = vae.reconstruct(x)
         errors = (reconstructions - x) * scale
         squares += errors.square().flatten(1).mean(1).double().sum().item()
         if similar:

@@ -161,10 +161,12 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return the reconstructions [B, C, H, W] of targets x [B, C, H, W], at the posterior
-        means. No gradient is kept.
+        """Return the reconstructions [B, C, H, W] of targets x [B, C, H, W]: the means of p(x|z) at
+        the posterior means, given the row sums of x where the likelihood has a size factor. No
+        gradient is kept.
         """
-        return self.decode(self.encode(x).mean).mean
+        decoded: Any = self.decode(self.encode(x).mean)
+        return decoded.mean_given(x) if hasattr(decoded, "mean_given") else decoded.mean
 
     def parameter_count(self) -> int:
         """Return how many numbers are learned."""

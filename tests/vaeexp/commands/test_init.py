@@ -33,6 +33,16 @@ def test_a_new_study_loads_and_says_what_each_part_is(dataset):
     assert text.count("#") > 20
 
 
+@pytest.mark.parametrize(
+    ("dataset", "size"),
+    [("usps", 729), ("omniglot", 1_928), ("mnist", 10_000), ("bloodmnist", 10_000)],
+)
+@pytest.mark.parametrize("parent", [[], ["--extends", "beta_mnist"]])
+def test_a_study_of_few_images_holds_out_a_tenth(dataset, size, parent):
+    run("mine", *parent, "--dataset", dataset)
+    assert open_study_file("mine").fixed["data"].model_dump()["validation_size"] == size
+
+
 @pytest.mark.parametrize("dataset", [None, *DATASETS])
 def test_a_study_that_extends_another_loads(dataset):
     run("mine", "--extends", "smoke", *(["--dataset", dataset] if dataset else []))

@@ -19,8 +19,8 @@ from mnist_files import small_data, write_files, write_idx
 from sealed import flip_bit
 
 from sweeps.errors import UserError
-from vaeexp.data import DATASETS, datasets, open_dataset
-from vaeexp.data.formats.torchvision_files import FILES, read_idx
+from vaeexp.data import DATASETS, downloads, open_dataset
+from vaeexp.data.formats.torchvision_files import FILES, QMNIST_FILES, read_idx
 from vaeexp.settings import DataSettings
 
 SETTINGS = DataSettings(validation_size=10)
@@ -191,8 +191,8 @@ def mirror(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.MNIST, "mirrors", [address])
     resources = [(f"{name}.gz", _md5(raw / f"{name}.gz")) for name in FILES]
     monkeypatch.setattr(torchvision.MNIST, "resources", resources)
-    ask = datasets.why_unreachable.__wrapped__
-    monkeypatch.setattr(datasets, "why_unreachable", lambda mirrors: ask((address,)))
+    ask = downloads.why_unreachable.__wrapped__
+    monkeypatch.setattr(downloads, "why_unreachable", lambda mirrors: ask((address,)))
     yield raw
     server.shutdown()
     server.server_close()
@@ -263,10 +263,23 @@ def test_a_download_that_breaks_off_leaves_nothing_and_says_why(mirror, cache):
 def test_mirrors_are_asked_in_turn_and_the_last_is_named():
     # Port 9 of this machine: nothing listens there, and the answer comes at once.
     mirrors = ("http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/")
-    assert "http://127.0.0.1:9/b/ does not answer" in datasets.why_unreachable(mirrors)
+    assert "http://127.0.0.1:9/b/ does not answer" in downloads.why_unreachable(mirrors)
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "svhn", "celeba"])
+WAYS = {
+    "fashion_mnist": FILES,
+    "kmnist": ("KMNIST/raw/", *FILES),
+    "qmnist": QMNIST_FILES,
+    "emnist_letters": ("gzip.zip", "emnist-letters-test-labels-idx1-ubyte"),
+    "usps": ("usps.bz2", "usps.t.bz2"),
+    "omniglot": ("images_background.zip", "images_evaluation.zip"),
+    "cifar10": ("data_batch_5", "test_batch"),
+    "svhn": ("train_32x32.mat", "test_32x32.mat"),
+    "celeba": ("img_align_celeba", "list_eval_partition.txt"),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
 @pytest.mark.parametrize("given", [True, False], ids=["folder", "nothing"])
 def test_files_that_are_not_there_are_named_with_the_way_to_get_them(
     tmp_path, monkeypatch, name, given
@@ -277,13 +290,7 @@ def test_files_that_are_not_there_are_named_with_the_way_to_get_them(
     with pytest.raises(UserError) as caught:
         open_dataset(settings, root=tmp_path if given else None, say=lambda text: None)
     text = str(caught.value)
-    for word in {
-        "fashion_mnist": FILES,
-        "cifar10": ("data_batch_5", "test_batch"),
-        "svhn": ("train_32x32.mat", "test_32x32.mat"),
-        "celeba": ("img_align_celeba", "list_eval_partition.txt"),
-    }[name]:
-        assert word in text
+    assert all(word in text for word in WAYS[name])
     code = re.search(r'python -c "(.*)"$', text)[1]
     calls = []
     monkeypatch.setattr(

@@ -24,6 +24,7 @@ from synthetic_study import (
 
 from sweeps.results import best_run, matched_pairs
 from sweeps.results.statistics import mean_interval
+from vaeexp.data import DATASETS
 from vaeexp.plots import PLOTS
 from vaeexp.plots.comparisons import baseline_curves, baseline_strip
 from vaeexp.plots.pictures import strip_trials
@@ -420,6 +421,13 @@ def test_the_headline_has_a_row_for_the_best_each_baseline_and_the_published_fig
         {"test": 500},
         {"title": "MNIST, 14 × 14"},
         {"title": "MNIST, 70,000 images (not the official files)"},
+        {"name": "hf--ylecun--mnist", "title": "hf--ylecun--mnist, 70,000 images"},
+        {"name": "omniglot", "title": "Omniglot, 28 × 28"},
+        *(
+            {"name": row.name, "title": row.title}
+            for row in DATASETS.values()
+            if row.name != "mnist"
+        ),
     ],
 )
 def test_no_published_figure_stands_beside_other_data(results, data):

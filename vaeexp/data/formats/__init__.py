@@ -27,6 +27,7 @@ __all__ = [
     "Definition",
     "Layout",
     "RawImages",
+    "RemoteFile",
     "Source",
     "Unreadable",
 ]
@@ -37,6 +38,8 @@ TEST = 2
 PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 _BLOCK_BYTES = 2**26
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_IMAGE_FILES = ("image_size", "crop", "image_channels", "background", "split_folders")
+_OF_ARRAYS = ("images", "labels", "factors", "channels_first")
 ONE_CHANNEL = "image_channels: 1, or --set image_channels=1"
 """What makes image files images of one channel."""
 
@@ -63,6 +66,21 @@ class Checksum(NamedTuple):
     md5: str
     suffix: str = ""
     content: str = ""
+
+
+class RemoteFile(NamedTuple):
+    """A file that vaeexp downloads itself.
+
+    name: below the folder of downloads, with `/`.
+    md5: of the file; empty where it is not known.
+    token_from: variable of the environment with a token for the host of the address; empty for
+        none.
+    """
+
+    url: str
+    name: str
+    md5: str = ""
+    token_from: str = ""
 
 
 class RawImages(NamedTuple):
@@ -135,6 +153,8 @@ class Layout:
     """
     resized: bool = False
     """Whether each image is a file, so that `image_size`, `image_channels` and `crop` apply."""
+    columns: bool = False
+    """Whether `images`, `labels`, `factors` and `split_by` name columns of the files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +181,21 @@ class Definition:
     """Addresses of which one must answer before a download is tried; an address that ends in `/` is
     MNIST's folder.
     """
+    remote: tuple[RemoteFile, ...] = ()
+    """Files that vaeexp downloads itself, without torchvision."""
+    list_remote: Callable[[], tuple[RemoteFile, ...]] | None = None
+    """Asks the host for `remote`, where only the host knows the files."""
+    kept_as: str = ""
+    """Name of the folder of downloads, where data sets share one; the name of the data set when
+    empty.
+    """
     bundled: bool = False
     """Whether the digits that come with vaeexp may stand in."""
+
+    @property
+    def downloadable(self) -> bool:
+        """Whether the files can be downloaded."""
+        return bool(self.mirrors or self.remote or self.list_remote)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,11 +234,8 @@ class Source:
             else:
                 times = fact.st_mtime_ns, fact.st_ctime_ns
                 files.append([str(path.absolute()), fact.st_size, *times, fact.st_ino])
-        names = (
-            ("image_size", "crop", "image_channels", "background", "split_folders")
-            if many
-            else ("images", "labels", "factors", "channels_first")
-        )
+        names = [*_OF_IMAGE_FILES] if many else []
+        names += _OF_ARRAYS if self.definition.layout.columns or not many else []
         settings = [getattr(self.settings, name) for name in (*names, "split_by")]
         return [*files, settings]
 
@@ -282,6 +312,18 @@ def printable(name: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in name
     )
+
+
+@contextmanager
+def placed_at(place: Path, unpacked: Path) -> Iterator[None]:
+    """Let errors that name the folder of unpacked files name their source instead."""
+    try:
+        yield
+    except UserError as error:
+        if not error.place.startswith(str(unpacked)):
+            raise
+        file = error.place.removeprefix(str(unpacked)).strip("/")
+        raise UserError(f"{place}: {file}" if file else str(place), error.problem) from error
 
 
 @contextmanager

@@ -77,6 +77,8 @@ def _one_each(array: np.ndarray) -> np.ndarray:
         return values.astype(np.int64)
     if kind == "S":
         return np.char.decode(values, "utf-8", "backslashreplace")
+    if kind == "O":
+        raise _LeftOut("Python objects, which only pickle reads. Save numpy.array(labels, str)")
     if kind not in "bU":
         raise _LeftOut(f"{array.dtype} names no classes")
     return values

@@ -83,9 +83,9 @@ def read_numbers(
         numbers = _with_channels(numbers, channels)
     if list(numbers.shape[1:]) != size:
         numbers = np.stack([_resized(each, size[0], size[1], crop) for each in numbers])
-    if numbers.dtype != dtype and dtype.kind in "iu" and numbers.dtype.kind == "f":
-        limits = np.iinfo(dtype)
-        numbers = np.rint(numbers.astype(np.float64)).clip(limits.min, limits.max)
+    if dtype.kind != "f" and numbers.dtype.kind == "f":
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        numbers = np.rint(numbers.astype(np.float64)).clip(low, high)
     return numbers.astype(dtype), Facts(stored_kind(dtype), 0, 0, False)
 
 

@@ -21,6 +21,10 @@ def describe_doubt(definition: Definition, paths: Sequence[Path]) -> tuple[str, 
     Returns words for the title and warnings; both are empty for the official files.
     """
     title = definition.title
+    if len(paths) != len(definition.checksums):  # unpacked files of an archive
+        archives = ", ".join(file.name.rpartition("/")[2] for file in definition.remote)
+        problem = f"only {archives} of {title} has a known checksum, and the files are unpacked"
+        return NOT_VERIFIED, (f"{problem}. Put it into the same folder to have them verified",)
     others = list[str]()
     unknown = list[str]()
     for path, checksum in zip(paths, definition.checksums, strict=True):

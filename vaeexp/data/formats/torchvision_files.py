@@ -1,11 +1,13 @@
-"""The official files of MNIST, Fashion-MNIST, CIFAR-10 and SVHN, as torchvision lays them out.
+"""The official files of the MNIST family, CIFAR-10 and SVHN, as torchvision lays them out.
 
 These readers take compressed files and call no function that a pickle names; torchvision's readers
 want unpacked files, and unpickle CIFAR.
 
 - IDX (http://yann.lecun.com/exdb/mnist/): a magic number (two zero bytes, type 8 for unsigned
-  bytes, number of dimensions), the dimensions as big-endian 32-bit integers, then the values. The
-  official files are gzip-compressed.
+  bytes and 12 for big-endian 32-bit integers, number of dimensions), the dimensions as big-endian
+  32-bit integers, then the values. The official files are gzip-compressed.
+- QMNIST (Yadav and Bottou 2019, https://github.com/facebookresearch/qmnist): IDX; labels are
+  integers [N, 8], of which the first is the digit.
 - CIFAR-10 for Python (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html): six pickles of
   a dict with `data`, an array uint8 [N, 3072] (1,024 red, green, then blue values of an image), and
   `labels`, a list of N numbers.
@@ -18,7 +20,7 @@ import pickle
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -35,11 +37,18 @@ FILES = (
 """Training images, training labels, test images, test labels of the MNIST family; each raw or with
 `.gz`.
 """
+QMNIST_FILES = (
+    "qmnist-train-images-idx3-ubyte",
+    "qmnist-train-labels-idx2-int",
+    "qmnist-test-images-idx3-ubyte",
+    "qmnist-test-labels-idx2-int",
+)
+_IDX_TYPES = {"u1": 8, ">i4": 12}
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 MATRICES = ("train_32x32.mat", "test_32x32.mat")
 
 
-def _joined(source: Source, files: Iterable[tuple[np.ndarray, np.ndarray]]) -> RawImages:
+def join_files(source: Source, files: Iterable[tuple[np.ndarray, np.ndarray]]) -> RawImages:
     """Join the images and labels of files, of which the last is the test file."""
     images, labels = zip(*files, strict=True)
     counts = sum(map(len, labels[:-1])), len(labels[-1])
@@ -52,7 +61,7 @@ def _joined(source: Source, files: Iterable[tuple[np.ndarray, np.ndarray]]) -> R
     return RawImages(*content, warnings=warnings, doubt=doubt)
 
 
-def _complete_set(
+def complete_set(
     definition: Definition,
     root: Path,
     below: Iterable[str],
@@ -86,16 +95,32 @@ def _read_pair(
     misfits the other.
     """
     images = read_idx(images_path, 3)
-    labels = read_idx(labels_path, 1)
+    if "idx2-int" in labels_path.name:
+        labels = read_idx(labels_path, 2, ">i4")[:, 0]
+    else:
+        labels = read_idx(labels_path, 1)
+    return fit_pair(definition, (images_path, images), (labels_path, labels))
+
+
+def fit_pair(
+    definition: Definition,
+    images_of: tuple[Path, np.ndarray],
+    labels_of: tuple[Path, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return images uint8 [N, 1, H, W] and labels uint8 [N] of two files [N, H, W] and [N]. Raises
+    UserError where they do not fit each other or the definition.
+    """
+    images_path, images = images_of
+    labels_path, labels = labels_of
     shape = definition.image_shape or (1, *images.shape[1:])
     if images.shape[1:] != shape[1:]:
         problem = f"got images of {images.shape[1]} × {images.shape[2]} pixels"
         raise UserError(str(images_path), f"{problem}; must be {shape[1]} × {shape[2]}")
-    _check_labels(labels_path, labels, len(images), len(definition.classes or ()))
-    return images.reshape(-1, *shape), labels
+    check_labels(labels_path, labels, len(images), len(definition.classes or ()))
+    return images.reshape(-1, *shape), labels.astype(np.uint8)
 
 
-def _check_labels(path: Path, labels: np.ndarray, images: int, classes: int) -> None:
+def check_labels(path: Path, labels: np.ndarray, images: int, classes: int) -> None:
     """Raise UserError unless there is a label from 0 to `classes` − 1 for each image."""
     if len(labels) != images or labels.min() < 0 or labels.max() >= classes:
         problem = f"got {len(labels):,} labels from {labels.min()} to {labels.max()}"
@@ -103,18 +128,26 @@ def _check_labels(path: Path, labels: np.ndarray, images: int, classes: int) -> 
         raise UserError(str(path), f"{problem}; must be {wanted}")
 
 
-def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """Read the array in an IDX file of unsigned bytes, gzip-compressed if its name ends in `.gz`.
+def read_idx(path: Path, dimensions: int, kind: str = "u1") -> np.ndarray:
+    """Read the array in an IDX file, gzip-compressed if its name ends in `.gz`.
+
+    kind: of the values; u1 is unsigned bytes, >i4 integers of 32 bits.
 
     Raises UserError that names the file, the content it has and the content it must have.
     """
-    kind, opened = ("gzip", gzip.open) if path.suffix == ".gz" else ("IDX", open)
-    with refusing(path, f"a whole {kind} file"), opened(path, "rb") as stream:
-        magic, *shape = struct.unpack(f">{1 + dimensions}I", stream.read(4 + 4 * dimensions))
-        if magic != 0x0800 + dimensions:
-            wanted = f"{0x0800 + dimensions}, an array of {dimensions} dimensions"
-            raise UserError(str(path), f"got magic number {magic}; must be {wanted}")
-        return np.frombuffer(stream.read(), np.uint8).reshape(shape)
+    packing, opened = ("gzip", gzip.open) if path.suffix == ".gz" else ("IDX", open)
+    with refusing(path, f"a whole {packing} file"), opened(path, "rb") as stream:
+        return read_idx_stream(path, cast(BinaryIO, stream), dimensions, kind)
+
+
+def read_idx_stream(path: Path, stream: BinaryIO, dimensions: int, kind: str) -> np.ndarray:
+    """Read the array of an open IDX file; `path` names it in an error."""
+    magic, *shape = struct.unpack(f">{1 + dimensions}I", stream.read(4 + 4 * dimensions))
+    known = (_IDX_TYPES[kind] << 8) + dimensions
+    if magic != known:
+        wanted = f"{known}, an array of {dimensions} dimensions"
+        raise UserError(str(path), f"got magic number {magic}; must be {wanted}")
+    return np.frombuffer(stream.read(), kind).reshape(shape)
 
 
 def read_batch(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +165,7 @@ def read_batch(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
         labels = np.asarray(content["labels"], dtype=np.int64)
         if images.dtype != np.uint8:
             raise ValueError(f"values of type {images.dtype}")
-    _check_labels(path, labels, len(images), classes)
+    check_labels(path, labels, len(images), classes)
     return images, labels.astype(np.uint8)
 
 
@@ -163,32 +196,41 @@ def _read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
         labels = content["y"].reshape(-1) % 10
         if images.dtype != np.uint8 or images.shape[1:] != (3, 32, 32):
             raise ValueError(f"X {images.dtype} {list(content['X'].shape)}")
-    _check_labels(path, labels, len(images), 10)
+    check_labels(path, labels, len(images), 10)
     return images, labels.astype(np.uint8)
 
 
-IDX = Layout(
-    expected=lambda row: f"{row.folder}/raw/ with {', '.join(FILES)} (each raw or .gz)",
-    find=lambda row, root: _complete_set(
-        row, root, (f"{row.folder}/raw", row.folder, "raw", ""), FILES, (".gz", "")
-    ),
-    read=lambda source, *_: _joined(
-        source,
-        [_read_pair(source.definition, *source.paths[place : place + 2]) for place in (0, 2)],
-    ),
-)
+def _idx_layout(names: tuple[str, ...]) -> Layout:
+    """Return the layout of four IDX files: training images and labels, test images and labels."""
+    return Layout(
+        expected=lambda row: f"{row.folder}/raw/ with {', '.join(names)} (each raw or .gz)",
+        find=lambda row, root: complete_set(row, root, below_raw(row), names, (".gz", "")),
+        read=lambda source, *_: join_files(
+            source,
+            [_read_pair(source.definition, *source.paths[place : place + 2]) for place in (0, 2)],
+        ),
+    )
+
+
+def below_raw(definition: Definition) -> tuple[str, ...]:
+    """Return where the files of the MNIST family may lie below the folder that is given."""
+    return f"{definition.folder}/raw", definition.folder, "raw", ""
+
+
+IDX = _idx_layout(FILES)
+QMNIST = _idx_layout(QMNIST_FILES)
 CIFAR = Layout(
     expected=lambda row: (
         f"{row.folder}/ with {', '.join(BATCHES)} (unpack {row.mirrors[0].rsplit('/', 1)[-1]} "
         "there)"
     ),
-    find=lambda row, root: _complete_set(row, root, (row.folder, ""), BATCHES),
-    read=lambda source, *_: _joined(
+    find=lambda row, root: complete_set(row, root, (row.folder, ""), BATCHES),
+    read=lambda source, *_: join_files(
         source, [read_batch(path, classes=10) for path in source.paths]
     ),
 )
 SVHN = Layout(
     expected=lambda _: " and ".join(MATRICES),
-    find=lambda row, root: _complete_set(row, root, ("", row.folder, row.title), MATRICES),
-    read=lambda source, *_: _joined(source, map(_read_svhn, source.paths)),
+    find=lambda row, root: complete_set(row, root, ("", row.folder, row.title), MATRICES),
+    read=lambda source, *_: join_files(source, map(_read_svhn, source.paths)),
 )

@@ -96,7 +96,12 @@ class Head(nn.Module):
 
     def forward(self, h: Tensor) -> ImageDistribution:
         """Return the distribution that h [..., outputs·C, H, W] describes."""
-        return self.make(h, **{name: getattr(self, name) for name in self._options})
+        return self.make(h, **self.options)
+
+    @property
+    def options(self) -> dict[str, Tensor]:
+        """The options by name; each []."""
+        return {name: getattr(self, name) for name in self._options}
 
 
 class LearnedScale(Head):
@@ -136,8 +141,7 @@ class LearnedScale(Head):
 
     def forward(self, h: Tensor) -> ImageDistribution:
         """Return the distribution for h [..., C, H, W]."""
-        options = {name: getattr(self, name) for name in self._options}
-        return self.make(h, sigma=self.sigma, **options)
+        return self.make(h, sigma=self.sigma, **self.options)
 
 
 _LEAST_EXCESS = 1e-3
@@ -162,7 +166,8 @@ def least_sigma(values: Values, per: str) -> Tensor:
     b_i is no bound, because that of a constant sub-pixel may be far below the precision of the
     others.
     """
-    least = torch.tensor(values.least_sigma, dtype=torch.float64)
+    # Not 0, so that float32 stays finite.
+    least = torch.tensor(values.least_sigma, dtype=torch.float64).clamp(min=1e-9)
     if least.dim() == 0:
         return least
     each = least.view(values.shape)
@@ -183,7 +188,7 @@ class NegativeBinomialHead(Head):
 
     def forward(self, h: Tensor) -> NegativeBinomial:
         """Return the distribution for h [..., C, H, W]."""
-        return NegativeBinomial(h, getattr(self, "row_sum", None), self.log_r)
+        return NegativeBinomial(h, self.options.get("row_sum"), self.log_r)
 
 
 class Likelihood(NamedTuple):

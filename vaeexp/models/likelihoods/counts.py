@@ -51,6 +51,10 @@ class _Counts:
         """μ of an image whose counts add up to the mean row sum; [..., C, H, W]."""
         return self.log_mean.exp()
 
+    def mean_given(self, x: Tensor) -> Tensor:
+        """Return μ [..., C, H, W] for the row sums of x [..., C, H, W]."""
+        return self.log_mean_of(x).exp()
+
     def log_mean_of(self, x: Tensor) -> Tensor:
         """Return log μ [..., C, H, W] for the row sums of x [..., C, H, W]."""
         if self.row_sum is None:

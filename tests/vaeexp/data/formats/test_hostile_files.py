@@ -1,5 +1,6 @@
 """Damaged and hostile data files: each is refused in one line and runs no code."""
 
+import errno
 import io
 import struct
 import zipfile
@@ -11,6 +12,7 @@ from image_files import noise, write_svhn
 
 from sweeps.errors import UserError
 from vaeexp.data import open_dataset
+from vaeexp.data.formats import refusing
 from vaeexp.settings import DataSettings
 
 
@@ -58,6 +60,11 @@ def test_damaged_arrays_are_refused_in_one_line(tmp_path, monkeypatch, name, con
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "harm").exists()
     assert list((tmp_path / "cache").rglob("*.npy")) == []
+
+
+def test_a_full_disk_is_no_damage_of_the_file_that_is_read(tmp_path):
+    with pytest.raises(OSError, match="No space left"), refusing(tmp_path, "a whole file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def matrices(**changed) -> bytes:

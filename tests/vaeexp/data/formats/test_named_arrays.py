@@ -14,7 +14,9 @@ from image_files import noise
 from raw_images import read_raw
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import TEST, TRAINING
+from vaeexp.data import DATASETS
+from vaeexp.data.formats import TEST, TRAINING, Source
+from vaeexp.settings import DataSettings
 
 NAMES = np.array(["ant", "bee", "cat"])
 
@@ -173,7 +175,8 @@ def test_members_that_nothing_names_are_not_touched(tmp_path, monkeypatch, write
     path = write(tmp_path, imgs=noise(9, 4, 4), metadata=pickled, labels=np.array([_Harm()] * 9))
     raw = read_raw(path, images="imgs")
     np.testing.assert_array_equal(raw.images[:, 0], noise(9, 4, 4))
-    assert "Classes: none. Labels left out: object names no classes" in raw.notes
+    [note] = [note for note in raw.notes if note.startswith("Classes: none. Labels left out")]
+    assert "only pickle reads. Save numpy.array(labels, str)" in note
     with pytest.raises(UserError, match=r"object \[9\], which is pickled.*labels\.astype\(str\)"):
         read_raw(path, images="imgs", labels="labels")
     for field in ("factors", "split_by"):
@@ -196,6 +199,21 @@ def test_another_member_may_be_damaged_and_the_one_that_is_read_may_not(tmp_path
     path.write_bytes(ends[0] + bytes(len(content) - sum(map(len, ends))) + ends[1])
     with pytest.raises(UserError, match="must be a whole file of plain numpy arrays"):
         read_raw(path, images="images")
+
+
+def test_what_is_read_of_a_file_is_part_of_its_identity(tmp_path):
+    path = as_npz(tmp_path, images=noise(9, 4, 4), other=noise(9, 4, 4))
+    kinds = [{}, {"images": "other"}, {"labels": "other"}, {"factors": "other"}]
+    kinds += [{"split_by": "other"}, {"channels_first": True}]
+    identities = set[str]()
+    for changes in kinds:
+        settings = DataSettings(dataset="arrays", **changes)
+        definition = DATASETS["arrays"]
+        source = Source(
+            definition=definition, settings=settings, root=path, paths=(path,), words=""
+        )
+        identities.add(str(source.identity()))
+    assert len(identities) == len(kinds)
 
 
 @pytest.mark.parametrize(("write", "package"), [(as_hdf5, "h5py"), (as_zarr, "zarr")])

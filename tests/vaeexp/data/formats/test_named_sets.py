@@ -9,8 +9,6 @@ from image_files import noise
 from raw_images import read_raw
 
 from sweeps.errors import UserError
-from vaeexp.data import DATASETS
-from vaeexp.data.formats import TEST, TRAINING, VALIDATION
 from vaeexp.data.formats.disentanglement import SHAPES, SPRITES
 
 ROWS = 24
@@ -81,45 +79,3 @@ def test_other_files_than_these_are_refused(tmp_path):
     with pytest.raises(UserError, match="has arrays of its own; must be left out") as caught:
         read_raw(tmp_path / "d.h5", dataset="shapes3d", factors="labels")
     assert caught.value.place == "data.factors"
-
-
-COUNTS = {"train": 12, "val": 4, "test": 5}
-
-
-def write_medmnist(path: Path, shape: tuple[int, ...], labels: int = 1) -> dict[str, np.ndarray]:
-    arrays = {}
-    for seed, (part, count) in enumerate(COUNTS.items()):
-        arrays[f"{part}_images"] = noise(count, *shape, seed=seed)
-        columns = [np.arange(count) % (3 + column) for column in range(labels)]
-        arrays[f"{part}_labels"] = np.column_stack(columns)
-    np.savez_compressed(path, **arrays)
-    return arrays
-
-
-@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (64, 64, 3)])
-def test_medmnist_keeps_its_official_split(tmp_path, shape):
-    arrays = write_medmnist(tmp_path / "bloodmnist.npz", shape)
-    for root in (tmp_path, tmp_path / "bloodmnist.npz"):
-        raw = read_raw(root, dataset="medmnist")
-        assert raw.parts.tolist() == [TRAINING] * 12 + [VALIDATION] * 4 + [TEST] * 5
-        images = np.concatenate([arrays[f"{part}_images"] for part in COUNTS])
-        expected = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-        np.testing.assert_array_equal(raw.images, expected)
-        assert raw.classes == ("0", "1", "2")
-    write_medmnist(tmp_path / "pathmnist.npz", shape)
-    with pytest.raises(UserError, match=r"bloodmnist\.npz, pathmnist\.npz\); must be one. Try"):
-        read_raw(tmp_path, dataset="medmnist")
-
-
-def test_medmnist_with_several_labels_has_no_classes(tmp_path):
-    write_medmnist(tmp_path / "chestmnist.npz", (28, 28), labels=14)
-    raw = read_raw(tmp_path, dataset="medmnist")
-    assert raw.classes is None
-    assert any("an image has several" in note for note in raw.notes)
-
-
-def test_other_files_are_no_medmnist(tmp_path):
-    np.savez(tmp_path / "mine.npz", train_images=noise(9, 4, 4), train_labels=np.arange(9))
-    with pytest.raises(UserError, match=r"without val_images, .*must be a file of MedMNIST"):
-        read_raw(tmp_path, dataset="medmnist")
-    assert "medmnist.com" in DATASETS["medmnist"].layout.expected(DATASETS["medmnist"])

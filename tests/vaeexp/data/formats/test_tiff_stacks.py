@@ -57,6 +57,21 @@ def test_the_axes_of_a_stack_say_what_its_pages_are(tmp_path, array, options, se
     assert len(raw.parts) == len(raw.labels) == len(expected)
 
 
+@pytest.mark.parametrize("image_size", [None, 4])
+def test_pages_of_one_bit_are_booleans(tmp_path, image_size):
+    bits = DEEP > 32_767
+    (tmp_path / "files").mkdir()
+    for number, pages in enumerate(bits):
+        tifffile.imwrite(tmp_path / "files" / f"{number}.tif", pages, photometric="minisblack")
+    raw = read_raw(tmp_path / "files", dataset="folder", image_size=image_size)
+    assert raw.images.dtype == bool
+    assert 0.3 < raw.images.mean() < 0.7
+    if image_size is None:
+        np.testing.assert_array_equal(raw.images, bits)
+    stack = read_raw(tmp_path / "files" / "0.tif")
+    np.testing.assert_array_equal(stack.images[:, 0], bits[0])
+
+
 def test_channels_that_are_taken_as_images_are_noted(tmp_path):
     tifffile.imwrite(tmp_path / "mine.tif", DEEP[0], **as_imagej("CYX"))
     note = read_raw(tmp_path / "mine.tif").notes[0]

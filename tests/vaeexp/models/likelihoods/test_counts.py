@@ -235,6 +235,17 @@ def test_importance_samples_tighten_the_bound_with_size_factors(name):
     assert bounds[-1] < bounds[0]
 
 
+@pytest.mark.parametrize("size_factor", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reconstruction_has_the_row_sum_of_its_image(name, size_factor):
+    settings_ = ModelSettings(hidden=(5,), latent_size=2, likelihood=name, size_factor=size_factor)
+    vae = build_vae(settings_, Values(shape=SHAPE, **COUNTS), 0).eval()
+    _, _, x = drawn(20)
+    means = vae.decode(vae.encode(x).mean).mean
+    factors = x.sum((1, 2, 3), keepdim=True) / MEAN_SUM if size_factor else 1.0
+    torch.testing.assert_close(vae.reconstruct(x), (means * factors).detach())
+
+
 def counts_source():
     data = source("none")
     return replace(data, values=Values(shape=data.values.shape, **COUNTS))

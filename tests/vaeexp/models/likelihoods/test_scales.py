@@ -127,6 +127,13 @@ def test_a_shared_bound_is_not_below_what_its_sub_pixels_can_reach(per):
     torch.testing.assert_close(best, least_sigma(values, per), rtol=0.03, atol=0)
 
 
+def test_a_bound_of_zero_leaves_numbers_finite():
+    kind = head(values=Values(shape=SHAPE, least_sigma=0.0, **REAL))
+    with torch.no_grad():
+        kind.raw_log_sigma.fill_(-60)
+    assert kind(torch.zeros(SHAPE)).log_prob(torch.ones(SHAPE)).isfinite()
+
+
 # Means
 
 
