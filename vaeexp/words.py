@@ -23,9 +23,14 @@ def parameter_label(name: str) -> str:
 
 
 def format_number(value: Any, digits: int = 2) -> str:
-    """Format a measured number with so many decimals and a real minus sign; an en dash stands for a
-    missing number.
+    """Format a measured number with so many decimals, or `fitting_digits`, and a real minus sign;
+    an en dash stands for a missing number.
     """
+    return "–" if is_missing(value) else format_fixed(value, fitting_digits(value, digits))
+
+
+def format_fixed(value: Any, digits: int) -> str:
+    """Format a number as `format_number`, with so many decimals however large it is."""
     if is_missing(value) or not math.isfinite(value):
         return "–"
     text = f"{value:,.{digits}f}"
@@ -35,6 +40,15 @@ def format_number(value: Any, digits: int = 2) -> str:
 def format_signed(number: float) -> str:
     """Format a number with five significant digits at most and a real minus sign."""
     return f"{number:,.5g}".replace("-", "−")
+
+
+def fitting_digits(value: float, digits: int) -> int:
+    """Return the decimals of a number: of more than three, fewer by each digit before the point
+    after the first. An error in the unit of the data may be of any size.
+    """
+    if digits <= 3 or not 10 <= abs(value) < math.inf:
+        return digits
+    return max(0, digits - math.floor(math.log10(abs(value))))
 
 
 def format_value(value: Any) -> str:
@@ -107,10 +121,9 @@ def format_params(params: Mapping[str, Any]) -> str:
 
 def format_interval(interval: "Interval", digits: int = 2) -> str:
     """Format `98.12 ± 0.31`, or the mean alone where one value gives no interval."""
-    width = (
-        f" ± {format_number(interval.half_width, digits)}" if math.isfinite(interval.low) else ""
-    )
-    return f"{format_number(interval.mean, digits)}{width}"
+    digits = fitting_digits(interval.mean, digits)
+    width = f" ± {format_fixed(interval.half_width, digits)}" if math.isfinite(interval.low) else ""
+    return f"{format_fixed(interval.mean, digits)}{width}"
 
 
 def format_reach(interval: "Interval") -> str:

@@ -4,9 +4,11 @@ import math
 
 import pytest
 
+from sweeps.results import mean_interval
 from vaeexp.words import (
     format_configuration,
     format_duration,
+    format_interval,
     format_number,
     format_params,
     format_short,
@@ -58,6 +60,15 @@ def test_numbers_and_settings_as_text():
     assert format_number(-0.5) == "−0.50"
     assert format_number(-0.001) == "0.00"
     assert format_number(math.nan) == "–"
+    assert format_number(12345.678) == "12,345.68"
+    assert format_number(1234.5678, 3) == "1,234.568"
+    assert [format_number(value, 5) for value in (0.012345678, 9.8765432)] == ["0.01235", "9.87654"]
+    assert [format_number(value, 5) for value in (-98.765432, 6.2857846e7)] == [
+        "−98.7654",
+        "62,857,846",
+    ]
+    assert format_number(math.inf, 5) == "–"
+    assert format_interval(mean_interval([41.0, 42.0, 43.0]), 5) == "42.0000 ± 2.4841"
     assert format_configuration({"beta": 1.0, "latent_size": 20}) == "β = 1, latent size = 20"
     assert [format_tick(value) for value in (0.0001, 0.1, 1, 1000, 1e-6)] == [
         "0.0001",

@@ -20,6 +20,10 @@ LIMITS = (0.5, 99.5)
 UNIT = "value (unit of the data)"
 LONGEST = 3.0
 """Height by width of a panel at most; images that are longer fill such a panel."""
+ACROSS = 7.4
+"""Inches of all heat maps of a row at most."""
+TALLEST = 3.4
+"""Inches of a heat map."""
 MOST_CHANNELS = 4
 RECONSTRUCTED = "#D55E00"
 
@@ -38,9 +42,8 @@ def reconstructed_images(arrays: Arrays) -> Figure:
     count, height, width = both[0].shape
     low, high = np.percentile(both[0], LIMITS)
     shape = min(max(height / width, 1 / LONGEST), LONGEST)
-    wide = 7.4 / count
-    tall = min(wide * shape, 3.4)
-    figure = style.new_figure(2 * tall + 0.9)
+    tall = min(shape * ACROSS / count, TALLEST)
+    figure = style.new_figure(2 * tall + 0.9, count * tall / shape + style.WIDTH - ACROSS)
     panels = figure.subplots(2, count, sharex=True, sharey=True, squeeze=False)
     for row, (images, name) in enumerate(zip(both, ("originals", "reconstructions"), strict=True)):
         for column, image in enumerate(images):
@@ -55,7 +58,8 @@ def reconstructed_images(arrays: Arrays) -> Figure:
             )
             _style(axes, "column" if row else "", "" if column else "row")
         panels[row, 0].set_title(name, fontsize=11, color=style.TEXT_COLOUR, loc="left", pad=4)
-    bar = style.colour_bar(figure, panels.ravel().tolist(), shown, extend="both")
+    pad = 0.25 / figure.get_figwidth()
+    bar = style.colour_bar(figure, panels.ravel().tolist(), shown, extend="both", pad=pad)
     bar.set_ylabel(UNIT, fontsize=11, color=style.TEXT_COLOUR)
     return figure
 

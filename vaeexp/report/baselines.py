@@ -78,6 +78,9 @@ def _title(view: StudyView, row: TestedSetting) -> str:
     ]
     binarisation, likelihood, posterior = recorded
     levels = "Grey levels" if shape[0] == 1 else "Colour levels"
+    # So the protocol calls targets that are no levels of bytes.
+    if "numbers" in row.protocol.get("binarisation", ""):
+        levels = "Numbers"
     targets = levels if binarisation == "none" else f"{binarisation.capitalize()} binarisation"
     ending = "deterministic autoencoder" if row.deterministic else f"{posterior} posterior"
     return f"{targets}, {likelihood.replace('_', ' ')} likelihood, {ending}"

@@ -173,7 +173,7 @@ def contact_sheet(view: StudyView) -> Drawing | None:
 
 def picture_sentence(view: StudyView) -> str:
     """Say how a picture shows an array of the study's data; empty for images."""
-    words = (view.plan.recorded("contact_sheet") or {}).get("words", "")
+    words = view.plan.recorded("contact_sheet").get("words", "")
     return f"Each picture shows {escape(words)}." if words else ""
 
 

@@ -10,7 +10,7 @@ from vaeexp.report.markup import escape, table
 from vaeexp.report.sentences import Block
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import finite, read_arrays, row_names
-from vaeexp.words import format_interval, format_number, join_and, plural
+from vaeexp.words import format_fixed, format_interval, format_number, join_and, plural
 
 MOST = 40
 LONGEST_LIST = 12
@@ -46,8 +46,8 @@ def feature_blocks(view: StudyView) -> list[Block]:
         rows.append(
             [
                 escape(first["feature_names"][place]),
-                format_number(first["feature_means"][place], digits),
-                format_number(deviations[place], digits),
+                format_fixed(first["feature_means"][place], digits),
+                format_fixed(deviations[place], digits),
                 format_interval(mean_interval(errors[:, place].tolist()), digits),
                 "–" if math.isnan(means[place]) else f"{format_interval(share, 1)} %",
                 format_number((1 - shares[:, place] ** 2).mean(), 3),

@@ -12,8 +12,10 @@ from vaeexp.report.markup import code, escape
 from vaeexp.report.templates import PROCEDURES, QUESTIONS, TEMPLATES, VERBS
 from vaeexp.results.statements import Figure, Statement
 from vaeexp.words import (
+    fitting_digits,
     format_configuration,
     format_duration,
+    format_fixed,
     format_least,
     format_number,
     format_share,
@@ -113,9 +115,9 @@ def with_interval(figure: Figure) -> str:
     """Return `98.12 ± 0.31`; an interval that is not symmetric by its ends; the mean alone where
     there is none.
     """
-    digits = figure.digits or 2
+    digits = fitting_digits(figure.value, figure.digits or 2)
     mean, low, high = (
-        format_number(value, digits) for value in (figure.value, figure.low, figure.high)
+        format_fixed(value, digits) for value in (figure.value, figure.low, figure.high)
     )
     if is_missing(figure.low):
         return mean
@@ -123,7 +125,7 @@ def with_interval(figure: Figure) -> str:
     above = figure.high - figure.value
     if abs(below - above) > 1e-6 * (above + below):
         return f"{mean} ({low} to {high})"
-    return f"{mean} ± {format_number((below + above) / 2, digits)}"
+    return f"{mean} ± {format_fixed((below + above) / 2, digits)}"
 
 
 FORMS: dict[str, Callable[[Any], str]] = {

@@ -16,7 +16,14 @@ from synthetic_study import (
 from sweeps.results import ranked
 from vaeexp.plots import PLOTS
 from vaeexp.plots.comparisons import pair_pictures, runs_of_pairs
-from vaeexp.plots.pictures import best_median_worst, beta_strip, picture_rows, strip_trials
+from vaeexp.plots.pictures import (
+    best_median_worst,
+    best_reconstructions,
+    beta_strip,
+    picture_rows,
+    reconstructions_caption,
+    strip_trials,
+)
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import curve_of, read_arrays
@@ -208,3 +215,45 @@ def test_pictures_of_a_pair_are_of_the_winner_or_the_next_configuration_that_lef
         ).iloc[-1]
         value = last["val/rate"] + last["val/distortion"]
         assert below == f"−ELBO {value:.1f} at epoch {last['epoch']}"
+
+
+def numbers_of(*shape):
+    random = np.random.default_rng(len(shape))
+    both = ("originals_numbers", "last_reconstructions_numbers")
+    return {name: random.normal(-40, 9, shape).astype(np.float32) for name in both}
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 20, 30), (1, 1, 400, 8), (3, 1, 2, 900)])
+def test_heat_maps_share_a_scale_of_colours_in_the_unit_of_the_data(shape):
+    arrays = numbers_of(*shape)
+    figure = best_reconstructions(arrays)
+    *panels, bar = figure.axes
+    images = [axes.images[0] for axes in panels]
+    assert len(images) == 2 * shape[0]
+    drawn = np.stack([image.get_array() for image in images])
+    expected = np.concatenate([array[:, 0] for array in arrays.values()])
+    np.testing.assert_array_equal(drawn, expected)
+    limits = np.percentile(arrays["originals_numbers"], (0.5, 99.5))
+    assert {image.get_clim() for image in images} == {tuple(limits)}
+    assert bar.get_ylabel() == "value (unit of the data)"
+    assert [axes.get_ylabel() for axes in panels].count("row") == 2
+    assert "percentiles 0.5 and 99.5" in reconstructions_caption(arrays)
+    figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("shape", "panels"),
+    [((4, 1, 1, 50), 4), ((1, 1, 1, 50), 1), ((3, 1, 1, 12), 3), ((4, 12, 1, 50), 8)],
+)
+def test_signals_and_their_reconstructions_are_lines_in_the_same_axes(shape, panels):
+    arrays = numbers_of(*shape)
+    figure = best_reconstructions(arrays)
+    drawn = [axes for axes in figure.axes if axes.lines]
+    assert len(drawn) == panels
+    several = shape[1] > 1
+    for place, axes in enumerate(drawn):
+        signal, channel = (place % 2, place // 2) if several else (place, 0)
+        for line, array in zip(axes.lines, arrays.values(), strict=True):
+            np.testing.assert_array_equal(line.get_ydata(), array[signal, channel, 0])
+    assert "percentile" not in reconstructions_caption(arrays)
+    figure.draw_without_rendering()

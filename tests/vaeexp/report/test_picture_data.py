@@ -4,6 +4,7 @@ and what is left out is said.
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from synthetic_study import make_results, with_baselines, write_pictures
 
 from vaeexp.evaluation.generation import grids, write_png
+from vaeexp.plots.contact_sheet import ContactSheet, pack
 from vaeexp.report.page import picture_data as pictures
 from vaeexp.report.page.trial_rows import ordered_trials
 from vaeexp.results.study_view import StudyView
@@ -72,6 +74,17 @@ def test_each_trial_shows_its_own_sheet(view, shape):
         expected = np.concatenate([sheet["reconstructions"], sheet["samples"]])
         np.testing.assert_array_equal(images_of(strip), expected)
         assert (strip["height"], strip["width"]) == shape[:2]
+
+
+def test_the_first_note_says_how_a_picture_shows_an_array(view):
+    with_sheets(view, (64, 96, 1))
+    assert data_of(view)["notes"] == []
+    words = "a line of 50 values from −1 to 1"
+    sheet = pack(ContactSheet(drawn((64, 96, 1))["samples"], (), "signals", words))
+    provenance = view.study.provenance | {"contact_sheet": sheet}
+    study = replace(view.study, provenance=provenance)
+    told = data_of(StudyView(replace(view.results, study=study)))
+    assert told["notes"] == [f"Each picture shows {words}."]
 
 
 def test_a_study_without_pictures_has_none(view):

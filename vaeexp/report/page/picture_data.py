@@ -46,7 +46,7 @@ def picture_data(view: StudyView, trials: pd.DataFrame, room: int = MOST_BYTES) 
         originals: the images that all reconstructions are of.
         rows: row → epochs (number → strip of reconstructions, then samples, the last epoch first)
             and, of tested runs, traversals (a strip of D · S pictures) with dimensions.
-        notes: sentences on what was left out.
+        notes: sentences on how a picture shows an array that is no image, and on what was left out.
         A strip has its pictures side by side: png (data URI), and how many there are of each kind.
     """
     other = _other_images(view)
@@ -74,7 +74,10 @@ def picture_data(view: StudyView, trials: pd.DataFrame, room: int = MOST_BYTES) 
         if rest.full:
             break
         _add_more(folders[row], own, images, rest)
-    notes = _notes(len(rows), len(folders), sorted(other & set(trials["baseline"].dropna())))
+    how = view.plan.recorded("contact_sheet").get("words", "")
+    others = sorted(other & set(trials["baseline"].dropna()))
+    notes = [f"Each picture shows {how}."] if how else []
+    notes += _notes(len(rows), len(folders), others)
     return {"originals": originals if rows else None, "rows": rows, "notes": notes}
 
 

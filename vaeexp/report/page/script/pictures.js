@@ -2,6 +2,9 @@
 "use strict";
 
 const MOST_PANELS = 6;
+/** Pixels of a picture beyond which a row has fewer, and of a row of pictures that is never shown larger than it is. */
+const WIDE = 80;
+const ROW = 480;
 /** What is compared: the rows, the epoch (Infinity: the last), the parameter to slide along, the trial on the slide, the dimension. */
 const compared = { rows: [], epoch: Infinity, along: null, slide: 0, dimension: 0, kind: "both" };
 const album = { data: null, strips: new Map() };
@@ -147,7 +150,7 @@ function panel(parts, row, sliding) {
   const values = `${objective.label} ${shown(objective, row[objective.name])} · pictures of epoch ${epoch}`;
   const article = make("article", { className: "look-panel", "data-panel": row.row, "data-epoch": epoch }, head, make("p", { className: "look-card-figures" }, values), make("p", { className: "look-card-figures" }, settingsOf(row)));
   const words = album.data.originals ? "originals above reconstructions" : "reconstructions";
-  article.append(captioned(words, drawing(reconstructionTiles(strip), 5, `${words} of ${name}`)), captioned("samples", drawing(sampleTiles(strip), 8, `samples of ${name}`)));
+  article.append(captioned(words, drawing(reconstructionTiles(strip), acrossOf(strip, 5), `${words} of ${name}`)), captioned("samples", drawing(sampleTiles(strip), acrossOf(strip, 8), `samples of ${name}`)));
   return article;
 }
 
@@ -155,14 +158,20 @@ function captioned(words, canvas) {
   return make("figure", {}, make("figcaption", {}, words), canvas);
 }
 
-/** Rows of five originals, each above its reconstructions. */
+/** Pictures in a row: half as many of wide ones, such as lines and bars. */
+function acrossOf(strip, most) {
+  return strip.width > WIDE ? Math.ceil(most / 2) : most;
+}
+
+/** Rows of originals, each above its reconstructions. */
 function reconstructionTiles(strip) {
   const { originals } = album.data;
+  const across = acrossOf(strip, 5);
   const tiles = [];
-  for (let first = 0; first < strip.reconstructions; first += 5) {
-    const places = [0, 1, 2, 3, 4].map((step) => first + step).filter((place) => place < strip.reconstructions);
-    if (originals) tiles.push(...fill(places.map((place) => (place < originals.reconstructions ? [originals, place] : null)), 5));
-    tiles.push(...fill(places.map((place) => [strip, place]), 5));
+  for (let first = 0; first < strip.reconstructions; first += across) {
+    const places = Array.from({ length: across }, (_, step) => first + step).filter((place) => place < strip.reconstructions);
+    if (originals) tiles.push(...fill(places.map((place) => (place < originals.reconstructions ? [originals, place] : null)), across));
+    tiles.push(...fill(places.map((place) => [strip, place]), across));
   }
   return tiles;
 }
@@ -185,6 +194,7 @@ function drawing(tiles, across, words) {
   const canvas = make("canvas", { role: "img", "aria-label": words, className: "look-tiles" });
   canvas.width = across * (cell.width + gap) - gap;
   canvas.height = Math.ceil(tiles.length / across) * (cell.height + gap) - gap;
+  if (width > WIDE || canvas.width > ROW) canvas.classList.add("look-shrunk");
   const pen = canvas.getContext("2d");
   pen.imageSmoothingEnabled = false;
   tiles.forEach((tile, at) => {
@@ -238,7 +248,7 @@ function cardPicture(row, element, pinned) {
   const own = album.data.rows[row.row];
   if (!own) return;
   const strip = own.epochs[epochsOf(row.row).at(-1)];
-  element.append(drawing(sampleTiles(strip).slice(0, 8), 8, `samples of ${nameOf(row)}`));
+  element.append(drawing(sampleTiles(strip).slice(0, 8), acrossOf(strip, 8), `samples of ${nameOf(row)}`));
   if (!pinned || compared.rows.includes(row.row)) return;
   element.append(make("button", { type: "button", className: "look-compare", onclick: () => { tell("compare", row.row); pin(null); } }, "Compare its pictures"));
 }

@@ -79,7 +79,10 @@ function shown(column, value) {
   return minus(Math.abs(short) < 1e-4 ? short.toExponential() : String(short));
 }
 
-function grouped(value, digits) {
+function grouped(value, most) {
+  // Of more than three decimals, fewer by each digit before the point after the first, as in the report.
+  const large = most > 3 && Math.abs(value) >= 10;
+  const digits = large ? Math.max(0, most - Math.floor(Math.log10(Math.abs(value)))) : most;
   return minus(value.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 }
 
