@@ -71,17 +71,10 @@ def open_inputs(given: Any, preparation: Preparation, scratch: Path) -> Inputs:
             parts.append(Inputs(len(shown), partial(_read_pictures, preparation, shown)))
         else:
             parts += [each(alone) for each in some]
-    return (
-        Inputs(
-            sum(part.total for part in parts),
-            lambda: (rows for part in parts for rows in part.read()),
-        )
-        if len(parts) != 1
-        else parts[0]
-    )
+    return Inputs(sum(part.total for part in parts), lambda: _flat(part.read() for part in parts))
 
 
-def _flat(found: Iterable[list[Any]]) -> Iterator[Any]:
+def _flat(found: Iterable[Iterable[Any]]) -> Iterator[Any]:
     for some in found:
         yield from some
 

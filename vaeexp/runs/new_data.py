@@ -62,10 +62,7 @@ def _batches(run: Run, given: Given, say: Say) -> Iterator[tuple[int, Iterator[B
     if not given.files and given.split is None:
         raise UserError("FILES", "got none; give files, or --split test for the run's own images.")
     if given.split is None:
-        preparation = preparation_of(run)
-        if preparation.binarised:
-            say(f"NOTE: {preparation.binarised}.")
-        with opened(list(given.files), preparation) as found:
+        with opened(list(given.files), preparation_of(run)) as found:
             yield found
         return
     images = open_images(run, given.data, split=given.split, say=say)
@@ -134,7 +131,15 @@ def encode_to(
         )
     size = run.settings.model.latent_size
     lines = [f"{to}  {plural(problems.rows, 'row')} of codes with {plural(size, 'dimension')}"]
-    return [*lines, *([problems.words()] if problems.count else [])]
+    return [*lines, *_notes(run, given, problems)]
+
+
+def _notes(run: Run, given: Given, problems: _Problems) -> list[str]:
+    """Return lines on rows with a problem, and on the binarisation of files."""
+    lines = [problems.words()] if problems.count else []
+    if given.files and (binarised := preparation_of(run).binarised):
+        lines.append(binarised)
+    return lines
 
 
 def _checked(
@@ -194,8 +199,7 @@ def score_to(
 
     write_rows(to, _checked(rows(), problems, to))
     lines.append(f"{to}  {plural(problems.rows, 'row')} scored by {_WORDS[how.by]}, in nats")
-    if problems.count:
-        lines.append(problems.words())
+    lines += _notes(run, given, problems)
     if anomalies:
         lines += _detection_words(run, seen, how, asked)
     return Scored(lines, seen)

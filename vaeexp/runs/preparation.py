@@ -105,7 +105,7 @@ class Preparation:
         seed = self.data.split_seed if static else self.study_seed
         which = "split seed" if static else "seed of the study"
         return (
-            f"new images are binarised as the test images were ({self.data.binarisation}): each "
+            f"New images are binarised as the test images were ({self.data.binarisation}): each "
             f"pixel is drawn once, by the place of the image, with the {which}, {seed}"
         )
 

@@ -91,7 +91,7 @@ def read_codes(path: Path, latent_size: int) -> np.ndarray:
     """Return the codes float32 [M, L] of a file that `encode` wrote, or of a .npy. Raises UserError
     for anything else, and for rows without a code.
     """
-    wanted = f"what `vaeexp encode` wrote, or a .npy [M, {latent_size}]"
+    wanted = f"a file that the command encode wrote, or a .npy [M, {latent_size}]"
     if not path.is_file():
         raise UserError(str(path), "there is no such file.")
     with refusing(path, wanted):

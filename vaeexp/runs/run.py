@@ -367,11 +367,15 @@ def open_images(
     part = dataset.test if split == "test" else dataset.validation
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed)).numpy()
     indices = np.arange(len(part)) if count is None else order[:count]
-    name = "test targets" if split == "test" else "targets"
+    seed = derive_seed(run.study_seed, "test targets" if split == "test" else "targets")
+    if dataset.target_kind == "dynamic":  # the draws of an image depend on its place in the split
+        x = targets(part.images, "dynamic", seed)[torch.from_numpy(indices)]
+    else:
+        x = targets(part.images[indices], dataset.target_kind, seed)
     return Images(
         dataset=dataset,
         split=split,
-        x=targets(part.images[indices], dataset.target_kind, derive_seed(run.study_seed, name)),
+        x=x,
         labels=torch.from_numpy(np.asarray(part.labels)[indices].astype(np.int64)),
         classes=part.classes,
         places=indices,

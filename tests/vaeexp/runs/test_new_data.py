@@ -1,9 +1,7 @@
 """New data shown to finished runs: read and prepared as the run's own, encoded, scored, decoded."""
 
-import csv
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -314,7 +312,7 @@ def test_a_folder_that_does_not_record_its_preparation_says_so(tmp_path):
     from saved_runs import finished_run
 
     finished_run(tmp_path / "made", (1, 28, 28), hidden=(8,), latent_size=2)
-    with pytest.raises(UserError, match="has no preparation in its settings.json"):
+    with pytest.raises(UserError, match=r"has no preparation in its settings\.json"):
         a_run(tmp_path / "made").encode(np.zeros((2, 28, 28), np.uint8))
 
 
