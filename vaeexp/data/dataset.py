@@ -3,7 +3,7 @@ the plan for people.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -55,6 +55,7 @@ class Split:
     labels: [N], uint8; uint16 beyond 256 classes. All are 0 without classes.
     classes: name of each label; None where the images of this split have no labels.
     first: row of the first image in its file.
+    factors: known factors of variation, float64 [N, K]; None without them.
     blocks: the checks of a large file; None for a file that was hashed at the start.
     """
 
@@ -63,6 +64,7 @@ class Split:
     classes: tuple[str, ...] | None
     first: int
     blocks: BlockChecks | None
+    factors: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -109,6 +111,9 @@ class Dataset:
     kind: type of the numbers in the files, as `uint16`.
     features: names of the features of a table.
     dropped: names of the columns that were left out, because they never change.
+    kept: the other columns of the file; None where none was left out.
+    factors: names of the known factors of variation, which `Split.factors` holds.
+    whites: as in `Prepared`.
     unlabelled: those of train, validation and test whose images have no labels although others
         have.
     """
@@ -134,6 +139,9 @@ class Dataset:
     kind: str = "uint8"
     features: tuple[str, ...] | None = None
     dropped: tuple[str, ...] = ()
+    kept: tuple[int, ...] | None = None
+    factors: tuple[str, ...] = ()
+    whites: Mapping[str, int] | None = None
     unlabelled: tuple[str, ...] = ()
 
     @property
@@ -157,6 +165,12 @@ class Dataset:
     def test(self) -> Split:
         """The images of the test files."""
         return self._split("test", slice(None))
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """What a run records to prepare other images as these were prepared: values for JSON."""
+        names = ("name", "kind", "features", "kept", "whites", "classes")
+        return {name: getattr(self, name) for name in names} | {"scaling": self.scaling.record()}
 
     def describe(self) -> dict[str, Any]:
         """Describe the data for a record: values for JSON, without arrays and paths."""
@@ -190,13 +204,17 @@ class Dataset:
                 for kind in ("images", "labels")
             )
             blocks = open_blocks(self.folder / f"{part}_images.npy")
+            factors = None
+            if self.factors:
+                factors = np.load(self.folder / f"{part}_factors.npy", mmap_mode="r")[which]
         except (OSError, ValueError) as error:
             distrust(self.folder)
             raise UserError(
                 str(self.folder), f"got damaged prepared arrays ({error}). Start again."
             ) from error
         classes = None if name in self.unlabelled else self.classes
-        return Split(images[which], labels[which], classes, which.indices(len(images))[0], blocks)
+        first = which.indices(len(images))[0]
+        return Split(images[which], labels[which], classes, first, blocks, factors)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -281,6 +299,9 @@ def dataset_of(source: Source, prepared: Prepared) -> Dataset:
         kind=prepared.kind,
         features=prepared.features,
         dropped=prepared.dropped,
+        kept=prepared.kept,
+        factors=prepared.factors,
+        whites=prepared.whites,
     )
 
 
@@ -290,6 +311,12 @@ def check_data(settings: "DataSettings") -> Definition:
     definition = find_definition(settings.dataset)
     if definition.image_shape:
         check_grey(definition.title, definition.image_shape[0], settings.binarisation)
+    if definition.counts is not None and not definition.layout.columns:
+        for name in ("images", "labels", "factors", "channels_first", "split_by"):
+            if setting := getattr(settings, name):
+                problem = f"got {setting}; must be left out for '{definition.name}', whose files"
+                remedy = f"have one meaning. Try --set {name}=null"
+                raise UserError(f"data.{name}", f"{problem} {remedy}.")
     for name in ("image_size", "image_channels"):
         if (setting := getattr(settings, name)) is not None and not definition.layout.resized:
             resized = ", ".join(row.name for row in DATASETS.values() if row.layout.resized)
@@ -309,6 +336,8 @@ def _title(settings: "DataSettings", source: Source, prepared: Prepared) -> str:
         return f"{definition.title}, {count:,}-image subset"
     size = height_width(settings.image_size)
     resized = f", {size[0]} × {size[1]}" if size else ""
+    if definition.counts is None and definition.remote:
+        return f"{definition.title}{resized}, {count:,} images"
     if definition.counts is None:
         return f"{printable(source.root.resolve().name)}{resized}, {count:,} images"
     other = (prepared.training, prepared.test) != definition.counts

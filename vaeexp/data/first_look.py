@@ -67,6 +67,7 @@ def settle_levels(raw: RawImages, rows: Rows, scratch: Path) -> RawImages:
         warnings=tuple(warnings),
         reading=(*reading, *raw.reading),
         largest=largest,
+        whites=whites,
     )
 
 

@@ -60,14 +60,15 @@ def as_bytes(raw: RawImages, binarisation: str, scratch: Path, root: str) -> Raw
 
 def without_constant_columns(
     raw: RawImages, taught: np.ndarray, scratch: Path, root: str
-) -> tuple[RawImages, tuple[str, ...]]:
-    """Return vectors without the columns that never change in the rows `taught`, and their names.
+) -> tuple[RawImages, tuple[str, ...], tuple[int, ...] | None]:
+    """Return vectors without the columns that never change in the rows `taught`, their names, and
+    the columns that are kept; None where all are.
 
     Raises UserError where no column is left.
     """
     constant = constant_columns(raw, taught)
     if not len(constant):
-        return raw, ()
+        return raw, (), None
     width = raw.images.shape[3]
     if len(constant) == width:
         count = plural(len(taught), "training row")
@@ -84,7 +85,8 @@ def without_constant_columns(
     features = raw.features
     names = features or [f"column {index}" for index in range(width)]
     left = None if features is None else tuple(features[index] for index in kept)
-    return raw._replace(images=images, features=left), tuple(names[index] for index in constant)
+    dropped = tuple(names[index] for index in constant)
+    return raw._replace(images=images, features=left), dropped, tuple(kept.tolist())
 
 
 def describe_numbers(

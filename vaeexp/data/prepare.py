@@ -67,7 +67,10 @@ class Prepared:
     values: record of what a model is given (vaeexp/data/values.py).
     kind: type of the numbers in the files, as `uint16`.
     features: names of the features of a table.
+    factors: names of the known factors of variation.
     dropped: names of the columns of vectors that were left out, because they never change.
+    kept: the other columns of the file; None where none was left out.
+    whites: the number that became 255 in each kind of file, where the images are bytes.
     files: images of the source.
     unreadable: those of them that cannot be read and were left out, as in `Unreadable`.
     """
@@ -92,7 +95,10 @@ class Prepared:
     values: dict[str, Any]
     kind: str
     features: tuple[str, ...] | None
+    factors: tuple[str, ...]
     dropped: tuple[str, ...]
+    kept: tuple[int, ...] | None
+    whites: dict[str, int] | None
 
 
 def prepare(source: Source, *, say: Callable[[str], None]) -> Prepared:
@@ -219,7 +225,10 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         "values": made.values.record(),
         "kind": made.kind,
         "features": raw.features,
+        "factors": raw.factor_names,
         "dropped": made.dropped,
+        "kept": made.kept,
+        "whites": made.whites,
         "digest": digest,
     }
     shutil.rmtree(scratch)
@@ -258,6 +267,8 @@ class _Made(NamedTuple):
     warnings: list[str]
     kind: str
     dropped: tuple[str, ...] = ()
+    kept: tuple[int, ...] | None = None
+    whites: dict[str, int] | None = None
 
 
 def is_bytes(raw: RawImages, settings: "DataSettings") -> bool:
@@ -270,7 +281,10 @@ def _bytes(raw: RawImages, rows: Mapping[int, np.ndarray], scratch: Path, root: 
     pixels, warnings = look(raw, rows, root)
     shape = raw.images.shape[1:]
     values = Values(shape=(shape[0], shape[1], shape[2]), table=raw.features is not None)
-    return _Made(raw, None, bytes_scaling(), values, pixels, warnings, "uint8")
+    whites = {str(int(kind)): white for kind, white in (raw.whites or {}).items()}
+    return _Made(
+        raw, None, bytes_scaling(), values, pixels, warnings, "uint8", whites=whites or None
+    )
 
 
 def _numbers(
@@ -291,13 +305,13 @@ def _numbers(
         asked = f"with data.scale: {settings.scale}" + (" and data.clip" if settings.clip else "")
         remedy = "binarisation needs grey levels, scale: unit, no clip. Try --set binarisation=none"
         raise UserError("data.binarisation", f"{problem} {asked}; {remedy}.")
-    raw, dropped = without_constant_columns(raw, taught, scratch, root)
+    raw, dropped, kept = without_constant_columns(raw, taught, scratch, root)
     scaling = fit(raw, taught, settings, root)
     values, pixels = describe_numbers(raw, taught, scaling, whole=whole)
     notes, reading, warnings = words_of(raw, rows, scaling, settings, dropped)
     raw = raw._replace(notes=(*raw.notes, *notes), reading=(*raw.reading, *reading))
     kind = raw.images.dtype.name
-    return _Made(raw, scaling.targets, scaling, values, pixels, warnings, kind, dropped)
+    return _Made(raw, scaling.targets, scaling, values, pixels, warnings, kind, dropped, kept)
 
 
 def _write(
@@ -324,6 +338,9 @@ def _write(
         "test_images": (raw.images, test),
         "test_labels": (raw.labels[test], None),
     }
+    if raw.factors is not None:
+        parts["training_factors"] = raw.factors[training], order
+        parts["test_factors"] = raw.factors[test], None
     if static_seed is not None:
         # Drawn in the order of the source, so that an image's pixels do not depend on the split.
         parts["training_images"] = (
@@ -334,14 +351,16 @@ def _write(
     digest = hashlib.sha256()
     for name, (array, rows) in parts.items():
         shape = (len(array if rows is None else rows), *array.shape[1:])
-        digest.update(f"{name} {array.dtype.str} {shape}\n".encode())
+        if not name.endswith("factors"):  # known of the images, and no part of them
+            digest.update(f"{name} {array.dtype.str} {shape}\n".encode())
         scaled = targets if name.endswith("images") else None
         descr = array.dtype.str if scaled is None else "<f4"
         with (folder / f"{name}.npy").open("wb") as file:
             header = {"descr": descr, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             for block in blocks(array, rows):
-                digest.update(block.data)
+                if not name.endswith("factors"):
+                    digest.update(block.data)
                 if scaled is None:
                     file.write(block.data)
                     continue

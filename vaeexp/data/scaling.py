@@ -88,8 +88,13 @@ class Scaling:
         arrays = {name: getattr(self, name) for name in ("offset", "scale", "low", "high")}
         return {
             **{name: getattr(self, name) for name in ("kind", "per", "unit")},
-            **{name: [array.shape, array.reshape(-1).tolist()] for name, array in arrays.items()},
+            **{name: [array.shape, _finite(array)] for name, array in arrays.items()},
         }
+
+
+def _finite(array: np.ndarray) -> list[float | None]:
+    """Return the numbers of an array for JSON, None for a limit that does not exist."""
+    return [number if math.isfinite(number) else None for number in array.reshape(-1).tolist()]
 
 
 def scaling_from(record: dict[str, Any]) -> Scaling:
@@ -98,6 +103,8 @@ def scaling_from(record: dict[str, Any]) -> Scaling:
         name: np.array(record[name][1], np.float64).reshape(record[name][0])
         for name in ("offset", "scale", "low", "high")
     }
+    arrays["low"][np.isnan(arrays["low"])] = -np.inf
+    arrays["high"][np.isnan(arrays["high"])] = np.inf
     return Scaling(**{**record, **arrays})
 
 

@@ -337,9 +337,8 @@ class TrialArtifacts:
         folder: Path,
     ) -> dict[str, str]:
         dataset = self._dataset(lane)
-        save_settings(
-            folder, lane, dataset.values, self._origin | {"fingerprint": dataset.fingerprint}
-        )
+        own = {"fingerprint": dataset.fingerprint, "preparation": dataset.preparation}
+        save_settings(folder, lane, dataset.values, self._origin | own)
         drawn = self._of_epochs.pop(folder, [])
         files: dict[str, str] = {}
         # What it is, if it is not promoted.

@@ -135,6 +135,8 @@ class RawImages(NamedTuple):
     """Names of the K factors."""
     features: tuple[str, ...] | None = None
     """Names of the F features of a table."""
+    whites: Mapping[Stored, int] | None = None
+    """The number that became 255 in each kind of file, where the images were made bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
