@@ -65,4 +65,4 @@ def test_levels_and_the_sum_of_a_row_are_told(tmp_path):
     counts = drawn(np.int64)
     given = {"likelihood": "negative_binomial", "size_factor": True}
     said = words(counts, tmp_path, data={"scale": "none"}, **given)["likelihood"]
-    assert "sum" in said
+    assert said == "negative_binomial, given the sum of each image"
