@@ -176,6 +176,8 @@ def words_of(
 def scale_words(scaling: Scaling) -> str:
     """Say how numbers become targets: `scaled by training mean and deviation`."""
     each = {"global": "", "channel": " of each channel", "feature": " of each feature"}[scaling.per]
+    if scaling.bytes:
+        return "bytes from 0 to 255"
     if scaling.kind == "none":
         return "not scaled"
     if scaling.kind == "unit":

@@ -51,7 +51,8 @@ def to_pictures(targets: "Tensor", values: Values) -> np.ndarray:
     if kind == "image":
         pixels = (shares.clamp(0, 1) * 255).round().byte().movedim(-3, -1)
         return np.asarray(pixels.cpu().numpy())
-    arrays = shares.cpu().numpy().astype(np.float64)
+    # What a model that diverged decodes has no place; it is drawn as black.
+    arrays = np.nan_to_num(shares.cpu().numpy().astype(np.float64), nan=0.0)
     flat = arrays.reshape(-1, *arrays.shape[-3:])[:, :MOST_TILES]
     if kind == "channels":
         drawn = _tiles(flat.clip(0, 1))

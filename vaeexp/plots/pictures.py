@@ -34,6 +34,13 @@ SHOWN = {"last_reconstructions": 10, "last_samples": 5}
 """Pictures per row of `picture_rows`, by the array that has them: reconstructions, one of each
 class of ten, and samples, which are of no particular class.
 """
+WIDE = 80
+LANDSCAPE = 1.4
+"""Pixels, and width by height, of pictures of which half as many stand in a row, such as lines and
+bars.
+"""
+APART = 24
+"""Width of a picture by the pixels between two rows, where that is more than `GAP`."""
 ACROSS = 8.95
 """Inches for the words and the pictures of `picture_rows` together."""
 STRIP_ROWS = 6
@@ -138,18 +145,20 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
     """Draw for each group its originals, with words below their name, and a row of reconstructions
     beside samples for each entry.
 
-    At most as many pictures as `SHOWN` says stand in a row. The originals are those of the group's
-    first entry. The margin is in inches.
+    At most as many pictures as `SHOWN` says stand in a row, and half as many wide ones. The
+    originals are those of the group's first entry. The margin is in inches.
     """
     every = list(chain.from_iterable(rows for _, rows in groups))
     counts = {
         name: min(most, *(len(files[name]) for *_, files in every)) for name, most in SHOWN.items()
     }
-    count = counts["last_reconstructions"]
     tall, wide = every[0][2]["originals"].shape[1:3]
+    if wide > max(WIDE, LANDSCAPE * tall):
+        counts = {name: math.ceil(count / 2) for name, count in counts.items()}
+    count = counts["last_reconstructions"]
     across = sum(counts.values()) * (wide + GAP) + 2 * GAP
     lines = max(title.count("\n") + len(below.splitlines()) for title, below, _ in every)
-    step = max(tall + GAP, math.ceil(LINES[lines] * across / (ACROSS - margin)))
+    step = max(tall + max(GAP, wide // APART), math.ceil(LINES[lines] * across / (ACROSS - margin)))
     heading = max(round(2 * (tall + GAP) / 3), 12)
     right = count * (wide + GAP) + 3 * GAP
     blocks = [_block([files for *_, files in rows], counts, step, heading) for _, rows in groups]

@@ -53,8 +53,8 @@ def protocol(
 
 
 def _likelihood_words(dataset: Dataset, settings: Settings, searched: Collection[str]) -> str:
-    """Describe the likelihood: with its fixed scale, in the unit of the report, too, with its
-    levels where they are not 256, and with what it is conditional on.
+    """Describe the likelihood: with its fixed scale, in the unit of the report, too, and with its
+    levels where they are not 256.
     """
     model = settings.model
     likelihood = models.likelihoods.find_likelihood(model.likelihood)
@@ -67,8 +67,6 @@ def _likelihood_words(dataset: Dataset, settings: Settings, searched: Collection
     support = likelihood.distribution.support if likelihood.distribution else ""
     if support == "levels" and values.levels != 256:
         words += f", {values.levels:,} levels"
-    if support == "counts" and model.size_factor:
-        words += ", given the sum of each row"
     return words
 
 

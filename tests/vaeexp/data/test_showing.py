@@ -177,6 +177,16 @@ def test_leading_axes_stay_and_a_target_has_one_picture(others):
     np.testing.assert_array_equal(to_pictures(targets[1, 2], known), together[1, 2])
 
 
+@pytest.mark.parametrize("others", [{"table": True}, {}], ids=["bars", "line"])
+def test_values_that_are_no_numbers_are_drawn_at_the_edges(others):
+    targets = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.0]).view(1, 1, 1, 4)
+    near = torch.tensor([-1.0, 9.0, -9.0, 0.0]).view(1, 1, 1, 4)
+    known = values(1, 1, 4, **others)
+    with np.errstate(all="raise"):
+        pictures = to_pictures(targets, known)
+    np.testing.assert_array_equal(pictures, to_pictures(near, known))
+
+
 def test_words_say_how_a_picture_shows_an_array():
     assert picture_words(Values(shape=(3, 8, 8))) == ""
     assert picture_words(values(1, 1, 1200)) == "a line of 1,200 values from −1 to 1"

@@ -13,7 +13,7 @@ from sealed import flip_bit
 from sweeps.errors import UserError
 from vaeexp.data import Dataset
 from vaeexp.data.scaling import bytes_scaling
-from vaeexp.data.values import as_values
+from vaeexp.data.values import Values, as_values
 from vaeexp.evaluation import classifier as recipe
 from vaeexp.evaluation.classifier import (
     Classifier,
@@ -306,3 +306,35 @@ def test_reconstruction_figures_are_means_over_images_whatever_the_batches(likel
     monkeypatch.setattr("vaeexp.evaluation.generation.image_rows", lambda vae: 3)
     for name, value in reconstruction_figures(vae, x).items():
         assert value == pytest.approx(whole[name], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "unit", "measured"),
+    [
+        ((1, 3, 3), True, True),
+        ((3, 8, 8), True, True),
+        ((1, 2, 8), True, False),
+        ((1, 8, 2), True, False),
+        ((5, 8, 8), True, False),
+        ((1, 1, 8), True, False),
+        ((1, 8, 8), False, False),
+    ],
+)
+def test_similarity_is_measured_of_images_in_the_unit_interval(shape, unit, measured):
+    values = Values(shape=shape, unit=unit, levels=None)
+    settings = ModelSettings(hidden=(4,), latent_size=2, likelihood="gaussian")
+    vae = build_vae(settings, values, seed=0).eval()
+    figures = reconstruction_figures(vae, torch.rand(5, *shape))
+    assert "test/reconstruction_mse" in figures
+    assert ("test/reconstruction_ssim" in figures) == measured
+
+
+def test_errors_count_in_the_unit_of_the_report_of_each_sub_pixel():
+    scale = (0.5, 2.0, 30.0, 1e4)
+    values = Values(shape=(1, 1, 4), unit=False, levels=None, scale=scale)
+    settings = ModelSettings(hidden=(4,), latent_size=2, likelihood="gaussian")
+    vae = build_vae(settings, values, seed=0).eval()
+    x = torch.randn(6, 1, 1, 4, generator=torch.Generator().manual_seed(0))
+    errors = (vae.reconstruct(x) - x).double() * torch.tensor(scale).double()
+    figures = reconstruction_figures(vae, x)
+    assert figures["test/reconstruction_mse"] == pytest.approx(errors.square().mean().item())

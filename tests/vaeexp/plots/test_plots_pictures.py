@@ -257,3 +257,13 @@ def test_signals_and_their_reconstructions_are_lines_in_the_same_axes(shape, pan
             np.testing.assert_array_equal(line.get_ydata(), array[signal, channel, 0])
     assert "percentile" not in reconstructions_caption(arrays)
     figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize(("shape", "across"), [((28, 28), 15), ((64, 96), 8), ((218, 178), 15)])
+def test_of_wide_pictures_half_as_many_stand_in_a_row(shape, across):
+    names = {"originals": 10, "last_reconstructions": 10, "last_samples": 16}
+    arrays = {name: np.zeros((count, *shape, 1), np.uint8) for name, count in names.items()}
+    figure = picture_rows([("", [("trial 1", "", arrays), ("trial 2", "", arrays)])], margin=2.9)
+    image = figure.axes[0].images[0].get_array()
+    opaque_columns = (image[..., 3] > 0).any(0).sum()
+    assert opaque_columns == across * shape[1]

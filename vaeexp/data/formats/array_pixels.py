@@ -45,7 +45,8 @@ def _check_channels(
 ) -> None:
     """Raise UserError where the axis of the channels of [N, _, _, _] seems to be the other one."""
     here, there = (shape[1], shape[3]) if channels_first else (shape[3], shape[1])
-    turned = there <= _FEW < min(here, shape[2])
+    # Few channels, or square images.
+    turned = there <= _FEW < min(here, shape[2]) or there < here == shape[2]
     if not turned and here <= MOST_CHANNELS:
         return
     other, setting, axes = ("[N, C, H, W]", "true", "0, 3, 1, 2")

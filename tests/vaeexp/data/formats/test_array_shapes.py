@@ -198,6 +198,7 @@ def test_a_stack_keeps_its_type(tmp_path, kind):
             {},
             r"looks like \[N, C, H, W\]; .* try --set channels_first=true",
         ),
+        (np.zeros((9, 5, 8, 8)), {}, "looks like .*N, C, H, W.* --set channels_first=true"),
         (np.zeros((9, 8, 8, 257)), {}, "1 to 256 channels.* try --set channels_first=true"),
         (np.zeros((2, 300, 3, 257)), {}, "1 to 256 channels.* try --set channels_first=true"),
         (np.zeros((9, 8, 8, 3)), FIRST, "looks like .*N, H, W, C.* --set channels_first=false"),
