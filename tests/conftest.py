@@ -17,6 +17,7 @@ prepare_process()
 
 LONGEST = (
     "test_whole.py",
+    "test_walks.py",
     "test_mirror.py",
     "test_any_workload.py",
     "test_compiled.py",
