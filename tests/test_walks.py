@@ -33,7 +33,7 @@ def masked(line: str) -> str:
 
 def is_exact(line: str) -> bool:
     """Whether a line follows from the data alone."""
-    return line.startswith(("  ", "p = (1 +", "Report:")) and not re.match(r" +new", line)
+    return re.match(r"  \w+: |p = |Report: ", line) is not None
 
 
 def printed(forks: Forks, folder: Path, kind: str, text: str) -> Iterator[str]:
