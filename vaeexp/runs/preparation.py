@@ -133,7 +133,16 @@ class Preparation:
             raise UserError(place, f"got {array.dtype} {list(array.shape)}; must be {self.wanted}")
         if array.dtype.kind not in "biuf":
             raise UserError(place, f"got {array.dtype}; must be booleans, whole numbers or floats")
+        if array.dtype.kind in "iu" and array.dtype.itemsize < self._levels_type.itemsize:
+            problem = f"got {array.dtype}; must be {self._levels_type}, whose range is scaled"
+            raise UserError(place, f"{problem} to 0 to 1. Give the numbers in this range.")
         return images
+
+    @property
+    def _levels_type(self) -> np.dtype:
+        """The type of the run's files where its range decides the scale; else bytes."""
+        kind = np.dtype(self.record["kind"])
+        return kind if self.scaling.kind == "unit" and kind.kind in "iu" else np.dtype(np.uint8)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Return whether an array of this shape can be rows for the model."""
@@ -177,9 +186,31 @@ class Preparation:
         if self.scaling.bytes:
             return self._levels(numbers, problems)
         whole = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
+        if self.scaling.kind == "unit":
+            problems = self._out_of_range(whole, problems)
         images = self.scaling.targets(whole)
-        images[~fine] = 0
+        images[[bool(problem) for problem in problems]] = 0
         return images, problems
+
+    def _out_of_range(self, numbers: np.ndarray, problems: list[str]) -> list[str]:
+        """Add rows that were scaled in another way: beyond [0, 1] where the run's files are floats,
+        and floats within [0, 1] where these have the range of whole numbers.
+        """
+        flat = numbers.reshape(len(numbers), -1)
+        low, high = flat.min(1), flat.max(1)
+        kind = np.dtype(self.record["kind"])
+        if kind.kind == "f":
+            bad = (low < -HAIR) | (high > 1 + HAIR)
+            wanted = "floats from 0 to 1"
+        else:
+            bad = (numbers.dtype.kind == "f") & (high > 0) & (high <= 1)
+            wanted = f"in the range of {kind}, as the run's files are"
+        return [
+            problem or (f"got numbers from {low[row]:g} to {high[row]:g}; must be {wanted}")
+            if bad[row]
+            else problem
+            for row, problem in enumerate(problems)
+        ]
 
     def _infinite(self, row: np.ndarray) -> str:
         """Say where a row [C, H, W] has its first number that is NaN or infinite."""

@@ -245,8 +245,9 @@ def test_a_digit_that_was_left_out_is_stranger_for_most_digits(tmp_path, monkeyp
         )
         shutil.rmtree("out", ignore_errors=True)
         arguments = ["usual.npy", "--against", "strange.npy", "--no-p", "--importance-samples", 0]
-        ran("score", folder, *arguments, "--to", "out/scores.parquet")
+        said = ran("score", folder, *arguments, "--to", "out/scores.parquet")
         scores = pd.read_parquet("out/scores.parquet")
         areas.append(roc_auc_score(scores["anomaly"], scores["neg_elbo"]))
-        print(digit, round(areas[-1], 3))
+        [size] = [line for line in said.splitlines() if "by size alone" in line]
+        print(digit, round(areas[-1], 3), size)
     assert np.sum(np.array(areas) > 0.5) >= 7, areas
