@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -347,6 +348,7 @@ def test_decoded_codes_have_the_shape_and_unit_of_the_files(of_bytes, of_table):
 
 MEMORY = """
 import sys, threading, time
+from dataclasses import replace
 from pathlib import Path
 from vaeexp.runs import new_data
 from vaeexp.runs.run import open_run
@@ -470,3 +472,35 @@ def test_a_zarr_folder_is_read(of_numbers, tmp_path):
     frame = run.encode(tmp_path / "z.zarr")
     assert np.array_equal(means(frame), means(run.encode(images)))
     assert frame["label"].tolist()[:4] == ["0", "1", "2", "0"]
+
+
+def test_pictures_of_a_run_whose_bytes_are_scaled(tmp_path, cache):
+    folder = write_pngs(tmp_path / "images", blobs(100))
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    made, dataset = trained_run(
+        tmp_path, folder, dataset="folder", model=model, scale="standard", image_size=8
+    )
+    assert not dataset.scaling.bytes
+    run = a_run(made)
+    shown = open_images(run, folder, say=print)
+    frame = run.encode(folder)
+    assert frame["problem"].eq("").all()
+    expected = codes_of(run.vae, shown.x)[0].numpy()
+    assert np.abs(means(frame)[:, None] - expected).sum(-1).min(0).max() < 1e-4
+    pictures = [Image.fromarray(image) for image in blobs(100)]
+    assert np.array_equal(means(run.encode(pictures)), means(frame))
+    decoded = run.decode(frame)
+    assert decoded.shape == (100, 8, 8)
+    assert 5 < decoded.mean() < 100, "in the unit of the files"
+
+
+def test_numbers_beyond_float32_are_problems(of_table):
+    run, _, _ = of_table
+    table = rows_of_table(3)
+    table.loc[1, "mass"] = 1e300
+    assert run.encode(table)["problem"].eq("").all(), "they are cut to the limits"
+    open_ended = run.preparation | {
+        "scaling": run.preparation["scaling"] | {"high": [[1, 1, 3], [None] * 3]}
+    }
+    problems = replace(run, preparation=open_ended).encode(table)["problem"]
+    assert problems.tolist() == ["", "it has numbers that are too large for float32", ""]
