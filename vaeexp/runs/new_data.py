@@ -158,11 +158,12 @@ def _checked(
 class Scored(NamedTuple):
     """What was found by scores.
 
-    lines: in words. seen: what is kept of the rows.
+    lines: in words. seen: what is kept of the rows. by: the score in words.
     """
 
     lines: list[str]
     seen: Seen
+    by: str
 
 
 def score_to(
@@ -202,7 +203,7 @@ def score_to(
     lines += _notes(run, given, problems)
     if anomalies:
         lines += _detection_words(run, seen, how, asked)
-    return Scored(lines, seen)
+    return Scored(lines, seen, _WORDS[how.by].partition(",")[0])
 
 
 _WORDS = {
