@@ -146,7 +146,7 @@ def score(
         titles = ("label", "rows", "mean score", "p ≤ 0.05", "AUROC")
         print_table(console, titles, rows)
     if sheet is not None:
-        drawing = finished.drawing.draw_extremes(run, scored.seen, by)
+        drawing = finished.drawing.draw_extremes(run, scored.seen, scored.by)
         if drawing is not None:
             finished.drawing.write_figure(*drawing, sheet, named=True)
             click.echo(f"{sheet}  {drawing.words}")

@@ -55,18 +55,41 @@ def p_values(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
 
 def auroc(usual: np.ndarray, strange: np.ndarray) -> Estimate:
     """Return P(strange > usual) + P(equal) / 2, and DeLong's interval (1988), within [0, 1]."""
-    from scipy.stats import norm, rankdata
+    value, low, high = _with_interval(*_placements(usual, strange))
+    return Estimate(value, max(0.0, low), min(1.0, high))
+
+
+def auroc_gain(
+    usual: np.ndarray, strange: np.ndarray, others: tuple[np.ndarray, np.ndarray]
+) -> Estimate:
+    """Return by how much the AUROC of these scores, [n] and [m], is above that of other scores of
+    the same rows, with DeLong's interval (1988) for pairs.
+    """
+    ours, theirs = _placements(usual, strange), _placements(*others)
+    return _with_interval(ours[0] - theirs[0], ours[1] - theirs[1])
+
+
+def _placements(usual: np.ndarray, strange: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of anomalies above each usual row [n], and of usual rows below each anomaly
+    [m]; equal scores count half. The mean of each is the AUROC.
+    """
+    from scipy.stats import rankdata
 
     n, m = len(usual), len(strange)
     ranks = rankdata(np.concatenate([usual, strange]))
-    of_usual = 1 - (ranks[:n] - rankdata(usual)) / m
-    of_strange = (ranks[n:] - rankdata(strange)) / n
+    return 1 - (ranks[:n] - rankdata(usual)) / m, (ranks[n:] - rankdata(strange)) / n
+
+
+def _with_interval(of_usual: np.ndarray, of_strange: np.ndarray) -> Estimate:
+    """Return the mean of placements, and its interval; no interval of fewer than two rows."""
+    from scipy.stats import norm
+
     value = float(of_strange.mean())
-    if min(n, m) < 2:
-        return Estimate(value, 0.0, 1.0)
-    error = np.sqrt(of_usual.var(ddof=1) / n + of_strange.var(ddof=1) / m)
+    if min(len(of_usual), len(of_strange)) < 2:
+        return Estimate(value, -np.inf, np.inf)
+    error = np.sqrt(of_usual.var(ddof=1) / len(of_usual) + of_strange.var(ddof=1) / len(of_strange))
     reach = float(norm.ppf(0.975) * error)
-    return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
+    return Estimate(value, value - reach, value + reach)
 
 
 def detection(usual: np.ndarray, strange: np.ndarray, *, seed: int = 0) -> Detection:

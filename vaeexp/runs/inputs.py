@@ -127,13 +127,12 @@ def _found_folder(folder: Path, preparation: Preparation, scratch: Path) -> list
     arrays or tables in it.
     """
     paths = find(None, folder)
-    if any(preparation.values.shape[:2] != (1, 1) for _ in paths[:1]):
-        pictures = [path for path in paths if path.suffix.lower() in readable()]
-        if pictures:
-            return [
-                _Picture(str(path), "" if path.parent == folder else path.parent.name, path)
-                for path in pictures
-            ]
+    pictures = [path for path in paths if path.suffix.lower() in readable()]
+    if pictures and preparation.values.shape[:2] != (1, 1):
+        return [
+            _Picture(str(path), "" if path.parent == folder else path.parent.name, path)
+            for path in pictures
+        ]
     arrays = sorted(path for path in folder.iterdir() if path.suffix.lower() in _FOLDER)
     if not arrays:
         raise UserError(str(folder), f"holds no files that can be read; must be {_wanted()}")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sweeps import UserError
-from vaeexp.evaluation.detection import Detection, Estimate, shift, size_words
+from vaeexp.evaluation.detection import Estimate, shift, size_words
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
 from vaeexp.runs import codes as measures
@@ -158,11 +158,12 @@ def _checked(
 class Scored(NamedTuple):
     """What was found by scores.
 
-    lines: in words. seen: what is kept of the rows.
+    lines: in words. seen: what is kept of the rows. by: the score in words.
     """
 
     lines: list[str]
     seen: Seen
+    by: str
 
 
 def score_to(
@@ -202,7 +203,7 @@ def score_to(
     lines += _notes(run, given, problems)
     if anomalies:
         lines += _detection_words(run, seen, how, asked)
-    return Scored(lines, seen)
+    return Scored(lines, seen, _WORDS[how.by].partition(",")[0])
 
 
 _WORDS = {
@@ -277,8 +278,8 @@ def _detection_words(run: Run, seen: Seen, how: Score, asked: Asked) -> list[str
             "--against-class" if asked.against_class else "--against",
             f"got {missing}, or nothing else, so there is nothing to compare.",
         )
-    measured, size = found
-    said = _size_said(measured, size)
+    measured, size, gain = found
+    said = _size_said(size, gain)
     return [
         f"Anomalies are positive: {seen.counts()}; 95 % intervals by DeLong (AUROC) and by "
         "bootstrap (AUPRC, FPR)",
@@ -288,13 +289,16 @@ def _detection_words(run: Run, seen: Seen, how: Score, asked: Asked) -> list[str
     ]
 
 
-def _size_said(measured: Detection, size: Estimate) -> str:
+def _size_said(size: Estimate, gain: Estimate) -> str:
     said = "Likelihood prefers simple images (Nalisnick et al. 2019; Serrà et al. 2020)"
+    more = f"AUROC of the score minus that of size: {_interval(gain)}"
     if size.high < _SURE:
-        return f"{said}, and these anomalies are simpler than the others: the score may miss them"
-    if size.value >= measured.auroc.value:
-        return f"{said}, and size tells as much here: the score need not see more than simplicity"
-    return f"{said}; the score tells more here than size does"
+        said += ", and these anomalies are simpler than the others, so the score may miss them"
+    elif gain.low > 0:
+        said += "; the score tells more here than size does"
+    else:
+        said += ", and the score is not seen to tell more here than size does"
+    return f"{said}. {more}"
 
 
 # ---- arrays ----

@@ -133,7 +133,16 @@ class Preparation:
             raise UserError(place, f"got {array.dtype} {list(array.shape)}; must be {self.wanted}")
         if array.dtype.kind not in "biuf":
             raise UserError(place, f"got {array.dtype}; must be booleans, whole numbers or floats")
+        if array.dtype.kind in "iu" and array.dtype.itemsize < self._levels_type.itemsize:
+            problem = f"got {array.dtype}; must be {self._levels_type}, whose range is scaled"
+            raise UserError(place, f"{problem} to 0 to 1. Give the numbers in this range.")
         return images
+
+    @property
+    def _levels_type(self) -> np.dtype:
+        """The type of the run's files where its range decides the scale; else bytes."""
+        kind = np.dtype(self.record["kind"])
+        return kind if self.scaling.kind == "unit" and kind.kind in "iu" else np.dtype(np.uint8)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Return whether an array of this shape can be rows for the model."""
@@ -177,9 +186,36 @@ class Preparation:
         if self.scaling.bytes:
             return self._levels(numbers, problems)
         whole = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
-        images = self.scaling.targets(whole)
-        images[~fine] = 0
+        if self.scaling.kind == "unit":
+            problems = self._out_of_range(whole, problems)
+        with np.errstate(over="ignore"):
+            images = self.scaling.targets(whole)
+        finite = np.isfinite(images).reshape(len(images), -1).all(1)
+        for row in np.flatnonzero(~finite):
+            problems[row] = problems[row] or "it has numbers that are too large for float32"
+        images[[bool(problem) for problem in problems]] = 0
         return images, problems
+
+    def _out_of_range(self, numbers: np.ndarray, problems: list[str]) -> list[str]:
+        """Add rows that were scaled in another way: beyond [0, 1] where the run's files are floats,
+        and images of floats within [0, 1] where these have the range of whole numbers.
+        """
+        flat = numbers.reshape(len(numbers), -1)
+        low, high = flat.min(1), flat.max(1)
+        kind = np.dtype(self.record["kind"])
+        if kind.kind == "f":
+            bad = (low < -HAIR) | (high > 1 + HAIR)
+            wanted = "floats from 0 to 1"
+        else:
+            floats = numbers.dtype.kind == "f" and kind.kind in "iu" and self.features is None
+            bad = floats & (high > 0) & (high <= 1)
+            wanted = f"in the range of {kind}, as the run's files are"
+        return [
+            problem or (f"got numbers from {low[row]:g} to {high[row]:g}; must be {wanted}")
+            if bad[row]
+            else problem
+            for row, problem in enumerate(problems)
+        ]
 
     def _infinite(self, row: np.ndarray) -> str:
         """Say where a row [C, H, W] has its first number that is NaN or infinite."""
@@ -229,14 +265,24 @@ class Preparation:
 
     def _read(self, path: Path) -> tuple[np.ndarray | None, str]:
         shape = self.values.shape
-        if self.data.image_size is None:
-            header = read_header(path)
-            if problem := self._other_size(header.height, header.width):
-                return None, problem
+        crop, background = self.data.crop, self.data.background
+        kind = np.dtype(self.record["kind"])
+        header = read_header(path)
+        problem = self._other_size(header.height, header.width)
+        if self.data.image_size is None and problem:
+            return None, problem
         if self.scaling.bytes:
-            crop, background = self.data.crop, self.data.background
             return read_pixels(path, shape, crop, background, self.whites)[0], ""
-        numbers, _ = read_numbers(path, shape, self.data.crop, np.dtype(self.record["kind"]))
+        if not header.dtype and kind != np.uint8:
+            return None, f"got a picture of 8 bits; must be {kind}, as the run's files are"
+        if header.dtype:
+            numbers, _ = read_numbers(path, shape, crop, kind)
+        else:
+            numbers, _ = read_pixels(path, shape, crop, background, self.whites)
+        return self._one(numbers)
+
+    def _one(self, numbers: np.ndarray) -> tuple[np.ndarray | None, str]:
+        """Prepare the numbers [C, H, W] of one image."""
         images, problems = self.numbers(numbers[None])
         return (None, problems[0]) if problems[0] else (images[0], "")
 
@@ -249,23 +295,24 @@ class Preparation:
 
     def picture(self, image: "Image") -> tuple[np.ndarray | None, str]:
         """Prepare an image of Pillow. Returns the image [C, H, W], or None and the problem."""
+        shape = self.values.shape
+        crop, background = self.data.crop, self.data.background
+        plain = self.record["kind"] == "uint8" and shape[0] in (1, 3)
         try:
             problem = self._other_size(image.height, image.width)
             if self.data.image_size is None and problem:
                 return None, problem
-            if self.scaling.bytes:
-                crop, background = self.data.crop, self.data.background
-                shape = self.values.shape
-                return pixels_of(image, "image", shape, crop, background, self.whites)[0], ""
+            if self.scaling.bytes or plain:
+                pixels, _ = pixels_of(image, "image", shape, crop, background, self.whites)
+                return (pixels, "") if self.scaling.bytes else self._one(pixels)
             array = np.asarray(image)
             if array.ndim == 3 and self.data.channels_first:
                 array = np.moveaxis(array, -1, 0)
-            images, problems = self.numbers(self.rows_of(array, "image"))
+            return self._one(np.ascontiguousarray(self.rows_of(array, "image")[0]))
         except UserError as error:
             return None, error.problem
         except (OSError, ValueError) as error:
             return None, " ".join(str(error).split())
-        return (None, problems[0]) if problems[0] else (images[0], "")
 
     # ---- batches ----
 

@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from vaeexp.data.values import Values
-from vaeexp.evaluation.detection import Detection, Estimate, auroc, detection, p_values, sizes
+from vaeexp.evaluation.detection import (
+    Detection,
+    Estimate,
+    auroc,
+    auroc_gain,
+    detection,
+    p_values,
+    sizes,
+)
 from vaeexp.models.vae import VAE
 from vaeexp.runs.codes import Measured, score
 from vaeexp.runs.inputs import open_inputs
@@ -127,9 +135,9 @@ class Seen:
         self.worst = _extreme(self.worst, here, highest=True)
         self.best = _extreme(self.best, here, highest=False)
 
-    def detected(self) -> tuple[Detection, Estimate] | None:
-        """Return how well scores tell the anomalies, and the AUROC of sizes alone; None without
-        anomalies, or without others.
+    def detected(self) -> tuple[Detection, Estimate, Estimate] | None:
+        """Return how well scores tell the anomalies, the AUROC of sizes alone, and how much higher
+        that of the scores is; None without anomalies, or without others.
         """
         if not self._scores:
             return None
@@ -137,10 +145,9 @@ class Seen:
         if strange.all() or not strange.any():
             return None
         packed = np.concatenate(self._sizes)
-        return (
-            detection(scores[~strange], scores[strange]),
-            auroc(packed[~strange], packed[strange]),
-        )
+        pair = packed[~strange], packed[strange]
+        gain = auroc_gain(scores[~strange], scores[strange], pair)
+        return detection(scores[~strange], scores[strange]), auroc(*pair), gain
 
     def counts(self) -> str:
         """Say how many rows are anomalies, and how many are not."""

@@ -86,6 +86,19 @@ def test_pictures_and_arrays_of_the_test_images_give_the_codes_of_the_split(tiny
         assert codes["problem"].isna().all()
 
 
+def test_a_broken_picture_is_a_row_with_a_problem(tiny_study, of_study):
+    Path("pictures").mkdir()
+    for row, image in enumerate(digits_of(tiny_study)):
+        Image.fromarray(image).save(f"pictures/{row:03}.png")
+    Path("pictures/011.png").write_bytes(Path("pictures/011.png").read_bytes()[:60])
+    said = ran("encode", *of_study, "pictures", "--to", "codes.csv")
+    assert "30 rows of codes with 2 dimensions" in said
+    assert "1 row with a problem, the first pictures/011.png: " in said
+    codes = pd.read_csv("codes.csv")
+    assert codes.index[codes["problem"].notna()].tolist() == [11]
+    assert codes["mean_0"].isna().sum() == 1
+
+
 def test_scores_of_the_test_files_are_those_of_the_split(tiny_study, of_study):
     np.save("test.npy", digits_of(tiny_study))
     said = ran("score", *of_study, "--split", "test", "--to", "split.parquet")
@@ -123,6 +136,7 @@ def test_anomalies_are_measured_beside_their_size(tiny_study, of_study):
     assert "by size alone (bytes as PNG). Likelihood prefers simple images (Nalisnick" in said
     with Image.open("sheet.png") as sheet:
         assert sheet.info["Software"].startswith("vaeexp")
+        assert "the highest and the lowest −ELBO" in sheet.info["Description"]
     said = ran("score", *of_study, "--split", "test", "--against-class", "7", "--to", "classes.csv")
     classes = pd.read_csv("classes.csv")
     assert classes["anomaly"].equals(classes["label"] == 7)
@@ -168,6 +182,12 @@ def test_a_table_comes_back_with_its_columns(tmp_path, monkeypatch):
         assert [*made] == ["a", "b", "c"]
         assert made.shape == table.shape
         assert np.abs(made - table).to_numpy().mean() < 20, "in the unit of the columns"
+    (table * 3).to_csv("strange.csv", index=False)
+    shown = ["--against", "strange.csv", "--data", "table.csv", "--sheet", "sheet.png"]
+    said = ran("score", folder, "shuffled.csv", "--to", "scores.csv", *shown)
+    assert "AUROC 1.000 [" in said
+    assert "by size alone (bytes of 256 levels, packed by zlib)" in said
+    assert "a bar for each of the 3 columns" in said
     ran("sample", folder, "-n", 7, "--to", "samples.csv")
     assert [*pd.read_csv("samples.csv")] == ["a", "b", "c"]
 
@@ -245,8 +265,9 @@ def test_a_digit_that_was_left_out_is_stranger_for_most_digits(tmp_path, monkeyp
         )
         shutil.rmtree("out", ignore_errors=True)
         arguments = ["usual.npy", "--against", "strange.npy", "--no-p", "--importance-samples", 0]
-        ran("score", folder, *arguments, "--to", "out/scores.parquet")
+        said = ran("score", folder, *arguments, "--to", "out/scores.parquet")
         scores = pd.read_parquet("out/scores.parquet")
         areas.append(roc_auc_score(scores["anomaly"], scores["neg_elbo"]))
-        print(digit, round(areas[-1], 3))
+        [size] = [line for line in said.splitlines() if "by size alone" in line]
+        print(digit, round(areas[-1], 3), size)
     assert np.sum(np.array(areas) > 0.5) >= 7, areas

@@ -6,7 +6,7 @@ from scipy.stats import binom
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from vaeexp.data.values import Values
-from vaeexp.evaluation.detection import auroc, detection, p_values, shift, sizes
+from vaeexp.evaluation.detection import auroc, auroc_gain, detection, p_values, shift, sizes
 
 
 @pytest.mark.parametrize("digits", [1, 12], ids=["ties", "no ties"])
@@ -37,6 +37,22 @@ def test_intervals_cover_the_truth_in_about_95_of_100_samples():
         found = auroc(random.normal(size=60), random.normal(1, size=40))
         covered += found.low <= truth <= found.high
     assert binom.ppf(0.001, 400, 0.94) <= covered <= binom.ppf(0.999, 400, 0.96)
+
+
+def test_the_gain_over_other_scores_of_the_same_rows_is_paired():
+    """Against a bootstrap of rows; with itself the gain is 0 without a doubt."""
+    random = np.random.default_rng(3)
+    usual, strange = random.normal(size=300), random.normal(1, size=200)
+    others = usual + random.normal(size=300), strange + random.normal(size=200)
+    found = auroc_gain(usual, strange, others)
+    assert found.value == pytest.approx(auroc(usual, strange).value - auroc(*others).value)
+    drawn = []
+    for _ in range(1000):
+        rows, more = random.integers(300, size=300), random.integers(200, size=200)
+        pair = auroc(usual[rows], strange[more]), auroc(others[0][rows], others[1][more])
+        drawn.append(pair[0].value - pair[1].value)
+    assert (found.high - found.low) / 2 / 1.96 == pytest.approx(np.std(drawn), rel=0.1)
+    assert auroc_gain(usual, strange, (usual, strange)) == (0, 0, 0)
 
 
 def test_p_is_no_smaller_than_its_level_over_random_splits():

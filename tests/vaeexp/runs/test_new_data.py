@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -347,6 +348,7 @@ def test_decoded_codes_have_the_shape_and_unit_of_the_files(of_bytes, of_table):
 
 MEMORY = """
 import sys, threading, time
+from dataclasses import replace
 from pathlib import Path
 from vaeexp.runs import new_data
 from vaeexp.runs.run import open_run
@@ -389,3 +391,116 @@ def test_the_memory_of_encoding_does_not_grow_with_the_file(of_pictures, tmp_pat
 
     assert parquet.read_metadata(to).num_rows == count
     assert parquet.read_metadata(to).num_row_groups > 100
+
+
+# ---- numbers ----
+
+
+def stack(count: int, seed: int = 0) -> np.ndarray:
+    """Whole numbers of 12 bits, uint16 [count, 6, 8]."""
+    return np.random.default_rng(seed).integers(0, 4096, (count, 6, 8), dtype=np.uint16)
+
+
+@pytest.fixture(scope="module")
+def of_numbers(tmp_path_factory, cache) -> tuple[Run, Dataset, Path]:
+    """A run on a TIFF stack of 16 bits, whose range is scaled."""
+    from tifffile import imwrite
+
+    root = tmp_path_factory.mktemp("numbers")
+    imwrite(root / "stack.tif", stack(150), photometric="minisblack")
+    model = {"likelihood": "gaussian", "sigma": 0.3}
+    path = root / "stack.tif"
+    folder, dataset = trained_run(root, path, dataset="arrays", model=model)
+    return a_run(folder), dataset, path
+
+
+def test_a_stack_of_16_bits_is_read_and_decoded_in_its_unit(of_numbers, tmp_path):
+    from tifffile import imwrite
+
+    run, dataset, path = of_numbers
+    assert dataset.kind == "uint16"
+    shown = open_images(run, path, say=print)
+    every = means(run.encode(path))
+    assert len(every) == 150
+    expected = codes_of(run.vae, shown.x)[0].numpy()
+    assert np.abs(every[:, None] - expected).sum(-1).min(0).max() < 1e-4
+    images = stack(20, seed=1)
+    imwrite(tmp_path / "s.tif", images, photometric="minisblack")
+    np.save(tmp_path / "s.npy", images.astype(">u2"))
+    for name in ("s.tif", "s.npy"):
+        assert np.array_equal(means(run.encode(tmp_path / name)), means(run.encode(images)))
+    decoded = run.decode(run.encode(images))
+    assert decoded.shape == images.shape
+    assert 500 < decoded.mean() < 3500
+    assert run.encode(decoded)["problem"].eq("").all()
+
+
+def test_numbers_that_were_scaled_before_are_problems(of_numbers):
+    run, _, _ = of_numbers
+    frame = run.encode(stack(3) / 4095)
+    assert frame["problem"].str.contains("must be in the range of uint16").all()
+    with pytest.raises(UserError, match="got uint8; must be uint16"):
+        run.encode((stack(3) // 16).astype(np.uint8))
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["channels last", "channels first"])
+def test_channels_lie_where_those_of_the_run_do(first, tmp_path, cache):
+    random = np.random.default_rng(0)
+    images = random.random((150, 5, 6, 7) if first else (150, 6, 7, 5)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    model = {"likelihood": "gaussian", "sigma": 0.3}
+    folder, _ = trained_run(
+        tmp_path, tmp_path / "images.npy", dataset="arrays", model=model, channels_first=first
+    )
+    run = a_run(folder)
+    frame = run.encode(images[:7])
+    assert frame["problem"].eq("").all()
+    assert run.decode(frame).shape == images[:7].shape
+    assert "must be floats from 0 to 1" in run.encode(images[:1] * 9)["problem"][0]
+    with pytest.raises(UserError, match=r"must be \[N, "):
+        run.encode(np.moveaxis(images[:7], 1, -1) if first else np.moveaxis(images[:7], -1, 1))
+
+
+def test_a_zarr_folder_is_read(of_numbers, tmp_path):
+    import zarr
+
+    run, _, _ = of_numbers
+    images = stack(30, seed=2)
+    group = zarr.open_group(tmp_path / "z.zarr", mode="w")
+    group.create_array("images", data=images)
+    group.create_array("labels", data=np.arange(30) % 3)
+    frame = run.encode(tmp_path / "z.zarr")
+    assert np.array_equal(means(frame), means(run.encode(images)))
+    assert frame["label"].tolist()[:4] == ["0", "1", "2", "0"]
+
+
+def test_pictures_of_a_run_whose_bytes_are_scaled(tmp_path, cache):
+    folder = write_pngs(tmp_path / "images", blobs(100))
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    made, dataset = trained_run(
+        tmp_path, folder, dataset="folder", model=model, scale="standard", image_size=8
+    )
+    assert not dataset.scaling.bytes
+    run = a_run(made)
+    shown = open_images(run, folder, say=print)
+    frame = run.encode(folder)
+    assert frame["problem"].eq("").all()
+    expected = codes_of(run.vae, shown.x)[0].numpy()
+    assert np.abs(means(frame)[:, None] - expected).sum(-1).min(0).max() < 1e-4
+    pictures = [Image.fromarray(image) for image in blobs(100)]
+    assert np.array_equal(means(run.encode(pictures)), means(frame))
+    decoded = run.decode(frame)
+    assert decoded.shape == (100, 8, 8)
+    assert 5 < decoded.mean() < 100, "in the unit of the files"
+
+
+def test_numbers_beyond_float32_are_problems(of_table):
+    run, _, _ = of_table
+    table = rows_of_table(3)
+    table.loc[1, "mass"] = 1e300
+    assert run.encode(table)["problem"].eq("").all(), "they are cut to the limits"
+    open_ended = run.preparation | {
+        "scaling": run.preparation["scaling"] | {"high": [[1, 1, 3], [None] * 3]}
+    }
+    problems = replace(run, preparation=open_ended).encode(table)["problem"]
+    assert problems.tolist() == ["", "it has numbers that are too large for float32", ""]
