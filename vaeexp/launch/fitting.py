@@ -54,7 +54,7 @@ def fit_study(
         data={**data, **chosen},
         model=model,
         train=_training(dataset.sizes[0]),
-        latent_size=(min(2, most), most),
+        latent_size=(2 if most > 2 else 1, most),
         words=understood(scaled, model["likelihood"]),
     )
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -88,6 +89,16 @@ def test_a_study_can_extend_a_file_and_what_exists_is_not_replaced():
 
 
 @pytest.mark.parametrize(
+    ("shape", "likelihood"), [((20, 16, 16), "discretised_logistic"), ((20, 4), "gaussian_learned")]
+)
+def test_a_study_that_fits_a_file_names_what_it_chose(shape, likelihood):
+    values = np.random.default_rng(0).integers(0, 4096, shape)
+    np.save("values.npy", values.astype(np.uint16 if len(shape) > 2 else np.float32))
+    assert likelihood in run("mine", "--data", "values.npy")
+    assert open_study_file("mine").fixed["model"].model_dump()["likelihood"] == likelihood
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["../x"], "NAME: got '../x' as name; must be letters"),
@@ -96,6 +107,7 @@ def test_a_study_can_extend_a_file_and_what_exists_is_not_replaced():
             ["smoke", "--extends", "smoke"],
             "NAME: got 'smoke', the name of the study that it extends",
         ),
+        (["x", "--data", "none.csv"], "none.csv: there is no such file or folder"),
     ],
 )
 def test_what_cannot_be_written_is_refused(arguments, words):
