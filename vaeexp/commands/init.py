@@ -235,7 +235,7 @@ def _lines(settings: Mapping[str, Any]) -> str:
     text = ""
     for name, value in settings.items():
         shown = value if re.fullmatch(r"\w+", str(value)) else json.dumps(value, ensure_ascii=False)
-        text += f"{f'  {name}: {shown}':<33}# {WORDS[name]}\n"
+        text += f"{f'  {name}: {shown}':<32} # {WORDS[name]}\n"
     return text
 
 

@@ -32,6 +32,7 @@ from vaeexp.data.formats import (
     printable,
 )
 from vaeexp.data.formats.image_files import check_unreadable
+from vaeexp.data.formats.levels import Stored
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
@@ -373,6 +374,10 @@ def understood(dataset: Dataset, likelihood: str) -> str:
     labels = f"{len(dataset.classes)} classes" if dataset.classes else "no labels"
     found = dataset.pixels.partition(", mean")[0]
     scaling = scale_words(dataset.scaling)
+    if dataset.scaling.bytes:
+        white = (dataset.whites or {}).get(str(int(Stored.BYTES)), 255)
+        found = found if white == 255 else f"0 to {white}"
+        scaling = _BINARISATION[dataset.binarisation]
     text = f"{sum(dataset.sizes):,} {kind} of {shape}, {dataset.kind}, {found}, {labels}; {scaling}"
     return f"{text}; {likelihood}" if likelihood else text
 
