@@ -161,7 +161,7 @@ SIZE = (
 )
 @click.option(
     "--data",
-    type=click.Path(exists=True, path_type=Path),
+    type=click.Path(path_type=Path),
     help="File of arrays or a table, or folder of images, that the study is to fit.",
 )
 @click.option("--labels", metavar="NAME", help="Array or column of labels in --data.")
