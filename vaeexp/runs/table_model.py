@@ -25,8 +25,8 @@ class TableModel:
 def predict(program: Any, given: Any) -> Any:
     """Return what a program makes of an array, or of a table: then with its columns and index."""
     if not isinstance(given, pd.DataFrame):
-        return program(torch.from_numpy(given)).numpy()
-    made = program(torch.from_numpy(given.to_numpy(dtype="float64"))).numpy()
+        return program(torch.tensor(given)).numpy()
+    made = program(torch.tensor(given.to_numpy(dtype="float64"))).numpy()
     return pd.DataFrame(made, columns=given.columns, index=given.index)
 
 
