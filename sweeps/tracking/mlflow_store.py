@@ -401,10 +401,11 @@ def _upload(
     from mlflow.models import infer_signature
 
     inputs, outputs = map(_example, (model.inputs, model.outputs))
-    facts: dict[str, Any] = {"signature": infer_signature(inputs, outputs), "input_example": inputs}
     notices = []
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        signature = infer_signature(inputs, outputs)
+        facts: dict[str, Any] = {"signature": signature, "input_example": inputs}
         if problem := _save_program(Path(temporary, "program"), folder, model, facts):
             notices = [
                 f"The registered model '{model.name}' loads only where its packages are "

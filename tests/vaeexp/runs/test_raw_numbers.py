@@ -1,4 +1,6 @@
-"""Registered models take numbers as they stand in files and return reconstructions in their unit."""
+"""Registered models take numbers as they stand in files, and return reconstructions in their
+unit.
+"""
 
 import subprocess
 import sys
@@ -12,101 +14,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_data import made
-from saved_runs import finished_run
+from prepared_runs import COUNT, FEATURES, KINDS, Case
 
 from sweeps.tracking.mlflow_store import register
-from vaeexp.data import Dataset
 from vaeexp.launch.run import best_model
 from vaeexp.run_files import TARGETS_LOADER
 from vaeexp.runs.export import Reconstructor as OfTargets
 from vaeexp.runs.raw_numbers import raw_example
 
-COUNT = 60
-FEATURES = ("age (years)", "a|b", "constant", "income")
 
-
-def _random() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
-def _table(kind: str) -> np.ndarray:
-    rows = _random().normal(size=(COUNT, 1, 1, 4)) * [10, 0.01, 0, 1e5] + [40, 0, 3, 1e9]
-    return rows.astype(kind)
-
-
-def _masks(random: np.random.Generator) -> np.ndarray:
-    return random.integers(0, 4, (COUNT, 1, 5, 4), np.uint8)
-
-
-KINDS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any]]] = {
-    "bytes": (_random().integers(0, 256, (COUNT, 1, 6, 5), np.uint8), {}, {}),
-    "static": (
-        _random().integers(0, 256, (COUNT, 1, 6, 5), np.uint8),
-        {},
-        {"binarisation": "static"},
-    ),
-    "dynamic": (
-        _random().integers(0, 256, (COUNT, 1, 6, 5), np.uint8),
-        {},
-        {"binarisation": "dynamic"},
-    ),
-    "masks": (_masks(_random()), {}, {}),
-    "sixteen bits": (
-        _random().integers(0, 4096, (COUNT, 3, 4, 4)).astype(np.uint16),
-        {},
-        {"scale": "unit"},
-    ),
-    "decibels": (
-        (30 * _random().normal(size=(COUNT, 2, 4, 4)) - 40).astype(np.float32),
-        {},
-        {"scale": "standard", "scale_per": "channel", "clip": (1.0, 99.0)},
-    ),
-    "whole": (
-        _random().integers(-500, 500, (COUNT, 1, 1, 7)).astype(np.int16),
-        {},
-        {"scale": "range", "scale_per": "feature"},
-    ),
-    "table": (
-        _table("float64"),
-        {"features": FEATURES},
-        {"scale": "standard", "scale_per": "feature"},
-    ),
-    "table of whole numbers": (
-        _table("int64"),
-        {"features": FEATURES},
-        {"scale": "standard", "scale_per": "feature"},
-    ),
-}
-
-
-class Case:
-    """A data set, a run on it in a folder of runs, and the model that would be registered."""
-
-    def __init__(self, kind: str, root: Path, **params: Any) -> None:
-        numbers, raw, settings = KINDS[kind]
-        self.numbers = numbers
-        self.dataset: Dataset = made(numbers, root / "data", raw=raw, **settings)
-        self.runs = root / "mlruns"
-        self.folder = self.runs / "trials" / "small" / "trial-0000"
-        likelihood = "gaussian" if self.dataset.binarisation == "none" else "bernoulli"
-        chosen = {"binarisation": self.dataset.binarisation, "hidden": (6,), "latent_size": 3}
-        params = {"likelihood": likelihood, **chosen, **settings, **params}
-        self.vae = finished_run(
-            self.folder, self.dataset.image_shape, dataset=self.dataset, **params
-        )
-
-    def model(self, monkeypatch: pytest.MonkeyPatch) -> Any:
-        best = {"name": "small/0", "number": 0, "repeat": False}
-        monkeypatch.setattr("vaeexp.launch.run.best_run", lambda results: best)
-        return best_model(types.SimpleNamespace(name="small"), self.dataset, self.runs)
-
-    def wanted(self, numbers: np.ndarray) -> np.ndarray:
-        """What the model makes of numbers [N, C, H, W], by the scaling of the data set."""
-        scaling = self.dataset.scaling
-        targets = torch.from_numpy(scaling.targets(numbers))
-        with torch.no_grad():
-            return scaling.numbers(self.vae.reconstruct(targets).numpy())
+def model_of(case: Case, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The model that a study would register of the case's run."""
+    best = {"name": "small/0", "number": 0, "repeat": False}
+    monkeypatch.setattr("vaeexp.launch.run.best_run", lambda results: best)
+    return best_model(types.SimpleNamespace(name="small"), case.dataset, case.runs)
 
 
 @pytest.fixture
@@ -144,7 +65,7 @@ ARRAYS = [name for name in KINDS if not name.startswith("table")]
 def test_a_registered_model_takes_numbers_of_files(
     case: Case, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, notices = registered(case.model(monkeypatch), case.runs, store)
+    model, notices = registered(model_of(case, monkeypatch), case.runs, store)
     assert notices == [], "it is a program"
     [given] = model.metadata.signature.inputs.inputs
     [found] = model.metadata.signature.outputs.inputs
@@ -161,7 +82,7 @@ def test_a_registered_model_takes_numbers_of_files(
 @pytest.mark.parametrize("case", ["masks"], indirect=True)
 def test_masks_keep_their_levels(case: Case, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Levels 0 … 3 become 0, 85, 170 and 255."""
-    model, _ = registered(case.model(monkeypatch), case.runs, store)
+    model, _ = registered(model_of(case, monkeypatch), case.runs, store)
     some = case.numbers[:5]
     with torch.no_grad():
         wanted = case.vae.reconstruct(torch.from_numpy(some * np.float32(85) / 255)).numpy() * 3
@@ -172,7 +93,7 @@ def test_masks_keep_their_levels(case: Case, store: str, monkeypatch: pytest.Mon
 def test_a_table_goes_in_and_comes_out_by_the_names_of_its_columns(
     case: Case, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, notices = registered(case.model(monkeypatch), case.runs, store)
+    model, notices = registered(model_of(case, monkeypatch), case.runs, store)
     assert notices == [], "it is a program"
     features = ["age (years)", "a|b", "income"]
     if case.numbers.dtype.kind == "i":
@@ -228,7 +149,7 @@ made.to_csv(sys.argv[3], index=False)
 def test_a_model_of_a_table_needs_no_vaeexp(
     case: Case, store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    model, _ = registered(case.model(monkeypatch), case.runs, store)
+    model, _ = registered(model_of(case, monkeypatch), case.runs, store)
     frame = pd.DataFrame(case.numbers[:, 0, 0], columns=FEATURES)
     frame.to_csv(tmp_path / "in.csv", index=False)
     places = [store, tmp_path / "in.csv", tmp_path / "out.csv"]
@@ -275,7 +196,7 @@ def test_what_is_no_program_loads_with_vaeexp(
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     case = Case(kind, tmp_path, network="test_raw_numbers:Branching")
     monkeypatch.setattr("vaeexp.launch.run.check_code", lambda *_, **__: None)
-    model, [notice] = registered(case.model(monkeypatch), case.runs, store)
+    model, [notice] = registered(model_of(case, monkeypatch), case.runs, store)
     assert "packages are installed" in notice
     some = case.numbers[:4]
     if kind == "table":
@@ -297,7 +218,7 @@ def test_models_of_targets_that_were_registered_before_still_work(
         for name, array in (("inputs", x), ("outputs", before.predict(x)))
     }
     fields = {"loader_module": TARGETS_LOADER, **examples}
-    model = case.model(monkeypatch)
+    model = model_of(case, monkeypatch)
     loaded, notices = registered(replace(model, **fields), case.runs, store)
     assert notices == []
     np.testing.assert_allclose(loaded.predict(x), before.predict(x), atol=1e-6)
