@@ -55,6 +55,7 @@ KINDS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any]]] = {
         {},
         {"scale": "range", "scale_per": "feature"},
     ),
+    "counts": (_random().poisson(3, (COUNT, 1, 1, 6)), {}, {"scale": "none"}),
     "table": (
         _table("float64"),
         {"features": FEATURES},

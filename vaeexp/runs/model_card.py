@@ -195,6 +195,8 @@ def _use(run: Run, preparation: Mapping[str, Any], *, onnx: bool) -> Iterator[st
     yield f"| {PREPARATION} | | how numbers become targets |"
     yield f"| {WEIGHTS}, {SETTINGS} | | the run itself, for `vaeexp` |"
     yield ""
+    if run.settings.model.size_factor:
+        yield f"The decoder's means are those of rows with the sum {run.values.row_sum:.10g}."
     yield "N is any number from 1. The programs take targets, not the numbers of the files:"
     yield ""
     yield f"    {_formula(preparation)}"

@@ -22,7 +22,7 @@ from vaeexp.models.vae import VAE
 from vaeexp.own_code import check_code
 from vaeexp.run_files import SETTINGS, load_json
 from vaeexp.runs import table_model
-from vaeexp.runs.export import Reconstruction
+from vaeexp.runs.export import Encoder
 from vaeexp.runs.model_card import white_in
 from vaeexp.training.checkpoint import load_model
 
@@ -35,15 +35,17 @@ WHITE = 255
 
 
 class RawReconstruction(nn.Module):
-    """Numbers of files, [N, C, H, W] or [N, F] → reconstructions at the posterior mean in the unit
-    of the files, float64 of the same shape.
+    """Numbers of files, [N, C, H, W] or [N, F] → reconstructions as `VAE.reconstruct` makes them,
+    in the unit of the files, float64 of the same shape.
     """
 
     def __init__(self, vae: VAE, preparation: Mapping[str, Any]) -> None:
         super().__init__()
         scaling = scaling_from(preparation["scaling"])
         self.shape = vae.values.shape
-        self.model = Reconstruction(vae)
+        self.encoder = Encoder(vae)
+        self.network = vae.decoder
+        self.likelihood = vae.likelihood
         self.bytes = scaling.bytes
         white = white_in(preparation)
         levels = to_bytes(np.arange(WHITE + 1), white)
@@ -65,7 +67,9 @@ class RawReconstruction(nn.Module):
         else:
             cut = rows.double().clamp(self.low, self.high)
             x = ((cut - self.offset) / self.scale).float()
-        return (self.model(x).double() * self.scale + self.offset).reshape(numbers.shape)
+        decoded: Any = self.likelihood(self.network(self.encoder(x)[0]))
+        means = decoded.mean_given(x) if hasattr(decoded, "mean_given") else decoded.mean
+        return (means.double() * self.scale + self.offset).reshape(numbers.shape)
 
 
 def open_raw(folder: Path, *, allow_code: bool) -> RawReconstruction:

@@ -79,6 +79,19 @@ def test_a_registered_model_takes_numbers_of_files(
         np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=1e-5 * np.ptp(case.numbers))
 
 
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
+def test_counts_are_reconstructed_given_the_sum_of_their_row(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, likelihood: str
+) -> None:
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    case = Case("counts", tmp_path, likelihood=likelihood, size_factor=True)
+    model, notices = registered(model_of(case, monkeypatch), case.runs, store)
+    assert notices == []
+    some = case.numbers[:5] * 9
+    made = model.predict(some[:, 0, 0])
+    np.testing.assert_allclose(made, case.wanted(some)[:, 0, 0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("case", ["masks"], indirect=True)
 def test_masks_keep_their_levels(case: Case, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Levels 0 … 3 become 0, 85, 170 and 255."""
