@@ -35,6 +35,7 @@ NOT_RUN = {
     r"vaeexp ui|--watch": "goes on until Ctrl-C; tests/vaeexp/commands run it",
     r"vaeexp slurm|--engine ray": "needs Slurm or Ray; tests/vaeexp/launch have them",
     r"--data (FOLDER|FILE)": "needs images of the user's; tests/vaeexp/launch run it",
+    r"photos|usual.npy|vaeexp decode": "needs images of the user's; tests/vaeexp/commands run it",
     r"vaeexp restore": "needs another machine; tests/vaeexp/commands have one",
     r"copied/folder|vaeexp report a b": "needs a copy of a run, or two studies",
 }

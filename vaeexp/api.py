@@ -215,10 +215,20 @@ class Study:
 
     def best_model(self) -> VAE:
         """Load the model of the best run; see `model`."""
+        return self.best_run().vae
+
+    def best_run(self) -> Run:
+        """Load the best run, which takes new data: `encode`, `score`, `decode`. Raises UserError as
+        `best_model`.
+        """
         if self.best is None:
             problem = "no trial is complete, or it has two objectives, so none is the best."
             raise UserError(f"study '{self.name}'", problem)
-        return self.model(self.best["name"])
+        return self.run(self.best["name"])
+
+    def run(self, trial: int | str) -> Run:
+        """Load a trial's run, as `model` loads its model."""
+        return load_run(self._model_name(trial), self.runs)
 
     def model(self, trial: int | str) -> VAE:
         """Load a trial's model: a `torch.nn.Module` in evaluation mode on the CPU, with the weights
@@ -228,12 +238,14 @@ class Study:
         model of the trial that it repeats. Raises UserError where there is no such trial or it has
         left no weights.
         """
+        return self.run(trial).vae
+
+    def _model_name(self, trial: int | str) -> str:
         row = self._row(trial)
         repeated = row["duplicate_of"]
-        name = (
-            row["name"] if pd.isna(repeated) else run_name(self.name, int(repeated), repeat=False)
-        )
-        return load_model(name, self.runs)
+        if pd.isna(repeated):
+            return str(row["name"])
+        return run_name(self.name, int(repeated), repeat=False)
 
     @property
     def figures(self) -> tuple[str, ...]:

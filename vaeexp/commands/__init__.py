@@ -52,6 +52,9 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "interpolate": ("finished_run", "Draw the way from one image to another."),
         "traverse": ("finished_run", "Draw what single latent dimensions do."),
         "embed": ("finished_run", "Draw a map of a finished run's codes."),
+        "encode": ("new_data", "Write the codes of new data."),
+        "score": ("new_data", "Score new data, and find what is strange."),
+        "decode": ("new_data", "Write what codes decode to."),
         "export": ("finished_run", "Write a model that loads without vaeexp."),
     },
     "Check": {
@@ -80,6 +83,7 @@ _MEMORY = {
     "doctor": 400,
     "finished_run": 400,
     "gc": 400,
+    "new_data": 400,
 }
 """Module in `vaeexp.commands` → MiB that it takes to load PyTorch and what else its commands need,
 about. In a container with less the kernel kills the process without a word."""

@@ -249,6 +249,12 @@ def _output(default: str) -> Callable:
     return output_option("FILE", "File to write.", show_default=default)
 
 
+_to = click.option(
+    "--to",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write arrays in the unit of the run's files: .npy, or, of a table, .csv or .parquet.",
+)
 _seed = click.option(
     "--seed", type=click.IntRange(min=0), metavar="N", default=0, help="Seed of the random draws."
 )
@@ -265,15 +271,28 @@ _seed = click.option(
     "in the report.",
 )
 @_seed
+@_to
 @_output("samples.png")
 def sample(
-    run: "Run", *, count: int, component: int | None, seed: int, output: Path | None
+    run: "Run",
+    *,
+    count: int,
+    component: int | None,
+    seed: int,
+    to: Path | None,
+    output: Path | None,
 ) -> None:
     """Draw samples of a finished run's prior.
 
     RUN is as for `vaeexp evaluate`. It needs no images. What is shown is the mean of p(x|z) at each
-    code z drawn.
+    code z drawn. With --to, the arrays are written in the unit of the run's files, and a picture
+    only with --output.
     """
+    if to is not None:
+        with writing(to):
+            click.echo(finished.new_data.sample_to(run, count, to, component=component, seed=seed))
+    if to is not None and output is None:
+        return
     _write(
         finished.drawing.draw_samples(run, count, component=component, seed=seed),
         output,
@@ -287,15 +306,29 @@ def sample(
 @split_option
 @count_option("-n", "count", default=16, help="Images.")
 @_seed
+@_to
 @_output("reconstructions.png")
 def reconstruct(
-    run: "Run", *, data: Path | None, split: str, count: int, seed: int, output: Path | None
+    run: "Run",
+    *,
+    data: Path | None,
+    split: str,
+    count: int,
+    seed: int,
+    to: Path | None,
+    output: Path | None,
 ) -> None:
     """Draw images and a finished run's reconstructions.
 
-    RUN is as for `vaeexp evaluate`.
+    RUN is as for `vaeexp evaluate`. With --to, the reconstructions are written in the unit of the
+    run's files, and a picture only with --output.
     """
     images = finished.run.open_images(run, data, split=split, count=count, seed=seed, say=note)
+    if to is not None:
+        with writing(to):
+            click.echo(finished.new_data.reconstruct_to(run, images, to))
+    if to is not None and output is None:
+        return
     _write(finished.drawing.draw_reconstructions(run, images), output, "reconstructions.png")
 
 

@@ -452,7 +452,18 @@ def binarise(images: np.ndarray, seed: int, purpose: Purpose) -> np.ndarray:
 
     images: uint8 of any shape. Returns uint8 of the same shape.
     """
-    bits = _stream(seed, purpose)
+    return binarise_next(images, pixel_stream(seed, purpose))
+
+
+def pixel_stream(seed: int, purpose: Purpose) -> np.random.Philox:
+    """Return the stream of a purpose at its first number, for `binarise_next`."""
+    return _stream(seed, purpose)
+
+
+def binarise_next(images: np.ndarray, bits: np.random.Philox) -> np.ndarray:
+    """Draw the pixels of the next images with the next numbers of a stream, as `binarise` draws
+    all at once. Each call but the last takes an even number of pixels.
+    """
     thresholds = np.array([-(-(grey << 32) // 255) for grey in range(256)], dtype=np.uint64)
     grey = np.ascontiguousarray(images).reshape(-1)
     drawn = np.empty_like(grey)

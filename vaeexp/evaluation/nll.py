@@ -174,6 +174,7 @@ def importance_weighted_nll(
     *,
     importance_samples: int,
     seed: int,
+    first: int = 0,
     budget: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -185,10 +186,10 @@ def importance_weighted_nll(
     grows (Burda et al. 2016, eq. 8).
 
     Images [N, C, H, W] and samples are taken in pieces whose activations fit in about `budget`
-    bytes (default: what suits the device). The draws depend on the seed, the index of the image and
-    L alone, and the draws for a smaller k come first; so pieces and device change only the
-    rounding. After each piece `progress` gets the codes done and the codes in all. Raises TypeError
-    for a posterior without a density.
+    bytes (default: what suits the device). The draws depend on the seed, the index of the image
+    (`first` for the first one) and L alone, and the draws for a smaller k come first; so pieces and
+    device change only the rounding. After each piece `progress` gets the codes done and the codes
+    in all. Raises TypeError for a posterior without a density.
     """
     device = vae.latent_mask.device
     rows = image_rows(vae, budget)
@@ -203,7 +204,8 @@ def importance_weighted_nll(
     counts = sample_counts(importance_samples)
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
-        draws = _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed)
+        indices = range(first + start, first + start + len(x))
+        draws = _draws(len(vae.latent_mask), indices, importance_samples, seed)
         # Drawing ahead helps an accelerator, which would wait; a CPU has no idle time for it.
         draws = draws if device.type == "cpu" else _ahead(draws)
         bound = _Bound(counts)

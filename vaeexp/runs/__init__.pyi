@@ -5,6 +5,9 @@ from . import (
     export as export,
 )
 from . import (
+    new_data as new_data,
+)
+from . import (
     reproduce as reproduce,
 )
 from . import (

@@ -19,6 +19,7 @@ from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
 from vaeexp.plots.pictures import picture_grid
 from vaeexp.runs.run import Images, Run
+from vaeexp.runs.scoring import Seen
 from vaeexp.words import plural
 
 KINDS = ("linear", "spherical", "pixel")
@@ -51,6 +52,13 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
     """Draw means of p(x|z) at `count` draws from the prior, or from one of its components: 1 is the
     heaviest, as in a report.
     """
+    z, source = drawn_codes(run, count, component=component, seed=seed)
+    rows = _rows(gallery.decoded(run.vae, z), math.ceil(math.sqrt(count)))
+    return _titled(run, picture_grid(rows), f"{count} samples of {source}, seed {seed}")
+
+
+def drawn_codes(run: Run, count: int, *, component: int | None, seed: int) -> tuple[Tensor, str]:
+    """Return the codes [count, L] that `draw_samples` decodes, and what they are drawn from."""
     vae = run.vae
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -73,8 +81,20 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
             index = int(weights.argsort(descending=True, stable=True)[component - 1])
             z = prior.sample_component(index, count, generator)
             source = f"component {component} of the prior (weight {weights[index]:.3g})"
-    rows = _rows(gallery.decoded(vae, z), math.ceil(math.sqrt(count)))
-    return _titled(run, picture_grid(rows), f"{count} samples of {source}, seed {seed}")
+    return z, source
+
+
+def draw_extremes(run: Run, seen: Seen, by: str) -> Drawing | None:
+    """Draw the images with the highest scores above those with the lowest; None without any."""
+    if seen.worst is None or seen.best is None:
+        return None
+    across = min(_ACROSS, len(seen.worst.x))
+    rows = [_rows(to_pictures(some.x, run.values), across) for some in (seen.worst, seen.best)]
+    names = ["highest"] * len(rows[0]) + ["lowest"] * len(rows[1])
+    figure = picture_grid(np.concatenate(rows), names)
+    highest, lowest = seen.worst.scores[0], seen.best.scores[0]
+    title = f"the images with the highest and the lowest {by}, {lowest:.1f} to {highest:.1f} nats"
+    return _titled(run, figure, title)
 
 
 def draw_reconstructions(run: Run, images: Images) -> Drawing:

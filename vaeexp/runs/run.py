@@ -3,13 +3,14 @@ for.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors import SafetensorError
 
@@ -23,8 +24,12 @@ from vaeexp.models.vae import VAE
 from vaeexp.own_code import check_code
 from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
 from vaeexp.run_files import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json
+from vaeexp.runs import codes as measures
 from vaeexp.runs.comparison import Part, compare_figures
+from vaeexp.runs.preparation import Preparation
 from vaeexp.runs.provenance import arithmetic, protocol
+from vaeexp.runs.row_files import as_arrays, finite_codes, flat
+from vaeexp.runs.scoring import Score, opened, score_rows, split_batches
 from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
@@ -52,6 +57,8 @@ class Run:
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
     epoch: Literal["best", "last"] = "best"
     """The epoch whose weights the model has."""
+    preparation: Mapping[str, Any] | None = None
+    """`vaeexp.data.dataset.Dataset.preparation` of its images; None where it is not on record."""
 
     @cached_property
     def vae(self) -> VAE:
@@ -73,6 +80,141 @@ class Run:
             raise UserError(
                 str(self.folder), f"holds no usable model: {' '.join(str(error).split())}"
             ) from error
+
+    def encode(self, images: Any, *, device: str = "cpu") -> pd.DataFrame:
+        """Encode new images, prepared as the run's own were: one row each, in their order.
+
+        Columns: name; label where a file has one; mean_0 … and log_sigma_0 …, the posterior's mean
+        and log σ; rate in nats; problem, why a row has no numbers, else empty. Binarised runs draw
+        the pixels with the recorded seed.
+
+        Args:
+            images: a path of an image file, a folder, a .npy, .npz, .parquet, .csv, TIFF or HDF5
+                file or a zarr folder; an array of the run's shape and unit, [N, H, W], [N, H, W, C]
+                or [N, F]; a table of pandas; an image of Pillow; or a list of them.
+            device: the device that computes.
+
+        Raises:
+            UserError: a file or an array does not fit the model.
+        """
+        vae = self.vae.to(resolve_device(device))
+        seed = derive_seed(self.study_seed, "test")
+        with opened(images, preparation_of(self)) as (_, batches):
+            return _as_frame(map(flat, measures.encode(vae, batches, seed=seed)))
+
+    def score(
+        self,
+        images: Any,
+        *,
+        by: Literal["neg_elbo", "iw_nll"] = "neg_elbo",
+        importance_samples: int = 0,
+        p: bool = True,
+        data: str | Path | None = None,
+        device: str = "auto",
+    ) -> pd.DataFrame:
+        """Score new images, prepared as the run's own were: one row each, in their order.
+
+        Columns: name, label, neg_elbo, iw_nll, distortion and rate in nats, in the unit of the
+        report; p, (1 + #{validation scores ≥ s}) / (n + 1) among the run's n validation images;
+        problem.
+
+        Args:
+            images: as for `encode`.
+            by: the score that p compares.
+            importance_samples: samples per image of iw_nll; 0 leaves it out, and with `by` it is
+                the run's own number.
+            p: whether to compute p, which needs the run's data set.
+            data: where the data set is, as `--data`.
+            device: the device that computes.
+
+        Raises:
+            UserError: a file or an array does not fit the model, or the data set is not there.
+        """
+        how = score_of(self, by, importance_samples)
+        calibration = None
+        if p:
+            place = Path(data) if data else None
+            calibration = split_scores(self, how, "validation", place, device=device, say=_silent)
+        vae = self.vae.to(resolve_device(device))
+        seed = derive_seed(self.study_seed, "test")
+        with opened(images, preparation_of(self)) as (_, batches):
+            rows = score_rows(vae, batches, how, seed=seed, calibration=calibration)
+            return _as_frame(flat(measured) for _, measured in rows)
+
+    def decode(self, codes: Any, *, device: str = "cpu") -> np.ndarray:
+        """Return the means of p(x|z) of codes in the unit of the run's files: uint8 from 0 to 255
+        for bytes, else float64; [M, H, W], [M, H, W, C], or [M, F].
+
+        `codes` are an array [M, L], or what `encode` returned. Raises UserError for others.
+        """
+        size = self.settings.model.latent_size
+        found = measures.codes_in(codes, size) if isinstance(codes, pd.DataFrame) else codes
+        array = np.zeros(0) if found is None else np.asarray(found, np.float32)
+        if array.ndim != 2 or array.shape[1] != size:
+            raise UserError("codes", f"got {list(array.shape)}; must be [M, {size}].")
+        vae = self.vae.to(resolve_device(device))
+        finite = finite_codes(array, "codes")
+        preparation = preparation_of(self)
+        pieces = [*measures.decode(vae, finite, preparation.scaling)]
+        images = np.concatenate(pieces) if pieces else np.zeros((0, *self.values.shape))
+        first = self.settings.data.channels_first
+        return as_arrays(images, self.values, channels_first=first)
+
+
+def _as_frame(parts: Iterable[Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    return pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True)
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def preparation_of(run: Run) -> Preparation:
+    """Return how the run prepares new images. Raises UserError where it is not on record."""
+    if run.preparation is None:
+        problem = f"has no preparation in its {SETTINGS}, so new images cannot be prepared alike"
+        raise UserError(run.name, f"{problem}. Try --split, or train it again.")
+    return Preparation(
+        run=run.name,
+        values=run.values,
+        data=run.settings.data,
+        record=run.preparation,
+        study_seed=run.study_seed,
+    )
+
+
+def score_of(run: Run, by: str, importance_samples: int) -> Score:
+    """Return how rows are scored. Raises UserError where the model has no such score."""
+    stochastic = run.vae.posterior.stochastic
+    if by == "iw_nll" and not stochastic:
+        problem = f"got {by}, and {run.name} has no density; its score is the distortion"
+        raise UserError("--by", f"{problem}.")
+    if by == "iw_nll" and not importance_samples:
+        importance_samples = run.settings.evaluation.importance_samples
+    return Score(by if stochastic else "distortion", importance_samples or None)
+
+
+def split_scores(
+    run: Run,
+    how: Score,
+    split: str,
+    data: Path | None,
+    *,
+    device: str,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Return the scores float64 [n] of the run's own validation or test images. Raises UserError
+    as `open_images`, and for other images.
+    """
+    images = open_images(run, data, split=split, same=True, say=say)
+    vae = run.vae.to(resolve_device(device))
+    # Draws of their own, so that a new image shares none with a validation image.
+    seed = derive_seed(run.study_seed, "calibration" if split == "validation" else "test")
+    own = Score(how.by, how.importance_samples if how.by == "iw_nll" else None)
+    batches = measures.told(split_batches(images.x, None, split), len(images.x), progress)
+    rows = score_rows(vae, batches, own, seed=seed, calibration=None)
+    return np.concatenate([measured[how.by] for _, measured in rows])
 
 
 def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: bool = False) -> Run:
@@ -101,7 +243,8 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])
     check_code(name, settings.flat(), folder, allow=allow_code)
-    facts = {fact: origin[fact] for fact in ("values", "study_seed", "fingerprint", "arithmetic")}
+    known = ("values", "study_seed", "fingerprint", "arithmetic", "preparation")
+    facts = {fact: origin[fact] for fact in known}
     return Run(name=name, folder=folder, settings=settings, **facts)
 
 
@@ -159,7 +302,8 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
             for name in ("study", "seed", "study_seed", "fingerprint", "arithmetic")
         }
         settings = Settings(**{section: stored[section] for section in SECTIONS})
-        return {**origin, "values": values}, settings
+        origin |= {"values": values, "preparation": stored.get("preparation")}
+        return origin, settings
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise UserError(
@@ -223,11 +367,15 @@ def open_images(
     part = dataset.test if split == "test" else dataset.validation
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed)).numpy()
     indices = np.arange(len(part)) if count is None else order[:count]
-    name = "test targets" if split == "test" else "targets"
+    seed = derive_seed(run.study_seed, "test targets" if split == "test" else "targets")
+    if dataset.target_kind == "dynamic":  # the draws of an image depend on its place in the split
+        x = targets(part.images, "dynamic", seed)[torch.from_numpy(indices)]
+    else:
+        x = targets(part.images[indices], dataset.target_kind, seed)
     return Images(
         dataset=dataset,
         split=split,
-        x=targets(part.images[indices], dataset.target_kind, derive_seed(run.study_seed, name)),
+        x=x,
         labels=torch.from_numpy(np.asarray(part.labels)[indices].astype(np.int64)),
         classes=part.classes,
         places=indices,

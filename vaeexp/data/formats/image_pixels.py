@@ -239,22 +239,38 @@ def read_pixels(
 
     Raises UnreadableError, and UserError for numbers that are no grey levels.
     """
-    from PIL import Image
-
-    channels, height, width = shape
-    mode = "L" if channels == 1 else "RGB"
+    _, height, width = shape
     with opened(path) as image:
         # JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice the pixels
         # wanted.
         image.draft(None, (2 * max(width, height), 2 * max(width, height)))
-        composed = False
-        if image.mode[0] in "IF":
-            values, stored = _deep_values(path, image)
-        else:
-            shown, composed = _composed(upright(image), background)
-            values = np.asarray(shown.convert(mode))
-            stored = Stored.BYTES
-        picture = Image.fromarray(to_bytes(values, whites[stored])).convert(mode)
+        return pixels_of(image, str(path), shape, crop, background, whites)
+
+
+def pixels_of(
+    image: "Image",
+    place: str,
+    shape: tuple[int, int, int],
+    crop: str,
+    background: str,
+    whites: Mapping[Stored, int],
+) -> tuple[np.ndarray, Facts]:
+    """Return the pixels uint8 [C, H, W] of an opened image, as `read_pixels`.
+
+    place: of the image, for an error.
+    """
+    from PIL import Image
+
+    channels, height, width = shape
+    mode = "L" if channels == 1 else "RGB"
+    composed = False
+    if image.mode[0] in "IF":
+        values, stored = _deep_values(place, image)
+    else:
+        shown, composed = _composed(upright(image), background)
+        values = np.asarray(shown.convert(mode))
+        stored = Stored.BYTES
+    picture = Image.fromarray(to_bytes(values, whites[stored])).convert(mode)
     if picture.size != (width, height):
         box = centre(picture.size, (width, height)) if crop == "center" else None
         picture = picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
@@ -269,7 +285,7 @@ def upright(image: "Image") -> "Image":
     return ImageOps.exif_transpose(image)
 
 
-def _deep_values(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored]:
+def _deep_values(place: str, image: "Image") -> tuple[np.ndarray, Stored]:
     """Return the numbers [H, W] of a file of 16 or 32 bits, and their kind; floats as 256 levels.
 
     Raises UserError for numbers that are no grey levels.
@@ -280,11 +296,11 @@ def _deep_values(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored]:
     if image.mode == "F":
         if not (low >= -HAIR and high <= 1 + HAIR):
             problem = f"got floats from {low:g} to {high:g}; must be from 0, black, to 1, white"
-            raise UserError(str(path), f"{problem}. {SCALE.format(name='image')}")
+            raise UserError(place, f"{problem}. {SCALE.format(name='image')}")
         return np.rint(values.clip(0, 1) * 255).astype(np.uint8), Stored.FLOATS
     if low < 0 or high > DEEPEST:
         problem = f"got values from {low:,} to {high:,}; must be 0 to {DEEPEST:,}"
-        raise UserError(str(path), f"{problem}. {SCALE.format(name='image')}")
+        raise UserError(place, f"{problem}. {SCALE.format(name='image')}")
     return values, Stored.DEEP
 
 

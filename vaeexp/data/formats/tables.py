@@ -29,6 +29,7 @@ _EMPTY = ["", "NA", "N/A", "#N/A", "NULL", "null", "None", "<NA>"]
 _CSV_BLOCK = 2**24  # bytes; a row must fit
 _CSV_ERROR = re.compile(r"CSV column #(\d+): Row #(\d+): .* invalid value '(.*)'", re.DOTALL)
 _MOST_ROWS = 2**16
+_TABLE_ROWS = 4_000  # of `read_batches`
 _WANTED = {".parquet": "a whole parquet file", ".csv": "a .csv file with a line of names, in UTF-8"}
 _ROLES = "--set labels={0} if it is a class, split_by={0} if it is a group, factors={0} if it is a"
 _ROLES = f"{_ROLES} known factor; else leave the column out of the file"
@@ -271,6 +272,27 @@ def _csv_rows(
     if dtype.kind != "f":
         raise _FractionError
     raise _no_number(path, names[int(misfit[1])], int(misfit[2]) - 1, misfit[3])
+
+
+def read_batches(path: Path, names: Sequence[str] | None) -> Iterator["pyarrow.RecordBatch"]:
+    """Yield the rows of these columns of a table, of all columns when None, in batches; the cells
+    of a .csv are text. Raises UserError for a damaged file.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    ending = path.suffix.lower()
+    if ending == ".parquet":
+        with refusing(path, _WANTED[ending]), parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(_TABLE_ROWS, columns=names and [*names])
+        return
+    with refusing(path, _WANTED[ending]):
+        with _open_csv(path, {}) as reader:
+            header = reader.schema.names
+        types = dict.fromkeys(header, pyarrow.string())
+        with _open_csv(path, types) as reader:
+            for batch in reader:
+                yield batch.select([*names]) if names is not None else batch
 
 
 @contextmanager

@@ -1,0 +1,273 @@
+"""`vaeexp encode`, `score` and `decode`, and arrays of `sample` and `reconstruct`: what they write,
+say and refuse.
+"""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from refusals import refused
+from sklearn.metrics import average_precision_score, roc_auc_score
+from trained_runs import trained_run
+
+import vaeexp
+from vaeexp.commands import cli
+from vaeexp.data.datasets import BUNDLED
+from vaeexp.data.formats.torchvision_files import read_idx
+from vaeexp.runs.run import open_run
+
+
+@pytest.fixture(autouse=True)
+def own_cache(
+    tmp_path: Path, tiny_study: Path, keep_signals: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache of the tiny study, and an empty working directory."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+    monkeypatch.setenv("VAEEXP_CACHE", str(tiny_study / "cache"))
+    for name in ("VAEEXP_DATA", "VAEEXP_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def of_study(tiny_study: Path) -> list[object]:
+    """The name of a run, and the options that name the runs and the images."""
+    return ["beta_mnist/best", "--runs", tiny_study / "mlruns", "--data", tiny_study / "data"]
+
+
+def ran(command: str, *arguments: object) -> str:
+    result = CliRunner().invoke(cli, [command, *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def digits_of(study: Path) -> np.ndarray:
+    """The test images of the study as its file has them, uint8 [30, 28, 28]."""
+    [file] = (study / "data").rglob("t10k-images*")
+    return read_idx(file, 3)
+
+
+def test_encode_gives_the_codes_of_embed(tiny_study, of_study):
+    ran("embed", *of_study, "-o", "map.png")
+    ran("encode", *of_study, "--split", "test", "--to", "codes.parquet")
+    codes = pd.read_parquet("codes.parquet")
+    with Path("map.csv").open() as file:
+        rows = {int(row["image"]): row for row in csv.DictReader(file)}
+    assert len(rows) == len(codes) == 30
+    for place, row in rows.items():
+        assert codes["label"][place] == row["class"]
+        for dimension in range(2):
+            shown = f"{float(codes[f'mean_{dimension}'][place]):.7g}"
+            assert shown == row[f"z{dimension + 1}"]
+
+
+def test_pictures_and_arrays_of_the_test_images_give_the_codes_of_the_split(tiny_study, of_study):
+    images = digits_of(tiny_study)
+    np.save("test.npy", images)
+    Path("pictures").mkdir()
+    for row, image in enumerate(images):
+        Image.fromarray(image).save(f"pictures/{row:03}.png")
+    ran("encode", *of_study, "--split", "test", "--to", "split.csv")
+    split = pd.read_csv("split.csv")
+    for given in ("test.npy", "pictures"):
+        said = ran("encode", *of_study, given, "--to", "codes.csv")
+        assert "binarised as the test images were (dynamic)" in said
+        assert "seed of the study, 3" in said
+        codes = pd.read_csv("codes.csv")
+        assert list(codes) == list(split)
+        numbers = ["mean_0", "mean_1", "log_sigma_0", "log_sigma_1", "rate"]
+        assert codes[numbers].equals(split[numbers])
+        assert codes["problem"].isna().all()
+
+
+def test_a_broken_picture_is_a_row_with_a_problem(tiny_study, of_study):
+    Path("pictures").mkdir()
+    for row, image in enumerate(digits_of(tiny_study)):
+        Image.fromarray(image).save(f"pictures/{row:03}.png")
+    Path("pictures/011.png").write_bytes(Path("pictures/011.png").read_bytes()[:60])
+    said = ran("encode", *of_study, "pictures", "--to", "codes.csv")
+    assert "30 rows of codes with 2 dimensions" in said
+    assert "1 row with a problem, the first pictures/011.png: " in said
+    codes = pd.read_csv("codes.csv")
+    assert codes.index[codes["problem"].notna()].tolist() == [11]
+    assert codes["mean_0"].isna().sum() == 1
+
+
+def test_scores_of_the_test_files_are_those_of_the_split(tiny_study, of_study):
+    np.save("test.npy", digits_of(tiny_study))
+    said = ran("score", *of_study, "--split", "test", "--to", "split.parquet")
+    assert "n = 40, so the smallest p is 0.024" in said
+    assert "Test against validation: AUROC 0." in said
+    assert "Kolmogorov–Smirnov p = " in said
+    ran("score", *of_study, "test.npy", "--to", "scores.parquet")
+    split, scores = pd.read_parquet("split.parquet"), pd.read_parquet("scores.parquet")
+    columns = ["neg_elbo", "iw_nll", "distortion", "rate", "p"]
+    assert scores[columns].equals(split[columns])
+    assert np.allclose(scores["neg_elbo"], scores["distortion"] + scores["rate"])
+    by = ran("score", *of_study, "test.npy", "--by", "iw_nll", "--to", "by.parquet")
+    assert "scored by importance-weighted NLL" in by
+    assert not pd.read_parquet("by.parquet")["p"].equals(scores["p"])
+    ran("score", *of_study, "test.npy", "--to", "few.npz", "--no-p", "--importance-samples", 0)
+    with np.load("few.npz") as packed:
+        assert set(packed) == {"name", "label", "neg_elbo", "distortion", "rate", "problem"}
+        assert np.array_equal(packed["neg_elbo"], scores["neg_elbo"])
+
+
+def test_anomalies_are_measured_beside_their_size(tiny_study, of_study):
+    noise = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    np.save("noise.npy", noise)
+    np.save("test.npy", digits_of(tiny_study))
+    against = ["test.npy", "--against", "noise.npy", "--to", "scores.csv", "--sheet", "sheet.png"]
+    said = ran("score", *of_study, *against)
+    scores = pd.read_csv("scores.csv")
+    assert scores["anomaly"].sum() == 20
+    area = roc_auc_score(scores["anomaly"], scores["neg_elbo"])
+    precision = average_precision_score(scores["anomaly"], scores["neg_elbo"])
+    assert f"AUROC {area:.3f} [" in said
+    assert f"AUPRC {precision:.3f} [" in said
+    assert "FPR at 95 % TPR" in said
+    assert "20 anomalies and 30 others" in said
+    assert "by size alone (bytes as PNG). Likelihood prefers simple images (Nalisnick" in said
+    with Image.open("sheet.png") as sheet:
+        assert sheet.info["Software"].startswith("vaeexp")
+        assert "the highest and the lowest −ELBO" in sheet.info["Description"]
+    said = ran("score", *of_study, "--split", "test", "--against-class", "7", "--to", "classes.csv")
+    classes = pd.read_csv("classes.csv")
+    assert classes["anomaly"].equals(classes["label"] == 7)
+    area = roc_auc_score(classes["anomaly"], classes["neg_elbo"])
+    [row] = [line for line in said.splitlines() if line.startswith("7 ")]
+    assert row.split()[-1] == f"{area:.3f}"
+
+
+def test_decode_sample_and_reconstruct_write_bytes(tiny_study, of_study):
+    run = ["beta_mnist/best", "--runs", tiny_study / "mlruns"]
+    ran("encode", *of_study, "--split", "test", "--to", "codes.npz")
+    codes = np.load("codes.npz")["mean"]
+    np.save("codes.npy", codes)
+    for name in ("codes.npz", "codes.npy"):
+        ran("decode", *run, name, "--to", "decoded.npy")
+        decoded = np.load("decoded.npy")
+        assert (decoded.shape, decoded.dtype) == ((30, 28, 28), np.uint8)
+    opened = open_run("beta_mnist/best", tiny_study / "mlruns")
+    assert np.array_equal(opened.decode(codes), decoded)
+    ran("sample", *run, "-n", 5, "--to", "samples.npy")
+    assert np.load("samples.npy").shape == (5, 28, 28)
+    assert not Path("samples.png").exists()
+    ran("reconstruct", *of_study, "-n", 4, "--to", "made.npy", "-o", "made.png")
+    assert np.load("made.npy").shape == (4, 28, 28)
+    assert Path("made.png").exists()
+
+
+def test_a_table_comes_back_with_its_columns(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 3)) * 5 + 100, columns=[*"abc"])
+    table.to_csv("table.csv", index=False)
+    scaled = {"scale": "standard", "scale_per": "feature"}
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    folder, _ = trained_run(tmp_path, Path("table.csv"), dataset="arrays", model=model, **scaled)
+    table[["c", "a", "b"]].to_csv("shuffled.csv", index=False)
+    for name, to in (("table.csv", "one.parquet"), ("shuffled.csv", "two.csv")):
+        ran("encode", folder, name, "--to", to)
+    one, two = pd.read_parquet("one.parquet"), pd.read_csv("two.csv")
+    assert one["mean_0"].to_numpy() == pytest.approx(two["mean_0"].to_numpy(), rel=1e-5)
+    for to in ("made.csv", "made.parquet"):
+        ran("decode", folder, "one.parquet", "--to", to)
+        made = pd.read_csv(to) if to.endswith("csv") else pd.read_parquet(to)
+        assert [*made] == ["a", "b", "c"]
+        assert made.shape == table.shape
+        assert np.abs(made - table).to_numpy().mean() < 20, "in the unit of the columns"
+    (table * 3).to_csv("strange.csv", index=False)
+    shown = ["--against", "strange.csv", "--data", "table.csv", "--sheet", "sheet.png"]
+    said = ran("score", folder, "shuffled.csv", "--to", "scores.csv", *shown)
+    assert "AUROC 1.000 [" in said
+    assert "by size alone (bytes of 256 levels, packed by zlib)" in said
+    assert "a bar for each of the 3 columns" in said
+    ran("sample", folder, "-n", 7, "--to", "samples.csv")
+    assert [*pd.read_csv("samples.csv")] == ["a", "b", "c"]
+
+
+def test_bad_input_is_one_line(tiny_study, of_study, capsys):
+    run = ["beta_mnist/best", "--runs", tiny_study / "mlruns"]
+    np.save("wide.npy", np.zeros((3, 28, 29), np.uint8))
+    np.save("test.npy", digits_of(tiny_study))
+    Path("broken.png").write_bytes(b"\x89PNG no")
+    for arguments, words in (
+        (["encode", *run, "wide.npy", "--to", "c.csv"], "[3, 28, 29]; must be [N, 28, 28]"),
+        (["encode", *run, "none.npy", "--to", "c.csv"], "no such file"),
+        (["encode", *run, "broken.png", "--to", "c.csv"], "None of 1 rows fits the model"),
+        (["encode", *run, "test.npy", "--to", "c.txt"], "must end in .parquet or .csv or .npz"),
+        (["encode", *run, "--to", "c.csv"], "give files, or --split test"),
+        (["encode", *of_study, "test.npy", "--split", "test", "--to", "c.csv"], "give one of them"),
+        (
+            ["decode", *run, "test.npy", "--to", "x.npy"],
+            "must be a file that the command encode wrote",
+        ),
+        (["decode", *run, "test.npy", "--to", "x.csv"], "must end in .npy"),
+        (["score", *of_study, "test.npy", "--to", "s.csv", "--sheet", "s.jpg"], "end in .png"),
+        (
+            ["score", *of_study, "test.npy", "--to", "s.csv", "--against-class", "q"],
+            "no row of the class 'q'",
+        ),
+    ):
+        assert words in refused(capsys, *arguments)
+    assert not Path("c.csv").exists()
+
+
+def test_the_best_run_of_a_study_takes_new_images(tiny_study):
+    study = vaeexp.load_study("beta_mnist", runs=tiny_study / "mlruns")
+    run = study.best_run()
+    images = digits_of(tiny_study)
+    frame = run.score(images, data=tiny_study / "data")
+    assert frame["p"].between(1 / 41, 1).all()
+    assert run.decode(run.encode(images)).shape == images.shape
+
+
+def test_a_plain_autoencoder_has_codes_and_distortions(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    images = np.random.default_rng(0).integers(0, 256, (150, 6, 6), dtype=np.uint8)
+    np.save("images.npy", images)
+    model = {"posterior": "deterministic"}
+    folder, _ = trained_run(tmp_path, Path("images.npy"), dataset="arrays", model=model)
+    ran("encode", folder, "images.npy", "--to", "codes.csv")
+    assert [*pd.read_csv("codes.csv")] == ["name", "label", "mean_0", "mean_1", "mean_2", "problem"]
+    said = ran("score", folder, "images.npy", "--data", "images.npy", "--to", "scores.csv")
+    assert "distortion, because the posterior has no density" in said
+    assert {"distortion", "p"} <= {*pd.read_csv("scores.csv")}
+
+
+# ---- digits ----
+
+
+@pytest.mark.slow
+def test_a_digit_that_was_left_out_is_stranger_for_most_digits(tmp_path, monkeypatch):
+    """A small model of nine of the bundled digits; the tenth is the anomaly."""
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    images = read_idx(BUNDLED / "digits.gz", 3)
+    labels = np.repeat(np.arange(10), 500)
+    mixed = np.random.default_rng(0).permutation(5000)
+    images, labels = images[mixed], labels[mixed]
+    areas = []
+    for digit in range(10):
+        kept = images[labels != digit]
+        np.save("kept.npy", kept[:4000])
+        np.save("usual.npy", kept[4000:])
+        np.save("strange.npy", images[labels == digit])
+        model = {"hidden": (128,), "latent_size": 8}
+        data = {"dataset": "arrays", "binarisation": "dynamic", "validation_size": 400}
+        folder, _ = trained_run(
+            tmp_path / str(digit), Path("kept.npy"), epochs=15, model=model, **data
+        )
+        shutil.rmtree("out", ignore_errors=True)
+        arguments = ["usual.npy", "--against", "strange.npy", "--no-p", "--importance-samples", 0]
+        said = ran("score", folder, *arguments, "--to", "out/scores.parquet")
+        scores = pd.read_parquet("out/scores.parquet")
+        areas.append(roc_auc_score(scores["anomaly"], scores["neg_elbo"]))
+        [size] = [line for line in said.splitlines() if "by size alone" in line]
+        print(digit, round(areas[-1], 3), size)
+    assert np.sum(np.array(areas) > 0.5) >= 7, areas

@@ -1,0 +1,100 @@
+"""Measures of anomaly scores against scikit-learn, and p-values that keep their level."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from vaeexp.data.values import Values
+from vaeexp.evaluation.detection import auroc, auroc_gain, detection, p_values, shift, sizes
+
+
+@pytest.mark.parametrize("digits", [1, 12], ids=["ties", "no ties"])
+@pytest.mark.parametrize("seed", range(10))
+def test_measures_are_those_of_scikit_learn(seed, digits):
+    random = np.random.default_rng(seed)
+    usual = random.normal(size=random.integers(20, 300)).round(digits)
+    strange = random.normal(0.8, 1.5, size=random.integers(5, 100)).round(digits)
+    truth = np.repeat([0, 1], [len(usual), len(strange)])
+    scores = np.concatenate([usual, strange])
+    found = detection(usual, strange)
+    assert found.auroc.value == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+    assert found.auprc.value == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
+    rates, hits, _ = roc_curve(truth, scores, drop_intermediate=False)
+    assert found.fpr.value == pytest.approx(rates[np.argmax(hits >= 0.95)], abs=1e-12)
+    for estimate in found:
+        assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+
+
+def test_intervals_cover_the_truth_in_about_95_of_100_samples():
+    random = np.random.default_rng(0)
+    truth = roc_auc_score(
+        [0] * 200_000 + [1] * 200_000,
+        np.r_[random.normal(size=200_000), random.normal(1, size=200_000)],
+    )
+    covered = 0
+    for _ in range(400):
+        found = auroc(random.normal(size=60), random.normal(1, size=40))
+        covered += found.low <= truth <= found.high
+    assert binom.ppf(0.001, 400, 0.94) <= covered <= binom.ppf(0.999, 400, 0.96)
+
+
+def test_the_gain_over_other_scores_of_the_same_rows_is_paired():
+    """Against a bootstrap of rows; with itself the gain is 0 without a doubt."""
+    random = np.random.default_rng(3)
+    usual, strange = random.normal(size=300), random.normal(1, size=200)
+    others = usual + random.normal(size=300), strange + random.normal(size=200)
+    found = auroc_gain(usual, strange, others)
+    assert found.value == pytest.approx(auroc(usual, strange).value - auroc(*others).value)
+    drawn = []
+    for _ in range(1000):
+        rows, more = random.integers(300, size=300), random.integers(200, size=200)
+        pair = auroc(usual[rows], strange[more]), auroc(others[0][rows], others[1][more])
+        drawn.append(pair[0].value - pair[1].value)
+    assert (found.high - found.low) / 2 / 1.96 == pytest.approx(np.std(drawn), rel=0.1)
+    assert auroc_gain(usual, strange, (usual, strange)) == (0, 0, 0)
+
+
+def test_p_is_no_smaller_than_its_level_over_random_splits():
+    """P(p ≤ α) ≤ α where validation images and new images are exchangeable: 200 splits of scores
+    with ties, one new image counted in each.
+    """
+    random = np.random.default_rng(1)
+    found = []
+    for _ in range(200):
+        scores = random.gamma(2, size=50).round(1)
+        found.append(p_values(scores[:1], scores[1:])[0])
+    for level in (0.02, 0.05, 0.1, 0.25, 0.5, 0.9):
+        assert np.sum(np.array(found) <= level) <= binom.ppf(0.999, 200, level)
+    assert min(found) >= 1 / 50
+
+
+def test_p_counts_scores_that_are_as_high():
+    p = p_values(np.array([0.0, 2.0, 3.5, np.nan]), np.array([1.0, 2.0, 2.0, 3.0]))
+    assert p[:3] == pytest.approx([1.0, 4 / 5, 1 / 5])
+    assert np.isnan(p[3])
+
+
+def test_a_shift_of_test_images_is_seen():
+    random = np.random.default_rng(2)
+    area, p = shift(random.normal(size=500), random.normal(0.5, size=500))
+    assert area.low > 0.5
+    assert p < 1e-6
+    area, p = shift(random.normal(size=500), random.normal(size=500))
+    assert area.low < 0.5 < area.high
+    assert p > 0.01
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        Values(shape=(1, 16, 16)),
+        Values(shape=(3, 16, 16)),
+        Values(shape=(1, 1, 200), unit=False, levels=None, shown=(-2.0, 2.0)),
+    ],
+)
+def test_noise_is_larger_than_one_colour(values):
+    noise = np.random.default_rng(0).random((2, *values.shape), np.float32)
+    plain = np.full((1, *values.shape), 0.5, np.float32)
+    measured = sizes(np.concatenate([noise, plain]), values)
+    assert measured[:2].min() > measured[2]

@@ -1,0 +1,174 @@
+"""Measures how well scores tell anomalies from usual rows: p-values, AUROC, AUPRC, FPR at 95 % TPR.
+
+The higher a score, the stranger its row. Anomalies are the positive class. Shapes: n usual scores,
+m scores of anomalies.
+"""
+
+import io
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from vaeexp.data.showing import kind_of
+from vaeexp.data.values import Values
+
+TPR = 0.95
+_RESAMPLES = 1_000
+_FEWER = 200
+"""Resamples of the bootstrap, and those of more than `_MANY` scores."""
+_MANY = 100_000
+
+
+class Estimate(NamedTuple):
+    """A figure and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Detection(NamedTuple):
+    """How well scores tell anomalies from usual rows.
+
+    auroc: with the interval of DeLong et al. (1988).
+    auprc: average precision; auprc and fpr have percentile intervals of a bootstrap.
+    fpr: share of usual rows above the highest threshold that 95 % of the anomalies reach.
+    """
+
+    auroc: Estimate
+    auprc: Estimate
+    fpr: Estimate
+
+
+def p_values(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
+    """Return (1 + #{calibration scores ≥ s}) / (n + 1) of scores s [m], from n calibration scores;
+    NaN for NaN.
+
+    Where s and the calibration scores are exchangeable, P(p ≤ α) ≤ α for every α (Vovk et al.
+    2005).
+    """
+    ordered = np.sort(calibration)
+    above = len(ordered) - np.searchsorted(ordered, scores, side="left")
+    return np.where(np.isnan(scores), np.nan, (1 + above) / (len(ordered) + 1))
+
+
+def auroc(usual: np.ndarray, strange: np.ndarray) -> Estimate:
+    """Return P(strange > usual) + P(equal) / 2, and DeLong's interval (1988), within [0, 1]."""
+    value, low, high = _with_interval(*_placements(usual, strange))
+    return Estimate(value, max(0.0, low), min(1.0, high))
+
+
+def auroc_gain(
+    usual: np.ndarray, strange: np.ndarray, others: tuple[np.ndarray, np.ndarray]
+) -> Estimate:
+    """Return by how much the AUROC of these scores, [n] and [m], is above that of other scores of
+    the same rows, with DeLong's interval (1988) for pairs.
+    """
+    ours, theirs = _placements(usual, strange), _placements(*others)
+    return _with_interval(ours[0] - theirs[0], ours[1] - theirs[1])
+
+
+def _placements(usual: np.ndarray, strange: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of anomalies above each usual row [n], and of usual rows below each anomaly
+    [m]; equal scores count half. The mean of each is the AUROC.
+    """
+    from scipy.stats import rankdata
+
+    n, m = len(usual), len(strange)
+    ranks = rankdata(np.concatenate([usual, strange]))
+    return 1 - (ranks[:n] - rankdata(usual)) / m, (ranks[n:] - rankdata(strange)) / n
+
+
+def _with_interval(of_usual: np.ndarray, of_strange: np.ndarray) -> Estimate:
+    """Return the mean of placements, and its interval; no interval of fewer than two rows."""
+    from scipy.stats import norm
+
+    value = float(of_strange.mean())
+    if min(len(of_usual), len(of_strange)) < 2:
+        return Estimate(value, -np.inf, np.inf)
+    error = np.sqrt(of_usual.var(ddof=1) / len(of_usual) + of_strange.var(ddof=1) / len(of_strange))
+    reach = float(norm.ppf(0.975) * error)
+    return Estimate(value, value - reach, value + reach)
+
+
+def detection(usual: np.ndarray, strange: np.ndarray, *, seed: int = 0) -> Detection:
+    """Return AUROC, AUPRC and FPR at 95 % TPR of scores of usual rows [n] and of anomalies [m].
+
+    The bootstrap draws usual rows and anomalies apart, with the seed.
+    """
+    scores = np.concatenate([usual, strange])
+    order = np.argsort(-scores, kind="stable")
+    is_strange = np.repeat([False, True], [len(usual), len(strange)])[order]
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    values = _precision_and_rate(is_strange, ends, np.ones(len(scores)))
+    random = np.random.default_rng(seed)
+    count = _RESAMPLES if len(scores) <= _MANY else _FEWER
+    drawn = np.empty((count, 2))
+    weights = np.empty(len(scores))
+    for resample in drawn:
+        for part in (is_strange, ~is_strange):
+            size = int(part.sum())
+            weights[part] = np.bincount(random.integers(size, size=size), minlength=size)
+        resample[:] = _precision_and_rate(is_strange, ends, weights)
+    lows, highs = np.percentile(drawn, [2.5, 97.5], axis=0)
+    estimates = [
+        Estimate(float(value), float(low), float(high))
+        for value, low, high in zip(values, lows, highs, strict=True)
+    ]
+    return Detection(auroc(usual, strange), *estimates)
+
+
+def _precision_and_rate(
+    is_strange: np.ndarray, ends: np.ndarray, weights: np.ndarray
+) -> tuple[float, float]:
+    """Return average precision and FPR at 95 % TPR of rows by falling score, with weights.
+
+    ends: the last place of each group of equal scores.
+    """
+    hits = np.cumsum(weights * is_strange)[ends]
+    alarms = np.cumsum(weights * ~is_strange)[ends]
+    shares = np.diff(hits, prepend=0.0) / hits[-1]
+    precision = hits / np.maximum(hits + alarms, 1e-300)
+    reached = int(np.argmax(hits >= TPR * hits[-1]))
+    return float((shares * precision).sum()), float(alarms[reached] / alarms[-1])
+
+
+def shift(validation: np.ndarray, test: np.ndarray) -> tuple[Estimate, float]:
+    """Compare scores of test images with those of validation images: AUROC, above 0.5 where test
+    images score higher, and the p-value of Kolmogorov and Smirnov's two-sample test.
+    """
+    from scipy.stats import ks_2samp
+
+    return auroc(validation, test), float(ks_2samp(validation, test).pvalue)
+
+
+def sizes(targets: np.ndarray, values: Values) -> np.ndarray:
+    """Return the bytes [N] of targets [N, C, H, W] when they are packed: of images of levels with
+    one or three channels as PNG, else of 256 levels over the range that pictures show, by zlib.
+    """
+    png = kind_of(values) == "image" and values.unit and values.levels == 256
+    pack = _png if png else _deflated
+    black, white = (0.0, 1.0) if png else values.shown
+    shares = (targets - black) / (white - black)
+    levels = np.rint(shares.clip(0, 1) * 255).astype(np.uint8)
+    return np.array([pack(each) for each in levels], np.float64)
+
+
+def size_words(values: Values) -> str:
+    """Say which size `sizes` measures."""
+    png = kind_of(values) == "image" and values.unit and values.levels == 256
+    return "bytes as PNG" if png else "bytes of 256 levels, packed by zlib"
+
+
+def _png(levels: np.ndarray) -> int:
+    from PIL import Image
+
+    pixels = levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+    return file.tell()
+
+
+def _deflated(levels: np.ndarray) -> int:
+    return len(zlib.compress(levels.tobytes(), 9))

@@ -1,0 +1,368 @@
+"""Read what people give to a finished run: image files and folders of them, arrays and tables in
+files, and arrays, tables and pictures in memory.
+
+Rows come in their order, piece by piece. A file that is no array of rows for the model ends with
+one error; a single image or row that does not fit is a row with a problem.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sweeps import UserError
+from vaeexp.data.formats import printable, refusing, some_of
+from vaeexp.data.formats.entries import Entry, described
+from vaeexp.data.formats.hierarchical import HDF5, hdf5_entries, is_zarr, zarr_entries
+from vaeexp.data.formats.image_folder import find
+from vaeexp.data.formats.image_pixels import readable
+from vaeexp.data.formats.npy_files import npy_entry, npz_entries
+from vaeexp.data.formats.scratch import rows_of_block
+from vaeexp.data.formats.tables import read_batches
+from vaeexp.data.formats.tiff import TIFF, stack_entry
+from vaeexp.machine import usable_cores
+from vaeexp.runs.preparation import Preparation, Rows
+
+TABLES = (".parquet", ".csv")
+_ARRAYS = (".npy", ".npz", *HDF5)
+_FOLDER = (".npy", ".npz", *TABLES)
+_FILES_AT_ONCE = 400
+_MOST_ROWS = 4_000
+
+
+class Inputs(NamedTuple):
+    """Rows to read. total: how many; 0 where only reading tells."""
+
+    total: int
+    read: Callable[[], Iterator[Rows]]
+
+
+class _Picture(NamedTuple):
+    """An image file, or an image in memory, by its name, and its label."""
+
+    name: str
+    label: str
+    source: Any
+
+
+def open_inputs(given: Any, preparation: Preparation, scratch: Path) -> Inputs:
+    """Open rows for the model of a run.
+
+    Args:
+        given: a path, an array, a table of pandas, an image of Pillow, or a list of them.
+        scratch: empty folder for arrays that are unpacked.
+
+    Raises:
+        UserError: a path does not exist, or an array or a table is none for the model.
+    """
+    several = [*given] if isinstance(given, list | tuple) else [given]
+    if not several:
+        raise UserError("images", "got none; must be files, arrays or images.")
+    parts = list[Inputs]()
+    found = [_found(each, place, preparation, scratch) for place, each in enumerate(several)]
+    alone = len(several) == 1
+    for pictures, some in groupby(_flat(found), key=lambda each: isinstance(each, _Picture)):
+        if pictures:
+            shown: list[Any] = [*some]
+            parts.append(Inputs(len(shown), partial(_read_pictures, preparation, shown)))
+        else:
+            parts += [each(alone) for each in some]
+    return Inputs(sum(part.total for part in parts), lambda: _flat(part.read() for part in parts))
+
+
+def _flat(found: Iterable[Iterable[Any]]) -> Iterator[Any]:
+    for some in found:
+        yield from some
+
+
+def _found(given: Any, place: int, preparation: Preparation, scratch: Path) -> list[Any]:
+    """Return the pictures that are meant, or a function that opens rows; it is told whether they
+    are all.
+    """
+    if isinstance(given, str | Path):
+        return _found_path(Path(given).expanduser(), preparation, scratch)
+    if hasattr(given, "getexif"):  # of Pillow
+        return [_Picture(f"[{place}]", "", given)]
+    if hasattr(given, "columns") and hasattr(given, "iloc"):  # of pandas
+        return [lambda alone: _open_frame(given, preparation)]
+    array = given.detach().cpu().numpy() if hasattr(given, "detach") else np.asarray(given)
+    return [lambda alone: _open_given(array, place, preparation, alone=alone)]
+
+
+def _open_given(array: np.ndarray, place: int, preparation: Preparation, *, alone: bool) -> Inputs:
+    images = preparation.rows_of(array, "images" if alone else f"images[{place}]")
+    name = "" if alone or len(images) == 1 else str(place)
+    return _open_rows(images, None, name, preparation, first=0 if alone else place)
+
+
+def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any]:
+    if not path.exists():
+        raise UserError(str(path), "there is no such file or folder.")
+    if is_zarr(path):
+        return [partial(_open_entries, zarr_entries(path), path, preparation, scratch)]
+    if path.is_dir():
+        return _found_folder(path, preparation, scratch)
+    ending = path.suffix.lower()
+    if ending in TABLES:
+        return [lambda alone: _open_table(path, preparation)]
+    if ending == ".npy":
+        entry = npy_entry(path)
+        return [partial(_open_entries, {"images": entry}, path, preparation, scratch)]
+    if ending == ".npz":
+        return [partial(_open_entries, npz_entries(path), path, preparation, scratch)]
+    if ending in HDF5:
+        return [partial(_open_entries, hdf5_entries(path), path, preparation, scratch)]
+    if ending in TIFF and preparation.data.dataset == "arrays":
+        return [partial(_open_stack, path, preparation, scratch)]
+    _check_pictures(path, preparation)
+    return [_Picture(str(path), "", path)]
+
+
+def _found_folder(folder: Path, preparation: Preparation, scratch: Path) -> list[Any]:
+    """Return the images of a folder, labelled with the folder that they lie in, or the files of
+    arrays or tables in it.
+    """
+    paths = find(None, folder)
+    pictures = [path for path in paths if path.suffix.lower() in readable()]
+    if pictures and preparation.values.shape[:2] != (1, 1):
+        return [
+            _Picture(str(path), "" if path.parent == folder else path.parent.name, path)
+            for path in pictures
+        ]
+    arrays = sorted(path for path in folder.iterdir() if path.suffix.lower() in _FOLDER)
+    if not arrays:
+        raise UserError(str(folder), f"holds no files that can be read; must be {_wanted()}")
+    return [*_flat(_found_path(path, preparation, scratch) for path in arrays)]
+
+
+def _wanted() -> str:
+    return f"image files, or arrays ({', '.join((*_ARRAYS, *TABLES, *TIFF))}, zarr)."
+
+
+def _check_pictures(path: Path, preparation: Preparation) -> None:
+    if preparation.values.shape[:2] == (1, 1):
+        problem = f"is no array, and {preparation.run} takes rows of numbers"
+        raise UserError(str(path), f"{problem}; must be one of {', '.join((*_ARRAYS, *TABLES))}")
+
+
+# ---- pictures ----
+
+
+def _read_pictures(preparation: Preparation, pictures: Sequence[_Picture]) -> Iterator[Rows]:
+    def read(picture: _Picture) -> tuple[np.ndarray | None, str]:
+        if isinstance(picture.source, Path):
+            return preparation.file(picture.source)
+        return preparation.picture(picture.source)
+
+    kind = np.uint8 if preparation.scaling.bytes else np.float32
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        for start in range(0, len(pictures), _FILES_AT_ONCE):
+            some = pictures[start : start + _FILES_AT_ONCE]
+            images = np.zeros((len(some), *preparation.values.shape), kind)
+            problems = list[str]()
+            for row, (image, problem) in enumerate(threads.map(read, some)):
+                problems.append(problem)
+                if image is not None:
+                    images[row] = image
+            names = [printable(picture.name) for picture in some]
+            yield Rows(names, [picture.label for picture in some], images, problems)
+
+
+# ---- arrays ----
+
+
+def _open_rows(
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    name: str,
+    preparation: Preparation,
+    first: int = 0,
+) -> Inputs:
+    """Open rows [N, C, H, W] with their labels [N], which are called NAME[ROW]."""
+
+    def read() -> Iterator[Rows]:
+        step = min(_MOST_ROWS, rows_of_block(images[:1].nbytes))
+        for start in range(0, len(images), step):
+            numbers = np.ascontiguousarray(images[start : start + step])
+            made, problems = preparation.numbers(numbers)
+            places = range(first + start, first + start + len(made))
+            some = [""] * len(made)
+            if labels is not None:
+                some = [preparation.label(each) for each in labels[start : start + step].tolist()]
+            yield Rows([f"{name}[{place}]" for place in places], some, made, problems)
+
+    return Inputs(len(images), read)
+
+
+def _open_entries(
+    entries: Mapping[str, Entry],
+    path: Path,
+    preparation: Preparation,
+    scratch: Path,
+    alone: bool,
+) -> Inputs:
+    """Open the array of images in a file of arrays, with the labels beside it."""
+    images, labels = _chosen(entries, path, preparation)
+    dtype, shape = images.header()
+    if not preparation.fits(shape) and not preparation.fits((1, *shape)):
+        raise UserError(images.place, f"got {dtype} {list(shape)}; must be {preparation.wanted}")
+    rows = preparation.rows_of(images.read(_new(scratch)), images.place)
+    column = None if labels is None else labels.read(_new(scratch))
+    return _open_rows(rows, column, str(path), preparation)
+
+
+def _new(scratch: Path) -> Path:
+    return scratch / f"array-{len(list(scratch.iterdir()))}.npy"
+
+
+def _chosen(
+    entries: Mapping[str, Entry], path: Path, preparation: Preparation
+) -> tuple[Entry, Entry | None]:
+    """Return the array of images: the one of the run's setting, one that is named as images are,
+    or the only one that fits. Raises UserError where it is not clear which is meant.
+    """
+    own = {name.lower(): entry for name, entry in entries.items()}
+    named = [name for name in (preparation.data.images, "images", "x") if name]
+    images = next((own[name.lower()] for name in named if name.lower() in own), None)
+    if images is None:
+        fitting = [entry for entry in entries.values() if _fits(entry, preparation)]
+        if len(fitting) != 1:
+            problem = f"got the arrays {described(entries.values()) or 'none'}; must be one array"
+            raise UserError(str(path), f"{problem} {preparation.wanted}, or one named images")
+        images = fitting[0]
+    called = [name for name in (preparation.data.labels, "labels", "y") if name]
+    labels = next((own[name.lower()] for name in called if name.lower() in own), None)
+    count = images.header()[1][:1]
+    if labels is None or labels.header()[1] != count or labels.header()[0].hasobject:
+        return images, None
+    return images, labels
+
+
+def _fits(entry: Entry, preparation: Preparation) -> bool:
+    dtype, shape = entry.header()
+    return dtype.kind in "biuf" and preparation.fits(shape)
+
+
+def _open_stack(path: Path, preparation: Preparation, scratch: Path, alone: bool) -> Inputs:
+    first = preparation.data.channels_first
+    entry, _ = stack_entry(path, channels_first=first)
+    images = entry.read(_new(scratch))
+    if images.shape[1:] != preparation.values.shape:
+        raise UserError(str(path), f"got {list(images.shape)}; must be {preparation.wanted}")
+    return _open_rows(images, None, str(path), preparation)
+
+
+# ---- tables ----
+
+
+def _open_table(path: Path, preparation: Preparation) -> Inputs:
+    """Open the rows of a table: columns by their names, in whatever order. Raises UserError where
+    one is missing.
+    """
+    features = _features(str(path), preparation)
+    names, count = _columns_of(path)
+    label = _check_columns(str(path), names, features, preparation)
+    batches = partial(read_batches, path, [*features, *([label] if label else [])])
+    return Inputs(count, lambda: _table_rows(batches(), str(path), label, preparation))
+
+
+def _features(place: str, preparation: Preparation) -> tuple[str, ...]:
+    if preparation.features is None:
+        raise UserError(place, f"is a table; must be an array {preparation.wanted}")
+    return preparation.features
+
+
+def _columns_of(path: Path) -> tuple[list[str], int]:
+    """Return the names of the columns of a table, and its rows; 0 where only reading tells."""
+    import pyarrow.parquet as parquet
+
+    if path.suffix.lower() == ".csv":
+        first = next(read_batches(path, None), None)
+        return ([] if first is None else first.schema.names), 0
+    with refusing(path, "a whole parquet file"), parquet.ParquetFile(path) as file:
+        return file.schema_arrow.names, file.metadata.num_rows
+
+
+def _check_columns(
+    place: str, names: Sequence[str], features: Sequence[str], preparation: Preparation
+) -> str | None:
+    """Return the column of labels, if the table has it. Raises UserError for a missing feature."""
+    if missing := [name for name in features if name not in names]:
+        listed = some_of([*map(printable, missing)])
+        problem = (
+            f"got no column {listed}; must be all {len(features):,} columns of {preparation.run}"
+        )
+        raise UserError(place, problem)
+    label = preparation.data.labels
+    return label if label in names else None
+
+
+def _open_frame(table: Any, preparation: Preparation) -> Inputs:
+    import pyarrow
+
+    features = _features("images", preparation)
+    label = _check_columns("images", [*table.columns], features, preparation)
+    chosen = table[[*features, *([label] if label else [])]]
+    batches = pyarrow.Table.from_pandas(chosen, preserve_index=False).to_batches(_MOST_ROWS)
+    return Inputs(len(table), lambda: _table_rows(iter(batches), "", label, preparation))
+
+
+def _table_rows(
+    batches: Iterator[Any], name: str, label: str | None, preparation: Preparation
+) -> Iterator[Rows]:
+    features = preparation.features or ()
+    start = 0
+    for batch in batches:
+        columns = [_as_numbers(batch.column(feature)) for feature in features]
+        numbers = np.stack(columns, axis=1)[:, None, None]
+        if preparation.scaling.bytes:
+            numbers = _as_levels(numbers, [batch.column(feature) for feature in features])
+        made, problems = preparation.numbers(numbers)
+        labels = [""] * len(made)
+        if label is not None:
+            labels = [preparation.label(each) for each in batch.column(label).to_pylist()]
+        names = [f"{name}[{row}]" for row in range(start, start + len(made))]
+        start += len(made)
+        yield Rows(names, labels, made, problems)
+
+
+def _as_numbers(column: Any) -> np.ndarray:
+    """Return the cells of a column as float64 [n], NaN where a cell holds no number."""
+    import pyarrow
+
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pyarrow.types.is_boolean(column.type):
+        column = column.cast(pyarrow.uint8())
+    try:
+        numbers = column.to_numpy(zero_copy_only=False)
+        if numbers.dtype.kind not in "biuf":
+            numbers = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+        return numbers.astype(np.float64)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+        return np.array([_as_number(cell) for cell in column.to_pylist()], np.float64)
+
+
+def _as_number(cell: Any) -> float:
+    text = str(cell).strip().lower()
+    if text in ("true", "false"):
+        return float(text == "true")
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def _as_levels(numbers: np.ndarray, columns: Sequence[Any]) -> np.ndarray:
+    """Return the numbers of a table that became bytes: booleans, or whole numbers where all are."""
+    import pyarrow
+
+    fine = np.isfinite(numbers)
+    if all(pyarrow.types.is_boolean(column.type) for column in columns) and fine.all():
+        return numbers.astype(bool)
+    whole = fine.all() and bool((numbers == np.rint(numbers)).all())
+    return numbers.astype(np.int64) if whole else numbers

@@ -1,0 +1,353 @@
+"""Encode, score and decode new rows for the commands, and write arrays in the unit of the files."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sweeps import UserError
+from vaeexp.evaluation.detection import Estimate, shift, size_words
+from vaeexp.evaluation.nll import image_rows
+from vaeexp.models.vae import VAE
+from vaeexp.runs import codes as measures
+from vaeexp.runs.drawing import drawn_codes
+from vaeexp.runs.preparation import Batch
+from vaeexp.runs.row_files import (
+    ROW_FILES,
+    array_endings,
+    as_arrays,
+    check_ending,
+    read_codes,
+    write_arrays,
+    write_rows,
+)
+from vaeexp.runs.run import Images, Run, open_images, preparation_of, score_of, split_scores
+from vaeexp.runs.scoring import Score, Seen, opened, score_rows, split_batches
+from vaeexp.training.batches import derive_seed
+from vaeexp.training.device import resolve_device
+from vaeexp.words import plural
+
+Say = Callable[[str], None]
+_SURE = 0.5
+
+
+class Given(NamedTuple):
+    """What is to be read: files, or a split of the run's data set. data: where that lies."""
+
+    files: Sequence[Path]
+    split: str | None
+    data: Path | None
+
+
+class Asked(NamedTuple):
+    """What `score` is asked for: the score and its samples, whether to give p, and files, or the
+    name of a class, of anomalies.
+    """
+
+    by: str
+    importance_samples: int
+    p: bool
+    against: Sequence[Path]
+    against_class: str | None
+
+
+@contextmanager
+def _batches(run: Run, given: Given, say: Say) -> Iterator[tuple[int, Iterator[Batch]]]:
+    """Open what is given; yield about how many rows there are, and their batches."""
+    if given.files and given.split:
+        raise UserError("--split", "got files and a split; give one of them.")
+    if not given.files and given.split is None:
+        raise UserError("FILES", "got none; give files, or --split test for the run's own images.")
+    if given.split is None:
+        with opened(list(given.files), preparation_of(run)) as found:
+            yield found
+        return
+    images = open_images(run, given.data, split=given.split, say=say)
+    yield len(images.x), split_batches(images.x, _labels(images), given.split)
+
+
+def _labels(images: Images) -> list[str] | None:
+    if images.classes is None:
+        return None
+    return [images.classes[label] for label in images.labels.tolist()]
+
+
+def _model(run: Run, device: str) -> VAE:
+    return run.vae.to(resolve_device(device))
+
+
+class _Problems:
+    """Counts the rows with a problem, and keeps the first."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.count = 0
+        self.first = ""
+
+    def watched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield the same batches."""
+        for batch in batches:
+            self.rows += len(batch.problems)
+            bad = [row for row, problem in enumerate(batch.problems) if problem]
+            self.count += len(bad)
+            if bad and not self.first:
+                self.first = f"{batch.names[bad[0]]}: {batch.problems[bad[0]]}"
+            yield batch
+
+    def check(self, to: Path) -> None:
+        """Raise UserError where no row had none."""
+        if self.count == self.rows:
+            raise UserError(
+                str(to), f"got {self.first}. None of {self.rows:,} rows fits the model."
+            )
+
+    def words(self) -> str:
+        """Say how many rows have a problem; empty where none has."""
+        if not self.count:
+            return ""
+        return f"{plural(self.count, 'row')} with a problem, the first {self.first}"
+
+
+def encode_to(
+    run: Run,
+    given: Given,
+    to: Path,
+    *,
+    device: str,
+    say: Say,
+    progress: measures.Progress | None,
+) -> list[str]:
+    """Write codes of all rows; return lines on what was written."""
+    check_ending(to, ROW_FILES)
+    seed = derive_seed(run.study_seed, "test")
+    problems = _Problems()
+    with _batches(run, given, say) as (count, batches):
+        watched = problems.watched(measures.told(batches, count, progress))
+        write_rows(
+            to, _checked(measures.encode(_model(run, device), watched, seed=seed), problems, to)
+        )
+    size = run.settings.model.latent_size
+    lines = [f"{to}  {plural(problems.rows, 'row')} of codes with {plural(size, 'dimension')}"]
+    return [*lines, *_notes(run, given, problems)]
+
+
+def _notes(run: Run, given: Given, problems: _Problems) -> list[str]:
+    """Return lines on rows with a problem, and on the binarisation of files."""
+    lines = [problems.words()] if problems.count else []
+    if given.files and (binarised := preparation_of(run).binarised):
+        lines.append(binarised)
+    return lines
+
+
+def _checked(
+    rows: Iterator[measures.Measured], problems: _Problems, to: Path
+) -> Iterator[measures.Measured]:
+    """Yield the same rows; raise UserError at the end where none fits the model, so that no file is
+    written.
+    """
+    yield from rows
+    problems.check(to)
+
+
+# ---- scores ----
+
+
+class Scored(NamedTuple):
+    """What was found by scores.
+
+    lines: in words. seen: what is kept of the rows. by: the score in words.
+    """
+
+    lines: list[str]
+    seen: Seen
+    by: str
+
+
+def score_to(
+    run: Run,
+    given: Given,
+    to: Path,
+    asked: Asked,
+    *,
+    device: str,
+    say: Say,
+    progress: measures.Progress | None,
+) -> Scored:
+    """Write scores of all rows; return what was found."""
+    check_ending(to, ROW_FILES)
+    how = score_of(run, asked.by, asked.importance_samples)
+    lines = list[str]()
+    calibration = None
+    if asked.p:
+        calibration = split_scores(run, how, "validation", given.data, device=device, say=say)
+        test = split_scores(run, how, "test", given.data, device=device, say=say)
+        lines += [_calibration_words(len(calibration)), _shift_words(calibration, test)]
+    anomalies = bool(asked.against or asked.against_class)
+    seen = Seen(run.values, how.by, measure_sizes=anomalies)
+    problems = _Problems()
+    parts = [given]
+    if asked.against:
+        parts.append(Given(asked.against, None, given.data))
+
+    def rows() -> Iterator[measures.Measured]:
+        for place, part in enumerate(parts):
+            with _batches(run, part, say if place == 0 else _silent) as (count, batches):
+                watched = problems.watched(measures.told(batches, count, progress))
+                yield from _kept(run, watched, how, calibration, asked, seen, place, device)
+
+    write_rows(to, _checked(rows(), problems, to))
+    lines.append(f"{to}  {plural(problems.rows, 'row')} scored by {_WORDS[how.by]}, in nats")
+    lines += _notes(run, given, problems)
+    if anomalies:
+        lines += _detection_words(run, seen, how, asked)
+    return Scored(lines, seen, _WORDS[how.by].partition(",")[0])
+
+
+_WORDS = {
+    "neg_elbo": "−ELBO",
+    "iw_nll": "importance-weighted NLL",
+    "distortion": "distortion, because the posterior has no density",
+}
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def _kept(
+    run: Run,
+    batches: Iterator[Batch],
+    how: Score,
+    calibration: np.ndarray | None,
+    asked: Asked,
+    seen: Seen,
+    place: int,
+    device: str,
+) -> Iterator[measures.Measured]:
+    """Yield the scores of one part, with the column anomaly where anomalies are asked for."""
+    seed = derive_seed(run.study_seed, "test" if place == 0 else "anomalies")
+    vae = _model(run, device)
+    for batch, measured in score_rows(vae, batches, how, seed=seed, calibration=calibration):
+        strange = np.full(len(batch.x), place == 1)
+        if asked.against_class is not None:
+            strange |= np.array([label == asked.against_class for label in batch.labels])
+        seen.take(batch, measured, strange)
+        if asked.against or asked.against_class:
+            measured["anomaly"] = strange
+        yield measured
+
+
+def _calibration_words(n: int) -> str:
+    return (
+        f"p = (1 + #{{scores of validation images ≥ s}}) / (n + 1): n = {n:,}, so the smallest p "
+        f"is {1 / (n + 1):.2g}"
+    )
+
+
+def _shift_words(validation: np.ndarray, test: np.ndarray) -> str:
+    """Say how scores of test images differ from those of the validation images, on which epoch and
+    trial were chosen.
+    """
+    area, p = shift(validation, test)
+    if area.low > _SURE:
+        said = "test images score higher, so p is too small for new images"
+    elif area.high < _SURE:
+        said = "test images score lower, so p is too large for new images"
+    else:
+        said = "no shift is seen"
+    return (
+        "Epoch and trial were chosen on the validation images. Test against validation: AUROC "
+        f"{_interval(area)} (DeLong), Kolmogorov–Smirnov p = {p:.2g}; {said}"
+    )
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _detection_words(run: Run, seen: Seen, how: Score, asked: Asked) -> list[str]:
+    found = seen.detected()
+    if found is None:
+        missing = (
+            f"no row of the class '{asked.against_class}'" if asked.against_class else "no rows"
+        )
+        raise UserError(
+            "--against-class" if asked.against_class else "--against",
+            f"got {missing}, or nothing else, so there is nothing to compare.",
+        )
+    measured, size, gain = found
+    said = _size_said(size, gain)
+    return [
+        f"Anomalies are positive: {seen.counts()}; 95 % intervals by DeLong (AUROC) and by "
+        "bootstrap (AUPRC, FPR)",
+        f"AUROC {_interval(measured.auroc)}, AUPRC {_interval(measured.auprc)}, FPR at 95 % TPR "
+        f"{_interval(measured.fpr)}, by {_WORDS[how.by]}",
+        f"AUROC {_interval(size)} by size alone ({size_words(run.values)}). {said}",
+    ]
+
+
+def _size_said(size: Estimate, gain: Estimate) -> str:
+    said = "Likelihood prefers simple images (Nalisnick et al. 2019; Serrà et al. 2020)"
+    more = f"AUROC of the score minus that of size: {_interval(gain)}"
+    if size.high < _SURE:
+        said += ", and these anomalies are simpler than the others, so the score may miss them"
+    elif gain.low > 0:
+        said += "; the score tells more here than size does"
+    else:
+        said += ", and the score is not seen to tell more here than size does"
+    return f"{said}. {more}"
+
+
+# ---- arrays ----
+
+
+def decode_to(run: Run, codes: Path, to: Path, *, device: str) -> str:
+    """Write what codes decode to; return a line on it."""
+    _check_arrays(run, to)
+    size = run.settings.model.latent_size
+    array = read_codes(codes, size)
+    return _write(run, _model(run, device), torch.from_numpy(array), to)
+
+
+def sample_to(run: Run, count: int, to: Path, *, component: int | None, seed: int) -> str:
+    """Write the means of p(x|z) at draws from the prior, those that `draw_samples` shows; return a
+    line on it.
+    """
+    _check_arrays(run, to)
+    z, _ = drawn_codes(run, count, component=component, seed=seed)
+    return _write(run, run.vae, z, to)
+
+
+def reconstruct_to(run: Run, images: Images, to: Path) -> str:
+    """Write the reconstructions of images, in their order; return a line on it."""
+    preparation = preparation_of(run)
+    _check_arrays(run, to)
+
+    def pieces() -> Iterator[np.ndarray]:
+        for x in images.x.split(max(1, image_rows(run.vae))):
+            yield measures.in_units(
+                run.vae.reconstruct(x.to(run.vae.latent_mask)), preparation.scaling
+            )
+
+    return _written(run, pieces(), len(images.x), to)
+
+
+def _check_arrays(run: Run, to: Path) -> None:
+    check_ending(to, array_endings(preparation_of(run).features))
+
+
+def _write(run: Run, vae: VAE, z: torch.Tensor, to: Path) -> str:
+    scaling = preparation_of(run).scaling
+    return _written(run, measures.decode(vae, z.cpu().numpy(), scaling), len(z), to)
+
+
+def _written(run: Run, pieces: Iterator[np.ndarray], count: int, to: Path) -> str:
+    preparation = preparation_of(run)
+    first = run.settings.data.channels_first
+    arrays = (as_arrays(piece, run.values, channels_first=first) for piece in pieces)
+    write_arrays(to, arrays, count, preparation.features)
+    unit = "bytes from 0 to 255" if preparation.scaling.bytes else "in the unit of the run's files"
+    return f"{to}  {plural(count, 'row')}, {unit}"

@@ -1,0 +1,378 @@
+"""Prepare new images, arrays and rows of tables as a finished run prepared its own.
+
+The record `preparation` of a run decides: size and crop of image files, the number that is white,
+kept columns, limits, offset and scale. Nothing is learned from the new numbers. What does not fit
+is a problem of its row, in words, and its row is zeros.
+
+Shapes: N rows, C channels, H × W sub-pixels; a row of a table is [1, 1, F].
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sweeps import UserError
+from vaeexp.data.dataset import TARGETS, draw_thresholds
+from vaeexp.data.formats.array_pixels import as_images
+from vaeexp.data.formats.image_numbers import read_numbers
+from vaeexp.data.formats.image_pixels import UnreadableError, pixels_of, read_header, read_pixels
+from vaeexp.data.formats.levels import PLAIN, Stored, to_bytes
+from vaeexp.data.prepare import Purpose, binarise_next, pixel_stream
+from vaeexp.data.scaling import HAIR, Scaling, scaling_from
+from vaeexp.data.values import Values
+from vaeexp.settings import DataSettings
+from vaeexp.training.batches import derive_seed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+WHITE = 255
+SMALLEST = 16
+"""Rows of a last batch, at least: PyTorch draws the last 16 numbers of a tensor apart."""
+
+
+class Rows(NamedTuple):
+    """N rows that were read: names for people, labels and problems in words (empty text: none),
+    and prepared images [N, C, H, W], uint8 or float32; zeros where there is a problem.
+    """
+
+    names: list[str]
+    labels: list[str]
+    images: np.ndarray
+    problems: list[str]
+
+
+class Batch(NamedTuple):
+    """The same with targets float32 [N, C, H, W]."""
+
+    names: list[str]
+    labels: list[str]
+    x: Tensor
+    problems: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How a run prepares what it is shown.
+
+    run: name of the run, for errors.
+    values: what its model takes.
+    data: settings of its data.
+    record: `vaeexp.data.dataset.Dataset.preparation`.
+    study_seed: of the draws that binarise.
+    """
+
+    run: str
+    values: Values
+    data: DataSettings
+    record: Mapping[str, Any]
+    study_seed: int
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """How numbers become targets."""
+        return scaling_from(self.record["scaling"])
+
+    @property
+    def features(self) -> tuple[str, ...] | None:
+        """Names of the columns of a table; None for other data."""
+        names = self.record["features"]
+        return None if names is None else tuple(names)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; none without classes."""
+        return tuple(self.record["classes"] or ())
+
+    @cached_property
+    def whites(self) -> dict[Stored, int]:
+        """The number that is white in each kind of file."""
+        known = self.record["whites"] or {}
+        return PLAIN | {Stored(int(kind)): white for kind, white in known.items()}
+
+    @property
+    def binarised(self) -> str:
+        """Say how new images are binarised; empty where they are not."""
+        if not self.scaling.bytes or self.data.binarisation == "none":
+            return ""
+        static = self.data.binarisation == "static"
+        seed = self.data.split_seed if static else self.study_seed
+        which = "split seed" if static else "seed of the study"
+        return (
+            f"New images are binarised as the test images were ({self.data.binarisation}): each "
+            f"pixel is drawn once, by the place of the image, with the {which}, {seed}"
+        )
+
+    def label(self, value: Any) -> str:
+        """Return a label in words: the name of the class of a whole number, else its text."""
+        if value is None:
+            return ""
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "backslashreplace")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if whole and 0 <= value < len(self.classes):
+            return self.classes[value]
+        return str(value)
+
+    # ---- shapes ----
+
+    def rows_of(self, array: np.ndarray, place: str) -> np.ndarray:
+        """Return a view [N, C, H, W] of an array of rows, or of one row. Raises UserError for
+        another shape.
+        """
+        images = self._as_rows(array)
+        if images is None and array.ndim:
+            images = self._as_rows(array[None])
+        if images is None:
+            raise UserError(place, f"got {array.dtype} {list(array.shape)}; must be {self.wanted}")
+        if array.dtype.kind not in "biuf":
+            raise UserError(place, f"got {array.dtype}; must be booleans, whole numbers or floats")
+        if array.dtype.kind in "iu" and array.dtype.itemsize < self._levels_type.itemsize:
+            problem = f"got {array.dtype}; must be {self._levels_type}, whose range is scaled"
+            raise UserError(place, f"{problem} to 0 to 1. Give the numbers in this range.")
+        return images
+
+    @property
+    def _levels_type(self) -> np.dtype:
+        """The type of the run's files where its range decides the scale; else bytes."""
+        kind = np.dtype(self.record["kind"])
+        return kind if self.scaling.kind == "unit" and kind.kind in "iu" else np.dtype(np.uint8)
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Return whether an array of this shape can be rows for the model."""
+        return self._as_rows(np.broadcast_to(np.float32(0), shape)) is not None
+
+    @property
+    def wanted(self) -> str:
+        """The shape of an array of rows, in words."""
+        channels, height, width = self.values.shape
+        if channels == height == 1:
+            more = "" if self.record["kept"] is None else ", or all columns of the run's own files"
+            return f"[N, {width}]{more}, as {self.run} takes it"
+        if channels == 1:
+            return f"[N, {height}, {width}], as {self.run} takes it"
+        sides = [channels, height, width] if self.data.channels_first else [height, width, channels]
+        return f"{['N', *sides]}, as {self.run} takes it".replace("'", "")
+
+    def _as_rows(self, array: np.ndarray) -> np.ndarray | None:
+        if array.ndim not in (2, 3, 4):
+            return None
+        images = as_images(array, channels_first=self.data.channels_first)
+        kept = self.record["kept"]
+        vectors = images.shape[1] == images.shape[2] == 1
+        if kept is not None and vectors and kept[-1] < images.shape[3] != len(kept):
+            images = images[..., self._columns]
+        return images if images.shape[1:] == self.values.shape else None
+
+    @property
+    def _columns(self) -> slice | list[int]:
+        """The columns that are kept, as a slice where they are neighbours."""
+        kept = self.record["kept"]
+        together = kept[-1] - kept[0] + 1 == len(kept)
+        return slice(kept[0], kept[-1] + 1) if together else list(kept)
+
+    # ---- numbers ----
+
+    def numbers(self, numbers: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """Prepare numbers [N, C, H, W] of files; return images and problems, as in `Rows`."""
+        fine = np.isfinite(numbers).reshape(len(numbers), -1).all(1)
+        problems = ["" if each else self._infinite(numbers[row]) for row, each in enumerate(fine)]
+        if self.scaling.bytes:
+            return self._levels(numbers, problems)
+        whole = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
+        if self.scaling.kind == "unit":
+            problems = self._out_of_range(whole, problems)
+        with np.errstate(over="ignore"):
+            images = self.scaling.targets(whole)
+        finite = np.isfinite(images).reshape(len(images), -1).all(1)
+        for row in np.flatnonzero(~finite):
+            problems[row] = problems[row] or "it has numbers that are too large for float32"
+        images[[bool(problem) for problem in problems]] = 0
+        return images, problems
+
+    def _out_of_range(self, numbers: np.ndarray, problems: list[str]) -> list[str]:
+        """Add rows that were scaled in another way: beyond [0, 1] where the run's files are floats,
+        and images of floats within [0, 1] where these have the range of whole numbers.
+        """
+        flat = numbers.reshape(len(numbers), -1)
+        low, high = flat.min(1), flat.max(1)
+        kind = np.dtype(self.record["kind"])
+        if kind.kind == "f":
+            bad = (low < -HAIR) | (high > 1 + HAIR)
+            wanted = "floats from 0 to 1"
+        else:
+            floats = numbers.dtype.kind == "f" and kind.kind in "iu" and self.features is None
+            bad = floats & (high > 0) & (high <= 1)
+            wanted = f"in the range of {kind}, as the run's files are"
+        return [
+            problem or (f"got numbers from {low[row]:g} to {high[row]:g}; must be {wanted}")
+            if bad[row]
+            else problem
+            for row, problem in enumerate(problems)
+        ]
+
+    def _infinite(self, row: np.ndarray) -> str:
+        """Say where a row [C, H, W] has its first number that is NaN or infinite."""
+        bad = ~np.isfinite(row)
+        place = np.unravel_index(int(bad.reshape(-1).argmax()), bad.shape)
+        where = f"at {[int(index) for index in place]} of [C, H, W]"
+        if self.features is not None:
+            where = f"in column '{self.features[int(place[2])]}'"
+        return f"{int(bad.sum()):,} of its numbers are missing, NaN or infinite, the first {where}"
+
+    def _levels(self, numbers: np.ndarray, problems: list[str]) -> tuple[np.ndarray, list[str]]:
+        """Return grey levels uint8: of bytes by the run's white, of floats in [0, 1] as 256
+        levels.
+        """
+        kind = numbers.dtype.kind
+        if kind == "b":
+            return numbers.astype(np.uint8) * WHITE, problems
+        flat = numbers.reshape(len(numbers), -1)
+        low, high = flat.min(1), flat.max(1)
+        least, most = (-HAIR, 1 + HAIR) if kind == "f" else (0, WHITE)
+        fine = (low >= least) & (high <= most)
+        said = [
+            found or ("" if fine[row] else self._beyond(low[row], high[row], kind))
+            for row, found in enumerate(problems)
+        ]
+        inside = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
+        if kind == "f":
+            return np.rint(np.clip(inside.astype(np.float32), 0, 1) * WHITE).astype(np.uint8), said
+        return to_bytes(inside.astype(np.uint8), self.whites[Stored.BYTES]), said
+
+    def _beyond(self, low: Any, high: Any, kind: str) -> str:
+        allowed = "floats from 0 to 1" if kind == "f" else f"whole numbers from 0 to {WHITE}"
+        return f"got numbers from {low:g} to {high:g}; must be {allowed}"
+
+    # ---- image files ----
+
+    def file(self, path: Path) -> tuple[np.ndarray | None, str]:
+        """Read and prepare an image file. Returns the image [C, H, W], or None and the problem."""
+        try:
+            return self._read(path)
+        except UnreadableError as error:
+            return None, str(error) or "it cannot be read"
+        except UserError as error:
+            return None, error.problem
+        except (ValueError, OSError) as error:
+            return None, " ".join(str(error).split())
+
+    def _read(self, path: Path) -> tuple[np.ndarray | None, str]:
+        shape = self.values.shape
+        crop, background = self.data.crop, self.data.background
+        kind = np.dtype(self.record["kind"])
+        header = read_header(path)
+        problem = self._other_size(header.height, header.width)
+        if self.data.image_size is None and problem:
+            return None, problem
+        if self.scaling.bytes:
+            return read_pixels(path, shape, crop, background, self.whites)[0], ""
+        if not header.dtype and kind != np.uint8:
+            return None, f"got a picture of 8 bits; must be {kind}, as the run's files are"
+        if header.dtype:
+            numbers, _ = read_numbers(path, shape, crop, kind)
+        else:
+            numbers, _ = read_pixels(path, shape, crop, background, self.whites)
+        return self._one(numbers)
+
+    def _one(self, numbers: np.ndarray) -> tuple[np.ndarray | None, str]:
+        """Prepare the numbers [C, H, W] of one image."""
+        images, problems = self.numbers(numbers[None])
+        return (None, problems[0]) if problems[0] else (images[0], "")
+
+    def _other_size(self, height: int, width: int) -> str:
+        """Say that an image has another size than those of the run; empty where it has not."""
+        wanted = self.values.shape[1:]
+        if (height, width) == wanted:
+            return ""
+        return f"got {height} × {width} pixels; must be {wanted[0]} × {wanted[1]}"
+
+    def picture(self, image: "Image") -> tuple[np.ndarray | None, str]:
+        """Prepare an image of Pillow. Returns the image [C, H, W], or None and the problem."""
+        shape = self.values.shape
+        crop, background = self.data.crop, self.data.background
+        plain = self.record["kind"] == "uint8" and shape[0] in (1, 3)
+        try:
+            problem = self._other_size(image.height, image.width)
+            if self.data.image_size is None and problem:
+                return None, problem
+            if self.scaling.bytes or plain:
+                pixels, _ = pixels_of(image, "image", shape, crop, background, self.whites)
+                return (pixels, "") if self.scaling.bytes else self._one(pixels)
+            array = np.asarray(image)
+            if array.ndim == 3 and self.data.channels_first:
+                array = np.moveaxis(array, -1, 0)
+            return self._one(np.ascontiguousarray(self.rows_of(array, "image")[0]))
+        except UserError as error:
+            return None, error.problem
+        except (OSError, ValueError) as error:
+            return None, " ".join(str(error).split())
+
+    # ---- batches ----
+
+    def batches(self, read: Iterator[Rows]) -> Iterator[Batch]:
+        """Yield all rows in batches with targets, binarised where the run's are.
+
+        The draws are those of the test images of the data set: those of an image depend on the
+        seed, on its place and on the images' size.
+        """
+        kind = self.data.binarisation if self.scaling.bytes else "scaled"
+        bits = pixel_stream(self.data.split_seed, Purpose.TEST_PIXELS)
+        generator = torch.Generator().manual_seed(derive_seed(self.study_seed, "test targets"))
+        rows = None
+        for rows in rebatched(read, batch_rows(self.values)):
+            images = binarise_next(rows.images, bits) if kind == "static" else rows.images
+            pixels = torch.from_numpy(np.ascontiguousarray(images))
+            thresholds = draw_thresholds(pixels, generator) if kind == "dynamic" else None
+            yield Batch(rows.names, rows.labels, TARGETS[kind](pixels, thresholds), rows.problems)
+        if rows is None:
+            raise UserError("images", "got no rows; must be at least one.")
+
+
+def batch_rows(values: Values) -> int:
+    """Return the rows of a batch: about 32 MiB of targets, a multiple of 400.
+
+    Of 16 rows and more, draws in batches are those of all rows at once; codes are computed for 100
+    rows at a time.
+    """
+    sub_pixels = int(np.prod(values.shape))
+    return 400 * max(1, min(10, 2**23 // (400 * sub_pixels)))
+
+
+def rebatched(read: Iterator[Rows], size: int) -> Iterator[Rows]:
+    """Yield the same rows in batches of `size`; the last one may have up to 15 more, so that it has
+    at least 16 where there are so many.
+    """
+    waiting = list[Rows]()
+    count = 0
+    for rows in read:
+        waiting.append(rows)
+        count += len(rows.names)
+        while count >= size + SMALLEST:
+            joined = _joined(waiting)
+            yield _part(joined, slice(size))
+            waiting = [_part(joined, slice(size, None))]
+            count -= size
+    if count:
+        yield _joined(waiting)
+
+
+def _joined(some: list[Rows]) -> Rows:
+    if len(some) == 1:
+        return some[0]
+    names, labels, problems = list[str](), list[str](), list[str]()
+    for rows in some:
+        names += rows.names
+        labels += rows.labels
+        problems += rows.problems
+    return Rows(names, labels, np.concatenate([rows.images for rows in some]), problems)
+
+
+def _part(rows: Rows, which: slice) -> Rows:
+    return Rows(rows.names[which], rows.labels[which], rows.images[which], rows.problems[which])

@@ -1,0 +1,186 @@
+"""Files of rows that commands write and read: codes and scores as .parquet, .csv or .npz, and
+arrays as .npy, or a table of named columns.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sweeps import UserError, write_whole
+from vaeexp.data.formats import refusing
+from vaeexp.data.values import Values
+from vaeexp.runs.codes import Measured, codes_in
+
+ROW_FILES = (".parquet", ".csv", ".npz")
+
+
+def check_ending(path: Path, endings: Sequence[str]) -> None:
+    """Raise UserError where a file that is to be written has another ending."""
+    if path.suffix.lower() not in endings:
+        raise UserError("--to", f"got '{path}'; must end in {' or '.join(endings)}.")
+
+
+def flat(measured: Measured) -> dict[str, np.ndarray]:
+    """Return columns [n] alone: those of mean are mean_0, mean_1 …"""
+    columns = dict[str, np.ndarray]()
+    for name, values in measured.items():
+        if values.ndim == 1:
+            columns[name] = values
+            continue
+        columns |= {f"{name}_{place}": values[:, place] for place in range(values.shape[1])}
+    return columns
+
+
+def write_rows(path: Path, batches: Iterator[Measured]) -> None:
+    """Write rows batch by batch; .npz is written from memory. Empty text is an empty cell."""
+    check_ending(path, ROW_FILES)
+    writers: dict[str, Callable[[Path, Iterator[Measured]], None]] = {
+        ".parquet": _write_parquet,
+        ".csv": _write_csv,
+        ".npz": _write_npz,
+    }
+    write_whole(path, lambda unfinished: writers[path.suffix.lower()](unfinished, batches))
+
+
+def _table(measured: Measured) -> Any:
+    import pyarrow
+
+    columns = {}
+    for name, values in flat(measured).items():
+        if values.dtype == object:
+            texts = [text or None for text in values.tolist()]
+            columns[name] = pyarrow.array(texts, pyarrow.string())
+        else:
+            columns[name] = pyarrow.array(values)
+    return pyarrow.table(columns)
+
+
+def _write_parquet(path: Path, batches: Iterator[Measured]) -> None:
+    import pyarrow.parquet as parquet
+
+    first = _table(next(batches))
+    with parquet.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for measured in batches:
+            writer.write_table(_table(measured))
+
+
+def _write_csv(path: Path, batches: Iterator[Measured]) -> None:
+    from pyarrow import csv
+
+    first = _table(next(batches))
+    with csv.CSVWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for measured in batches:
+            writer.write_table(_table(measured))
+
+
+def _write_npz(path: Path, batches: Iterator[Measured]) -> None:
+    kept: dict[str, list[np.ndarray]] = {}
+    for measured in batches:
+        for name, values in measured.items():
+            part = values.astype(np.str_) if values.dtype == object else values
+            kept.setdefault(name, []).append(part)
+    arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in kept.items()}
+    np.savez(path, **arrays)
+
+
+def read_codes(path: Path, latent_size: int) -> np.ndarray:
+    """Return the codes float32 [M, L] of a file that `encode` wrote, or of a .npy. Raises UserError
+    for anything else, and for rows without a code.
+    """
+    wanted = f"a file that the command encode wrote, or a .npy [M, {latent_size}]"
+    if not path.is_file():
+        raise UserError(str(path), "there is no such file.")
+    with refusing(path, wanted):
+        codes = _codes(path, latent_size)
+    if codes is None or codes.ndim != 2 or codes.shape[1] != latent_size:
+        got = "other columns" if codes is None else f"{codes.dtype} {list(codes.shape)}"
+        raise UserError(str(path), f"got {got}; must be {wanted}")
+    if codes.dtype.kind not in "iuf":
+        raise UserError(str(path), f"got {codes.dtype}; must be numbers")
+    return finite_codes(np.asarray(codes, np.float32), str(path))
+
+
+def finite_codes(codes: np.ndarray, place: str) -> np.ndarray:
+    """Return the codes [M, L]. Raises UserError for NaN, which a row with a problem has."""
+    bad = ~np.isfinite(codes).all(1)
+    if bad.any():
+        row = int(bad.argmax())
+        problem = f"got no code in {int(bad.sum()):,} rows, the first in row {row:,} (from 0)"
+        raise UserError(place, f"{problem}. Leave out the rows with a problem")
+    return codes
+
+
+def _codes(path: Path, latent_size: int) -> np.ndarray | None:
+    import pandas as pd
+
+    ending = path.suffix.lower()
+    if ending == ".npz":
+        with np.load(path, allow_pickle=False) as packed:
+            return np.asarray(packed["mean"]) if "mean" in packed else None
+    if ending in (".parquet", ".csv"):
+        frame = pd.read_parquet(path) if ending == ".parquet" else pd.read_csv(path)
+        return codes_in(frame, latent_size)
+    return np.asarray(np.load(path, allow_pickle=False))
+
+
+# ---- arrays ----
+
+
+def as_arrays(images: np.ndarray, values: Values, *, channels_first: bool) -> np.ndarray:
+    """Return images [N, C, H, W] as files have them: [N, F], [N, H, W], or [N, H, W, C], or [N, C,
+    H, W] with `channels_first`.
+    """
+    channels, height, _ = values.shape
+    if channels == height == 1:
+        return images[:, 0, 0]
+    if channels == 1:
+        return images[:, 0]
+    return images if channels_first else np.moveaxis(images, 1, -1)
+
+
+def write_arrays(
+    path: Path,
+    pieces: Iterator[np.ndarray],
+    count: int,
+    columns: Sequence[str] | None,
+) -> None:
+    """Write `count` rows, as `as_arrays` has them, as .npy, or, of a table with these columns, as
+    .csv or .parquet.
+    """
+    check_ending(path, array_endings(columns))
+    if path.suffix.lower() == ".npy":
+        write_whole(path, lambda unfinished: _write_npy(unfinished, pieces, count))
+        return
+    named = _named(pieces, columns or ())
+    write_whole(path, lambda unfinished: _WRITERS[path.suffix.lower()](unfinished, named))
+
+
+def array_endings(columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the endings that `write_arrays` takes."""
+    return (".npy",) if columns is None else (".npy", *_WRITERS)
+
+
+_WRITERS: Mapping[str, Callable[[Path, Iterator[Measured]], None]] = {
+    ".parquet": _write_parquet,
+    ".csv": _write_csv,
+}
+
+
+def _named(pieces: Iterator[np.ndarray], columns: Sequence[str]) -> Iterator[Measured]:
+    for piece in pieces:
+        yield {name: piece[:, place] for place, name in enumerate(columns)}
+
+
+def _write_npy(path: Path, pieces: Iterator[np.ndarray], count: int) -> None:
+    first = next(pieces)
+    shape = (count, *first.shape[1:])
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=shape)
+    array[: len(first)] = first
+    start = len(first)
+    for piece in pieces:
+        array[start : start + len(piece)] = piece
+        start += len(piece)

@@ -1,0 +1,190 @@
+"""Score rows by a finished run, and say how sure a score is: p-values among validation images, and
+how well the scores tell anomalies.
+
+Shapes: n rows of a batch, C channels, H × W sub-pixels.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaeexp.data.values import Values
+from vaeexp.evaluation.detection import (
+    Detection,
+    Estimate,
+    auroc,
+    auroc_gain,
+    detection,
+    p_values,
+    sizes,
+)
+from vaeexp.models.vae import VAE
+from vaeexp.runs.codes import Measured, score
+from vaeexp.runs.inputs import open_inputs
+from vaeexp.runs.preparation import SMALLEST, Batch, Preparation, batch_rows
+from vaeexp.words import plural
+
+SHOWN = 16
+"""Rows on a sheet: so many of the highest scores, and of the lowest."""
+_ALARM = 0.05
+
+
+class Score(NamedTuple):
+    """by: the column that is the score. importance_samples: of iw_nll; None leaves it out."""
+
+    by: str
+    importance_samples: int | None
+
+
+@contextmanager
+def opened(given: Any, preparation: Preparation) -> Iterator[tuple[int, Iterator[Batch]]]:
+    """Open what is given; yield about how many rows there are, and their batches. Raises
+    UserError.
+    """
+    with TemporaryDirectory(prefix="vaeexp-") as scratch:
+        inputs = open_inputs(given, preparation, Path(scratch))
+        yield inputs.total, preparation.batches(inputs.read())
+
+
+def split_batches(x: Tensor, labels: Sequence[str] | None, split: str) -> Iterator[Batch]:
+    """Yield the targets [N, C, H, W] of a split in batches, as those of files."""
+    size = batch_rows(Values(shape=(x.shape[1], x.shape[2], x.shape[3])))
+    start = 0
+    while start < len(x):
+        left = len(x) - start
+        count = size if left >= size + SMALLEST else left
+        some = slice(start, start + count)
+        names = [f"{split}[{row}]" for row in range(start, start + count)]
+        known = [*labels[some]] if labels is not None else [""] * count
+        yield Batch(names, known, x[some], [""] * count)
+        start += count
+
+
+def score_rows(
+    vae: VAE,
+    batches: Iterator[Batch],
+    how: Score,
+    *,
+    seed: int,
+    calibration: np.ndarray | None,
+) -> Iterator[tuple[Batch, Measured]]:
+    """Yield each batch and its scores, with p where there are calibration scores [n]."""
+    held = list[Batch]()
+
+    def hold() -> Iterator[Batch]:
+        for batch in batches:
+            held[:] = [batch]
+            yield batch
+
+    samples = how.importance_samples
+    for measured in score(vae, hold(), seed=seed, importance_samples=samples):
+        if calibration is not None:
+            problem = measured.pop("problem")
+            measured["p"] = p_values(measured[how.by], calibration)
+            measured["problem"] = problem
+        yield held[0], measured
+
+
+class Extremes(NamedTuple):
+    """Rows by falling score: scores [K], names, and targets [K, C, H, W]."""
+
+    scores: np.ndarray
+    names: list[str]
+    x: Tensor
+
+
+class Seen:
+    """What is kept of rows that were scored, for figures: scores, labels, sizes, a few images."""
+
+    def __init__(self, values: Values, by: str, *, measure_sizes: bool) -> None:
+        self._values = values
+        self._by = by
+        self._measure = measure_sizes
+        self._scores = list[np.ndarray]()
+        self._sizes = list[np.ndarray]()
+        self._alarms = list[np.ndarray]()
+        self._codes = list[np.ndarray]()
+        self._strange = list[np.ndarray]()
+        self._places = dict[str, int]()
+        self.worst: Extremes | None = None
+        self.best: Extremes | None = None
+
+    def take(self, batch: Batch, measured: Measured, strange: np.ndarray) -> None:
+        """Keep what is known of a batch; `strange`, bool [n], are its anomalies."""
+        fine = np.array([not problem for problem in batch.problems])
+        if not fine.any():
+            return
+        scores = measured[self._by][fine]
+        self._scores.append(scores)
+        self._strange.append(strange[fine])
+        codes = [self._places.setdefault(label, len(self._places)) for label in batch.labels]
+        self._codes.append(np.array(codes)[fine])
+        if "p" in measured:
+            self._alarms.append(measured["p"][fine] <= _ALARM)
+        x = batch.x[torch.from_numpy(fine)]
+        if self._measure:
+            self._sizes.append(sizes(x.numpy(), self._values))
+        names = [name for name, each in zip(batch.names, fine, strict=True) if each]
+        here = Extremes(scores, names, x)
+        self.worst = _extreme(self.worst, here, highest=True)
+        self.best = _extreme(self.best, here, highest=False)
+
+    def detected(self) -> tuple[Detection, Estimate, Estimate] | None:
+        """Return how well scores tell the anomalies, the AUROC of sizes alone, and how much higher
+        that of the scores is; None without anomalies, or without others.
+        """
+        if not self._scores:
+            return None
+        scores, strange = np.concatenate(self._scores), np.concatenate(self._strange)
+        if strange.all() or not strange.any():
+            return None
+        packed = np.concatenate(self._sizes)
+        pair = packed[~strange], packed[strange]
+        gain = auroc_gain(scores[~strange], scores[strange], pair)
+        return detection(scores[~strange], scores[strange]), auroc(*pair), gain
+
+    def counts(self) -> str:
+        """Say how many rows are anomalies, and how many are not."""
+        strange = np.concatenate(self._strange)
+        return (
+            f"{plural(int(strange.sum()), 'anomaly', 'anomalies')} and {(~strange).sum():,} others"
+        )
+
+    def by_class(self) -> list[tuple[str, ...]]:
+        """Return a row of words for each label: label, rows, mean score, share of p ≤ 0.05, and the
+        AUROC of an anomalous class; none where no label is known.
+        """
+        if not self._scores or set(self._places) <= {""}:
+            return []
+        scores, codes = np.concatenate(self._scores), np.concatenate(self._codes)
+        strange = np.concatenate(self._strange)
+        alarms = np.concatenate(self._alarms) if self._alarms else None
+        rows = list[tuple[str, ...]]()
+        for label, code in sorted(self._places.items()):
+            own = codes == code
+            if not own.any():
+                continue
+            share = "" if alarms is None else f"{alarms[own].mean():.1%}"
+            told = ""
+            if strange[own].all() and not strange.all():
+                told = f"{auroc(scores[~strange], scores[own]).value:.3f}"
+            shown = label or "(none)"
+            rows.append((shown, f"{own.sum():,}", f"{scores[own].mean():.2f}", share, told))
+        return rows
+
+
+def _extreme(known: Extremes | None, more: Extremes, *, highest: bool) -> Extremes:
+    """Return the `SHOWN` rows with the highest or the lowest scores of both."""
+    scores, names, x = more
+    if known is not None:
+        scores = np.concatenate([known.scores, scores])
+        names = [*known.names, *names]
+        x = torch.cat([known.x, x])
+    order = np.argsort(-scores if highest else scores, kind="stable")[:SHOWN]
+    return Extremes(scores[order], [names[row] for row in order], x[torch.from_numpy(order)])
