@@ -85,14 +85,15 @@ def export_run(
         raise UserError("--output", f"'{folder}' holds another run; give another folder.")
     if onnx:
         check_installed()
+    vae = run.vae  # before the folder is made, because its files may be damaged
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(7, *run.values.shape, generator=generator)
-    codes = torch.randn(7, len(run.vae.latent_mask), generator=generator)
-    moments = ("mean", "log_variance") if run.vae.posterior.stochastic else ("mean",)
+    codes = torch.randn(7, len(vae.latent_mask), generator=generator)
+    moments = ("mean", "log_variance") if vae.posterior.stochastic else ("mean",)
     halves: tuple[tuple[str, nn.Module, Tensor, tuple[str, tuple[str, ...]]], ...] = (
-        ("encoder", Encoder(run.vae), images, ("x", moments)),
-        ("decoder", Decoder(run.vae), codes, ("z", ("picture",))),
+        ("encoder", Encoder(vae), images, ("x", moments)),
+        ("decoder", Decoder(vae), codes, ("z", ("picture",))),
     )
     for half, module, examples, names in halves:
         batches = (examples[:3], examples[:1], examples)
