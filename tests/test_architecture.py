@@ -272,6 +272,7 @@ LATE_THEIRS = {
     "optuna": 0.2,
     "sqlalchemy": 0.2,
     "joblib": 0.2,
+    "onnxruntime": 0.1,
     "psycopg": 0.1,
     "numpy": 0.1,
     "IPython": 0.1,

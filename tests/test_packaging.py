@@ -63,7 +63,7 @@ def test_the_links_of_its_readme_lead_to_the_repository(installed):
     assert not [link for link in links if not link.startswith("https://")]
     for link in links:
         if "/vaeexp/vaeexp/" in link:
-            assert (ROOT / link.partition("/main/")[2]).exists(), link
+            assert (ROOT / link.partition("/main/")[2].partition("#")[0]).exists(), link
     assert any(
         link.startswith("https://raw.githubusercontent.com/") and link.endswith(".png")
         for link in links

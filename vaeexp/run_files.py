@@ -27,8 +27,12 @@ alone.
 """
 SHEET = "sheet.npz"
 """A few pictures of the last epoch, of each trial of the search, whatever it came to."""
-LOADER = "vaeexp.runs.export"
-"""Module by which MLflow loads the registered model of a study from a run's folder."""
+LOADER = "vaeexp.runs.raw_numbers"
+"""Module by which MLflow loads the registered model of a study from a run's folder: a model of the
+numbers of files.
+"""
+TARGETS_LOADER = "vaeexp.runs.export"
+"""The same for a model of targets, as models were registered before."""
 REQUIREMENTS = ("vaeexp", "torch", "safetensors")
 """Packages that loading needs."""
 

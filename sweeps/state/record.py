@@ -25,9 +25,11 @@ class RegisteredModel:
     loader_module: str
     """Module whose `_load_pyfunc(folder)` returns an object with `predict`. Where it has
     `make_program(folder)`, that returns the same as a PyTorch module that can be exported, and the
-    packages that its program needs."""
+    packages that its program needs. For tables, `write_program(folder, target)` writes the program
+    into the folder `target` and returns a file of Python whose `_load_pyfunc(target)` loads it, and
+    the packages that both need."""
     inputs: Mapping[str, Any]
-    """Example of inputs: dtype and values (nested lists)."""
+    """Example of inputs: dtype, values (nested lists) and, of a table, the names of its columns."""
     outputs: Mapping[str, Any]
     """Outputs for the example, as `inputs`."""
     pip_requirements: tuple[str, ...]

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -398,17 +398,14 @@ def _upload(
     """Save the model as a program that needs no package of ours, and where that cannot be, with its
     loader; say the latter.
     """
-    import numpy as np
     from mlflow.models import infer_signature
 
-    inputs, outputs = (
-        np.array(example["values"], dtype=example["dtype"])
-        for example in (model.inputs, model.outputs)
-    )
-    facts: dict[str, Any] = {"signature": infer_signature(inputs, outputs), "input_example": inputs}
+    inputs, outputs = map(_example, (model.inputs, model.outputs))
     notices = []
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        signature = infer_signature(inputs, outputs)
+        facts: dict[str, Any] = {"signature": signature, "input_example": inputs}
         if problem := _save_program(Path(temporary, "program"), folder, model, facts):
             notices = [
                 f"The registered model '{model.name}' loads only where its packages are "
@@ -429,18 +426,42 @@ def _upload(
     return notices
 
 
+def _example(record: Mapping[str, Any]) -> Any:
+    """Return an example as an array, or as a table where its columns have names."""
+    import numpy as np
+    import pandas as pd
+
+    array = np.array(record["values"], dtype=record["dtype"])
+    columns = record.get("columns")
+    return array if columns is None else pd.DataFrame(array, columns=columns)
+
+
 def _save_program(
     path: Path, folder: Path, model: "RegisteredModel", facts: dict[str, Any]
 ) -> str | None:
     """Save the model as a PyTorch program, which runs without the code that made it; return why it
     cannot be, in a line.
     """
+    import mlflow.pyfunc
     import mlflow.pytorch
 
+    table = "columns" in model.inputs
     try:
         loader = importlib.import_module(model.loader_module)
-        if not hasattr(loader, "make_program"):
+        if not hasattr(loader, "write_program" if table else "make_program"):
             return f"{model.loader_module} makes no program of it."
+        if table:
+            target = path.with_name(f"{path.name}-files")
+            code, requirements = loader.write_program(folder, target)
+            mlflow.pyfunc.save_model(
+                path,
+                loader_module=code.stem,
+                data_path=str(target),
+                code_paths=[str(code)],
+                pip_requirements=requirements,
+                **facts,
+            )
+            return None
         program, requirements = loader.make_program(folder)
         mlflow.pytorch.save_model(
             program, path, serialization_format="pt2", pip_requirements=requirements, **facts

@@ -518,7 +518,7 @@ def ranges(draw: Draw, root: Path) -> Member:
         "text": seen.astype(str),
     }
     name = _pick(draw, *kinds)
-    plain = name in ("a hair beyond", "1 + 1 ulp", "float16")
+    plain = name in ("a hair beyond", "1 + 1 ulp", "float16", "uint16", "12 bits")
     return _arrays(root, f"range {name}", seen, {"images": kinds[name]}, plain=plain)
 
 
@@ -531,25 +531,28 @@ def not_finite(draw: Draw, root: Path) -> Member:
 
 
 def axes(draw: Draw, root: Path) -> Member:
-    """Other orders of axes, single images, rows of pixels, films, transparency."""
+    """Other orders of axes, rows of pixels, films, other numbers of channels."""
     colour = bytes_of(pictures(draw, 40, colour=True))
     grey = bytes_of(pictures(draw, 40))
+    four = np.concatenate([colour, colour[..., :1]], axis=-1)
+    two = np.stack([grey, 255 - grey], axis=-1)
+    rows = {"rows of grey": grey.reshape(40, -1), "rows of colour": colour.reshape(40, -1)}
+    read = {"N, H, W, 4": four, "N, H, W, 2": two}
     kinds = {
         "N, C, H, W": colour.transpose(0, 3, 1, 2),
         "N, 1, H, W": grey[:, None],
-        "H, W, C, N": colour.transpose(1, 2, 3, 0),
-        "rows of grey": grey.reshape(40, -1),
-        "rows of colour": colour.reshape(40, -1),
-        "N, H, W, 4": np.concatenate([colour, colour[..., :1]], axis=-1),
-        "N, H, W, 2": np.stack([grey, grey], axis=-1),
-        "one grey image": grey[0],
-        "one colour image": colour[0],
+        **rows,
+        **read,
         "films": colour.reshape(8, 5, 8, 8, 3),
         "a number": np.array(3),
         "no image": grey[:0],
     }
     name = _pick(draw, *kinds)
-    return _arrays(root, f"axes {name}", grey / 255, {"images": kinds[name]}, doubted=True)
+    seen = read.get(name, grey)
+    seen = rows[name][:, None] if name in rows else seen
+    plain = name in rows or name in read
+    arrays = {"images": kinds[name]}
+    return _arrays(root, f"axes {name}", seen / 255, arrays, plain=plain, doubted=not plain)
 
 
 def names(draw: Draw, root: Path) -> Member:

@@ -20,7 +20,7 @@ from vaeexp.commands.options import (
 from vaeexp.machine import describe_machine
 from vaeexp.own_code import forget_beginning
 from vaeexp.results import stored_study, study_name
-from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, rename_study
+from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, TARGETS_LOADER, rename_study
 from vaeexp.runs.checks import check_files
 from vaeexp.runs.provenance import installed_versions
 from vaeexp.words import format_megabytes
@@ -88,7 +88,7 @@ def restore(
         reports=reports,
         storage=storage,
         name=name,
-        loaders={LOADER: REQUIREMENTS},
+        loaders=dict.fromkeys((LOADER, TARGETS_LOADER), REQUIREMENTS),
         adapt=adapt,
     )
     manifest = restored.manifest

@@ -196,16 +196,24 @@ def evaluate(
 
 
 @click.command()
-@opened_run
+@run_argument
 @output_option("DIR", "Folder to write into; it is made.", folder=True, required=True)
-def export(run: "Run", *, output: Path) -> None:
+@click.option(
+    "--onnx",
+    is_flag=True,
+    help="Write encoder.onnx and decoder.onnx, too. Needs `pip install 'vaeexp[onnx]'`.",
+)
+def export(*, run: str, places: Places, allow_code: bool, output: Path, onnx: bool) -> None:
     """Write a model that loads without vaeexp.
 
     RUN is as for `vaeexp evaluate`. DIR gets encoder.pt2 and decoder.pt2, which PyTorch loads by
-    itself, the weights as safetensors, the settings, and a README.txt that says how to use them.
+    itself, the weights as safetensors, the settings, preparation.json, which says how numbers of
+    files become their inputs, and README.md, a model card with an example. The programs are
+    compared with the model before they are kept.
     """
+    opened = finished.run.open_run(run, places.runs, places.storage, allow_code=allow_code)
     with writing(output):
-        paths = finished.export.export_run(run, output)
+        paths = finished.export.export_run(opened, output, onnx=onnx, storage=places.storage)
     click.echo("\n".join(map(str, paths)))
 
 

@@ -18,6 +18,7 @@ from sweeps import UserError, check_name, find_study, is_path
 from vaeexp.commands.options import complete_study
 from vaeexp.console import open_console, program, write_line
 from vaeexp.data import DATASETS
+from vaeexp.launch.fitting import fit_study
 from vaeexp.machine import shipped_studies
 from vaeexp.study import open_study_file
 
@@ -212,8 +213,6 @@ def init(
 
 def fitted_text(name: str, data: Path, labels: str | None, split_by: str | None) -> str:
     """Return the text of a study that fits a file."""
-    from vaeexp.launch.fitting import fit_study  # late, because it brings PyTorch
-
     console = open_console(stderr=True)
     say = partial(write_line, console)
     fitting = fit_study(data, labels=labels, split_by=split_by, say=say)

@@ -32,6 +32,7 @@ from vaeexp.data.formats import (
     printable,
 )
 from vaeexp.data.formats.image_files import check_unreadable
+from vaeexp.data.formats.levels import Stored
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
@@ -312,11 +313,7 @@ def check_data(settings: "DataSettings") -> Definition:
     if definition.image_shape:
         check_grey(definition.title, definition.image_shape[0], settings.binarisation)
     if definition.counts is not None and not definition.layout.columns:
-        for name in ("images", "labels", "factors", "channels_first", "split_by"):
-            if setting := getattr(settings, name):
-                problem = f"got {setting}; must be left out for '{definition.name}', whose files"
-                remedy = f"have one meaning. Try --set {name}=null"
-                raise UserError(f"data.{name}", f"{problem} {remedy}.")
+        _refuse_meanings(settings, definition)
     for name in ("image_size", "image_channels"):
         if (setting := getattr(settings, name)) is not None and not definition.layout.resized:
             resized = ", ".join(row.name for row in DATASETS.values() if row.layout.resized)
@@ -329,6 +326,20 @@ def check_data(settings: "DataSettings") -> Definition:
     return definition
 
 
+def _refuse_meanings(settings: "DataSettings", definition: Definition) -> None:
+    """Raise UserError for settings that give files a meaning, where official files have one."""
+    without = {"channels_first": "false", "split": "random"}
+    for name in ("images", "labels", "factors", "channels_first", "split_by", "split"):
+        setting = getattr(settings, name)
+        if not setting or setting == without.get(name):
+            continue
+        shown = ", ".join(setting) if isinstance(setting, tuple) else setting
+        shown = "true" if setting is True else shown
+        problem = f"got {shown}; must be left out for '{definition.name}', whose files have one"
+        remedy = f"meaning. Try --set {name}={without.get(name, 'null')}"
+        raise UserError(f"data.{name}", f"{problem} {remedy}.")
+
+
 def _title(settings: "DataSettings", source: Source, prepared: Prepared) -> str:
     definition = source.definition
     count = prepared.training + prepared.test
@@ -336,7 +347,7 @@ def _title(settings: "DataSettings", source: Source, prepared: Prepared) -> str:
         return f"{definition.title}, {count:,}-image subset"
     size = height_width(settings.image_size)
     resized = f", {size[0]} × {size[1]}" if size else ""
-    if definition.counts is None and definition.remote:
+    if definition.counts is None and definition.downloadable:
         return f"{definition.title}{resized}, {count:,} images"
     if definition.counts is None:
         return f"{printable(source.root.resolve().name)}{resized}, {count:,} images"
@@ -363,6 +374,10 @@ def understood(dataset: Dataset, likelihood: str) -> str:
     labels = f"{len(dataset.classes)} classes" if dataset.classes else "no labels"
     found = dataset.pixels.partition(", mean")[0]
     scaling = scale_words(dataset.scaling)
+    if dataset.scaling.bytes:
+        white = (dataset.whites or {}).get(str(int(Stored.BYTES)), 255)
+        found = found if white == 255 else f"0 to {white}"
+        scaling = _BINARISATION[dataset.binarisation]
     text = f"{sum(dataset.sizes):,} {kind} of {shape}, {dataset.kind}, {found}, {labels}; {scaling}"
     return f"{text}; {likelihood}" if likelihood else text
 

@@ -3,6 +3,7 @@ or bundled.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from vaeexp.data.formats import (
 )
 from vaeexp.data.formats.arrays import ARRAYS
 from vaeexp.data.formats.disentanglement import DSPRITES, SHAPES3D
-from vaeexp.data.formats.image_folder import CELEBA, FOLDER
+from vaeexp.data.formats.image_folder import CELEBA, FOLDER, holds_images
 from vaeexp.data.formats.official_arrays import OFFICIAL_ARRAYS
 from vaeexp.data.formats.omniglot import OMNIGLOT
 from vaeexp.data.formats.torchvision_files import CIFAR, IDX, QMNIST, SVHN, read_idx
@@ -446,17 +447,28 @@ def _find_given(settings: "DataSettings", definition: Definition, root: Path) ->
         problem = "there is no such file or folder; must be a folder or file with"
         raise UserError(str(root), f"{problem} {expected}")
     kind = "folder" if root.is_dir() else "file"
-    if not (paths := definition.layout.find(definition, root)):
-        remedy = _elsewhere(definition)
-        if root.suffix in (".npy", ".npz"):
-            remedy = ". For a file of arrays try --set dataset=arrays."
-        elif definition.layout is ARRAYS:
-            remedy = ". For a folder of image files try --set dataset=folder."
+    paths = definition.layout.find(definition, root)
+    # Of a folder of other files the reader names the kinds.
+    doubtful = not paths or (definition.layout is FOLDER and not holds_images(root))
+    other = _other_layout(definition, root) if doubtful else ""
+    if not paths or other:
+        remedy = other + _elsewhere(definition)
         problem = f"got a {kind} without {definition.title}; must be {expected}{remedy}"
         raise UserError(str(root), problem)
     files = f"{definition.title} files" if definition.downloadable else definition.title
     words = f"{files} in the {kind} given"
     return Source(definition=definition, settings=settings, root=root, paths=paths, words=words)
+
+
+def _other_layout(definition: Definition, root: Path) -> str:
+    """Say how files that `folder` or `arrays` reads are named; empty where neither does."""
+    what = "a folder of" if root.is_dir() else "a file of"
+    if definition.layout is not FOLDER and holds_images(root):
+        return f". For {what} image files try --set dataset=folder"
+    with suppress(UserError):
+        if definition.layout is not ARRAYS and ARRAYS.find(definition, root):
+            return f". For {what} arrays or tables try --set dataset=arrays"
+    return ""
 
 
 def _find_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:

@@ -79,8 +79,9 @@ def compare_splits(
         if count:
             text = f"{count:,} of {total:,} {split} images {problem}"
             (warnings if count >= _SHARE * total else notes).append(text)
-    # Only bytes are compressed with losses.
-    near = _compare_sketches(images, rows, keys) if images.dtype == np.uint8 else []
+    # Only images of bytes are compressed with losses.
+    lossy = images.dtype == np.uint8 and images.shape[2] > 1
+    near = _compare_sketches(images, rows, keys) if lossy else []
     return notes, warnings + near
 
 
@@ -118,11 +119,11 @@ def sketches(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """
     made = []
     for block in blocks(images, rows):
-        grey = (
-            block[:, 0]
-            if block.shape[1] == 1
-            else np.tensordot(block.astype(np.float32), _LUMA, axes=(1, 0))
-        )
+        channels = block.shape[1]
+        weights = _LUMA if channels == 3 else np.full(channels, 1 / channels, np.float32)
+        grey = block[:, 0]
+        if channels > 1:
+            grey = np.tensordot(block.astype(np.float32), weights, axes=(1, 0))
         fields: np.ndarray = grey.astype(np.float32)
         for axis in (1, 2):
             edges = np.linspace(0, fields.shape[axis], min(_SKETCH, fields.shape[axis]) + 1).astype(

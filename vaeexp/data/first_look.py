@@ -20,6 +20,7 @@ from vaeexp.data.formats.levels import (
     to_bytes,
     white_of,
 )
+from vaeexp.data.scaling import Scaling, extremes, pieces, sample
 from vaeexp.words import format_share, format_signed, plural
 
 _SAMPLE_BYTES = 2**27
@@ -31,6 +32,12 @@ _MOST = 0.99
 """Levels that are 2 % of 256, and the share of pixels within them from which images are doubted."""
 _HALF = 128
 """Levels that images of half the range reach at most."""
+_OUTSIDE = 0.9
+"""Share of the numbers of a split beyond the range of the training images from which the split is
+doubted.
+"""
+_ROWS = 16
+"""Rows of a table from which on their range is compared."""
 
 Rows = Mapping[int, np.ndarray]
 """TRAINING, VALIDATION or TEST → rows of its images, int64."""
@@ -211,6 +218,93 @@ def _constant(raw: RawImages, training: np.ndarray, level: int) -> str:
             f"data.background={other}."
         )
     return f"{problem}; must be images that show something. Look at one of them."
+
+
+def look_at_numbers(
+    raw: RawImages, rows: Rows, taught: np.ndarray, scaling: Scaling, root: str
+) -> list[str]:
+    """Return sentences on what cannot be meant of images that are no bytes.
+
+    taught: rows of the training images.
+
+    Raises UserError, which names `root`, when all numbers are equal.
+    """
+    low, high = extremes(raw.images, taught)
+    kind = "row" if raw.features is not None else "image"
+    if low == high:
+        count = plural(len(taught), f"training {kind}")
+        problem = f"got {count} of which every number is {format_signed(low)}"
+        raise UserError(root, f"{problem}; must be numbers that vary. Look at one of them.")
+    if (scaling.low == scaling.high).all():
+        problem = f"got percentiles that are equal ({format_signed(scaling.low.flat[0])})"
+        remedy = "must leave a range. Try --set clip=null"
+        raise UserError("data.clip", f"{problem} in the training images; {remedy}.")
+    warnings = []
+    if raw.images.shape[2] > 1:
+        ends = [
+            (flat.min(axis=1), flat.max(axis=1))
+            for block in pieces(raw.images, taught)
+            if (flat := block.reshape(len(block), -1)).size
+        ]
+        lowest, highest = (np.concatenate(each) for each in zip(*ends, strict=True))
+        warnings += _empty_images(lowest, highest)
+    if scaling.kind == "unit":
+        warnings += _narrow_range(raw.images, taught, scaling)
+    own = {part: rows[part] for part in (VALIDATION, TEST) if part in raw.parts}
+    return warnings + _other_ranges(raw, (low, high), own, cut=scaling.kind == "unit")
+
+
+def _narrow_range(images: np.ndarray, training: np.ndarray, scaling: Scaling) -> list[str]:
+    """Doubt numbers that use little of the range that becomes 0 to 1."""
+    levels = np.rint(scaling.targets(sample(images, training)) * 255).astype(np.int64)
+    histogram = np.bincount(levels.reshape(-1), minlength=256)
+    sums = np.convolve(histogram, np.ones(_NARROW, np.int64))
+    inside = float(sums.max() / histogram.sum())
+    used = np.flatnonzero(histogram)
+    bottom = scaling.offset.flat[0]
+    full = f"{format_signed(bottom)} to {format_signed(bottom + scaling.scale.flat[0])}"
+    if inside >= _MOST:
+        problem = f"{100 * inside:.1f} % of the numbers of the training images lie within"
+        problem = f"{problem} {100 * _NARROW / 256:.0f} % of the range {full}"
+        problem = f"{problem}, so there is little to see"
+    elif used[-1] - used[0] <= _HALF:
+        low, high = extremes(images, training)
+        problem = f"The training images have numbers from {format_signed(low)} to"
+        problem = f"{problem} {format_signed(high)} of {full}, at most half of the range"
+    else:
+        return []
+    return [f"{problem}. Look at the images (`--dry-run --show`), or try data.scale: range"]
+
+
+def _other_ranges(
+    raw: RawImages, known: tuple[float, float], others: Rows, *, cut: bool
+) -> list[str]:
+    """Return a sentence for each other split of the files that has another range than the training
+    images.
+
+    known: least and largest number of the training images.
+    cut: whether numbers beyond this range are cut, which a warning of its own says.
+    """
+    vectors = raw.images.shape[1] * raw.images.shape[2] == 1
+    low, high = known
+    warnings = []
+    for part, rows in others.items():
+        least, largest = extremes(raw.images, rows)
+        narrow = 16 * (largest - least) <= high - low and not (vectors and len(rows) < _ROWS)
+        outside = 0
+        for piece in pieces(raw.images, rows):
+            outside += int(((piece < low) | (piece > high)).sum())
+        beyond = outside >= _OUTSIDE * len(rows) * raw.images[0].size and not cut
+        if not narrow and not beyond:
+            continue
+        found = [format_signed(number) for number in (least, largest, low, high)]
+        where = "almost all beyond that range" if beyond else "1/16 of that range or less"
+        warnings.append(
+            f"The {PART_NAMES[part]} images have numbers from {found[0]} to {found[1]} and the "
+            f"training images from {found[2]} to {found[3]}: {where}. Save all splits with the "
+            "same range"
+        )
+    return warnings
 
 
 def pixel_words(pixels: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import TEST, VALIDATION, RawImages, blocks, printable, some_of
+from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
 from vaeexp.data.scaling import (
     HAIR,
     Scaling,
@@ -32,12 +33,14 @@ _SHOWN = (0.5, 99.5)
 
 
 def as_bytes(raw: RawImages, binarisation: str, scratch: Path, root: str) -> RawImages:
-    """Return booleans as bytes 0 and 255 and, where they are to be binarised, floats in [0, 1] as
-    256 levels; other images as they are.
+    """Return booleans as bytes 0 and 255 and, where they are to be binarised, floats in [0, 1] and
+    images of 16 bits as 256 levels; other images as they are.
 
     Raises UserError for floats beyond [0, 1].
     """
     kind = raw.images.dtype.kind
+    if kind in "iu" and binarisation != "none":
+        return _upper_bits(raw, scratch) if _is_deep(raw) else raw
     if kind != "b" and not (kind == "f" and binarisation != "none"):
         return raw
     low, high = extremes(raw.images, np.arange(len(raw.images)))
@@ -56,6 +59,44 @@ def as_bytes(raw: RawImages, binarisation: str, scratch: Path, root: str) -> Raw
         start += len(piece)
     notes = [f"Cut to [0, 1]: {plural(beyond, 'value')} of {made.size:,}"] if beyond else []
     return raw._replace(images=made, notes=(*raw.notes, *notes))
+
+
+def _is_deep(raw: RawImages) -> bool:
+    """Return whether whole numbers are grey levels of up to 16 bits: those of such a type, and
+    those of image files of any type.
+    """
+    if raw.images.dtype == np.uint16:
+        return True
+    if raw.stored is None or raw.images.dtype.itemsize == 1:
+        return False
+    low, high = extremes(raw.images, np.arange(len(raw.images)))
+    return low >= 0 and high <= DEEPEST
+
+
+def _upper_bits(raw: RawImages, scratch: Path) -> RawImages:
+    """Return images of 16 bits as their upper 8 bits; `settle_levels` decides which number is
+    white, and takes them again.
+    """
+    made = np.lib.format.open_memmap(
+        scratch / "levels.npy", mode="w+", dtype=np.uint8, shape=raw.images.shape
+    )
+    largest = np.zeros(len(made), np.int64)
+
+    def take(whites: Mapping[Stored, int]) -> np.ndarray:
+        above = np.zeros(len(made), np.int64)
+        start = 0
+        for block in pieces(raw.images):
+            piece = slice(start, start + len(block))
+            flat = block.reshape(len(block), -1)
+            made[piece] = to_bytes(block, whites[Stored.DEEP])
+            largest[piece] = flat.max(axis=1)
+            above[piece] = (flat > whites[Stored.DEEP]).sum(axis=1)
+            start += len(block)
+        return above
+
+    take(PLAIN)
+    stored = np.full(len(made), Stored.DEEP, np.uint8)
+    return raw._replace(images=made, stored=stored, largest=largest, read_again=take)
 
 
 def without_constant_columns(
@@ -164,9 +205,11 @@ def words_of(
         notes.append(f"Numbers: {limits}")
     elif scaling.kind == "unit":
         others = np.concatenate([rows[VALIDATION], rows[TEST]])
+        hair = HAIR if raw.images.dtype.kind == "f" else 0
         beyond = 0
         for piece in pieces(raw.images, others):
-            beyond += int(((piece < scaling.low) | (piece > scaling.high)).sum())
+            outside = (piece < scaling.low - hair) | (piece > scaling.high + hair)
+            beyond += int(outside.sum())
         if beyond:
             text = f"{plural(beyond, 'value')} of the validation and test images are cut to the"
             warnings.append(f"{text} range of the training images. Try data.scale: range")

@@ -30,7 +30,7 @@ from sweeps import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.duplicates import compare_splits
-from vaeexp.data.first_look import look, settle_levels
+from vaeexp.data.first_look import look, look_at_numbers, settle_levels
 from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 from vaeexp.data.numbers import as_bytes, describe_numbers, without_constant_columns, words_of
 from vaeexp.data.scaling import Scaling, bytes_scaling, check_finite, fit, pieces
@@ -307,8 +307,10 @@ def _numbers(
         raise UserError("data.binarisation", f"{problem} {asked}; {remedy}.")
     raw, dropped, kept = without_constant_columns(raw, taught, scratch, root)
     scaling = fit(raw, taught, settings, root)
+    doubts = look_at_numbers(raw, rows, taught, scaling, root)
     values, pixels = describe_numbers(raw, taught, scaling, whole=whole)
     notes, reading, warnings = words_of(raw, rows, scaling, settings, dropped)
+    warnings += doubts
     raw = raw._replace(notes=(*raw.notes, *notes), reading=(*raw.reading, *reading))
     kind = raw.images.dtype.name
     return _Made(raw, scaling.targets, scaling, values, pixels, warnings, kind, dropped, kept)

@@ -88,7 +88,7 @@ class Scaling:
         arrays = {name: getattr(self, name) for name in ("offset", "scale", "low", "high")}
         return {
             **{name: getattr(self, name) for name in ("kind", "per", "unit")},
-            **{name: [array.shape, _finite(array)] for name, array in arrays.items()},
+            **{name: [list(array.shape), _finite(array)] for name, array in arrays.items()},
         }
 
 

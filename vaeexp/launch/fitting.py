@@ -7,6 +7,8 @@ from typing import Any
 
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.dataset import understood
+from vaeexp.data.formats.hierarchical import is_zarr
+from vaeexp.data.formats.image_folder import holds_images
 from vaeexp.settings import DataSettings
 
 _STEPS = 3_000
@@ -54,21 +56,16 @@ def fit_study(
         data={**data, **chosen},
         model=model,
         train=_training(dataset.sizes[0]),
-        latent_size=(2 if most > 2 else 1, most),
+        latent_size=(min(2, most - 1), most),
         words=understood(scaled, model["likelihood"]),
     )
 
 
 def _kind(path: Path) -> str:
-    """Return the data set that reads a path: `folder` for a folder of image files."""
-    if not path.is_dir():
+    """Return the data set that reads a path: `folder` for a folder with image files."""
+    if not path.is_dir() or is_zarr(path):
         return "arrays"
-    arrays = {".npy", ".parquet", ".csv"}
-    here = {each.suffix.lower() for each in path.iterdir()}
-    stored = path.suffix == ".zarr" or {".zgroup", ".zarray"} & {
-        each.name for each in path.iterdir()
-    }
-    return "arrays" if stored or here & arrays or (path / "zarr.json").exists() else "folder"
+    return "folder" if holds_images(path) else "arrays"
 
 
 def _is_image(dataset: Dataset) -> bool:
@@ -78,15 +75,17 @@ def _is_image(dataset: Dataset) -> bool:
 def _scale(dataset: Dataset) -> dict[str, Any]:
     """Choose scale and clip: numbers with a range of their own keep it, others are standardised."""
     low, high = dataset.limits
+    levels = dataset.kind in ("uint8", "uint16", "bool")
+    if levels and (_is_image(dataset) or (low, high) == (0, 1)):
+        return {"scale": "unit"}
     if dataset.values.counts and not _is_image(dataset) and low == 0:
         return {"scale": "none"}
-    if dataset.kind in ("uint8", "uint16", "bool") and _is_image(dataset):
-        return {"scale": "unit"}
     if dataset.kind.startswith("float") and _is_image(dataset) and low >= 0 and high <= 1:
         return {"scale": "unit"}
+    if not _is_image(dataset) and _network(dataset) == "mlp":
+        return {"scale": "standard", "scale_per": "feature"}
     several = dataset.image_shape[0] > 1
-    per = "channel" if several else "global"
-    return {"scale": "standard", "scale_per": "feature" if dataset.features else per}
+    return {"scale": "standard", "scale_per": "channel" if several else "global"}
 
 
 def _likelihood(dataset: Dataset, scale: str) -> str:

@@ -77,8 +77,8 @@ from vaeexp.results.verdict import verdict_of
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
-from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, installed_versions, protocol
+from vaeexp.runs.raw_numbers import Reconstructor, raw_example
 from vaeexp.study import own_paths_of, train_options
 from vaeexp.words import one_line, plural
 
@@ -226,12 +226,9 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
         # elsewhere.
         warn_once(f"{error} No model is registered.")
         return None
-    scale = 255 if dataset.target_kind in ("dynamic", "none") else 1
-    images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale
-    inputs, outputs = (
-        {"dtype": str(array.dtype), "values": array.tolist()}
-        for array in (images, model.predict(images))
-    )
+    inputs = raw_example(dataset)
+    found = model.predict(np.array(inputs["values"], inputs["dtype"]))
+    outputs = {**inputs, "dtype": found.dtype.name, "values": found.tolist()}
     return RegisteredModel(
         name=results.name,
         alias="best",

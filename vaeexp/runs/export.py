@@ -1,31 +1,35 @@
-"""Write a run as files that need no vaeexp: encoder and decoder as PyTorch programs (.pt2), weights
-and settings as they are.
+"""Write a run as files that need no vaeexp: encoder and decoder as PyTorch programs (.pt2) and,
+where asked for, as ONNX files; the preparation of their inputs; weights and settings as they are;
+and a model card.
 
-MLflow makes a program of a registered model through this module, too (`make_program`), and loads
-what cannot be a program (`_load_pyfunc`).
+Models that were registered with MLflow as models of targets load through this module, too
+(`make_program`, `_load_pyfunc`); those of today, through `vaeexp.runs.raw_numbers`.
 """
 
 import contextlib
 import io
 import logging
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sweeps import VERSION, UserError, write_whole
+from sweeps import UserError, write_whole
 from vaeexp.import_paths import flat_settings
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.vae import VAE
 from vaeexp.own_code import check_code
 from vaeexp.run_files import SETTINGS, WEIGHTS, load_json
+from vaeexp.runs.model_card import PREPARATION, README, write_card
+from vaeexp.runs.onnx_files import check_installed, write_onnx
 from vaeexp.runs.run import Run
 from vaeexp.training.checkpoint import load_model
 
-README = "README.txt"
-FILES = ("encoder.pt2", "decoder.pt2", WEIGHTS, SETTINGS, README)
+FILES = ("encoder.pt2", "decoder.pt2", WEIGHTS, SETTINGS, PREPARATION, README)
+ONNX_FILES = ("encoder.onnx", "decoder.onnx")
 _TOLERANCE = 1e-4
 """Relative tolerance of a program's outputs, because its kernels may round in another order than
 the model.
@@ -61,96 +65,106 @@ class Decoder(nn.Module):
         return self.likelihood(self.network(z)).mean
 
 
-def export_run(run: Run, folder: Path) -> tuple[Path, ...]:
+def export_run(
+    run: Run, folder: Path, *, onnx: bool = False, storage: str | None = None
+) -> tuple[Path, ...]:
     """Write `FILES` into `folder` and return their paths. The programs take any number N ≥ 1 of
     images or codes.
+
+    Args:
+        onnx: whether to write `ONNX_FILES`, too.
+        storage: that of the study, for the model card; a run without its study is exported as well.
 
     Raises:
         UserError: the folder holds another run; or the network cannot be traced, because its
             `forward` branches on the values of a tensor; or a program computes other numbers than
-            the model.
+            the model; or it cannot be an ONNX file.
     """
     there = folder / SETTINGS
     if there.exists() and there.read_bytes() != (run.folder / SETTINGS).read_bytes():
         raise UserError("--output", f"'{folder}' holds another run; give another folder.")
-    vae, size = run.vae, len(run.vae.latent_mask)
-    programs = {
-        "encoder.pt2": (
-            Encoder(vae),
-            torch.rand(3, *run.values.shape, generator=torch.Generator().manual_seed(0)),
-        ),
-        "decoder.pt2": (
-            Decoder(vae),
-            torch.randn(3, size, generator=torch.Generator().manual_seed(0)),
-        ),
-    }
+    if onnx:
+        check_installed()
+    vae = run.vae  # before the folder is made, because its files may be damaged
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (module, example) in programs.items():
-        _export(run, name, module.eval(), example, folder / name)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(7, *run.values.shape, generator=generator)
+    codes = torch.randn(7, len(vae.latent_mask), generator=generator)
+    moments = ("mean", "log_variance") if vae.posterior.stochastic else ("mean",)
+    halves: tuple[tuple[str, nn.Module, Tensor, tuple[str, tuple[str, ...]]], ...] = (
+        ("encoder", Encoder(vae), images, ("x", moments)),
+        ("decoder", Decoder(vae), codes, ("z", ("picture",))),
+    )
+    for half, module, examples, names in halves:
+        batches = (examples[:3], examples[:1], examples)
+        program = _trace(run, f"{half}.pt2", module.eval(), batches[0])
+        _write_program(run, program, module, batches, folder / f"{half}.pt2")
+        path = folder / f"{half}.onnx"
+        if onnx:
+            with _refusing(run, path.name):
+                write_onnx(program, module, names, batches, path)
+        elif path.exists():  # of an earlier export, which the card would not mention
+            path.unlink()
     for name in (WEIGHTS, SETTINGS):
         shutil.copyfile(run.folder / name, folder / name)
-    (folder / README).write_text(_readme(run), encoding="utf-8")
-    return tuple(folder / name for name in FILES)
+    write_card(run, folder, onnx=onnx, storage=storage)
+    return tuple(folder / name for name in ((*ONNX_FILES, *FILES) if onnx else FILES))
+
+
+@contextlib.contextmanager
+def _refusing(run: Run, name: str) -> Iterator[None]:
+    """Turn any error of an exporter, which a user's network can cause, into one of a line."""
+    try:
+        yield
+    except Exception as error:
+        problem = (str(error).strip() or "no reason given").splitlines()[0]
+        network = run.settings.model.network
+        raise UserError(
+            run.name,
+            f"its network '{network}' cannot be exported as {name}: {type(error).__name__}: "
+            f"{problem}",
+        ) from error
 
 
 @torch.no_grad()
-def _export(run: Run, name: str, module: nn.Module, example: Tensor, path: Path) -> None:
-    network = run.settings.model.network
+def _trace(run: Run, name: str, module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """Return the program of a module for any number N of rows like those of the example."""
     logging.disable()  # the tracer logs and prints pages before it raises
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            program = torch.export.export(
+        with _refusing(run, name), contextlib.redirect_stderr(io.StringIO()):
+            return torch.export.export(
                 module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},)
             )
-    except Exception as error:  # a user's network can make the tracer raise any error
-        problem = (
-            f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
-        )
-        raise UserError(
-            run.name, f"its network '{network}' cannot be exported as {name}: {problem}"
-        ) from error
     finally:
         logging.disable(logging.NOTSET)
+
+
+@torch.no_grad()
+def _write_program(
+    run: Run,
+    program: torch.export.ExportedProgram,
+    module: nn.Module,
+    batches: Sequence[Tensor],
+    path: Path,
+) -> None:
+    """Write a program, and check that it computes what its module does."""
 
     def write_and_check(unfinished: Path) -> None:
         torch.export.save(program, unfinished)
         loaded = torch.export.load(unfinished).module()
-        for inputs in (example, example[:1]):
+        for inputs in batches:
             try:
                 torch.testing.assert_close(
                     loaded(inputs), module(inputs), rtol=_TOLERANCE, atol=_TOLERANCE
                 )
             except AssertionError as error:
                 problem = (
-                    f"{name} would differ from '{network}': {' '.join(str(error).split())} It is "
-                    "not kept."
+                    f"{path.name} would differ from '{run.settings.model.network}': "
+                    f"{' '.join(str(error).split())} It is not kept."
                 )
                 raise UserError(run.name, problem) from error
 
     write_whole(path, write_and_check)
-
-
-def _readme(run: Run) -> str:
-    channels, height, width = run.values.shape
-    size = len(run.vae.latent_mask)
-    settings = run.settings
-    outputs = "mean, log_variance" if run.vae.posterior.stochastic else "mean"
-    returned = f"{outputs} = encoder(x)" if run.vae.posterior.stochastic else "(mean,) = encoder(x)"
-    kind = "zeros and ones" if settings.data.binarisation != "none" else "levels from 0 to 1"
-    return f"""\
-{run.name}, exported by vaeexp {VERSION} with PyTorch {torch.__version__}.
-
-encoder.pt2  x [N, {channels}, {height}, {width}] float32, {kind} -> {outputs}: [N, {size}] each
-decoder.pt2  z [N, {size}] float32 -> mean of p(x|z) [N, {channels}, {height}, {width}] in [0, 1]
-Likelihood p(x|z): {settings.model.likelihood}. Prior p(z): {settings.model.prior}.
-{WEIGHTS}, {SETTINGS}  the run itself, for `vaeexp ... FOLDER`
-
-N is any number from 1. Without vaeexp, with PyTorch alone:
-
-    import torch
-    encoder, decoder = (torch.export.load(name + ".pt2").module() for name in ("encoder", "decoder"))
-    {returned}; picture = decoder(mean)
-"""  # noqa: E501
 
 
 class Reconstruction(nn.Module):
@@ -182,7 +196,7 @@ def make_program(folder: Path) -> tuple[nn.Module, list[str]]:
 
 
 class Reconstructor:
-    """The same for arrays, as MLflow asks for it."""
+    """The same for arrays of targets, as MLflow asks for it."""
 
     def __init__(self, folder: str | Path) -> None:
         # MLflow has run the loader that the model names, and this is it: who opens a model there

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from image_files import noise, write_image
 from mnist_files import small_data, write_files, write_idx
 from sealed import flip_bit
 
@@ -302,3 +303,44 @@ def test_files_that_are_not_there_are_named_with_the_way_to_get_them(
     assert calls == [
         ("FOLDER", {keyword: value, "download": True}) for keyword, value in definition.downloads
     ]
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "folder", "cifar10"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.npy",
+        "a.npz",
+        "a.csv",
+        "a.parquet",
+        "a.h5",
+        "a.hdf5",
+        "a.tif",
+        "a.tiff",
+        "a.zarr/zarr.json",
+    ],
+)
+def test_a_file_that_arrays_read_is_named_so(tmp_path, dataset, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"{}")
+    root = path.parent if path.parent.suffix else path
+    with pytest.raises(UserError, match=r"of arrays or tables try --set dataset=arrays") as caught:
+        open_dataset(DataSettings(dataset=dataset, binarisation="none"), root=root)
+    assert caught.value.place == str(root)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "arrays", "celeba"])
+def test_a_folder_of_images_is_named_so(tmp_path, dataset):
+    write_image(tmp_path / "cats" / "1.png", noise(4, 4))
+    (tmp_path / "labels.txt").write_text("1")
+    with pytest.raises(UserError, match=r"For a folder of image files try --set dataset=folder"):
+        open_dataset(DataSettings(dataset=dataset, binarisation="none"), root=tmp_path)
+
+
+def test_other_files_are_no_images_and_no_arrays(tmp_path):
+    (tmp_path / "notes.doc").write_text("1")
+    for dataset in ("mnist", "arrays"):
+        with pytest.raises(UserError, match="must be") as caught:
+            open_dataset(DataSettings(dataset=dataset, binarisation="none"), root=tmp_path)
+        assert "--set dataset=" not in str(caught.value)

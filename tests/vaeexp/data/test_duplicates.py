@@ -182,3 +182,18 @@ def test_empty_masks_are_no_copies_of_each_other(tmp_path):
     assert not any(
         "also" in warning for warning in opened(tmp_path / "mine.npz", "arrays").warnings
     )
+
+
+@pytest.mark.parametrize("channels", [2, 4, 7])
+def test_images_of_any_number_of_channels_are_compared(tmp_path, channels):
+    images = noise(30, 8, 8, channels)
+    again = np.clip(images[:10].astype(int) + 1, 0, 255).astype(np.uint8)
+    np.savez(tmp_path / "mine.npz", train_images=images, test_images=again)
+    data = opened(tmp_path / "mine.npz", "arrays")
+    assert any("10 of 10 test images are nearly training images" in each for each in data.warnings)
+
+
+def test_rows_of_bytes_are_no_images_that_a_compression_changed(tmp_path):
+    rows = np.sort(noise(60, 5), axis=1)
+    np.save(tmp_path / "mine.npy", rows)
+    assert opened(tmp_path / "mine.npy", "arrays").warnings == ()

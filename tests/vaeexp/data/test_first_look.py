@@ -13,6 +13,7 @@ from PIL import Image
 
 from sweeps.errors import UserError
 from vaeexp.data import Dataset, describe_plan, open_dataset
+from vaeexp.data.formats.levels import Stored
 from vaeexp.runs.provenance import protocol
 from vaeexp.settings import DataSettings, Settings
 
@@ -89,10 +90,6 @@ def test_the_bundled_digits_keep_their_fingerprint(binarisation, fingerprint):
 
 def test_pictures_that_were_read_rightly_keep_their_fingerprint(tmp_path):
     write_tree(tmp_path / "bytes", {"a": 12, "b": 12})
-    for number in range(12):
-        deep = np.random.default_rng(number).integers(0, 65536, (6, 5)).astype(np.uint16)
-        deep[0, 0] = 65535
-        write_image(tmp_path / "deep" / f"{number:02d}.png", deep)
     grey = {"binarisation": "static", "image_size": 4, "image_channels": 1}
     for data, fingerprint in (
         (
@@ -104,20 +101,25 @@ def test_pictures_that_were_read_rightly_keep_their_fingerprint(tmp_path):
             "ea72e2489e0eb2c94a7734089d015d76d6afc5c2c35813f29dc4f5655f687514",
         ),
         (
-            opened(tmp_path / "deep"),
-            "06597c1ac25877edc75e963ee2134a1a92d43d28efef51755312295f3f8488a1",
-        ),
-        (
-            opened(tmp_path / "deep", image_size=4),
-            "4b57b9312472fb48e6e0088c59ba91501eacebdd7489f3a04b3363abc5d4bb33",
-        ),
-        (
             opened(as_array(tmp_path, noise(20, 4, 4))),
             "4e78838eabeaac8497262802a03e09990e3fd41edab5dfd916fe692feb2ee9d9",
         ),
     ):
         assert (data.fingerprint, data.reading, data.warnings) == (fingerprint, (), ())
         assert "reading" not in protocol(data, Settings())
+
+
+def test_binarised_images_of_16_bits_are_those_of_their_upper_8(tmp_path):
+    for number in range(12):
+        image = np.random.default_rng(number).integers(0, 65536, (6, 5)).astype(np.uint16)
+        image[0, 0] = 65535
+        write_image(tmp_path / "deep" / f"{number:02d}.png", image)
+        write_image(tmp_path / "bytes" / f"{number:02d}.png", (image >> 8).astype(np.uint8))
+    for binarisation in ("static", "dynamic"):
+        deep, plain = (
+            opened(tmp_path / name, binarisation=binarisation) for name in ("deep", "bytes")
+        )
+        assert (deep.fingerprint, deep.reading) == (plain.fingerprint, ())
 
 
 # ---- which number is white ----
@@ -135,6 +137,7 @@ def masks(most: int, kind: type = np.uint8) -> np.ndarray:
         (as_png, masks(1)),
         (as_png, masks(9)),
         (as_png, masks(15)),
+        (as_array, masks(9, np.uint16)),
         (as_deep_png, masks(1)),
         (as_wide_tiff, masks(4)),
     ],
@@ -144,6 +147,7 @@ def test_masks_of_few_levels_are_divided_by_their_largest(tmp_path, write, image
     path = write(tmp_path, images)
     data = opened(path, binarisation="static", **({"image_channels": 1} if path.is_dir() else {}))
     pixels = np.concatenate([split.images for split in (data.train, data.validation, data.test)])
+    assert pixels.dtype == np.uint8
     assert pixels.mean() == pytest.approx(images.mean() / most, abs=0.03)
     assert (
         f"Levels: values from 0 to {most} (the largest value of the training images is {most}), "
@@ -178,22 +182,41 @@ def test_booleans_and_images_of_one_bit_are_black_and_white(tmp_path):
     assert by_content(opened(tmp_path)) == by_content(opened(as_array(tmp_path, bits))) == expected
 
 
+def deep(bits: int, count: int = 12) -> np.ndarray:
+    """Images whose largest number is an eighth below the largest of so many bits."""
+    most = 2**bits - 1 - 2 ** (bits - 3)
+    images = np.random.default_rng(bits).integers(0, most + 1, (count, 6, 6)).astype(np.uint16)
+    images[:, 0, 0] = most
+    return images
+
+
+DEEP_FILES = [as_deep_png, as_deep_tiff, as_big_endian_tiff, as_plain_tiff, as_array]
+
+
+@pytest.mark.parametrize("bits", [3, 8, 12, 16])
+@pytest.mark.parametrize("write", DEEP_FILES)
+def test_images_of_16_bits_keep_each_of_their_levels(tmp_path, write, bits):
+    images = deep(bits)
+    path = write(tmp_path, images)
+    data = opened(path, **({"image_channels": 1} if path.is_dir() else {}))
+    white = images.max() if bits == 3 else 2**bits - 1
+    assert by_content(data) == sorted(
+        (image / np.float64(white)).astype(np.float32).tobytes() for image in images
+    )
+    assert data.values.levels == white + 1
+    assert data.values.unit
+    assert data.kind == "uint16"
+    assert f"Targets: 0 to {white:,} scaled to 0 to 1" in plan(data)
+    assert (data.reading, data.warnings) == ((), ())
+
+
 @pytest.mark.parametrize("bits", [8, 12, 16])
-@pytest.mark.parametrize(
-    "write",
-    [
-        as_deep_png,
-        as_deep_tiff,
-        as_big_endian_tiff,
-        as_wide_tiff,
-        as_plain_tiff,
-    ],
-)
-def test_files_of_more_than_8_bits_use_the_fewest_that_hold_them(tmp_path, write, bits):
-    images = np.random.default_rng(bits).integers(0, 2**bits, (12, 6, 6)).astype(np.uint16)
-    images[:, 0, 0] = 2**bits - 1 - 2 ** (bits - 3)
-    images = np.minimum(images, images[0, 0, 0])
-    data = opened(write(tmp_path, images), image_channels=1)
+@pytest.mark.parametrize("write", [as_deep_png, as_wide_tiff, as_plain_tiff, as_array])
+def test_the_upper_8_bits_are_binarised(tmp_path, write, bits):
+    images = deep(bits)
+    path = write(tmp_path, images)
+    single = {"image_channels": 1} if path.is_dir() else {}
+    data = opened(path, binarisation="dynamic", **single)
     assert by_content(data) == sorted(
         (image >> (bits - 8)).astype(np.uint8).tobytes() for image in images
     )
@@ -202,9 +225,11 @@ def test_files_of_more_than_8_bits_use_the_fewest_that_hold_them(tmp_path, write
         in plan(data)
     )
     assert data.reading == (() if bits == 16 else (f"{bits}-bit values",))
+    assert data.whites is not None
+    assert data.whites[str(int(Stored.DEEP))] == 2**bits - 1
 
 
-def test_the_training_images_decide_and_the_rest_is_clipped_and_counted(tmp_path):
+def test_the_training_images_decide_and_the_rest_is_cut_and_counted(tmp_path):
     values = np.random.default_rng(0).integers(0, 1024, (40, 4, 4)).astype(np.uint16)
     for number, image in enumerate(values):
         write_image(tmp_path / ("train" if number < 20 else "test") / f"{number}.png", image)
@@ -212,10 +237,56 @@ def test_the_training_images_decide_and_the_rest_is_clipped_and_counted(tmp_path
     bright[0, :3] = 4000
     write_image(tmp_path / "test" / "20.png", bright)
     data = opened(tmp_path)
-    assert "Levels: 10 of 16 bits, 0 to 1,023" in plan(data)
-    assert "Clipped: 3 values of 1 of the 20 validation and test images" in plan(data)
-    assert set(data.test.images[:1, 0, 0, :3].ravel()) == {255}
-    assert data.warnings == ()
+    assert "Targets: 0 to 1,023 scaled to 0 to 1" in plan(data)
+    assert data.values.levels == 1024
+    assert set(data.test.images[:1, 0, 0, :3].ravel()) == {1}
+    [warning] = data.warnings
+    assert warning.startswith("3 values of the validation and test images are cut to the range")
+    binarised = opened(tmp_path, binarisation="dynamic")
+    assert "Levels: 10 of 16 bits, 0 to 1,023" in plan(binarised)
+    assert "Clipped: 3 values of 1 of the 20 validation and test images" in plan(binarised)
+    assert set(binarised.test.images[:1, 0, 0, :3].ravel()) == {255}
+    assert binarised.warnings == ()
+
+
+NARROW = "1/16 of that range or less"
+BEYOND = "almost all beyond that range"
+
+
+@pytest.mark.parametrize("write", [as_deep_png, as_archive])
+@pytest.mark.parametrize(
+    ("scale", "training", "test", "words"),
+    [
+        ("unit", (0, 1000), (0, 5), NARROW),
+        ("unit", (0, 5), (0, 1000), "are cut to the range of the training images"),
+        ("standard", (0, 1000), (40, 45), NARROW),
+        ("standard", (0, 100), (101, 300), BEYOND),
+        ("range", (200, 300), (0, 150), BEYOND),
+        ("none", (0, 1000), (400, 1200), None),
+    ],
+)
+def test_numbers_of_splits_of_unlike_range_are_doubted(
+    tmp_path, write, scale, training, test, words
+):
+    parts = {
+        name: np.random.default_rng(seed).integers(*limits, (30, 8, 8)).astype(np.uint16)
+        for seed, (name, limits) in enumerate((("train", training), ("test", test)))
+    }
+    path = tmp_path
+    if write is as_archive:
+        arrays = {f"{name}_images": images for name, images in parts.items()}
+        np.savez(path := tmp_path / "mine.npz", **arrays)
+    else:
+        for name, images in parts.items():
+            write(tmp_path / name, images)
+    data = opened(path, scale=scale)
+    if words is None:
+        assert data.warnings == ()
+        return
+    [warning] = data.warnings
+    assert words in warning
+    assert "test images" in warning
+    assert "are cut" in warning or "Save all splits with the same range" in warning
 
 
 @pytest.mark.parametrize("write", [as_png, as_archive])
@@ -242,23 +313,31 @@ def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
         (
             as_wide_tiff,
             noise(9, 4, 4).astype(int) - 30,
-            r"000\.tif: got values from -\d+ to .*; must be 0 to 65,535",
+            r"got int32 from -\d+ to .* with data.scale: unit; must be .* Try data.scale: range",
         ),
-        (as_wide_tiff, noise(9, 4, 4).astype(int) * 2**16, r"000\.tif: got values .*Save \(image"),
         (
             as_float_tiff,
             noise(9, 4, 4) * 1.0,
-            r"000\.tiff: got floats from .* to 2\d\d; must be from 0, .*Save \(image - black\)",
+            r"got float32 from .* to 2\d\d .*must lie in \[0, 1\]. Try --set scale=standard",
         ),
-        (as_float_tiff, np.full((9, 4, 4), np.nan), r"000\.tiff: got floats from nan"),
-        (as_plain_tiff, noise(9, 4, 4) / 255, r"000\.tif \(no image that Pillow reads"),
+        (
+            as_float_tiff,
+            np.where(np.arange(144).reshape(9, 4, 4) % 100 == 17, np.nan, 0.5),
+            r"got 2 values that are NaN .* in row 1 \(from 0\), at \[0, 0, 1\] of \[C, H, W\]",
+        ),
         (
             as_array,
-            np.zeros((9, 4, 4)),
+            np.zeros((9, 4, 4), np.uint8),
             r"got 8 training images of which every pixel has the level 0 \(black\)",
         ),
+        (as_array, np.full((9, 4, 4), 0.25), r"got 8 training images .*every number is 0.25; must"),
+        (as_array, np.full((9, 4), -3), r"got 8 training rows of which every column has one value"),
         (as_png, np.full((9, 4, 4), 90, np.uint8), r"every pixel has the level 90"),
-        (as_deep_png, np.full((9, 4, 4), 3000), r"every pixel has the level 187"),
+        (
+            as_deep_png,
+            np.full((9, 4, 4), 3000),
+            r"every number is 3,000; must be numbers",
+        ),
     ],
 )
 def test_numbers_that_are_no_grey_levels_are_refused(tmp_path, cache, write, images, words):
@@ -269,10 +348,33 @@ def test_numbers_that_are_no_grey_levels_are_refused(tmp_path, cache, write, ima
     assert list(cache.rglob("*.npy")) == []
 
 
-def test_float_files_from_0_to_1_are_read(tmp_path):
+@pytest.mark.parametrize("write", [as_float_tiff, as_plain_tiff, as_array])
+def test_floats_from_0_to_1_are_exact_unless_they_are_binarised(tmp_path, write):
     levels = noise(12, 4, 4)
-    data = opened(as_float_tiff(tmp_path, levels / 255))
-    assert by_content(data) == sorted(image.tobytes() for image in levels)
+    path = write(tmp_path, levels / 255)
+    data = opened(path)
+    assert by_content(data) == sorted(
+        image.tobytes() for image in (levels / 255).astype(np.float32)
+    )
+    assert data.values.levels is None
+    binarised = opened(path, binarisation="dynamic")
+    assert by_content(binarised) == sorted(image.tobytes() for image in levels)
+
+
+def test_floats_a_hair_beyond_are_cut_without_a_word(tmp_path):
+    images = noise(30, 8, 8) / 255 * (1 + 1e-6) - 1e-9
+    data = opened(as_array(tmp_path, images))
+    assert data.warnings == ()
+    assert data.train.images.min() == 0
+    assert data.train.images.max() == 1
+
+
+def test_percentiles_that_leave_one_number_are_refused(tmp_path):
+    images = np.zeros((30, 8, 8))
+    images[:, 0, 0] = np.arange(30)
+    with pytest.raises(UserError, match=r"percentiles that are equal.*--set clip=null") as caught:
+        opened(as_array(tmp_path, images), scale="standard", clip=(5, 95))
+    assert caught.value.place == "data.clip"
 
 
 def test_an_archive_of_several_types_is_refused(tmp_path):
@@ -373,10 +475,12 @@ def half_empty() -> np.ndarray:
         (narrow(), r"\d\d\.\d % of the pixels of the training images lie within 6 levels"),
         (half_empty(), r"of the 27 training images show nothing: all pixels of such an image"),
         (dots(), r"99\.\d % of the pixels of the training images lie within 6 levels of 255"),
-        (noise(30, 8, 8) / 255**2, r"100\.0 % of the pixels"),
+        (noise(30, 8, 8) / 255**2, r"100\.0 % of the numbers .* within 2 % of the range 0 to 1,"),
+        (half_empty() / 255, r"of the 2[47] training images show nothing: all pixels of such an"),
         (masks(1) * 128, "levels from 0 to 128 of 255, at most half of the range"),
         (masks(20), "levels from 0 to 20 of 255"),
-        (noise(30, 8, 8) / 255 * 0.4, "levels from 0 to 10\\d of 255"),
+        (noise(30, 8, 8) / 255 * 0.4, "numbers from 0 to 0.4 of 0 to 1, at most half of the range"),
+        (masks(300, np.uint16), "numbers from 0 to 300 of 0 to 1,023, at most half of the range"),
     ],
 )
 def test_images_with_almost_nothing_to_see_are_doubted(tmp_path, write, images, words):
@@ -386,7 +490,16 @@ def test_images_with_almost_nothing_to_see_are_doubted(tmp_path, write, images, 
 
 
 @pytest.mark.parametrize(
-    "images", [masks(1) * 255, masks(9), masks(2) * 127, noise(30, 8, 8) // 2 + 64]
+    "images",
+    [
+        masks(1) * 255,
+        masks(9),
+        masks(2) * 127,
+        noise(30, 8, 8) // 2 + 64,
+        noise(30, 8, 8) / 400,
+        masks(700, np.uint16),
+        masks(9, np.uint16),
+    ],
 )
 def test_images_of_more_than_half_of_the_range_are_not_doubted(tmp_path, images):
     images[0, 0, :2] = 0, images.max()

@@ -76,6 +76,7 @@ def test_a_data_set_of_the_hub_arrives_as_written_with_its_splits_and_classes(hu
     publish(hub, "me/pets", splits | {"extra": [b"not asked for"]})
     data = opened(validation_size=8)
     assert data.sizes == (30, 8, 9)
+    assert data.title == "me/pets, 47 images"
     assert data.classes == ("cat", "dog", "eel")
     np.testing.assert_array_equal(data.test.images, channels_first(images))
     np.testing.assert_array_equal(data.test.labels, labels)

@@ -56,7 +56,8 @@ def judge(member: Member, data: Dataset | Exception) -> list[str]:
 def differences(member: Member, data: Dataset) -> list[str]:
     """Return in words what differs between the truth and the prepared images."""
     parts = {"train": data.train, "val": data.validation, "test": data.test}
-    read = np.concatenate([part.images for part in parts.values()]).astype(np.float64) / 255
+    read = np.concatenate([part.images for part in parts.values()]).astype(np.float64)
+    read /= 255 if data.scaling.bytes else 1
     seen = member.pictures[..., None] if member.pictures.ndim == 3 else member.pictures
     seen = np.broadcast_to(seen, (*seen.shape[:3], read.shape[1])) if seen.shape[3] == 1 else seen
     if seen.shape[3] != read.shape[1]:

@@ -1,5 +1,5 @@
-"""The template for a folder of images: what it names, and the plan that is shown before and when it
-runs.
+"""The templates for images and arrays: what they name, and the plan that is shown before and when
+they run.
 """
 
 import io
@@ -24,6 +24,7 @@ from vaeexp.settings import SECTIONS, DataSettings
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guide" / "own-images.md"
 TEMPLATE = Path(__file__).parents[3] / "studies" / "my_images.yaml"
+ARRAYS = TEMPLATE.with_name("my_arrays.yaml")
 SMALL = ("batch_size=4", "channels=[4, 4]", "image_size=8")
 PLAN = [
     "Files: 20 .png; height 10, width 9 pixels; all in colour",
@@ -62,10 +63,19 @@ def shown(work) -> list[str]:
     return [line.strip() for line in console.file.getvalue().splitlines()]
 
 
-def test_it_names_every_setting_of_the_data_each_with_a_word_on_it():
-    text = TEMPLATE.read_text(encoding="utf-8")
+def test_the_templates_name_every_setting_of_the_data():
+    texts = [path.read_text(encoding="utf-8") for path in (TEMPLATE, ARRAYS)]
+    named = [set(yaml.safe_load(text)["data"]) for text in texts]
+    assert named[0] | named[1] == set(DataSettings.model_fields)
+    of_files = {"image_size", "image_channels", "crop", "background", "split_folders"}
+    assert named[0] - named[1] == of_files | {"unreadable_share"}
+    assert named[1] - named[0] == {"images", "labels", "factors", "channels_first"}
+
+
+@pytest.mark.parametrize("path", [TEMPLATE, ARRAYS], ids=lambda path: path.stem)
+def test_each_setting_of_a_template_has_a_word_on_it(path):
+    text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text)
-    assert set(content["data"]) == set(DataSettings.model_fields)
     settings = [line for line in text.splitlines() if re.match(r"  \w+: ", line)]
     fixed = [line for line in settings if line.split(":")[0].strip() not in content["search"]]
     assert len(fixed) >= sum(len(content[name]) for name in SECTIONS)
@@ -98,6 +108,38 @@ def test_the_plan_of_a_searched_network_measures_each(folder, tmp_path):
         ].replace(",", "")
     )
     assert count > 400 * 3 * 64, "of the larger network, which is not the first"
+
+
+def written_table(path: Path) -> Path:
+    numbers = np.random.default_rng(0).normal(size=(200, 3)) * [1, 100, 1e-3]
+    rows = [",".join([*map(str, row), f"kind {place % 2}"]) for place, row in enumerate(numbers)]
+    path.write_text("\n".join(["a,b,c,kind", *rows]))
+    return path
+
+
+def written_signals(path: Path) -> Path:
+    np.save(path, np.random.default_rng(0).normal(size=(200, 40)).astype(np.float32))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "settings", "words"),
+    [
+        ("table.csv", written_table, ("labels=kind",), "200 vectors of 3, float64"),
+        ("signals.npy", written_signals, (), "200 vectors of 40, float32"),
+    ],
+)
+def test_the_template_of_arrays_plans_as_shipped(tmp_path, name, write, settings, words):
+    given = {"workers": 1, "lanes": 1, "compile": "off", "device": "cpu"}
+    asked = SweepOptions(
+        study=str(ARRAYS), data=write(tmp_path / name), overrides=settings, **given
+    )
+    lines = shown(lambda console: plan_sweep(asked, console=console))
+    assert any(line.startswith(f"Understood: {words}") for line in lines)
+    assert any("scaled by training mean and deviation of each feature" in line for line in lines)
+    classes = [line for line in lines if line.startswith("Classes: 2 (kind 0, kind 1)")]
+    assert len(classes) == len(settings)
+    assert lines[-1] == "Nothing was trained."
 
 
 def guide_commands() -> list[str]:

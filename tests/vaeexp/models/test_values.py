@@ -1,8 +1,10 @@
 """Which likelihood describes which values, and what a model makes of them."""
 
+import math
 import re
 import sys
 
+import numpy as np
 import pytest
 import torch
 from suited_values import COUNTS, REAL, suited
@@ -63,13 +65,15 @@ def test_the_refusal_names_the_values():
             check_values("categorical_256", Values(shape=SHAPE, **changes), "levels")
 
 
+@pytest.mark.parametrize("scale", [1.5, (0.5, 4.5) * 4])
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_the_log_scale_is_that_of_densities_alone(name):
-    vae = VAE(small(likelihood=name), suited(name, SHAPE, log_scale=3.5))
+def test_the_log_scale_is_that_of_densities_alone(name, scale):
+    vae = VAE(small(likelihood=name), suited(name, SHAPE, scale=scale))
     density = LIKELIHOOD_SUPPORTS[name] in ("real", "unit_interval")
+    expected = np.log(np.broadcast_to(scale, 8)).sum()
     assert vae.support == LIKELIHOOD_SUPPORTS[name]
     assert is_density(vae.support) == density
-    assert vae.log_scale == (3.5 if density else 0.0)
+    assert vae.log_scale == pytest.approx(expected if density else 0.0)
     assert vae.decode(torch.zeros(1, 2)).support in SUPPORTS
 
 
@@ -167,10 +171,10 @@ def own(tmp_path, monkeypatch):
 )
 def test_an_own_likelihood_says_what_it_describes(own, name, kind, fits):
     settings = small(likelihood=f"own_values:{name}")
-    values = Values(shape=SHAPE, log_scale=2.0, **KINDS[kind])
+    values = Values(shape=SHAPE, scale=2.0, **KINDS[kind])
     if fits:
         vae = VAE(settings, values)
-        assert vae.log_scale == (2.0 if name == "Real" else 0.0)
+        assert vae.log_scale == pytest.approx(8 * math.log(2) if name == "Real" else 0.0)
         assert hasattr(vae.encoder, "inner") == (name == "Counts"), "it sees log(1 + x)"
     else:
         with pytest.raises(ValueError, match=f"^likelihood: 'own_values:{name}' describes"):

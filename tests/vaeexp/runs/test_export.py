@@ -18,7 +18,7 @@ from vaeexp.models.likelihoods import LIKELIHOODS
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.posteriors import POSTERIORS
 from vaeexp.models.vae import VAE
-from vaeexp.runs.export import FILES, export_run
+from vaeexp.runs.export import FILES, ONNX_FILES, export_run
 from vaeexp.runs.run import open_run
 
 TINY = {"hidden": (6,), "channels": (4, 6), "latent_size": 3}
@@ -96,27 +96,29 @@ import torch
 for folder in sys.argv[1:]:
     os.chdir(folder)
     given = torch.load("given.pt")
-    names = {"x": given[0][0]}
-    with open("README.txt", encoding="utf-8") as readme:
-        lines = [line.strip() for line in readme if line.startswith("    ")]
-    exec("; ".join(lines), names)
-    encoder, decoder = names["encoder"], names["decoder"]
+    halves = ("encoder", "decoder")
+    encoder, decoder = (torch.export.load(f"{half}.pt2").module() for half in halves)
     torch.save([(list(encoder(x)), decoder(z)) for x, z in given], "found.pt")
-    torch.save(names["picture"], "picture.pt")
+    with open("README.md", encoding="utf-8") as readme:
+        code = readme.read().split("```python\\n")[1].split("```")[0]
+    names = {}
+    exec(code, names)
+    shown = {name: torch.as_tensor(names[name]) for name in ("numbers", "mean", "reconstructions")}
+    torch.save(shown, "shown.pt")
 assert "vaeexp" not in sys.modules
 """
 
 
 def export_and_run(root: Path, cases: dict[str, tuple]) -> dict[str, tuple[VAE, Path]]:
-    """Cases exported by this process, and run by another that has PyTorch alone, with the lines of
-    their README.
+    """Cases exported by this process, and run by another that has PyTorch alone, with the example
+    of their model card. Every second one has ONNX files.
     """
     made = {}
-    for name, (shape, params) in cases.items():
+    for place, (name, (shape, params)) in enumerate(cases.items()):
         run, folder = root / "runs" / name, root / name
         made[name] = finished_run(run, shape, **params), folder
-        written = export_run(open_run(str(run), root, allow_code=True), folder)
-        assert [path.name for path in written] == list(FILES)
+        written = export_run(open_run(str(run), root, allow_code=True), folder, onnx=place % 2 == 0)
+        assert [path.name for path in written] == [*(ONNX_FILES if place % 2 == 0 else ()), *FILES]
         batches = [(torch.rand(n, *shape), torch.randn(n, 3)) for n in (1, 2, 7)]
         torch.save(batches, folder / "given.pt")
     command = [sys.executable, "-I", "-c", ALONE, *(str(folder) for _, folder in made.values())]
@@ -145,13 +147,20 @@ def check_numbers(vae: VAE, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_lines_of_its_readme_compute_what_the_model_does_without_vaeexp(
-    exported: dict, name: str
-) -> None:
+def test_programs_compute_what_the_model_does_without_vaeexp(exported: dict, name: str) -> None:
+    check_numbers(*exported[name])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_example_of_the_card_computes_what_the_model_does(exported: dict, name: str) -> None:
     vae, folder = exported[name]
-    check_numbers(vae, folder)
-    x, _ = torch.load(folder / "given.pt")[0]
-    assert torch.load(folder / "picture.pt").shape == x.shape
+    shown = torch.load(folder / "shown.pt")
+    x = shown["numbers"].float()
+    with torch.no_grad():
+        mean = vae.encode(x).mean
+        wanted = vae.decode(mean).mean.double()
+    torch.testing.assert_close(shown["mean"], mean, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(shown["reconstructions"], wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

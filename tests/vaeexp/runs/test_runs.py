@@ -393,7 +393,8 @@ def test_export_is_a_command(made: Path) -> None:
             "decoder.pt2",
             "weights.safetensors",
             "settings.json",
-            "README.txt",
+            "preparation.json",
+            "README.md",
         )
     ]
     run("sample", "out", "-n", "1")

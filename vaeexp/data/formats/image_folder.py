@@ -106,6 +106,11 @@ def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
     return tuple(sorted(found.values()))
 
 
+def holds_images(root: Path) -> bool:
+    """Return whether there are image files below a folder."""
+    return any(_ending(path.name) in readable() for path in find(None, root))
+
+
 def _is_text(name: str) -> bool:
     stem, ending = os.path.splitext(name.lower())
     return ending in _TEXTS or stem in _TEXT_NAMES

@@ -9,7 +9,9 @@ from image_files import noise
 from raw_images import read_raw
 
 from sweeps.errors import UserError
+from vaeexp.data import open_dataset
 from vaeexp.data.formats.disentanglement import SHAPES, SPRITES
+from vaeexp.settings import DataSettings
 
 ROWS = 24
 
@@ -51,6 +53,30 @@ def test_dsprites_has_its_shapes_as_classes_and_all_factors(tmp_path, below):
         assert raw.factor_names == ("color", "shape", "scale", "orientation", "posX", "posY")
         assert raw.classes == ("square", "ellipse", "heart")
         np.testing.assert_array_equal(raw.labels, np.arange(ROWS) % 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "title"),
+    [
+        ("dsprites", lambda root: write_sprites(root / SPRITES), "dSprites"),
+        ("shapes3d", lambda root: write_shapes(root / SHAPES), "3D Shapes"),
+    ],
+)
+def test_splits_have_their_factors_and_the_set_its_name(tmp_path, name, write, title):
+    arrays = write(tmp_path)
+    given = arrays["latents_values"] if name == "dsprites" else arrays["labels"]
+    images = arrays["imgs"] if name == "dsprites" else arrays["images"].transpose(0, 3, 1, 2)
+    settings = DataSettings(dataset=name, binarisation="none")
+    data = open_dataset(settings, root=tmp_path, say=lambda text: None)
+    assert data.title == f"{title}, {ROWS:,} images"
+    largest = images.max()
+    known = {
+        (image // largest * 255 if largest == 1 else image).tobytes(): factors
+        for image, factors in zip(images.astype(np.uint8), given, strict=True)
+    }
+    for split in (data.train, data.validation, data.test):
+        found = [known[np.ascontiguousarray(image).tobytes()] for image in split.images]
+        np.testing.assert_array_equal(split.factors, found)
 
 
 @pytest.mark.parametrize("below", ["", "shapes3d"])

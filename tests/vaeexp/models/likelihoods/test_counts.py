@@ -70,10 +70,11 @@ def by_torch(name, log_mean, log_r, x):
 def test_masses_are_those_of_scipy_and_torch(name, seed, scale):
     h, log_r, x = drawn(5, seed=seed, scale=scale)
     found = head(name, log_r=log_r)(h).log_prob(x).double()
+    # Terms of thousands of nats, in float32.
     torch.testing.assert_close(
-        found, by_scipy(name, h.double().exp(), log_r, x), rtol=2e-6, atol=2e-4
+        found, by_scipy(name, h.double().exp(), log_r, x), rtol=2e-6, atol=1e-3
     )
-    torch.testing.assert_close(found, by_torch(name, h, log_r, x), rtol=2e-6, atol=2e-4)
+    torch.testing.assert_close(found, by_torch(name, h, log_r, x), rtol=2e-6, atol=1e-3)
 
 
 @settings(deadline=None, max_examples=60)
@@ -83,7 +84,7 @@ def test_a_size_factor_scales_the_mean_by_the_sum_of_the_image(name, seed):
     made = head(name, log_r=log_r, size_factor=True)(h)
     factors = x.double().sum((1, 2, 3), keepdim=True) / MEAN_SUM
     expected = by_scipy(name, h.double().exp() * factors, log_r, x)
-    torch.testing.assert_close(made.log_prob(x).double(), expected, rtol=2e-6, atol=2e-4)
+    torch.testing.assert_close(made.log_prob(x).double(), expected, rtol=2e-6, atol=1e-3)
     torch.testing.assert_close(made.mean, h.exp())
 
 

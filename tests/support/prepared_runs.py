@@ -1,0 +1,93 @@
+"""Runs on data of each kind, as files hold them: their numbers, data sets, and folders."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from made_data import made
+from saved_runs import finished_run
+
+from vaeexp.data import Dataset
+
+COUNT = 60
+FEATURES = ("age (years)", "a|b", "constant", "income")
+
+
+def _random() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def _table(kind: str) -> np.ndarray:
+    rows = _random().normal(size=(COUNT, 1, 1, 4)) * [10, 0.01, 0, 1e5] + [40, 0, 3, 1e9]
+    return rows.astype(kind)
+
+
+def _masks(random: np.random.Generator) -> np.ndarray:
+    return random.integers(0, 4, (COUNT, 1, 5, 4), np.uint8)
+
+
+KINDS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any]]] = {
+    "bytes": (_random().integers(0, 256, (COUNT, 1, 6, 5), np.uint8), {}, {}),
+    "static": (
+        _random().integers(0, 256, (COUNT, 1, 6, 5), np.uint8),
+        {},
+        {"binarisation": "static"},
+    ),
+    "dynamic": (
+        _random().integers(0, 256, (COUNT, 1, 6, 5), np.uint8),
+        {},
+        {"binarisation": "dynamic"},
+    ),
+    "masks": (_masks(_random()), {}, {}),
+    "sixteen bits": (
+        _random().integers(0, 4096, (COUNT, 3, 4, 4)).astype(np.uint16),
+        {},
+        {"scale": "unit"},
+    ),
+    "decibels": (
+        (30 * _random().normal(size=(COUNT, 2, 4, 4)) - 40).astype(np.float32),
+        {},
+        {"scale": "standard", "scale_per": "channel", "clip": (1.0, 99.0)},
+    ),
+    "whole": (
+        _random().integers(-500, 500, (COUNT, 1, 1, 7)).astype(np.int16),
+        {},
+        {"scale": "range", "scale_per": "feature"},
+    ),
+    "counts": (_random().poisson(3, (COUNT, 1, 1, 6)), {}, {"scale": "none"}),
+    "table": (
+        _table("float64"),
+        {"features": FEATURES},
+        {"scale": "standard", "scale_per": "feature"},
+    ),
+    "table of whole numbers": (
+        _table("int64"),
+        {"features": FEATURES},
+        {"scale": "standard", "scale_per": "feature"},
+    ),
+}
+
+
+class Case:
+    """A data set, and a run on it in a folder of runs, `small/0`."""
+
+    def __init__(self, kind: str, root: Path, **params: Any) -> None:
+        numbers, raw, settings = KINDS[kind]
+        self.numbers = numbers
+        self.dataset: Dataset = made(numbers, root / "data", raw=raw, **settings)
+        self.runs = root / "mlruns"
+        self.folder = self.runs / "trials" / "small" / "trial-0000"
+        likelihood = "gaussian" if self.dataset.binarisation == "none" else "bernoulli"
+        chosen = {"binarisation": self.dataset.binarisation, "hidden": (6,), "latent_size": 3}
+        params = {"likelihood": likelihood, **chosen, **settings, **params}
+        self.vae = finished_run(
+            self.folder, self.dataset.image_shape, dataset=self.dataset, **params
+        )
+
+    def wanted(self, numbers: np.ndarray) -> np.ndarray:
+        """What the model makes of numbers [N, C, H, W], by the scaling of the data set."""
+        scaling = self.dataset.scaling
+        targets = torch.from_numpy(scaling.targets(numbers))
+        with torch.no_grad():
+            return scaling.numbers(self.vae.reconstruct(targets).numpy())

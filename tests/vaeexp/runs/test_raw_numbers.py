@@ -1,0 +1,240 @@
+"""Registered models take numbers as they stand in files, and return reconstructions in their
+unit.
+"""
+
+import subprocess
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from prepared_runs import COUNT, FEATURES, KINDS, Case
+
+from sweeps.tracking.mlflow_store import register
+from vaeexp.launch.run import best_model
+from vaeexp.run_files import TARGETS_LOADER
+from vaeexp.runs.export import Reconstructor as OfTargets
+from vaeexp.runs.raw_numbers import raw_example
+
+
+def model_of(case: Case, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The model that a study would register of the case's run."""
+    best = {"name": "small/0", "number": 0, "repeat": False}
+    monkeypatch.setattr("vaeexp.launch.run.best_run", lambda results: best)
+    return best_model(types.SimpleNamespace(name="small"), case.dataset, case.runs)
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    return Case(request.param, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a real store."""
+    folder = tmp_path_factory.mktemp("store")
+    address = f"sqlite:///{folder / 'mlflow.db'}"
+    mlflow.MlflowClient(address).create_experiment("small", (folder / "artifacts").as_uri())
+    return address
+
+
+def registered(model: Any, runs: Path, store: str) -> tuple[Any, list[str]]:
+    """The model from the store by its alias, and what was said of it."""
+    mlflow.set_tracking_uri(store)
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("small")
+    run = client.create_run(experiment.experiment_id)
+    if client.search_registered_models(f"name = '{model.name}'"):
+        client.delete_registered_model(model.name)
+    client.create_registered_model(model.name)
+    notices = register(client, run.info.run_id, runs / model.folder, model)
+    return mlflow.pyfunc.load_model(f"models:/{model.name}@best"), notices
+
+
+ARRAYS = [name for name in KINDS if not name.startswith("table")]
+
+
+@pytest.mark.parametrize("case", [name for name in ARRAYS if name != "masks"], indirect=True)
+def test_a_registered_model_takes_numbers_of_files(
+    case: Case, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, notices = registered(model_of(case, monkeypatch), case.runs, store)
+    assert notices == [], "it is a program"
+    [given] = model.metadata.signature.inputs.inputs
+    [found] = model.metadata.signature.outputs.inputs
+    shape = case.numbers.shape[1:]
+    rows = (-1, shape[2]) if shape[:2] == (1, 1) else (-1, *shape)
+    assert (given.type, given.shape) == (case.numbers.dtype, rows)
+    assert (found.type, found.shape) == (np.float64, rows)
+    for some in (case.numbers[:1], case.numbers[:7]):
+        made = model.predict(some.reshape(len(some), *rows[1:]))
+        wanted = case.wanted(some).reshape(made.shape)
+        np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=1e-5 * np.ptp(case.numbers))
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
+def test_counts_are_reconstructed_given_the_sum_of_their_row(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, likelihood: str
+) -> None:
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    case = Case("counts", tmp_path, likelihood=likelihood, size_factor=True)
+    model, notices = registered(model_of(case, monkeypatch), case.runs, store)
+    assert notices == []
+    some = case.numbers[:5] * 9
+    made = model.predict(some[:, 0, 0])
+    np.testing.assert_allclose(made, case.wanted(some)[:, 0, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["masks"], indirect=True)
+def test_masks_keep_their_levels(case: Case, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Levels 0 … 3 become 0, 85, 170 and 255."""
+    model, _ = registered(model_of(case, monkeypatch), case.runs, store)
+    some = case.numbers[:5]
+    with torch.no_grad():
+        wanted = case.vae.reconstruct(torch.from_numpy(some * np.float32(85) / 255)).numpy() * 3
+    np.testing.assert_allclose(model.predict(some), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["table", "table of whole numbers"], indirect=True)
+def test_a_table_goes_in_and_comes_out_by_the_names_of_its_columns(
+    case: Case, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, notices = registered(model_of(case, monkeypatch), case.runs, store)
+    assert notices == [], "it is a program"
+    features = ["age (years)", "a|b", "income"]
+    if case.numbers.dtype.kind == "i":
+        features.remove("a|b")  # whose whole numbers never change
+    signature = model.metadata.signature
+    assert signature.inputs.input_names() == signature.outputs.input_names() == features
+    kind = "long" if case.numbers.dtype.kind == "i" else "double"
+    assert {column.type.name for column in signature.inputs.inputs} == {kind}
+    frame = pd.DataFrame(case.numbers[:, 0, 0], columns=FEATURES).iloc[5:9]
+    made = model.predict(frame[["income", "constant", *features[:-1]]])
+    assert list(made.columns) == features
+    assert list(made.index) == [5, 6, 7, 8]
+    wanted = case.wanted(frame[features].to_numpy()[:, None, None])[:, 0, 0]
+    scale = case.dataset.scaling.scale.reshape(-1)
+    np.testing.assert_allclose((made.to_numpy() - wanted) / scale, 0, atol=1e-5)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="income"):
+        model.predict(frame[features[:-1]])
+
+
+@pytest.mark.parametrize("case", list(KINDS), indirect=True)
+def test_the_example_is_of_the_validation_images(case: Case) -> None:
+    example = raw_example(case.dataset)
+    found = np.array(example["values"], example["dtype"])
+    images = case.dataset.validation.images[:2]
+    if case.dataset.binarisation == "static":
+        assert set(np.unique(found)) == {0, 255}
+        np.testing.assert_array_equal(found, images * 255)
+        return
+    numbers = case.numbers
+    if case.dataset.kept is not None:
+        numbers = numbers[..., list(case.dataset.kept)]
+        assert example["columns"] == list(case.dataset.features)
+    if case.dataset.scaling.kind == "standard" and "columns" not in example:
+        numbers = case.dataset.scaling.cut(numbers)
+    every = numbers.reshape(COUNT, -1)
+    for row in found.reshape(2, -1):
+        gaps = np.abs(every - row) / np.maximum(np.ptp(every, axis=0), 1)
+        assert gaps.max(1).min() < 1e-5
+
+
+WITHOUT_US = """
+import sys
+sys.modules["vaeexp"] = sys.modules["sweeps"] = None
+import mlflow, pandas
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/small@best")
+made = model.predict(pandas.read_csv(sys.argv[2]))
+made.to_csv(sys.argv[3], index=False)
+"""
+
+
+@pytest.mark.parametrize("case", ["table"], indirect=True)
+def test_a_model_of_a_table_needs_no_vaeexp(
+    case: Case, store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model, _ = registered(model_of(case, monkeypatch), case.runs, store)
+    frame = pd.DataFrame(case.numbers[:, 0, 0], columns=FEATURES)
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    places = [store, tmp_path / "in.csv", tmp_path / "out.csv"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT_US, *map(str, places)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    again = pd.read_csv(tmp_path / "out.csv")
+    np.testing.assert_allclose(again, model.predict(frame), rtol=1e-9)
+
+
+class Branching:
+    """A network whose way depends on values, which no program of tensors can hold."""
+
+    def encoder(self, settings: Any, image_shape: Any, outputs: int) -> torch.nn.Module:
+        size = torch.Size(image_shape).numel()
+        return torch.nn.Sequential(torch.nn.Flatten(1), torch.nn.Linear(size, outputs))
+
+    def decoder(
+        self, settings: Any, image_shape: Any, latent_size: int, parameters: int
+    ) -> torch.nn.Module:
+        size = torch.Size(image_shape).numel()
+        inner = torch.nn.Linear(latent_size, parameters * size)
+
+        class Turned(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, z: torch.Tensor) -> torch.Tensor:
+                made = self.inner(z) if z.sum() > 0 else -self.inner(z)
+                return made.unflatten(-1, (parameters * image_shape[0], *image_shape[1:]))
+
+        return Turned()
+
+
+@pytest.mark.parametrize("kind", ["sixteen bits", "table"])
+def test_what_is_no_program_loads_with_vaeexp(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    case = Case(kind, tmp_path, network="test_raw_numbers:Branching")
+    monkeypatch.setattr("vaeexp.launch.run.check_code", lambda *_, **__: None)
+    model, [notice] = registered(model_of(case, monkeypatch), case.runs, store)
+    assert "packages are installed" in notice
+    some = case.numbers[:4]
+    if kind == "table":
+        made = model.predict(pd.DataFrame(some[:, 0, 0], columns=FEATURES)).to_numpy()
+        some = some[..., list(case.dataset.kept or ())]
+    else:
+        made = model.predict(some)
+    np.testing.assert_allclose(made.reshape(some.shape), case.wanted(some), rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["bytes"], indirect=True)
+def test_models_of_targets_that_were_registered_before_still_work(
+    case: Case, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = (case.numbers[:2] / 255).astype(np.float32)
+    before = OfTargets(case.folder)
+    examples = {
+        name: {"dtype": "float32", "values": array.tolist()}
+        for name, array in (("inputs", x), ("outputs", before.predict(x)))
+    }
+    fields = {"loader_module": TARGETS_LOADER, **examples}
+    model = model_of(case, monkeypatch)
+    loaded, notices = registered(replace(model, **fields), case.runs, store)
+    assert notices == []
+    np.testing.assert_allclose(loaded.predict(x), before.predict(x), atol=1e-6)
+    with torch.no_grad():
+        wanted = case.vae.reconstruct(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(loaded.predict(x), wanted, atol=1e-6)
