@@ -164,7 +164,7 @@ def test_decode_sample_and_reconstruct_write_bytes(tiny_study, of_study):
     assert Path("made.png").exists()
 
 
-def test_a_table_comes_back_with_its_columns(tmp_path, monkeypatch):
+def test_a_table_comes_back_with_its_columns(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     table = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 3)) * 5 + 100, columns=[*"abc"])
     table.to_csv("table.csv", index=False)
@@ -188,6 +188,8 @@ def test_a_table_comes_back_with_its_columns(tmp_path, monkeypatch):
     assert "AUROC 1.000 [" in said
     assert "by size alone (bytes of 256 levels, packed by zlib)" in said
     assert "a bar for each of the 3 columns" in said
+    said = refused(capsys, "score", folder, "table.csv", "--to", "scores.csv")
+    assert "--data: is missing: p compares the rows with the run's own validation images" in said
     ran("sample", folder, "-n", 7, "--to", "samples.csv")
     assert [*pd.read_csv("samples.csv")] == ["a", "b", "c"]
 

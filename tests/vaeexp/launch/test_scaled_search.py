@@ -162,6 +162,7 @@ def test_a_model_has_the_same_elbo_under_each_scale(tmp_path, scale, per):
     assert (other.log_scale, plain.values.log_scale) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_sweep_ranks_all_scales_in_the_unit_of_the_file(no_figures):
     study = vaeexp.run_study(
         "scales.yaml", data="mine.npy", workers=1, device="cpu", precision="float32", compile="off"
