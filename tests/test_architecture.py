@@ -266,6 +266,7 @@ LATE_THEIRS = {
     "sklearn": 1.4,
     "scipy": 1.0,
     "pandas": 0.5,
+    "openTSNE": 0.6,
     "zarr": 0.3,
     "h5py": 0.25,
     "pyarrow": 0.2,

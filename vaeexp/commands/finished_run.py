@@ -17,7 +17,7 @@ from vaeexp import runs as finished
 from vaeexp.commands import options
 from vaeexp.commands.options import Places
 from vaeexp.console import open_console, print_table, progress_bar, write_line
-from vaeexp.evaluation import FID_IMAGES
+from vaeexp.evaluation import FID_IMAGES, large_map
 from vaeexp.evaluation.metrics import METRICS, with_own
 from vaeexp.words import format_short
 
@@ -386,31 +386,49 @@ def traverse(
 
 @click.command()
 @opened_run
+@click.argument("files", metavar="[FILES]...", nargs=-1, type=click.Path(path_type=Path))
 @options.data_option
 @count_option(
     "-n",
     "count",
     default=None,
-    show_default="2000, or all where there are fewer",
+    show_default="all with vaeexp[map], else 2000",
     help="Test images.",
 )
 @_seed
 @_output("embedding.png")
 def embed(
-    run: "Run", *, data: Path | None, count: int | None, seed: int, output: Path | None
+    run: "Run",
+    *,
+    files: tuple[Path, ...],
+    data: Path | None,
+    count: int | None,
+    seed: int,
+    output: Path | None,
 ) -> None:
     """Draw a map of a finished run's codes.
 
     RUN is as for `vaeexp evaluate`. It is the t-SNE map of the posterior means of test images,
-    coloured by class. The file with the same name and the ending .csv has the place, class, point
-    and code of each.
+    coloured by class. FILES, as for `vaeexp encode`, are placed into it; they, and more than 2,000
+    images, need openTSNE: pip install 'vaeexp[map]'. The file with the same name and the ending
+    .csv has the place, class, point and code of each.
     """
-    images = finished.run.open_images(run, data, count=count or 2000, seed=seed, say=note)
-    drawing, points = finished.drawing.draw_map(run, images, seed=seed)
-    path = _write(drawing, output, "embedding.png")
+    drawing = finished.drawing
+    if files:
+        large_map.check_installed("FILES")
+    if (count or 0) > drawing.MOST_MAPPED:
+        large_map.check_installed("-n")
+    if count is None and not large_map.is_installed():
+        count = drawing.MOST_MAPPED
+    new = drawing.new_rows(run, files) if files else drawing.NO_ROWS
+    images = finished.run.open_images(run, data, count=count, seed=seed, say=note)
+    drawn, points, placed = drawing.draw_map(run, images, seed=seed, new=new)
+    path = _write(drawn, output, "embedding.png")
     table = path.with_suffix(".csv")
     with writing(table):
-        finished.drawing.write_map(run, images, points, table, named=output is not None)
+        drawing.write_map(
+            run, images, points, table, named=output is not None, new=new, placed=placed
+        )
     click.echo(f"{table}  place, class, point and code of each image")
 
 

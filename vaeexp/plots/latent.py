@@ -105,7 +105,7 @@ def latent_plane(arrays: Arrays) -> Figure:
 
 def latent_map(arrays: Arrays) -> Figure:
     """Draw t-SNE of posterior means of test images, a mark each, in the colour of its class; alike
-    without classes, or with too many.
+    without classes, or with too many. New rows (`placed`) are rings above them.
     """
     points = arrays["embedding"]
     classes = arrays["classes"].tolist()
@@ -118,6 +118,7 @@ def latent_map(arrays: Arrays) -> Figure:
     look: dict[str, Any] = {"s": 14 if len(points) > 500 else 26, "linewidths": 0, "alpha": 0.75}
     if not 1 < len(classes) <= NAMED_CLASSES:
         axes.scatter(*points.T, color="#0072B2", **look)
+        _draw_placed(axes, arrays)
         return figure
     # Points are drawn in the order of the images, so that no class lies on top.
     labels = arrays["embedding_labels"]
@@ -128,8 +129,17 @@ def latent_map(arrays: Arrays) -> Figure:
     for label in np.unique(labels).tolist():
         name = style.shortened(classes[label], LONGEST_CLASS)
         axes.scatter([], [], color=colours[label], s=40, linewidths=0, label=name)
+    _draw_placed(axes, arrays)
     style.side_legend(axes)
     return figure
+
+
+def _draw_placed(axes: Axes, arrays: Arrays) -> None:
+    """Draw new rows, which were placed into a map of others."""
+    placed = arrays.get("placed", np.zeros((0, 2)))
+    if len(placed):
+        look: dict[str, Any] = {"s": 42, "facecolors": "none", "edgecolors": "black"}
+        axes.scatter(*placed.T, label="new", zorder=3, linewidths=1.1, **look)
 
 
 def _width(canvas: np.ndarray, margin: float = 1.5) -> float:

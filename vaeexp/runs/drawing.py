@@ -3,6 +3,7 @@
 import csv
 import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from sweeps import VERSION, UserError, write_whole
 from vaeexp.data.showing import picture_words, to_pictures
 from vaeexp.evaluation import gallery, latent
+from vaeexp.evaluation.large_map import map_codes
 from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
 from vaeexp.plots.pictures import picture_grid
@@ -153,28 +155,72 @@ def draw_traversals(run: Run, images: Images, *, dimensions: int, steps: int) ->
     return _titled(run, traversals(arrays), f"{title} {images.dataset.title}")
 
 
-def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarray]:
-    """Draw the t-SNE map of the codes of images, coloured by class; return its points float32 [N,
-    2], too.
+class NewRows(NamedTuple):
+    """Rows that are placed into a map: their names and labels, and their codes [M, L]."""
+
+    names: Sequence[str]
+    labels: Sequence[str]
+    codes: np.ndarray
+
+
+NO_ROWS = NewRows((), (), np.zeros((0, 1)))
+MOST_MAPPED = 2000
+"""Images of a map without openTSNE."""
+
+
+def new_rows(run: Run, files: Sequence[Path]) -> NewRows:
+    """Return the rows of files that fit the run. Raises UserError where none does."""
+    frame = run.encode(list(files))
+    fits = frame[frame["problem"] == ""]
+    if not len(fits):
+        raise UserError(str(files[0]), f"None of {len(frame):,} rows fits: {frame['problem'][0]}.")
+    labels = fits["label"].fillna("").astype(str) if "label" in fits else [""] * len(fits)
+    means = fits.filter(regex=r"^mean_\d+$").to_numpy(np.float64)
+    return NewRows(fits["name"].tolist(), list(labels), means)
+
+
+def draw_map(
+    run: Run, images: Images, *, seed: int, new: NewRows = NO_ROWS
+) -> tuple[Drawing, np.ndarray, np.ndarray]:
+    """Draw the t-SNE map of the codes of images, coloured by class, and new rows in it; return the
+    points float32 [N, 2] and [M, 2], too.
+
+    More than `MOST_MAPPED` images and new rows need openTSNE.
     """
-    points = gallery.embedding(run.vae, images.x, seed=seed)
+    placed = np.zeros((0, 2), np.float32)
+    if len(new.names) or len(images.x) > MOST_MAPPED:
+        codes = latent.codes_of(run.vae, images.x)[0].numpy()
+        points, placed = map_codes(codes, new.codes, seed=seed)
+    else:
+        points = gallery.embedding(run.vae, images.x, seed=seed)
     classes = images.classes or ()
     arrays = {
         "embedding": points,
         "embedding_labels": images.labels.numpy(),
         "classes": np.array(classes),
+        "placed": placed,
     }
     coloured = "coloured by class" if classes else "without classes"
+    beside = f", and {len(placed):,} new rows" if len(placed) else ""
     title = (
         f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, "
-        f"{coloured}, seed {seed}"
+        f"{coloured}, seed {seed}{beside}"
     )
-    return _titled(run, latent_map(arrays), title, pictures=False), points
+    return _titled(run, latent_map(arrays), title, pictures=False), points, placed
 
 
-def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:
+def write_map(
+    run: Run,
+    images: Images,
+    points: np.ndarray,
+    path: Path,
+    *,
+    named: bool,
+    new: NewRows = NO_ROWS,
+    placed: np.ndarray | None = None,
+) -> None:
     """Write one line of CSV for each image: place in its split, label, class, point on the map,
-    posterior mean.
+    posterior mean; then one for each new row, whose name stands for the place.
     """
     classes = images.classes
     codes = latent.codes_of(run.vae, images.x)[0]
@@ -194,6 +240,10 @@ def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named
                 writer.writerow(
                     [index, *label_columns, *(f"{value:.7g}" for value in (*point, *code))]
                 )
+            for name, label, point, code in zip(
+                new.names, new.labels, [] if placed is None else placed, new.codes, strict=True
+            ):
+                writer.writerow([name, "", label, *(f"{value:.7g}" for value in (*point, *code))])
 
     write_whole(path, write)
 

@@ -67,6 +67,22 @@ def test_encode_gives_the_codes_of_embed(tiny_study, of_study):
             assert shown == row[f"z{dimension + 1}"]
 
 
+def test_new_images_are_placed_into_the_map_of_all_test_images(tiny_study, of_study):
+    np.save("new.npy", digits_of(tiny_study)[:7])
+    said = ran("embed", *of_study, "new.npy", "-o", "map.png")
+    count = len(digits_of(tiny_study))
+    assert f"t-SNE map of {count} test images" in said
+    assert "and 7 new rows" in said
+    table = pd.read_csv("map.csv")
+    assert table["image"].tolist()[-7:] == [f"new.npy[{row}]" for row in range(7)]
+    assert len(table) == count + 7
+    # Copies of test images: next to their originals.
+    points = table[["x", "y"]].to_numpy()
+    spread = points[:count].std()
+    assert np.linalg.norm(points[count:] - points[:7], axis=1).max() < spread
+    assert Path("map.png").stat().st_size > 10_000
+
+
 def test_pictures_and_arrays_of_the_test_images_give_the_codes_of_the_split(tiny_study, of_study):
     images = digits_of(tiny_study)
     np.save("test.npy", images)
