@@ -111,7 +111,7 @@ WORDS = {
     "dataset": "folder: image files; arrays: one file, or a folder, of arrays or tables",
     "binarisation": "none: numbers as they are; static: grey levels drawn black or white, once",
     "labels": "array or column of labels; a model is not given them",
-    "split_by": "array or column of groups that no split parts",
+    "split_by": "groups that no split parts: array, column, or pattern of paths, the group in ()",
     "scale": "unit: the type's full range; range, standard: of the training rows; none",
     "scale_per": "global, channel or feature",
     "network": "mlp, conv, or one of your own: package.module:Class",
@@ -165,7 +165,12 @@ SIZE = (
     help="File of arrays or a table, or folder of images, that the study is to fit.",
 )
 @click.option("--labels", metavar="NAME", help="Array or column of labels in --data.")
-@click.option("--split-by", metavar="NAME", help="Array or column of groups in --data.")
+@click.option(
+    "--split-by",
+    metavar="NAME",
+    help="Array or column of groups in --data; of image files, a pattern of their paths with the "
+    "group in brackets: 'slide([0-9]+)'.",
+)
 def init(
     *,
     name: str,
@@ -207,8 +212,11 @@ def init(
         raise UserError(str(path), "exists already. Choose another name, or edit it.") from None
     open_study_file(str(path))
     given = f" --data {shlex.quote(str(data))}" if data is not None else ""
-    command = f"{program()} sweep {name}{given} --dry-run"
-    write_line(open_console(), f"{path} is written. Edit it, then: {command}")
+    command = f"{program()} sweep {name}{given}"
+    write_line(open_console(), f"{path} is written. Edit it, then: {command} --dry-run")
+    if data is not None:
+        short = f"--name {name}_try --trials 6 --set epochs=15"
+        write_line(open_console(), f"A first try that is short: {command} {short}")
 
 
 def fitted_text(name: str, data: Path, labels: str | None, split_by: str | None) -> str:

@@ -88,7 +88,7 @@ def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -
 
     None without at least two classes, and where training images or test images have no labels, or
     test images have classes that no training image has: then nothing says that the classifier knows
-    the images that it judges.
+    the images that it judges. None of vectors and signals, which its convolutions do not suit.
 
     The classifier depends on the training images, their binarisation and the version of the recipe.
     Among several processes one trains and the others wait. A damaged classifier is trained again.
@@ -96,7 +96,7 @@ def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -
     cache cannot be written.
     """
     classes = len(dataset.classes or ())
-    if classes < 2 or not dataset.taught:
+    if classes < 2 or dataset.image_shape[1] == 1 or not dataset.taught:
         return None
     key = hashlib.sha256(
         json.dumps([_RECIPE, dataset.fingerprint, dataset.sizes[0]]).encode()

@@ -3,6 +3,7 @@ tell apart.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,12 @@ def test_a_damaged_classifier_is_trained_again_with_one_line(tmp_path, cache, ca
 @pytest.mark.parametrize("classes", [None, ("all",)])
 def test_images_without_classes_have_no_classifier(tmp_path, cache, classes):
     assert open_classifier(dataset(tmp_path / "data", classes=classes), say=pytest.fail) is None
+    assert not cache.exists()
+
+
+def test_vectors_with_classes_have_no_classifier(tmp_path, cache):
+    vectors = replace(dataset(tmp_path / "data"), image_shape=(1, 1, 64))
+    assert open_classifier(vectors) is None
     assert not cache.exists()
 
 
