@@ -90,7 +90,8 @@ def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -
     test images have classes that no training image has: then nothing says that the classifier knows
     the images that it judges. None of vectors and signals, which its convolutions do not suit.
 
-    The classifier depends on the training images, their binarisation and the version of the recipe.
+    The classifier depends on the training images, their binarisation, their scale and the version
+    of the recipe.
     Among several processes one trains and the others wait. A damaged classifier is trained again.
     `say` announces the training, half a minute for MNIST on one core. Raises UserError when the
     cache cannot be written.
@@ -98,9 +99,10 @@ def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -
     classes = len(dataset.classes or ())
     if classes < 2 or dataset.image_shape[1] == 1 or not dataset.taught:
         return None
-    key = hashlib.sha256(
-        json.dumps([_RECIPE, dataset.fingerprint, dataset.sizes[0]]).encode()
-    ).hexdigest()[:16]
+    known = [_RECIPE, dataset.fingerprint, dataset.sizes[0]]
+    if not dataset.scaling.bytes:  # the fingerprint is of the numbers before they are scaled
+        known.append(dataset.scaling.record())
+    key = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
     folder = cache_folder() / "classifiers" / f"{dataset.name}-{key}"
     return build_once(
         folder, partial(_load, dataset, classes), partial(_build, dataset, classes, say)

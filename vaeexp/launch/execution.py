@@ -17,7 +17,7 @@ from vaeexp.launch.options import CHECKPOINT_SECONDS, SweepOptions
 from vaeexp.machine import usable_cores
 from vaeexp.models.vae import shape_of
 from vaeexp.runs.worker import open_source
-from vaeexp.settings import ModelSettings, Settings
+from vaeexp.settings import APART, ModelSettings, Settings
 from vaeexp.training.device import free_memory, resolve_device, resolve_precision
 from vaeexp.training.groups import fastest_lanes, seconds_per_image
 from vaeexp.words import plural
@@ -233,7 +233,7 @@ def shape_count(study: "Study", settings: Settings, trials: int) -> int:
 
 def model_shapes(study: "Study", settings: Settings) -> list[Settings]:
     """Return settings for each shape of model that the search can reach by a choice of values."""
-    names = {*ModelSettings.model_fields, *settings.model.own(), "batch_size"}
+    names = {*ModelSettings.model_fields, *settings.model.own(), "batch_size", *APART}
     configurations: list[dict[str, Any]] = [{}]
     for parameter in study.space.parameters:
         if parameter.values and parameter.name in names and len(configurations) <= _CONFIGURATIONS:
@@ -247,7 +247,9 @@ def model_shapes(study: "Study", settings: Settings) -> list[Settings]:
     shapes: dict[Any, Settings] = {}
     for params in configurations:
         shape = settings.with_params(params)
-        shapes.setdefault((shape_of(shape.model), shape.train.batch_size), shape)
+        # Targets of another scale are modelled by other code.
+        kind = shape.data.key, shape_of(shape.model), shape.train.batch_size
+        shapes.setdefault(kind, shape)
     return list(shapes.values())
 
 

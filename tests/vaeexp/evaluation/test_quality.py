@@ -145,6 +145,15 @@ def test_images_without_classes_have_no_classifier(tmp_path, cache, classes):
     assert not cache.exists()
 
 
+def test_targets_of_another_scale_have_a_classifier_of_their_own(tmp_path, cache):
+    said = []
+    data = dataset(tmp_path / "data")
+    for scale in (1.0, 2.0, 1.0):
+        scaling = replace(data.scaling, kind="standard", scale=np.full((1, 1, 1), scale))
+        open_classifier(replace(data, scaling=scaling), say=said.append)
+    assert len(said) == 4, "two are trained, and the third is the first"
+
+
 def test_vectors_with_classes_have_no_classifier(tmp_path, cache):
     vectors = replace(dataset(tmp_path / "data"), image_shape=(1, 1, 64))
     assert open_classifier(vectors) is None

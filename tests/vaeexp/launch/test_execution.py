@@ -125,6 +125,25 @@ def test_each_shape_of_model_is_compiled_once_by_workers_side_by_side():
     ]
 
 
+def test_a_searched_scale_is_a_shape_of_its_own():
+    """The data set of the default scale, which no trial has, is not there."""
+    study = open_study_file("scaled", text=SCALED)
+    shapes = model_shapes(study, settings_of(study))
+    assert [shape.data.key for shape in shapes] == [
+        "none, range per global",
+        "none, standard per global",
+    ]
+
+
+SCALED = """
+question: Which scale?
+data: {dataset: arrays, binarisation: none}
+model: {likelihood: gaussian_learned}
+search: {scale: {values: [range, standard]}}
+budget: {trials: 4}
+"""
+
+
 def test_threads_stay_those_of_the_first_run_because_they_may_change_the_last_bits(cores):
     cores(8)
     asked = CPU | {"lanes": 4}
