@@ -148,6 +148,9 @@ def test_images_without_classes_have_no_classifier(tmp_path, cache, classes):
 def test_targets_of_another_scale_have_a_classifier_of_their_own(tmp_path, cache):
     said = []
     data = dataset(tmp_path / "data")
+    for part in ("training", "test"):
+        path = tmp_path / "data" / f"{part}_images.npy"
+        np.save(path, np.load(path).astype(np.float32) / 255)
     for scale in (1.0, 2.0, 1.0):
         scaling = replace(data.scaling, kind="standard", scale=np.full((1, 1, 1), scale))
         open_classifier(replace(data, scaling=scaling), say=said.append)
