@@ -11,9 +11,9 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import TEST, VALIDATION, RawImages, blocks, printable, some_of
+from vaeexp.data.formats.array_pixels import HAIR
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
 from vaeexp.data.scaling import (
-    HAIR,
     Scaling,
     constant_columns,
     extremes,

@@ -185,7 +185,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     root = str(source.root)
     raw = source.definition.layout.read(source, scratch, say)
     whole = check_finite(raw, root)
-    if settings.scale == "unit" and settings.clip is None:
+    if _keeps_range(settings):
         raw = as_bytes(raw, settings.binarisation, scratch, root)
     facts, rows = _split(source, raw)
     raw = raw._replace(notes=facts["notes"])
@@ -273,7 +273,12 @@ class _Made(NamedTuple):
 
 def is_bytes(raw: RawImages, settings: "DataSettings") -> bool:
     """Return whether the images stay bytes, of which 255 is 1."""
-    return raw.images.dtype == np.uint8 and settings.scale == "unit" and settings.clip is None
+    return raw.images.dtype == np.uint8 and _keeps_range(settings)
+
+
+def _keeps_range(settings: "DataSettings") -> bool:
+    """Return whether the range of the type is the range of the targets, without limits."""
+    return settings.scale == "unit" and settings.clip is None
 
 
 def _bytes(raw: RawImages, rows: Mapping[int, np.ndarray], scratch: Path, root: str) -> _Made:

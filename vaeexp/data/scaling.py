@@ -15,15 +15,13 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import RawImages
+from vaeexp.data.formats.array_pixels import HAIR
 from vaeexp.data.formats.levels import Stored, white_of
 from vaeexp.data.values import ImageShape
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-HAIR = 1e-3
-"""How far beyond [0, 1] floats may lie under `scale: unit`, because resizing and arithmetic in
-float16 and float32 leave such values."""
 _PIECE = 2**21
 """Values that are computed with in float64 at a time."""
 _SAMPLE = 2**23

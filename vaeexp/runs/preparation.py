@@ -19,12 +19,12 @@ from torch import Tensor
 
 from sweeps import UserError
 from vaeexp.data.dataset import TARGETS, draw_thresholds
-from vaeexp.data.formats.array_pixels import as_images
+from vaeexp.data.formats.array_pixels import HAIR, as_images
 from vaeexp.data.formats.image_numbers import read_numbers
 from vaeexp.data.formats.image_pixels import UnreadableError, pixels_of, read_header, read_pixels
 from vaeexp.data.formats.levels import PLAIN, Stored, to_bytes
 from vaeexp.data.prepare import Purpose, binarise_next, pixel_stream
-from vaeexp.data.scaling import HAIR, Scaling, scaling_from
+from vaeexp.data.scaling import Scaling, scaling_from
 from vaeexp.data.values import Values
 from vaeexp.settings import DataSettings
 from vaeexp.training.batches import derive_seed

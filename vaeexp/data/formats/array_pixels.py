@@ -14,7 +14,7 @@ TYPES = "bool, integers of 8 to 64 bits, float16, float32 or float64"
 SHAPES = "[N, F], [N, H, W], or [N, H, W, C] with 1 to 256 channels"
 FIRST = "[N, C, H, W] with 1 to 256 channels"
 HAIR = 1e-3
-"""How far beyond [0, 1] floats of image files may lie, because resizing and arithmetic in float16
+"""How far beyond [0, 1] floats of grey levels may lie, because resizing and arithmetic in float16
 and float32 leave such values.
 """
 SCALE = "Save ({name} - black) / (white - black), with the numbers that are black and white."
