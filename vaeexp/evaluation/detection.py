@@ -5,6 +5,7 @@ m scores of anomalies.
 """
 
 import io
+import math
 import zlib
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ _RESAMPLES = 1_000
 _FEWER = 200
 """Resamples of the bootstrap, and those of more than `_MANY` scores."""
 _MANY = 100_000
+_FEW = 10
+"""Rows of a kind, or rows of it that are ranked wrongly, below which a variance is no estimate."""
 
 
 class Estimate(NamedTuple):
@@ -31,8 +34,9 @@ class Estimate(NamedTuple):
 class Detection(NamedTuple):
     """How well scores tell anomalies from usual rows.
 
-    auroc: with the interval of DeLong et al. (1988).
-    auprc: average precision; auprc and fpr have percentile intervals of a bootstrap.
+    auroc: with the interval of `auroc`.
+    auprc: average precision; auprc and fpr have percentile intervals of a bootstrap, and [0, 1]
+        where fewer than `_FEW` rows of a kind make it meaningless.
     fpr: share of usual rows above the highest threshold that 95 % of the anomalies reach.
     """
 
@@ -54,17 +58,40 @@ def p_values(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
 
 
 def auroc(usual: np.ndarray, strange: np.ndarray) -> Estimate:
-    """Return P(strange > usual) + P(equal) / 2, and DeLong's interval (1988), within [0, 1]."""
-    value, low, high = _with_interval(*_placements(usual, strange))
-    return Estimate(value, max(0.0, low), min(1.0, high))
+    """Return A = P(strange > usual) + P(equal) / 2 and its interval.
+
+    The interval is DeLong's (1988), within [0, 1]. Where few rows decide, k · min(A, 1 − A) < 10 of
+    k = min(n, m), their variance says little and is 0 at A = 1: then it is Wilson's (1927) of k
+    draws, because no AUROC has a larger variance than A (1 − A) / k (Birnbaum & Klose 1957).
+    """
+    placements = _placements(usual, strange)
+    value = float(placements[1].mean())
+    rarer = min(len(usual), len(strange))
+    if rarer * min(value, 1 - value) < _FEW:
+        return _wilson(value, rarer)
+    return _with_interval(*placements)
+
+
+def _wilson(share: float, count: int) -> Estimate:
+    """Return the share and Wilson's 95 % interval (1927) of a share of `count` draws."""
+    from scipy.stats import norm
+
+    weight = float(norm.ppf(0.975)) ** 2 / count
+    middle = (share + weight / 2) / (1 + weight)
+    reach = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
+    return Estimate(share, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 def auroc_gain(
     usual: np.ndarray, strange: np.ndarray, others: tuple[np.ndarray, np.ndarray]
 ) -> Estimate:
     """Return by how much the AUROC of these scores, [n] and [m], is above that of other scores of
-    the same rows, with DeLong's interval (1988) for pairs.
+    the same rows, with DeLong's interval (1988) for pairs; [−1, 1] with fewer than `_FEW` rows of
+    a kind.
     """
+    if min(len(usual), len(strange)) < _FEW:
+        gain = auroc(usual, strange).value - auroc(*others).value
+        return Estimate(gain, -1.0, 1.0)
     ours, theirs = _placements(usual, strange), _placements(*others)
     return _with_interval(ours[0] - theirs[0], ours[1] - theirs[1])
 
@@ -81,12 +108,10 @@ def _placements(usual: np.ndarray, strange: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _with_interval(of_usual: np.ndarray, of_strange: np.ndarray) -> Estimate:
-    """Return the mean of placements, and its interval; no interval of fewer than two rows."""
+    """Return the mean of placements, [n] and [m], and DeLong's interval."""
     from scipy.stats import norm
 
     value = float(of_strange.mean())
-    if min(len(of_usual), len(of_strange)) < 2:
-        return Estimate(value, -np.inf, np.inf)
     error = np.sqrt(of_usual.var(ddof=1) / len(of_usual) + of_strange.var(ddof=1) / len(of_strange))
     reach = float(norm.ppf(0.975) * error)
     return Estimate(value, value - reach, value + reach)
@@ -112,6 +137,8 @@ def detection(usual: np.ndarray, strange: np.ndarray, *, seed: int = 0) -> Detec
             weights[part] = np.bincount(random.integers(size, size=size), minlength=size)
         resample[:] = _precision_and_rate(is_strange, ends, weights)
     lows, highs = np.percentile(drawn, [2.5, 97.5], axis=0)
+    if min(len(usual), len(strange)) < _FEW:
+        lows, highs = np.zeros(2), np.ones(2)
     estimates = [
         Estimate(float(value), float(low), float(high))
         for value, low, high in zip(values, lows, highs, strict=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, norm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from vaeexp.data.values import Values
@@ -37,6 +37,28 @@ def test_intervals_cover_the_truth_in_about_95_of_100_samples():
         found = auroc(random.normal(size=60), random.normal(1, size=40))
         covered += found.low <= truth <= found.high
     assert binom.ppf(0.001, 400, 0.94) <= covered <= binom.ppf(0.999, 400, 0.96)
+
+
+@pytest.mark.parametrize("anomalies", [3, 5, 10, 30])
+@pytest.mark.parametrize(("far", "wide"), [(0.36, 1), (2.33, 1), (3.29, 1), (5.2, 3), (7.4, 3)])
+def test_intervals_of_few_anomalies_cover_the_truth(anomalies, far, wide):
+    """Normal scores: A = Φ(far / √(1 + wide²)), from 0.6 to 0.99."""
+    random = np.random.default_rng(5)
+    truth = norm.cdf(far / np.sqrt(1 + wide**2))
+    covered = 0
+    for _ in range(300):
+        found = auroc(random.normal(size=200), random.normal(far, wide, size=anomalies))
+        covered += found.low <= truth <= found.high
+    assert covered >= binom.ppf(0.001, 300, 0.93)
+
+
+def test_a_perfect_auroc_is_no_certainty():
+    usual, strange = np.arange(50.0), np.arange(100.0, 105)
+    for found in (auroc(usual, strange), auroc(-usual, -strange)):
+        assert found.low < found.high
+    assert auroc(usual, strange)[1:] == pytest.approx((5 / (5 + 1.959964**2), 1))
+    assert detection(usual, strange).fpr == (0, 0, 1)
+    assert auroc_gain(usual, strange, (usual, strange)) == (0, -1, 1)
 
 
 def test_the_gain_over_other_scores_of_the_same_rows_is_paired():
