@@ -4,7 +4,8 @@
 
 For each digit a model trains on the other nine of MNIST (grey levels, discretised logistic), and
 scores MNIST's test images: the digit left out is the anomaly. The table has AUROC by −ELBO and by
-the size of the image as PNG, with the 95 % intervals of `vaeexp score --against-class`. Without MNIST in VAEEXP_DATA the bundled digits stand in, and the first line says so.
+the size of the image as PNG, with the 95 % intervals of `vaeexp score --against-class`. Without
+MNIST in VAEEXP_DATA the bundled digits stand in, and the first line says so.
 """
 
 import argparse

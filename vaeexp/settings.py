@@ -60,8 +60,8 @@ class DataSettings(_Section):
     feature (of each pixel, in images).
     """
     clip: tuple[Percentile, Percentile] | None = None
-    """Percentiles of the training images to which all values are cut before they are scaled, as
-    [0.1, 99.9]; no values are cut when empty.
+    """Percentiles of the training images, of each channel or each column of a table, to which all
+    values are cut before they are scaled, as [0.1, 99.9]; no values are cut when empty.
     """
     binarisation: Literal["static", "dynamic", "none"] = "static"
     """static: each pixel drawn once, the same for ever; dynamic: drawn anew each epoch; none:

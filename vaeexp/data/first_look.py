@@ -173,6 +173,7 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
     pixels = {
         "lowest": int(low.min()),
         "highest": int(high.max()),
+        "step": int(np.diff(np.flatnonzero(histogram)).min(initial=255)),
         "mean": float(histogram @ np.arange(256) / histogram.sum() / 255),
         "black": float(histogram[0] / histogram.sum()),
         "white": float(histogram[255] / histogram.sum()),
@@ -235,10 +236,6 @@ def look_at_numbers(
         count = plural(len(taught), f"training {kind}")
         problem = f"got {count} of which every number is {format_signed(low)}"
         raise UserError(root, f"{problem}; must be numbers that vary. Look at one of them.")
-    if (scaling.low == scaling.high).all():
-        problem = f"got percentiles that are equal ({format_signed(scaling.low.flat[0])})"
-        remedy = "must leave a range. Try --set clip=null"
-        raise UserError("data.clip", f"{problem} in the training images; {remedy}.")
     warnings = []
     if raw.images.shape[2] > 1:
         ends = [

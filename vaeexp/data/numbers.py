@@ -14,9 +14,12 @@ from vaeexp.data.formats import TEST, VALIDATION, RawImages, blocks, printable, 
 from vaeexp.data.formats.array_pixels import HAIR
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
 from vaeexp.data.scaling import (
+    WHITE,
     Scaling,
+    bytes_scaling,
     constant_columns,
     extremes,
+    is_vector,
     pieces,
     sample,
     statistics,
@@ -130,6 +133,25 @@ def without_constant_columns(
     return raw._replace(images=images, features=left), dropped, tuple(kept.tolist())
 
 
+def describe_bytes(raw: RawImages, training: np.ndarray, step: int) -> tuple[Values, Scaling]:
+    """Return what a model is given of images whose bytes are kept, and their scaling.
+
+    training: rows of the training images.
+    step: least difference of two levels that occur there.
+    """
+    shape: tuple[int, int, int] = raw.images.shape[1:]
+    if is_vector(raw):
+        # 255 is the largest number of the file; the unit of the report is 1 of its numbers.
+        scaling = bytes_scaling(unit=WHITE / (raw.whites or PLAIN)[Stored.BYTES])
+        least = _least_sigma(raw, training, scaling, shape)
+    else:
+        scaling = bytes_scaling()
+        least = max(step / 2 / WHITE, LEAST_SIGMA)
+    table = raw.features is not None
+    values = Values(shape=shape, least_sigma=least, scale=scaling.units(shape), table=table)
+    return values, scaling
+
+
 def describe_numbers(
     raw: RawImages, taught: np.ndarray, scaling: Scaling, *, whole: bool
 ) -> tuple[Values, dict[str, Any]]:
@@ -140,7 +162,7 @@ def describe_numbers(
     """
     shape: tuple[int, int, int] = raw.images.shape[1:]
     free = np.full((1, 1, 1), np.inf)
-    known = statistics(raw.images, taught, -free, free, "global")
+    known = statistics(raw.images, taught, (-free, free), "global")
     lowest, _ = extremes(raw.images, np.arange(len(raw.images)))
     counts = whole and lowest >= 0 and scaling.kind == "none" and raw.images.dtype.kind != "b"
     levels = None
@@ -187,8 +209,12 @@ def words_of(
     scaling: Scaling,
     settings: "DataSettings",
     dropped: Sequence[str],
+    root: str,
 ) -> tuple[list[str], list[str], list[str]]:
-    """Return notes for people, words for a record on what decides the numbers, and warnings."""
+    """Return notes for people, words for a record on what decides the numbers, and warnings.
+
+    Raises UserError for floats beyond [0, 1] under `scale: unit`.
+    """
     notes = [f"Targets: {scale_words(scaling)}{_scale_numbers(scaling)}"]
     reading = []
     warnings = []
@@ -203,17 +229,31 @@ def words_of(
             limits += f", {' to '.join(found)}"
         reading.append(limits)
         notes.append(f"Numbers: {limits}")
-    elif scaling.kind == "unit":
-        others = np.concatenate([rows[VALIDATION], rows[TEST]])
-        hair = HAIR if raw.images.dtype.kind == "f" else 0
-        beyond = 0
-        for piece in pieces(raw.images, others):
-            outside = (piece < scaling.low - hair) | (piece > scaling.high + hair)
-            beyond += int(outside.sum())
-        if beyond:
-            text = f"{plural(beyond, 'value')} of the validation and test images are cut to the"
-            warnings.append(f"{text} range of the training images. Try data.scale: range")
+    elif scaling.kind == "unit" and (beyond := _beyond(raw, rows, scaling, root)):
+        text = f"{plural(beyond, 'value')} of the validation and test images cut to"
+        full = f"{format_signed(scaling.low.flat[0])} to {format_signed(scaling.high.flat[0])}"
+        # Other scales keep these values, so their numbers are not compared with these.
+        reading.append(f"{text} {full}")
+        warnings.append(f"{text} {full}, the range of the training images. Try data.scale: range")
     return notes, reading, warnings
+
+
+def _beyond(raw: RawImages, rows: Mapping[int, np.ndarray], scaling: Scaling, root: str) -> int:
+    """Return how many values of the validation and test images lie beyond the range of the training
+    images. Raises UserError for floats beyond [0, 1].
+    """
+    others = np.concatenate([rows[VALIDATION], rows[TEST]])
+    floats = raw.images.dtype.kind == "f"
+    hair = HAIR if floats else 0
+    count = 0
+    for piece in pieces(raw.images, others):
+        count += int(((piece < scaling.low - hair) | (piece > scaling.high + hair)).sum())
+    if count and floats:
+        low, high = extremes(raw.images, others)
+        problem = f"got {raw.images.dtype} from {low:g} to {high:g} in the validation and test"
+        remedy = "floats must lie in [0, 1]. Try --set scale=standard"
+        raise UserError(root, f"{problem} images with data.scale: unit; {remedy}.")
+    return count
 
 
 def scale_words(scaling: Scaling) -> str:

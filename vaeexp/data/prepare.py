@@ -32,8 +32,15 @@ from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.duplicates import compare_splits
 from vaeexp.data.first_look import look, look_at_numbers, settle_levels
 from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, Source, blocks
-from vaeexp.data.numbers import as_bytes, describe_numbers, without_constant_columns, words_of
-from vaeexp.data.scaling import Scaling, bytes_scaling, check_finite, fit, pieces
+from vaeexp.data.numbers import (
+    as_bytes,
+    describe_bytes,
+    describe_numbers,
+    without_constant_columns,
+    words_of,
+)
+from vaeexp.data.outliers import look_at_sizes
+from vaeexp.data.scaling import Scaling, check_finite, fit, limits_of, pieces, statistics
 from vaeexp.data.splits import split_groups, split_time
 from vaeexp.data.values import Values
 from vaeexp.words import plural
@@ -41,7 +48,7 @@ from vaeexp.words import plural
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-_LAYOUT = 8  # raised whenever the same source would give other arrays
+_LAYOUT = 9  # raised whenever the same source would give other arrays
 _SCALED = ("scale", "scale_per", "clip")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
@@ -113,7 +120,7 @@ def prepare(source: Source, *, say: Callable[[str], None]) -> Prepared:
     asked = {name: getattr(settings, name) for name in (*_SCALED, "split")}
     # What most studies leave as it is is no part of the key of their arrays.
     others = {name: value for name, value in asked.items() if value != _DEFAULTS.get(name)}
-    if _fitted(settings) or settings.split_by or settings.split != "random":
+    if _fitted(source) or settings.split_by or settings.split != "random":
         others |= {name: getattr(settings, name) for name in _SIZES}
     if source.definition.counts is None:
         others["binarised"] = settings.binarisation != "none"
@@ -192,7 +199,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     training = np.concatenate([rows[TRAINING], rows[VALIDATION]])
     order = _order(len(training), len(rows[VALIDATION]), settings.split_seed)
     taught = rows[TRAINING]
-    if _fitted(settings):
+    if _fitted(source):
         own_sizes = len(training), len(rows[TEST]), facts["validation"], facts["holdout"]
         taught = training[order[: sizes_of(source, *own_sizes)[0]]]
     own = {name: rows[part] for part, name in _SPLITS.items()}
@@ -202,6 +209,10 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     notes, doubles = compare_splits(raw.images, own, drawn=facts["validation"] is None)
     static_seed = settings.split_seed if settings.binarisation == "static" else None
     digest = _write(folder, raw, training, rows[TEST], order, static_seed, made.targets)
+    if settings.clip is not None:
+        # Limits change the numbers that are modelled, and depend on the images to train on.
+        limits = json.dumps([made.scaling.record()[name] for name in ("low", "high")])
+        digest = hashlib.sha256(f"{digest} {limits}".encode()).hexdigest()
     meta = {
         **facts,
         "training": len(training),
@@ -238,9 +249,16 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     seal_folder(folder, meta, by_blocks=[path.name for path in large])
 
 
-def _fitted(settings: "DataSettings") -> bool:
-    """Return whether the scale comes from the training images, whose number the settings decide."""
-    return settings.scale in ("range", "standard") or settings.clip is not None
+def _fitted(source: Source) -> bool:
+    """Return whether numbers come from the images to train on, whose number the settings decide.
+
+    What an array holds is not known before it is read, so arrays of people's own count. A folder of
+    images does not under `scale: unit`, where the type alone decides: it is decoded once, whatever
+    the size of the splits.
+    """
+    settings = source.settings
+    own = source.definition.counts is None and not source.definition.layout.resized
+    return (own and settings.binarisation == "none") or not _keeps_range(settings)
 
 
 def _order(count: int, held_out: int, seed: int) -> np.ndarray:
@@ -284,12 +302,9 @@ def _keeps_range(settings: "DataSettings") -> bool:
 def _bytes(raw: RawImages, rows: Mapping[int, np.ndarray], scratch: Path, root: str) -> _Made:
     raw = settle_levels(raw, rows, scratch)
     pixels, warnings = look(raw, rows, root)
-    shape = raw.images.shape[1:]
-    values = Values(shape=(shape[0], shape[1], shape[2]), table=raw.features is not None)
+    values, scaling = describe_bytes(raw, rows[TRAINING], pixels["step"])
     whites = {str(int(kind)): white for kind, white in (raw.whites or {}).items()}
-    return _Made(
-        raw, None, bytes_scaling(), values, pixels, warnings, "uint8", whites=whites or None
-    )
+    return _Made(raw, None, scaling, values, pixels, warnings, "uint8", whites=whites or None)
 
 
 def _numbers(
@@ -311,10 +326,13 @@ def _numbers(
         remedy = "binarisation needs grey levels, scale: unit, no clip. Try --set binarisation=none"
         raise UserError("data.binarisation", f"{problem} {asked}; {remedy}.")
     raw, dropped, kept = without_constant_columns(raw, taught, scratch, root)
-    scaling = fit(raw, taught, settings, root)
+    limits = limits_of(raw, taught, settings, root)
+    known = statistics(raw.images, taught, limits, settings.scale_per)
+    scaling = fit(raw, taught, known, settings, root)
     doubts = look_at_numbers(raw, rows, taught, scaling, root)
+    doubts += look_at_sizes(raw, rows, taught, known, scaling, root)
     values, pixels = describe_numbers(raw, taught, scaling, whole=whole)
-    notes, reading, warnings = words_of(raw, rows, scaling, settings, dropped)
+    notes, reading, warnings = words_of(raw, rows, scaling, settings, dropped, root)
     warnings += doubts
     raw = raw._replace(notes=(*raw.notes, *notes), reading=(*raw.reading, *reading))
     kind = raw.images.dtype.name

@@ -18,10 +18,12 @@ from vaeexp.data.formats import RawImages
 from vaeexp.data.formats.array_pixels import HAIR
 from vaeexp.data.formats.levels import Stored, white_of
 from vaeexp.data.values import ImageShape
+from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
+WHITE = 255.0
 _PIECE = 2**21
 """Values that are computed with in float64 at a time."""
 _SAMPLE = 2**23
@@ -29,6 +31,8 @@ _SAMPLE = 2**23
 _COLUMN = 10_000
 """Rows of a table that are looked at for columns of few values."""
 _FEW_VALUES = 20
+_BEYOND = 1e150
+"""Largest number whose square has a float64."""
 _AXES = {"global": (0, 1, 2, 3), "channel": (0, 2, 3), "feature": (0,)}
 """Setting `scale_per` → axes of [N, C, H, W] that share an offset and a scale."""
 _SCALES = "range, standard or none"
@@ -106,16 +110,18 @@ def scaling_from(record: dict[str, Any]) -> Scaling:
     return Scaling(**{**record, **arrays})
 
 
-def bytes_scaling() -> Scaling:
-    """Return the scaling of images whose bytes are kept; 255 is 1."""
-    white = 255.0
+def bytes_scaling(unit: float = WHITE) -> Scaling:
+    """Return the scaling of images whose bytes are kept; 255 is 1.
+
+    unit: the byte that is 1 in the unit of the report.
+    """
     zero = np.zeros((1, 1, 1))
     return Scaling(
         kind="bytes",
         per="global",
-        unit=white,
+        unit=unit,
         offset=zero,
-        scale=zero + white,
+        scale=zero + WHITE,
         low=zero - np.inf,
         high=zero + np.inf,
     )
@@ -123,8 +129,14 @@ def bytes_scaling() -> Scaling:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What is known of the training images; arrays float64, of the shape that `_AXES` leaves."""
+    """What is known of the training images; arrays float64, of the shape that `_AXES` leaves.
 
+    limits: least and largest number to which they were cut; infinite without `clip`.
+    count: numbers that share a mean.
+    """
+
+    limits: tuple[np.ndarray, np.ndarray]
+    count: int
     low: np.ndarray
     high: np.ndarray
     mean: np.ndarray
@@ -132,8 +144,8 @@ class Statistics:
 
 
 def check_finite(raw: RawImages, root: str) -> bool:
-    """Return whether all numbers are whole ones. Raises UserError where some are NaN or infinite:
-    how many, and where the first is.
+    """Return whether all numbers are whole ones. Raises UserError where some are NaN, infinite or
+    beyond 1e150: how many, and where the first is.
     """
     if raw.images.dtype.kind in "biu":
         return True
@@ -144,6 +156,8 @@ def check_finite(raw: RawImages, root: str) -> bool:
     start = 0
     for block in pieces(raw.images):
         finite = np.isfinite(block)
+        if block.dtype == np.float64:
+            finite &= np.abs(block) <= _BEYOND
         finite[[row - start for row in readable if start <= row < start + len(block)]] = True
         if not finite.all():
             bad = ~finite
@@ -154,23 +168,35 @@ def check_finite(raw: RawImages, root: str) -> bool:
         whole = whole and bool((block[finite] == np.rint(block[finite])).all())
         start += len(block)
     if count:
-        where = f"the first in row {first[0]:,} (from 0)"
-        if raw.features is not None:
-            where += f", column '{raw.features[first[3]]}'"
-        elif math.prod(raw.images.shape[1:]) > 1:
-            where += f", at {list(first[1:])} of [C, H, W]"
-        problem = f"got {count:,} values that are NaN or infinite, {where}; must be numbers"
-        raise UserError(root, f"{problem}. Leave these rows out, or fill in what is missing.")
+        where = f"the first in {place_words(raw, first)}"
+        problem = f"got {plural(count, 'value')} that are NaN, infinite or beyond 1e150, {where}"
+        remedy = "must be numbers. Leave these rows out, or fill in what is missing"
+        raise UserError(root, f"{problem}; {remedy}.")
     return whole
 
 
-def fit(raw: RawImages, training: np.ndarray, settings: "DataSettings", root: str) -> Scaling:
+def place_words(raw: RawImages, place: tuple[int, ...]) -> str:
+    """Name the place [N, C, H, W] of a number in the file."""
+    row = f"row {place[0]:,} (from 0)"
+    if raw.features is not None:
+        return f"{row}, column '{raw.features[place[3]]}'"
+    return f"{row}, at {list(place[1:])} of [C, H, W]" if raw.images[0].size > 1 else row
+
+
+def fit(
+    raw: RawImages,
+    training: np.ndarray,
+    known: "Statistics",
+    settings: "DataSettings",
+    root: str,
+) -> Scaling:
     """Return the scaling that the settings ask for, from the training images at these rows.
+
+    known: statistics of these images, cut to their limits.
 
     Raises UserError where it makes no sense for these numbers.
     """
-    low, high = _limits(raw.images, training, settings)
-    known = statistics(raw.images, training, low, high, settings.scale_per)
+    low, high = known.limits
     zero = np.zeros_like(known.low)
     if settings.scale == "none":
         offset, scale = zero, zero + 1
@@ -188,7 +214,7 @@ def fit(raw: RawImages, training: np.ndarray, settings: "DataSettings", root: st
     return Scaling(
         kind=settings.scale,
         per=settings.scale_per,
-        unit=_unit(raw, training),
+        unit=WHITE if raw.images.dtype == np.uint8 and not is_vector(raw) else 1.0,
         offset=offset,
         scale=scale,
         low=low,
@@ -196,11 +222,9 @@ def fit(raw: RawImages, training: np.ndarray, settings: "DataSettings", root: st
     )
 
 
-def _unit(raw: RawImages, training: np.ndarray) -> float:
-    """Return the number that is 1 in the report: of bytes the one that is white."""
-    if raw.images.dtype != np.uint8:
-        return 1.0
-    return float(white_of(Stored.BYTES, int(extremes(raw.images, training)[1])))
+def is_vector(raw: RawImages) -> bool:
+    """Return whether images [N, C, H, W] are vectors: rows of a table, or signals."""
+    return raw.images.shape[1] * raw.images.shape[2] == 1
 
 
 def _full_range(raw: RawImages, training: np.ndarray, root: str) -> tuple[float, float]:
@@ -222,7 +246,7 @@ def _full_range(raw: RawImages, training: np.ndarray, root: str) -> tuple[float,
     if kind == np.bool_:
         return 0.0, 1.0
     if kind == np.uint8:
-        return 0.0, _unit(raw, training)
+        return 0.0, float(white_of(Stored.BYTES, int(high)))
     limits = np.iinfo(kind)
     return float(limits.min), float(limits.max)
 
@@ -250,26 +274,36 @@ def extremes(images: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
     return float(min(lows)), float(max(highs))
 
 
-def _limits(
-    images: np.ndarray, training: np.ndarray, settings: "DataSettings"
+def limits_of(
+    raw: RawImages, training: np.ndarray, settings: "DataSettings", root: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the limits of `clip`, infinite without it; of the shape that `_AXES` leaves."""
-    axes = _AXES[settings.scale_per]
-    kept = [1 if axis in axes else length for axis, length in enumerate(images.shape)][1:]
+    """Return the limits of `clip`, of each column of a table and of each channel of images,
+    whatever shares a scale; infinite without it.
+
+    Raises UserError where two limits are equal, so that nothing is left to vary.
+    """
     if settings.clip is None:
-        return np.full(kept, -np.inf), np.full(kept, np.inf)
-    low, high = np.percentile(sample(images, training), settings.clip, axis=axes, keepdims=True)
+        free = np.full((1, 1, 1), np.inf)
+        return -free, free
+    axes = _AXES["channel" if raw.features is None else "feature"]
+    numbers = sample(raw.images, training)
+    low, high = np.percentile(numbers, settings.clip, axis=axes, keepdims=True)
+    for place in np.flatnonzero(low == high):
+        name = "" if raw.features is None else f" in the column '{raw.features[place]}'"
+        problem = f"got percentiles that are equal{name} ({low.flat[place]:g})"
+        remedy = "must leave a range. Try --set clip=null" + (", or leave it out" if name else "")
+        raise UserError("data.clip", f"{problem} in the training images of {root}; {remedy}.")
     return low[0], high[0]
 
 
 def statistics(
-    images: np.ndarray, rows: np.ndarray, low: np.ndarray, high: np.ndarray, per: str
+    images: np.ndarray, rows: np.ndarray, limits: tuple[np.ndarray, np.ndarray], per: str
 ) -> Statistics:
     """Return statistics of these images, cut to the limits, by two passes over blocks."""
     axes = _AXES[per]
 
     def cut() -> Iterator[np.ndarray]:
-        return (np.clip(block.astype(np.float64), low, high) for block in pieces(images, rows))
+        return (np.clip(block.astype(np.float64), *limits) for block in pieces(images, rows))
 
     lowest = list[np.ndarray]()
     highest = list[np.ndarray]()
@@ -278,12 +312,14 @@ def statistics(
         lowest.append(block.min(axis=axes, keepdims=True)[0])
         highest.append(block.max(axis=axes, keepdims=True)[0])
         total = total + block.sum(axis=axes, keepdims=True)[0]
-    count = len(rows) * math.prod(images.shape[1:]) / np.asarray(total).size
+    count = len(rows) * math.prod(images.shape[1:]) // np.asarray(total).size
     mean = total / count
     squares = np.float64(0)
     for block in cut():
         squares = squares + np.square(block - mean).sum(axis=axes, keepdims=True)[0]
     return Statistics(
+        limits=limits,
+        count=count,
         low=np.min(lowest, axis=0),
         high=np.max(highest, axis=0),
         mean=np.asarray(mean),

@@ -5,7 +5,7 @@ Nothing is written yet.
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -35,6 +35,7 @@ from vaeexp.launch.memory import MemoryPlan, choose_execution
 from vaeexp.launch.options import Places, SweepOptions
 from vaeexp.machine import nearest_folder, shipped_studies
 from vaeexp.models.doubts import doubts
+from vaeexp.models.likelihoods import find_likelihood
 from vaeexp.models.vae import build_vae
 from vaeexp.own_code import code_warnings
 from vaeexp.plots.contact_sheet import ContactSheet
@@ -160,6 +161,7 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
             # The lines about the files are the same for all of them.
             say=(lambda text: None) if datasets else partial(log.say, style="yellow"),
         )
+    _check_same_numbers(study, datasets)
     dataset = next(iter(datasets.values()))
     if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
         problem = (
@@ -186,6 +188,27 @@ def data_changes(study: "Study") -> list[dict[str, Any]]:
     return [row for row in found if row["binarisation"] == "none" or row["scale"] == "unit"]
 
 
+def _check_same_numbers(study: "Study", datasets: Mapping[str, Dataset]) -> None:
+    """Raise UserError where data sets of a study that differ in their scale alone do not hold the
+    same numbers, so that its trials could not be compared.
+    """
+    first: dict[str, tuple[str, Dataset]] = {}
+    for key, dataset in datasets.items():
+        known, other = first.setdefault(dataset.binarisation, (key, dataset))
+        if dataset.fingerprint == other.fingerprint:
+            continue
+        differ = [
+            f"{name.partition(', ')[2] or 'unit'} ({'; '.join(each.reading) or 'as in the files'})"
+            for name, each in ((known, other), (key, dataset))
+        ]
+        raise UserError(
+            f"{study.path}: scale",
+            f"got scales that change which numbers are modelled: {' and '.join(differ)}. Trials of "
+            "one study are compared, so give each its own study, or search scales that keep all "
+            "numbers: range, standard, none.",
+        )
+
+
 def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str, ...]:
     """Return what the user cannot have meant with the networks of their own that the study
     names.
@@ -195,8 +218,22 @@ def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str
         if ":" in network:
             model = settings.with_params({"network": network}).model
             found += doubts(build_vae(model, dataset.values, 0), model)
-    learned = {"gaussian_learned", "student_t"} & {*distinct_values(study, "likelihood")}
+    likelihoods = distinct_values(study, "likelihood")
+    found += fixed_scales(study, likelihoods)
+    learned = {"gaussian_learned", "student_t"} & {*likelihoods}
     return (*found, *(few_values(dataset) if learned else ()))
+
+
+def fixed_scales(study: "Study", likelihoods: Sequence[str]) -> list[str]:
+    """Doubt a fixed σ whose unit the search changes: under each scale it is another model."""
+    scales = [str(scale) for scale in distinct_values(study, "scale")]
+    names = {find_likelihood(name).scale for name in likelihoods} - {None, ""}
+    return [
+        f"{name} is given in scaled units, and the scales {join_and(scales)} are searched, so each "
+        "has another width. Try likelihood: gaussian_learned, whose σ is learned"
+        for name in sorted(names)
+        if len(scales) > 1 and len(distinct_values(study, name)) == 1
+    ]
 
 
 def few_values(dataset: Dataset) -> list[str]:

@@ -135,6 +135,30 @@ def test_booleans_are_black_and_white(tmp_path):
     images = np.random.default_rng(0).integers(0, 2, (40, 1, 3, 4)).astype(bool)
     data = made(images, tmp_path)
     assert set(np.unique(data.train.images)) == {0, 255}
+    assert data.values.least_sigma == 0.5
+
+
+@pytest.mark.parametrize("white", [3, 9])
+def test_a_learned_sigma_of_few_levels_stays_above_half_a_step(tmp_path, white):
+    images = np.random.default_rng(0).integers(0, white + 1, (40, 1, 3, 4), dtype=np.uint8)
+    assert made(images, tmp_path).values.least_sigma == pytest.approx(0.5 / white, rel=0.02)
+    standard = made(images, tmp_path, scale="standard")
+    assert standard.values.least_sigma == pytest.approx(0.5 / standard.scaling.scale.item())
+
+
+@pytest.mark.parametrize("white", [9, 200])
+def test_the_unit_of_a_report_on_bytes_is_that_of_the_type(tmp_path, white):
+    """White of images, 1 of vectors; whatever the largest number is and however it is scaled."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, white + 1, (60, 1, 3, 4), dtype=np.uint8)
+    assert made(images, tmp_path, scale="none").values.scale == 1 / 255
+    vectors = images.reshape(60, 1, 1, 12)
+    assert made(vectors, tmp_path, scale="none").values.scale == 1
+    standard = made(vectors, tmp_path, scale="standard")
+    assert standard.values.scale == standard.scaling.scale.item()
+    kept = made(vectors, tmp_path)
+    assert kept.train.images.dtype == np.uint8
+    assert kept.values.scale == pytest.approx(white if white == 9 else 255)
 
 
 def test_floats_become_levels_only_to_be_binarised(tmp_path):
@@ -146,25 +170,39 @@ def test_floats_become_levels_only_to_be_binarised(tmp_path):
 
 
 @pytest.mark.parametrize("per", AXES)
-def test_limits_are_percentiles_of_the_training_images(tmp_path, per):
+def test_limits_are_percentiles_of_each_channel_whatever_the_scale(tmp_path, per):
     images = drawn()
     data = made(images, tmp_path, scale="range", scale_per=per, clip=(5, 90))
-    bounds = []
-    everywhere = data.scaling.numbers(data.train.images)
-    for name in ("low", "high"):
-        bounds.append(getattr(data.scaling, name))
-    low, high = bounds
-    assert (everywhere >= low - 1e-3).all()
-    assert (everywhere <= high + 1e-3).all()
-    assert data.train.images.min() == 0
-    assert data.train.images.max() == 1
-    cut = np.isclose(everywhere, low, atol=1e-3).mean(), np.isclose(everywhere, high, atol=1e-3)
-    assert cut[0] == pytest.approx(0.05, abs=0.03)
-    assert cut[1].mean() == pytest.approx(0.10, abs=0.03)
-    assert data.test.images.min() >= 0
-    assert data.test.images.max() <= 1
+    trained = made(images, tmp_path, scale="none").train.images
+    low, high = np.percentile(trained, (5, 90), axis=(0, 2, 3), keepdims=True)
+    np.testing.assert_allclose(data.scaling.low, low[0], rtol=1e-6)
+    np.testing.assert_allclose(data.scaling.high, high[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        data.scaling.numbers(data.train.images), np.clip(trained, low, high), rtol=1e-4, atol=1e-4
+    )
+    if per != "feature":  # of 40 images, not each pixel reaches the limits
+        assert (data.test.images.min(), data.test.images.max()) == (0, 1)
     [words] = data.reading
     assert words.startswith("cut to the percentiles 5 and 90 of the training images")
+
+
+def test_limits_of_a_table_are_those_of_its_columns(tmp_path):
+    table = drawn().reshape(-1, 1, 1, 60)[..., :3] * [1, 100, 1e4]
+    raw = {"features": ("a", "b", "c")}
+    found = [
+        made(table, tmp_path, raw=raw, scale="standard", scale_per=per, clip=(5, 90))
+        for per in ("global", "feature")
+    ]
+    assert found[0].scaling.low.shape == (1, 1, 3)
+    assert found[0].fingerprint == found[1].fingerprint
+    other = made(table, tmp_path, raw=raw, scale="standard", clip=(5, 90), train_size=20)
+    assert other.fingerprint != found[0].fingerprint  # its limits are those of fewer rows
+    nearly_constant = np.zeros((len(table), 1, 1, 1))
+    nearly_constant[::30] = 1
+    images = np.concatenate([table, nearly_constant], axis=3)
+    raw = {"features": ("a", "b", "c", "d")}
+    with pytest.raises(UserError, match=r"equal in the column 'd' \(0\) .* or leave it out"):
+        made(images, tmp_path, raw=raw, scale="standard", clip=(5, 90))
 
 
 def test_limits_are_protocol_and_scale_is_not(tmp_path):
@@ -268,3 +306,91 @@ def test_a_record_makes_the_same_scaling(tmp_path_factory, numbers, per):
     assert from_record(data.values.record()) == data.values
     assert data.train.images.min() >= 0
     assert data.train.images.max() <= 1
+
+
+# ---- the images to train on, alone ----
+
+
+@pytest.mark.parametrize("scale", ["none", "unit", "standard"])
+def test_what_is_held_out_decides_nothing(tmp_path, scale):
+    """Numbers of validation rows that no training row has: neither columns, nor white, nor steps
+    are learned from them.
+    """
+    table = np.random.default_rng(0).integers(0, 1000, (60, 1, 1, 3)).astype(np.uint16)
+    table[..., 2] = 7
+    sizes = {"scale": scale, "validation_size": 6}
+    order = np.load(made(table, tmp_path / "first", **sizes).folder / "training_order.npy")
+    tested = np.setdiff1d(np.arange(60), _training_rows(table, tmp_path, sizes))
+    validated = np.setdiff1d(np.arange(60), tested)[order[-6:]]
+    table[validated, ..., 2] = 8
+    data = made(table, tmp_path / "second", **sizes)
+    assert data.dropped == ("column 2",)
+    assert data.kept == (0, 1)
+
+
+def _training_rows(table, folder, settings):
+    """Rows of the file that are not tested on, by a table whose first column is their number."""
+    numbered = table.copy()
+    numbered[..., 0] = np.arange(len(table))[:, None, None]
+    data = made(numbered, folder / "numbered", **settings)
+    found = [
+        np.rint(data.scaling.numbers(np.asarray(split.images)))[:, 0, 0, 0]
+        for split in (data.train, data.validation)
+    ]
+    return np.concatenate(found).astype(int)
+
+
+# ---- numbers that cannot be meant ----
+
+
+@pytest.mark.parametrize("scale", ["none", "range", "standard"])
+def test_a_number_that_is_too_large_is_named_wherever_it_is(tmp_path, scale):
+    """In training it decides the scale, so that its target is no larger than others."""
+    table = np.random.default_rng(0).normal(size=(60, 1, 1, 3))
+    found = {"training": 0, "validation": 0, "test": 0}
+    for row in range(60):
+        spoiled = table.copy()
+        spoiled[row, 0, 0, 1] = 1e25
+        options = {"raw": {"features": ("a", "b", "c")}, "scale": scale, "scale_per": "feature"}
+        words = f"1e+25 in row {row} (from 0), column 'b' of the "
+        try:
+            [said] = made(spoiled, tmp_path / str(row), **options).warnings
+            assert "images makes 98% of the variance" in said
+        except UserError as error:
+            said = str(error)
+        found[said.partition(words)[2].split()[0]] += 1
+        assert ("is too large for float32" in said) == (scale == "none" or "training" not in said)
+    assert found == {"training": 48, "validation": 6, "test": 6}
+
+
+def test_numbers_whose_square_is_none_are_refused(tmp_path):
+    table = np.random.default_rng(0).normal(size=(60, 1, 1, 3))
+    table[7, 0, 0, 2] = -1e300
+    with pytest.raises(UserError, match=r"1 value .* beyond 1e150, the first in row 7 \(from 0\)"):
+        made(table, tmp_path, scale="standard")
+
+
+def test_numbers_far_from_those_of_training_are_doubted(tmp_path):
+    table = np.random.default_rng(0).normal(size=(60, 1, 1, 3))
+    assert made(table, tmp_path, scale="standard").warnings == ()
+    found = []
+    for row in range(60):
+        spoiled = table.copy()
+        spoiled[row, 0, 0, 1] = 1e6
+        [warning] = made(spoiled, tmp_path / str(row), scale="standard").warnings
+        assert f"1e+06 in row {row} (from 0), at [0, 0, 1] of [C, H, W] of the " in warning
+        found.append(re.search("of the (training|validation|test) images", warning)[1])
+    assert {name: found.count(name) for name in found} == {
+        "training": 48,
+        "validation": 6,
+        "test": 6,
+    }
+
+
+def test_numbers_that_float32_joins_are_doubted(tmp_path):
+    stamps = 1.7e9 + np.random.default_rng(0).normal(size=(60, 1, 1, 2)) * [1, 1e6]
+    raw = {"features": ("seconds", "months")}
+    [warning] = made(stamps, tmp_path, raw=raw, scale="none").warnings
+    assert warning.startswith("seconds: numbers are so large beside their variation that float32")
+    options = {"scale": "standard", "scale_per": "feature"}
+    assert made(stamps, tmp_path, raw=raw, **options).warnings == ()

@@ -106,6 +106,26 @@ def test_a_scale_that_does_not_fit_is_refused_before_any_training(changes, words
         job_of(*changes)
 
 
+def test_a_fixed_sigma_under_several_scales_is_doubted():
+    [doubt] = job_of().doubts
+    assert doubt.startswith(
+        "sigma is given in scaled units, and the scales standard, range and none"
+    )
+    assert job_of("likelihood=gaussian_learned").doubts == ()
+    assert job_of("search.scale={values: [range]}").doubts == ()
+
+
+def test_scales_that_model_different_numbers_are_not_searched_together():
+    """A test value above the bits of the training images: `unit` cuts it, `standard` does not."""
+    images = np.random.default_rng(0).integers(0, 4000, (90, 4, 4)).astype(np.uint16)
+    np.savez("mine.npz", train_images=images[:60], test_images=images[60:] + np.uint16(500))
+    changes = ("data.scale_per=global", "search.scale={values: [unit, standard]}")
+    options = SweepOptions(study="scales.yaml", data=Path("mine.npz"), overrides=changes)
+    words = r"unit \(\d+ values of the validation and test images cut to 0 to 4,095\) and standard"
+    with pytest.raises(UserError, match=words):
+        prepare_job(options, StudyLog(Console(file=io.StringIO())))
+
+
 # ---- one unit ----
 
 

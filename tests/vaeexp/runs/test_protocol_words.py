@@ -56,6 +56,16 @@ def test_bytes_and_their_scale_are_told_as_ever(tmp_path):
     assert standard["fingerprint"] == said["fingerprint"]
 
 
+def test_the_unit_of_vectors_of_bytes_is_that_of_other_vectors(tmp_path):
+    images = drawn().clip(0, 255).astype(np.uint8).reshape(40, 1, 1, 12)
+    found = [
+        words(images, tmp_path, likelihood="gaussian_learned", data={"scale": scale})
+        for scale in ("unit", "standard")
+    ]
+    assert found[0] == found[1]
+    assert found[0]["binarisation"] == "none (uint8 numbers, 1 of which is the unit)"
+
+
 def test_levels_and_the_sum_of_a_row_are_told(tmp_path):
     deep = drawn(np.uint16)
     deep[0, 0, 0, 0] = 4000
