@@ -83,20 +83,29 @@ def _farthest(
     distance in deviations: infinite for the first whose target is too large. Without rows the place
     is empty.
     """
-    deviation = np.where(known.deviation > 0, known.deviation, np.inf)
     found: tuple[int, ...] = ()
     farthest = 0.0
     start = 0
     for piece in pieces(images, rows):
-        numbers = scaling.cut(piece)
-        distance = np.abs(numbers - known.mean) / deviation
-        distance[np.abs((numbers - scaling.offset) / scaling.scale) > _LARGEST] = np.inf
-        place = np.unravel_index(int(distance.argmax()), distance.shape)
-        if not found or distance[place] > farthest:
-            farthest = float(distance[place])
+        ends = np.stack([piece.min(axis=0), piece.max(axis=0)])
+        if not found or _distances(ends, known, scaling).max() > farthest:
+            distances = _distances(piece, known, scaling)
+            place = np.unravel_index(int(distances.argmax()), distances.shape)
+            farthest = float(distances[place])
             found = (int(rows[start + int(place[0])]), *map(int, place[1:]))
         start += len(piece)
     return found, farthest
+
+
+def _distances(numbers: np.ndarray, known: Statistics, scaling: Scaling) -> np.ndarray:
+    """Return how many deviations each of the numbers [N, C, H, W] lies from the training mean,
+    infinite where its target is too large; float64.
+    """
+    cut = scaling.cut(numbers)
+    deviation = np.where(known.deviation > 0, known.deviation, np.inf)
+    distances = np.abs(cut - known.mean) / deviation
+    distances[np.abs((cut - scaling.offset) / scaling.scale) > _LARGEST] = np.inf
+    return distances
 
 
 def _joined(raw: RawImages, taught: np.ndarray, scaling: Scaling) -> list[str]:
