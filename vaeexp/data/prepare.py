@@ -41,14 +41,14 @@ from vaeexp.data.numbers import (
 )
 from vaeexp.data.outliers import look_at_sizes
 from vaeexp.data.scaling import Scaling, check_finite, fit, limits_of, pieces, statistics
-from vaeexp.data.splits import split_groups, split_time
+from vaeexp.data.splits import large_groups, split_groups, split_time
 from vaeexp.data.values import Values
 from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-_LAYOUT = 9  # raised whenever the same source would give other arrays
+_LAYOUT = 10  # raised whenever the same source would give other arrays
 _SCALED = ("scale", "scale_per", "clip")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
@@ -150,13 +150,14 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     settings = source.settings
     root = str(source.root)
     if settings.split == "time":
-        parts = split_time(parts, raw.groups, settings.validation_size, root)
+        parts = split_time(parts, raw.groups, settings.validation_size, root, raw.where)
         notes = (*notes, "Split: in time, the last images for test, those before for validation")
     elif raw.groups is not None:
         seed = settings.split_seed
-        parts = split_groups(parts, raw.groups, settings.validation_size, seed, root)
+        parts = split_groups(parts, raw.groups, settings.validation_size, seed, root, raw.where)
         count = len(np.unique(raw.groups))
         notes = (*notes, f"Split: {count:,} groups by {settings.split_by}, each in one split")
+    notes = (*notes, *large_groups(parts, raw.groups))
     training = np.flatnonzero(parts == TRAINING)
     tenth = max(1, round(len(training) / 10))
     holdout = tenth if source.definition.counts is None and VALIDATION not in parts else None

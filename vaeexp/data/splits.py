@@ -5,25 +5,42 @@ on the study's split seed.
 """
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 
 from sweeps import UserError
-from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION
+from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, printable, row_words
+from vaeexp.data.times import ranks_of
+from vaeexp.words import format_share
 
 _TENTH = 10
+_LARGE = 2
+"""How many times as many images as wanted a group has that is not drawn while others can be."""
+_MISSING = ("", "nan", "NaN", "NaT", "None", "<NA>")
+"""What programs write as text where there is no value."""
+
+Where = Callable[[int], str]
+"""Row → its name in the file, for an error."""
 
 
 def split_groups(
-    parts: np.ndarray, groups: np.ndarray, validation: int, seed: int, root: str
+    parts: np.ndarray,
+    groups: np.ndarray,
+    validation: int,
+    seed: int,
+    root: str,
+    where: Where = row_words,
 ) -> np.ndarray:
     """Return the parts of images such that no group lies in two of them, uint8 [N].
 
     Where there is no test split, groups are drawn for it until they hold a tenth of the images;
     where there is no validation split, groups of the others until they hold `validation` images,
-    or a tenth. Groups are drawn by the hash of their name. Raises UserError where splits that the
-    files have share a group, and where there are too few groups.
+    or a tenth. Groups are drawn by the hash of their name, large ones last. Raises UserError where
+    groups are missing, where splits that the files have share a group, and where there are too few
+    groups.
     """
+    _check_known(groups, "groups", root, where)
     names, number = np.unique(groups, return_inverse=True)
     parts = parts.copy()
     _check_apart(parts, number, names, root)
@@ -56,6 +73,25 @@ def _check_apart(parts: np.ndarray, number: np.ndarray, names: np.ndarray, root:
                 )
 
 
+def _check_known(values: np.ndarray, kind: str, root: str, where: Where) -> None:
+    """Raise UserError where groups or times [N] are missing: empty, NaN or NaT."""
+    if values.dtype.kind == "U":
+        missing = np.isin(np.char.strip(values), _MISSING)
+    elif values.dtype.kind in "mM":
+        missing = np.isnat(values)
+    else:
+        missing = ~np.isfinite(values)
+    if missing.any():
+        first = where(int(missing.argmax()))
+        problem = f"got {missing.sum():,} of {len(values):,} {kind} by data.split_by empty or NaN,"
+        remedy = "a group of its own" if kind == "groups" else "its time"
+        raise UserError(
+            root,
+            f"{problem} the first in {first}; must be one for each row. Leave these rows out, or "
+            f"give each {remedy}.",
+        )
+
+
 def _draw(
     parts: np.ndarray,
     number: np.ndarray,
@@ -65,34 +101,74 @@ def _draw(
     purpose: str,
     left: int,
 ) -> None:
-    """Give groups of training images to a part, in the order of their hash, until it holds so many
-    images; so many groups are left to train on, and to validate.
+    """Give groups of training images to a part until it holds `most` images; `left` groups are left
+    to train on, and to validate.
+
+    Groups come in the order of their hash. A group of more than twice as many images, compared with
+    `most` and with the smallest group, is drawn only where the others do not hold half of `most`;
+    then the smallest of these comes first.
     """
-    free = np.unique(number[parts == TRAINING])
+    free, sizes = np.unique(number[parts == TRAINING], return_counts=True)
     keys = [hashlib.sha256(f"{purpose}/{names[group]}".encode()).digest() for group in free]
-    order = [group for _, group in sorted(zip(keys, free.tolist(), strict=True))]
+    by_key = sorted(zip(keys, free.tolist(), sizes.tolist(), strict=True))
+    limit = _LARGE * max(most, sizes.min()) if len(sizes) else 0
+    small = [(group, size) for _, group, size in by_key if size <= limit]
+    large = sorted(
+        ((group, size) for _, group, size in by_key if size > limit), key=lambda each: each[1]
+    )
     held = 0
-    for group in order[: max(0, len(order) - left)]:
-        if held >= most:
+    for group, size in [*small, *large][: max(0, len(free) - left)]:
+        enough = most if size <= limit else most / _LARGE
+        if held >= enough:
             return
-        rows = number == group
-        parts[rows & (parts == TRAINING)] = part
-        held += int(rows.sum())
+        parts[(number == group) & (parts == TRAINING)] = part
+        held += size
+
+
+def large_groups(parts: np.ndarray, groups: np.ndarray | None) -> list[str]:
+    """Return a sentence for each group that has more than a fifth of the images, twice what a split
+    is to hold. parts [N] are those of the split.
+    """
+    if groups is None:
+        return []
+    names, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    notes = []
+    for group in np.flatnonzero(sizes > _LARGE * len(parts) / _TENTH):
+        part = int(parts[number.reshape(-1) == group][0])
+        share = format_share(sizes[group] / len(parts))
+        sentence = f"Group: '{printable(str(names[group]))}' has {share} of the images"
+        if part == TRAINING:
+            notes.append(f"{sentence}, and is trained on")
+        else:
+            held = format_share((parts == part).mean())
+            name = PART_NAMES[part]
+            notes.append(f"{sentence}, so {name} has {held} of them, not about a tenth")
+    return notes
 
 
 def split_time(
-    parts: np.ndarray, times: np.ndarray | None, validation: int, root: str
+    parts: np.ndarray,
+    times: np.ndarray | None,
+    validation: int,
+    root: str,
+    where: Where = row_words,
 ) -> np.ndarray:
     """Return the parts of images in time, uint8 [N]: the last tenth is tested on, and the images
     before it validate, `validation` of them or a tenth.
 
-    times: of each image, numbers or text in the order of time; None: the order of the file. Images
-        of one time stay together. Raises UserError where the files have splits of their own.
+    times: of each image, numbers or dates as `ranks_of` reads them; None: the order of the file.
+        Images of one time stay together.
+
+    Raises UserError where times are missing or of no sure order, and where the files have splits of
+    their own.
     """
     if (parts != TRAINING).any():
         raise UserError(
             root, "got splits in the files; data.split: time needs one part. Try random."
         )
+    if times is not None:
+        _check_known(times, "times", root, where)
+        times = ranks_of(times, root, where)
     count = len(parts)
     order = np.arange(count) if times is None else np.argsort(times, kind="stable")
     tenth = max(1, round(count / _TENTH))

@@ -83,6 +83,11 @@ class RemoteFile(NamedTuple):
     token_from: str = ""
 
 
+def row_words(row: int) -> str:
+    """Name a row of an array: `row 1,204 (from 0)`."""
+    return f"row {row:,} (from 0)"
+
+
 class RawImages(NamedTuple):
     """The content of files, in their order: images [N, C, H, W], unsigned labels [N], parts
     uint8 [N].
@@ -137,6 +142,8 @@ class RawImages(NamedTuple):
     """Names of the F features of a table."""
     whites: Mapping[Stored, int] | None = None
     """The number that became 255 in each kind of file, where the images were made bytes."""
+    where: Callable[[int], str] = row_words
+    """Row of the images → its name in the files, for an error: `line 5` of a .csv."""
 
 
 @dataclass(frozen=True, kw_only=True)

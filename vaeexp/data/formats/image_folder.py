@@ -130,7 +130,8 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
         say(note)  # before an error, because what is passed over may be its cause
         listing = replace(listing, notes=(*listing.notes, note))
     groups = _groups(source.root, listing.names, source.settings.split_by)
-    return decode(listing, source.settings, scratch, say)._replace(groups=groups)
+    raw = decode(listing, source.settings, scratch, say)
+    return raw._replace(groups=groups, where=lambda row: printable(listing.names[row]))
 
 
 def _refuse_arrays(source: Source) -> None:
