@@ -184,7 +184,7 @@ def test_a_second_call_replaces_nothing():
         (["--split-by", "patient"], "--split-by: is of --data; give the file, too"),
         (["--data", "visits.csv", "--extends", "smoke"], "--data: decides what --extends names"),
         (["--data", "visits.csv", "--dataset", "mnist"], "--data: decides what --dataset names"),
-        (["--data", "visits.csv"], "kind: got 'a' in row 1.*labels=kind if it is a class"),
+        (["--data", "visits.csv"], "kind: got 'a' in line 2.*labels=kind if it is a class"),
         (["--data", "visits.csv", "--labels", "knid"], "knid"),
     ],
 )

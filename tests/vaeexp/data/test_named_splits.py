@@ -41,7 +41,10 @@ FEATURES = ["row", "pulse"]
 
 def as_npz(path: Path, table: pd.DataFrame) -> Path:
     others = {name: table[name].to_numpy() for name in table if name not in FEATURES}
-    others["patient"] = others["patient"].astype(str)
+    others = {
+        name: values.astype(str) if values.dtype.kind == "O" else values
+        for name, values in others.items()
+    }
     np.savez(path.with_suffix(".npz"), images=table[FEATURES].to_numpy(), **others)
     return path.with_suffix(".npz")
 
@@ -245,3 +248,36 @@ def test_the_preparation_names_the_columns_that_are_kept_and_the_white_of_bytes(
     settings = DataSettings(dataset="arrays", binarisation="none")
     masks = open_dataset(settings, root=tmp_path / "masks.npy", say=lambda text: None)
     assert json.loads(json.dumps(masks.preparation))["whites"]["0"] == 9
+
+
+@each_format
+@pytest.mark.parametrize("split", ["random", "time"])
+def test_rows_without_a_group_are_counted_and_the_first_is_named(tmp_path, write, split):
+    table = visits()
+    table["patient"] = np.arange(ROWS) / 10
+    table.loc[[7, 30], "patient"] = np.nan
+    kind = "groups" if split == "random" else "times"
+    where = "line 9" if write is as_csv else r"row 7 \(from 0\)"
+    with pytest.raises(UserError, match=rf"got 2 of {ROWS} {kind} .* first in {where}; must be"):
+        opened(write(tmp_path / "mine", table), split_by="patient", split=split)
+
+
+@each_format
+def test_dates_as_text_are_in_the_order_of_time_or_refused(tmp_path, write):
+    table = visits()
+    days = pd.Timestamp("2023-11-01") + pd.to_timedelta(np.arange(ROWS)[::-1], "D")
+    table["day"] = [f"{day.year}-{day.month}-{day.day}" for day in days]
+    rows = rows_of(opened(write(tmp_path / "mine", table), split_by="day", split="time"))
+    assert (max(rows["test"]), min(rows["validation"]), min(rows["train"])) == (11, 12, 24)
+    table["day"] = [f"{day.month}/{day.day}/{day.year}" for day in days]
+    where = "line 2" if write is as_csv else r"row 0 \(from 0\)"
+    with pytest.raises(UserError, match=rf"got the time '\d+/\d+/2024' in {where}; .*ISO 8601"):
+        opened(write(tmp_path / "other", table), split_by="day", split="time")
+
+
+def test_a_large_group_is_named_in_the_plan(tmp_path):
+    table = visits()
+    table["patient"] = np.where(np.arange(ROWS) < ROWS * 3 // 5, "P0", table["patient"].astype(str))
+    data = opened(as_csv(tmp_path / "mine", table), split_by="patient")
+    assert "Group: 'P0' has 60 % of the images, and is trained on" in data.notes
+    assert (data.sizes[1] + data.sizes[2]) < ROWS // 3

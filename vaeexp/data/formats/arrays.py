@@ -22,6 +22,8 @@ __all__ = ["ARRAYS", "ONE_CHANNEL"]
 _SEVERAL = (".npy", ".parquet", ".csv")
 """Endings of files of which a folder may hold several."""
 _FILES = (*_SEVERAL, ".npz", *HDF5, *TIFF)
+_TABS = (".tsv", ".tab")
+"""Endings of tables that are read by another name."""
 _SAVE = "Try numpy.savez('FILE.npz', images=…, labels=…), which gives each array a name"
 
 
@@ -29,6 +31,9 @@ def _find(_: Definition, root: Path) -> tuple[Path, ...]:
     """Return the file itself, the files of a zarr folder, or the files of a folder that belong
     together. Raises UserError for a folder of several formats.
     """
+    if root.is_file() and root.suffix.lower() in _TABS:
+        problem = f"got a {root.suffix} file; must be called .csv"
+        raise UserError(str(root), f"{problem}. Rename it: columns separated by tabs are read")
     if root.is_file():
         return (root,) if root.suffix.lower() in _FILES else ()
     if is_zarr(root):

@@ -237,7 +237,8 @@ def _groups(
         wanted = f"{images:,} numbers or texts, one for each image"
         raise UserError(entry.place, f"got {dtype} {list(shape)}; must be {wanted}")
     if dtype.kind not in "biufSUM":
-        raise UserError(entry.place, f"got {dtype}; must be numbers, texts or times")
+        remedy = f". Save {entry.name}.astype(str)" if dtype.hasobject else ""
+        raise UserError(entry.place, f"got {dtype}; must be numbers, texts or times{remedy}")
     values = read_column(entry, scratch).reshape(-1)
     if dtype.kind == "S":
         return np.char.decode(values, "utf-8", "backslashreplace")

@@ -5,10 +5,9 @@ become one type, that of numpy's promotion, and are written row by row into the 
 files of a folder are read in the order of their names; all must have the same columns.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeps import UserError, did_you_mean
-from vaeexp.data.formats import RawImages, Source, printable, refusing, some_of
+from vaeexp.data.formats import RawImages, Source, printable, refusing, row_words, some_of
+from vaeexp.data.formats.csv_files import (
+    WANTED,
+    Form,
+    form_of,
+    is_number,
+    lines_of,
+    misfit_of,
+    number_hint,
+    open_csv,
+    row_of_csv,
+    with_points,
+)
 from vaeexp.data.formats.named_arrays import factor_names, label_parts
 from vaeexp.data.formats.scratch import rows_of_block, write_rows
 
@@ -24,13 +35,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 _INDEX = "__index_level_"  # pandas' name of the index in a parquet file
-_EMPTY = ["", "NA", "N/A", "#N/A", "NULL", "null", "None", "<NA>"]
-"""Cells of a .csv that hold nothing; nan is a number."""
-_CSV_BLOCK = 2**24  # bytes; a row must fit
-_CSV_ERROR = re.compile(r"CSV column #(\d+): Row #(\d+): .* invalid value '(.*)'", re.DOTALL)
 _MOST_ROWS = 2**16
 _TABLE_ROWS = 4_000  # of `read_batches`
-_WANTED = {".parquet": "a whole parquet file", ".csv": "a .csv file with a line of names, in UTF-8"}
+_WANTED = {".parquet": "a whole parquet file", ".csv": WANTED}
 _ROLES = "--set labels={0} if it is a class, split_by={0} if it is a group, factors={0} if it is a"
 _ROLES = f"{_ROLES} known factor; else leave the column out of the file"
 
@@ -77,16 +84,44 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     notes = [f"Features: {len(roles.features):,} ({some_of([*map(printable, roles.features)])})"]
     if len(paths) > 1:
         notes.append(f"Files: {len(paths):,} {ending} in the order of their names")
+    if ending == ".csv" and (form := form_of(paths[0]).words()):
+        notes.append(f"Form: {form}")
     if left := [name for name in types[0] if name.startswith(_INDEX)]:
         notes.append(f"Not read: {', '.join(left)}, the index of pandas")
-    factors = [_as_factor(paths[0], name, columns[name]) for name in roles.factors]
+    where = partial(_where, paths)
+    factors = [_as_factor(paths[0], name, columns[name], where) for name in roles.factors]
     return raw._replace(
         notes=(*raw.notes, *notes),
         groups=columns.get(roles.split_by or ""),
         factors=np.column_stack(factors) if factors else None,
         factor_names=roles.factors,
         features=roles.features,
+        where=where,
     )
+
+
+def _where(paths: Sequence[Path], row: int) -> str:
+    """Name a row, from 0, of all files together: `line 5`, or `line 5 of b.csv` of several."""
+    import pyarrow.parquet as parquet
+
+    for path in paths:
+        of_file = f" of {printable(path.name)}" if len(paths) > 1 else ""
+        if path.suffix.lower() == ".csv":
+            for line in lines_of(path):
+                if not row:
+                    return f"line {line:,}{of_file}"
+                row -= 1
+            continue
+        count = parquet.read_metadata(path).num_rows
+        if row < count:
+            return f"{row_words(row)}{of_file}"
+        row -= count
+    return row_words(row)
+
+
+def _row_in_file(path: Path, row: int) -> str:
+    """Name a row, from 0, of one file."""
+    return row_of_csv(path, row) if path.suffix.lower() == ".csv" else row_words(row)
 
 
 def _column_types(path: Path) -> Columns:
@@ -96,13 +131,16 @@ def _column_types(path: Path) -> Columns:
     import pyarrow.parquet as parquet
 
     ending = path.suffix.lower()
+    form = Form()
     with refusing(path, _WANTED[ending]):
         if ending == ".csv":
-            with _open_csv(path, {}) as reader:
-                schema = reader.schema
+            with open_csv(path, {}) as opened:
+                columns = opened.types
+                form = opened.form
         else:
             schema = parquet.read_schema(path)
-    names = schema.names
+            columns = list(zip(schema.names, schema.types, strict=True))
+    names = [name for name, _ in columns]
     double = sorted({name for name in names if names.count(name) > 1}) if _repeat(names) else []
     if double:
         problem = f"got several columns named {some_of([*map(printable, double)])}"
@@ -111,22 +149,14 @@ def _column_types(path: Path) -> Columns:
         problem = f"got no name for column {names.index('') + 1}; must be a name for each column"
         remedy = "If it numbers the rows, save the table without its index: to_csv(…, index=False)"
         raise UserError(str(path), f"{problem}. {remedy}")
-    if ending == ".csv" and all(map(_is_number, names)) and not _counts(names):
+    if ending == ".csv" and all(is_number(name, form) for name in names) and not _counts(names):
         problem = f"got the numbers {some_of(names, 4)} in the first line; must be names of columns"
         raise UserError(str(path), f"{problem}. Put a line of names before the numbers")
-    return dict(zip(names, schema.types, strict=True))
+    return dict(columns)
 
 
 def _repeat(names: Sequence[str]) -> bool:
     return len(set(names)) < len(names)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _counts(names: Sequence[str]) -> bool:
@@ -219,8 +249,11 @@ def _read_csv(
     for path, columns in zip(paths, types, strict=True):
         for name in roles.features:
             if not _holds_numbers(columns[name]):
-                with _open_csv(path, {name: pyarrow.string()}) as reader:
-                    _refuse_text(path, name, columns[name], reader)
+                with (
+                    refusing(path, WANTED),
+                    open_csv(path, {name: pyarrow.string()}) as opened,
+                ):
+                    _refuse_text(path, name, columns[name], opened.batches, opened.form)
     kinds = {columns[name] for columns, name in product(types, roles.features)}
     plans = [pyarrow.float64()]
     if pyarrow.float64() not in kinds:
@@ -259,19 +292,20 @@ def _csv_rows(
     import pyarrow
 
     misfit = None
-    with refusing(path, _WANTED[".csv"]), _open_csv(path, types) as reader:
-        names = reader.schema.names
+    with refusing(path, WANTED), open_csv(path, types) as opened:
+        batches = (with_points(batch, opened.form) for batch in opened.batches)
         try:
-            yield from _rows(path, reader, roles, dtype, found)
+            yield from _rows(path, batches, roles, dtype, found)
         except pyarrow.ArrowInvalid as error:
-            misfit = _CSV_ERROR.search(str(error))
+            misfit = misfit_of(error, opened.form)
             if misfit is None:
                 raise
     if misfit is None:
         return
     if dtype.kind != "f":
         raise _FractionError
-    raise _no_number(path, names[int(misfit[1])], int(misfit[2]) - 1, misfit[3])
+    column, row, text = misfit
+    raise _no_number(path, opened.types[column][0], row_of_csv(path, row), text)
 
 
 def read_batches(path: Path, names: Sequence[str] | None) -> Iterator["pyarrow.RecordBatch"]:
@@ -287,25 +321,13 @@ def read_batches(path: Path, names: Sequence[str] | None) -> Iterator["pyarrow.R
             yield from file.iter_batches(_TABLE_ROWS, columns=names and [*names])
         return
     with refusing(path, _WANTED[ending]):
-        with _open_csv(path, {}) as reader:
-            header = reader.schema.names
+        with open_csv(path, {}) as opened:
+            header = [name for name, _ in opened.types]
         types = dict.fromkeys(header, pyarrow.string())
-        with _open_csv(path, types) as reader:
-            for batch in reader:
-                yield batch.select([*names]) if names is not None else batch
-
-
-@contextmanager
-def _open_csv(path: Path, types: Mapping[str, "pyarrow.DataType"]) -> Iterator[Any]:
-    from pyarrow import csv
-
-    # In one thread, because errors then name the row.
-    reading = csv.ReadOptions(block_size=_CSV_BLOCK, use_threads=False)
-    converting = csv.ConvertOptions(
-        null_values=_EMPTY, strings_can_be_null=True, column_types=dict(types)
-    )
-    with csv.open_csv(path, read_options=reading, convert_options=converting) as reader:
-        yield reader
+        with open_csv(path, types) as opened:
+            for batch in opened.batches:
+                chosen = batch.select([*names]) if names is not None else batch
+                yield with_points(chosen, opened.form)
 
 
 def _rows(
@@ -316,11 +338,10 @@ def _rows(
     found: Mapping[str, list[np.ndarray]],
 ) -> Iterator[np.ndarray]:
     """Yield the features [n, F] of batches of rows, and put the cells of other columns into
-    `found`. Raises UserError for an empty cell.
+    `found`. Raises UserError for an empty cell of a feature or a factor.
     """
     start = 0
     features = list(roles.features)
-    needed = {roles.split_by, *roles.factors}
     for batch in batches:
         rows = np.empty((batch.num_rows, len(features)), dtype)
         for place, (name, column) in enumerate(
@@ -330,7 +351,7 @@ def _rows(
             rows[:, place] = column.to_numpy(zero_copy_only=False)
         for name, cells in found.items():
             column = batch.column(name)
-            if name in needed:
+            if name in roles.factors:
                 _check_filled(path, name, column, start)
             cells.append(_cells(column))
         start += len(rows)
@@ -338,10 +359,10 @@ def _rows(
 
 
 def _check_filled(path: Path, name: str, column: Any, start: int) -> None:
-    """Raise UserError naming the first row of a column that is empty; rows count from 1."""
+    """Raise UserError naming the first row of a column that is empty."""
     if column.null_count:
-        row = start + 1 + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
-        problem = f"got an empty cell in row {row:,}; must be a value in each row"
+        row = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
+        problem = f"got an empty cell in {_row_in_file(path, row)}; must be a value in each row"
         remedy = "Fill in the values, or leave out these rows or this column"
         raise UserError(f"{path}: {printable(name)}", f"{problem}. {remedy}")
 
@@ -367,30 +388,36 @@ def _typed(cells: np.ndarray) -> np.ndarray:
     try:
         whole = cells.astype(np.int64)
     except (ValueError, OverflowError):
-        return cells.astype(np.float64) if all(map(_is_number, cells.tolist())) else cells
+        return cells.astype(np.float64) if all(map(is_number, cells.tolist())) else cells
     return whole if np.array_equal(whole.astype(str), cells) else cells
 
 
-def _as_factor(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+def _as_factor(
+    path: Path, name: str, values: np.ndarray, where: Callable[[int], str]
+) -> np.ndarray:
     """Return the values of a factor as float64 [N]. Raises UserError for text."""
     if values.dtype.kind not in "biuf":
         row, text = _first_text(values.tolist())
-        raise _no_number(path, name, row, text, "a known factor is a number")
+        raise _no_number(path, name, where(row), text, "A known factor is a number")
     return values.astype(np.float64)
 
 
-def _first_text(values: Sequence[Any]) -> tuple[int, str]:
-    """Return row, from 1, and text of the first of these values that is no number."""
-    for row, value in enumerate(values, 1):
-        if not _is_number(str(value)):
+def _first_text(values: Sequence[Any], form: Form | None = None) -> tuple[int, str]:
+    """Return row, from 0, and text of the first of these values that is no number."""
+    for row, value in enumerate(values):
+        if value is not None and not is_number(str(value), form):
             return row, str(value)
-    return 1, str(values[0]) if len(values) else ""
+    return 0, str(values[0]) if len(values) else ""
 
 
-def _no_number(path: Path, name: str, row: int, text: str, remedy: str | None = None) -> UserError:
+def _no_number(path: Path, name: str, where: str, text: str, remedy: str = "") -> UserError:
+    """Return an error for a cell that is no number; `where` names its row."""
     shown = printable(text)[:60]
-    problem = f"got '{shown}' in row {row:,}; must be a number in each row"
-    tip = remedy or f"Try {_ROLES.format(printable(name))}"
+    if is_number(text) and path.suffix.lower() != ".csv":
+        problem = f"got '{shown}' in {where}, a text; must be a number in each row"
+        return UserError(f"{path}: {printable(name)}", f"{problem}. Save its .astype('float64')")
+    problem = f"got '{shown}' in {where}; must be a number in each row"
+    tip = number_hint(shown) or remedy or f"Try {_ROLES.format(printable(name))}"
     return UserError(f"{path}: {printable(name)}", f"{problem}. {tip}")
 
 
@@ -400,7 +427,9 @@ def _holds_numbers(kind: "pyarrow.DataType") -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
-def _refuse_text(path: Path, name: str, kind: "pyarrow.DataType", batches: Any) -> None:
+def _refuse_text(
+    path: Path, name: str, kind: "pyarrow.DataType", batches: Any, form: Form | None = None
+) -> None:
     """Raise UserError for a column of features that holds no numbers: empty cells, text, times."""
     import pyarrow
 
@@ -410,8 +439,5 @@ def _refuse_text(path: Path, name: str, kind: "pyarrow.DataType", batches: Any) 
     column = batch.column(name)
     if column.null_count == len(column) or pyarrow.types.is_null(kind):
         _check_filled(path, name, column, 0)
-    if path.suffix.lower() == ".csv" and ";" in name:
-        problem = f"got one column '{printable(name)}'; must be columns separated by commas"
-        raise UserError(str(path), f"{problem}. Save it with sep=','")
-    row, text = _first_text(column.to_pylist())
-    raise _no_number(path, name, row, text)
+    row, text = _first_text(column.to_pylist(), form)
+    raise _no_number(path, name, _row_in_file(path, row), text)

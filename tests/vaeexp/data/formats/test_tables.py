@@ -1,6 +1,6 @@
 """Tables: columns that are features, labels, groups and factors; cells that are no numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 from raw_images import read_raw
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import tables
+from vaeexp.data.formats import csv_files, tables
 
 ROWS = 40
 
@@ -79,7 +79,7 @@ def test_features_of_several_types_become_one(tmp_path, write):
 
 
 def test_a_csv_whose_first_rows_are_whole_numbers_may_have_fractions_later(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_CSV_BLOCK", 2**10)
+    monkeypatch.setattr(csv_files, "_BLOCK", 2**10)
     values = np.arange(3000).astype(object)
     values[2500] = 0.5
     raw = read_raw(
@@ -151,29 +151,41 @@ def changed(row: int, column: str, value: object) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("write", "table", "settings", "place", "words"),
     [
-        (as_csv, flowers(), {}, "species", "got 'rose' in row 1; .* --set labels=species if"),
-        (as_parquet, flowers(), {}, "species", "got 'rose' in row 1; .* --set labels=species if"),
-        (as_csv, flowers(), {"labels": "species"}, "garden", "'a' in row 1; must be a number"),
-        (as_csv, changed(6, "width", None), {}, "width", "got an empty cell in row 7; must be a"),
-        (as_csv, changed(6, "width", "NA"), {}, "width", "got an empty cell in row 7; must be a"),
-        (as_csv, changed(6, "petals", None), {}, "petals", "got an empty cell in row 7"),
-        (as_csv, changed(39, "width", "1,5"), {}, "width", "got '1,5' in row 40; must be a number"),
-        (as_csv, changed(3, "petals", "many"), {}, "petals", "got 'many' in row 4; must be a"),
+        (as_csv, flowers(), {}, "species", "got 'rose' in line 2; .* --set labels=species if"),
+        (
+            as_parquet,
+            flowers(),
+            {},
+            "species",
+            r"got 'rose' in row 0 \(from 0\); .* --set labels=species if",
+        ),
+        (as_csv, flowers(), {"labels": "species"}, "garden", "'a' in line 2; must be a number"),
+        (as_csv, changed(6, "width", None), {}, "width", "got an empty cell in line 8; must be a"),
+        (as_csv, changed(6, "width", "NA"), {}, "width", "got an empty cell in line 8; must be a"),
+        (as_csv, changed(6, "petals", None), {}, "petals", "got an empty cell in line 8"),
+        (
+            as_csv,
+            changed(39, "width", "1,5"),
+            {},
+            "width",
+            "got '1,5' in line 41; must be a number",
+        ),
+        (as_csv, changed(3, "petals", "many"), {}, "petals", "got 'many' in line 5; must be a"),
         (
             as_parquet,
             changed(6, "petals", None).astype({"petals": "Int64"}),
             {},
             "petals",
-            "got an empty cell in row 7; must be a value in each row",
+            r"got an empty cell in row 6 \(from 0\); must be a value in each row",
         ),
         (
             as_csv,
             changed(6, "petals", None),
-            {"split_by": "petals"},
+            {"factors": "petals"},
             "petals",
-            "got an empty cell in row 7",
+            "got an empty cell in line 8",
         ),
-        (as_csv, flowers(), NAMED | {"factors": ["species"]}, "species", "got 'rose' in row 1;"),
+        (as_csv, flowers(), NAMED | {"factors": ["species"]}, "species", "got 'rose' in line 2;"),
     ],
 )
 def test_cells_that_are_no_numbers_are_named(tmp_path, write, table, settings, place, words):
@@ -187,11 +199,11 @@ def test_cells_that_are_no_numbers_are_named(tmp_path, write, table, settings, p
 
 
 def test_a_text_in_a_later_block_is_named_by_its_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_CSV_BLOCK", 2**10)
+    monkeypatch.setattr(csv_files, "_BLOCK", 2**10)
     values = np.arange(3000).astype(object)
     values[2500] = "none"
     path = as_csv(tmp_path / "mine", pd.DataFrame({"b": np.arange(3000), "a": values}))
-    with pytest.raises(UserError, match="got 'none' in row 2,501; must be a number"):
+    with pytest.raises(UserError, match="got 'none' in line 2,502; must be a number"):
         read_raw(path)
 
 
@@ -220,8 +232,11 @@ def test_settings_that_do_not_fit_a_table_are_refused(tmp_path, write, settings,
         ("a,a\n1,2\n", "several columns named a"),
         (",a\n0,2\n1,3\n", r"got no name for column 1; .*index=False"),
         ("5.1,3.5\n4.9,3.0\n", r"got the numbers 5\.1, 3\.5 in the first line"),
-        ("a,b\n1,2\n3\n", "Expected 2 columns, got 1"),
-        ("a;b\n1;2\n3;4\n", "got one column 'a;b'; must be columns separated by commas"),
+        ("a,b\n1,2\n3\n", r"got 1 field in line 3 \('3'\), but the line of names has 2"),
+        ("a\n1,5\n", "got 2 fields in line 2 .* has 1; .*decimal sign, or separates thousands"),
+        ("a,b\n1,2\n\n1,628,3\n", "got 3 fields in line 4 .*decimal sign, or separates thous"),
+        ("sep=;\na;b\n1;2\n3\n", "got 1 field in line 4 .*separated by semicolons"),
+        ("5,1;3,5\n4,9;3,0\n", "got the numbers 5,1, 3,5 in the first line"),
         ("kind\n1\n2\n", "must be a column of numbers"),
     ],
 )
@@ -251,3 +266,142 @@ def test_the_index_of_pandas_is_no_feature(tmp_path):
     assert any("the index of pandas" in note for note in raw.notes)
     numbered = read_raw(as_csv(tmp_path / "numbered", pd.DataFrame(np.eye(9))))
     assert numbered.features == tuple(map(str, range(9)))
+
+
+# ---- how a .csv is written ----
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sep": ";"}, "Form: separated by semicolons"),
+        ({"sep": "\t"}, "Form: separated by tabs"),
+        ({"sep": ";", "decimal": ","}, "Form: separated by semicolons, with decimal commas"),
+        ({"sep": "\t", "decimal": ","}, "Form: separated by tabs, with decimal commas"),
+        ({"encoding": "utf-8-sig"}, ""),
+        ({"lineterminator": "\r\n"}, ""),
+    ],
+)
+@pytest.mark.parametrize("said", ["", "sep=\n"])
+def test_a_csv_may_be_written_in_other_ways(tmp_path, options, words, said):
+    table = flowers().rename(columns={"length": "length, in cm", "species": "größe"})
+    path = as_csv(tmp_path / "mine", table, **options)
+    first = said.replace("=", f"={options.get('sep', ',')}").encode()
+    content = path.read_bytes()
+    bom = content[:3] if content[:3] == b"\xef\xbb\xbf" else b""
+    path.write_bytes(bom + first + content.removeprefix(bom))
+    raw = read_raw(path, **{**NAMED, "labels": "größe"})
+    expected = table[["length, in cm", "width"]]
+    np.testing.assert_allclose(raw.images[:, 0, 0], expected, rtol=1e-6)
+    assert raw.features == ("length, in cm", "width")
+    assert raw.classes == ("iris", "rose")
+    np.testing.assert_array_equal(raw.factors, table[["age", "petals"]])
+    assert [note for note in raw.notes if note.startswith("Form")] == ([words] if words else [])
+    batches = list(csv_rows(path, ["age", "größe"]))
+    assert [float(row["age"]) for row in batches] == table["age"].tolist()
+    assert [row["größe"] for row in batches] == table["größe"].tolist()
+    assert raw.where(0) == ("line 3" if said else "line 2")
+
+
+def csv_rows(path: Path, names: list[str]) -> Iterator[dict]:
+    for batch in tables.read_batches(path, names):
+        yield from batch.to_pylist()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+@pytest.mark.parametrize("place", ["name", "label", "feature"])
+def test_other_encodings_are_named_with_line_and_remedy(tmp_path, encoding, place):
+    table = flowers()[["width", "species"]].astype(object)
+    if place == "name":
+        table = table.rename(columns={"width": "Größe"})
+    else:
+        table.loc[30, {"label": "species", "feature": "width"}[place]] = "Müller"
+    path = as_csv(tmp_path / "mine", table, encoding=encoding)
+    line, letter = (1, "ö") if place == "name" else (32, "ü")
+    with pytest.raises(UserError) as caught:
+        read_raw(path, labels="species")
+    assert caught.value.place == str(path)
+    assert f"not UTF-8 in line {line} " in caught.value.problem
+    assert f"'{letter}' in Windows-1252" in caught.value.problem
+    assert "iconv -f WINDOWS-1252 -t UTF-8" in caught.value.problem
+    with pytest.raises(UserError, match="not UTF-8 in line"):
+        list(tables.read_batches(path, None))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_utf_16_is_refused_with_its_remedy(tmp_path, encoding):
+    path = as_csv(tmp_path / "mine", flowers(), encoding=encoding)
+    with pytest.raises(UserError, match=r"text in UTF-16; .*iconv -f UTF-16 -t UTF-8"):
+        read_raw(path, **NAMED)
+
+
+def test_a_spreadsheet_that_is_called_csv_is_refused(tmp_path):
+    (tmp_path / "mine.csv").write_bytes(b"PK\x03\x04" + bytes(90))
+    with pytest.raises(UserError, match=r"packed file, as \.xlsx is; .*Save the sheet as CSV"):
+        read_raw(tmp_path / "mine.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('a,b\n1,"1,628"\n2,"3"\n', "'1,628' in line 2; .*Save 1628 if the comma .*, 1.628 if"),
+        ('a,b\n1,"1,628.5"\n2,3\n', "'1,628.5' in line 2; .*of thousands, as 1628.5"),
+        ('a,b\n1,"1,628,000"\n2,3\n', "'1,628,000' in line 2; .*of thousands, as 1628000"),
+        ("a,b\n1,2\n2,12.6%\n", "'12.6%' in line 3; .*without the sign %, as 12.6"),
+        ('a,b\n1,"2,5"\n2,3\n', "'2,5' in line 2; .*with a decimal point, as 2.5"),
+        ("a;b\n1,5;2\n2;1.628,5\n", "'1.628,5' in line 3; .*of thousands, as 1628.5"),
+        ("a;b\n1,628;2\n2;1\n", "'1,628' in line 2; .*Save 1628 if the comma separates thousand"),
+        ("a;b\n1.5;2\n2;1,5\n", "'1,5' in line 3; .*with a decimal point, as 1.5"),
+        ("a b\n1 2\n3 4\n", "'1 2' in line 2; .*Separate the columns by commas, semicolons or"),
+        ("a,b\n1,2\n2,1_000\n", "'1_000' in line 3; .*labels=b if"),
+        ("a\tb\n1\t2\n2\tmany\n", "'many' in line 3; .*labels=b if"),
+    ],
+)
+def test_numbers_that_are_written_otherwise_are_named(tmp_path, text, words):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_raw(tmp_path / "mine.csv")
+
+
+def test_decimal_points_after_decimal_commas_are_named(tmp_path):
+    rows = ["1,5;2", *["3,25;4"] * 40_000, "2.5;1"]
+    (tmp_path / "mine.csv").write_text("\n".join(["a;b", *rows]))
+    with pytest.raises(UserError, match=r"'2\.5' in line 40,003; .*one decimal sign"):
+        read_raw(tmp_path / "mine.csv")
+
+
+@pytest.mark.parametrize("text", ["1", "2024"])
+def test_numbers_as_text_in_a_parquet_file_are_said_to_be_text(tmp_path, text):
+    path = as_parquet(tmp_path / "mine", pd.DataFrame({"a": [text, "7"]}))
+    with pytest.raises(UserError, match=rf"'{text}' in row 0 \(from 0\), a text"):
+        read_raw(path)
+
+
+def test_rows_of_several_files_are_named_by_file_and_line(tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.csv").write_text("a,note\n1,x\n\n2,y\n")
+    (tmp_path / "parts" / "b.csv").write_text('a,note\n1,"x"\n2,z\n')
+    raw = read_raw(tmp_path / "parts", labels="note")
+    assert [raw.where(row) for row in range(4)] == [
+        "line 2 of a.csv",
+        "line 4 of a.csv",
+        "line 2 of b.csv",
+        "line 3 of b.csv",
+    ]
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in "ab":
+        as_parquet(other / name, pd.DataFrame({"a": [1, 2]}))
+    raw = read_raw(other)
+    assert [raw.where(row) for row in (1, 2)] == [
+        "row 1 (from 0) of a.parquet",
+        "row 0 (from 0) of b.parquet",
+    ]
+
+
+@pytest.mark.parametrize("ending", [".tsv", ".TAB"])
+def test_a_table_with_tabs_and_another_ending_is_to_be_renamed(tmp_path, ending):
+    path = tmp_path / f"mine{ending}"
+    path.write_text("a\tb\n1\t2\n")
+    with pytest.raises(UserError, match=rf"got a \{ending} file; must be called \.csv"):
+        read_raw(path)

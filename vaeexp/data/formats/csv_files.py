@@ -1,0 +1,280 @@
+"""Text of tables, `.csv`: how a file is written, the lines of its rows, and what to do about cells
+that are no numbers.
+
+Columns are separated by commas, semicolons or tabs, as the first lines have them. Where they are
+separated by semicolons or tabs, decimals may have a comma. The text must be UTF-8.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps import UserError
+from vaeexp.data.formats import printable
+from vaeexp.words import plural
+
+if TYPE_CHECKING:
+    import pyarrow
+
+EMPTY = ["", "NA", "N/A", "#N/A", "NULL", "null", "None", "<NA>"]
+"""Cells that hold nothing; nan is a number."""
+WANTED = "a .csv file with a line of names, in UTF-8"
+_BLOCK = 2**24  # bytes; a row must fit
+_HEAD = 2**18  # bytes that are looked at for separators and decimal signs
+_LINES = 50  # that are looked at for separators
+_MARKS = {";": "semicolons", "\t": "tabs", ",": "commas"}
+_SEPARATOR = re.compile(r'"?sep=(.)"?')
+_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([,.' \u00a0\u202f])\d{3}(\1\d{3})*(?:(?!\1)[,.]\d+)?")
+_RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
+_MISFIT = re.compile(r"CSV column #(\d+): Row #(\d+): .* invalid value '(.*)'", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How a .csv is written.
+
+    skipped: 1 where the first line says `sep=;`, as spreadsheets write it; else 0.
+    """
+
+    delimiter: str = ","
+    decimal: str = "."
+    skipped: int = 0
+
+    def words(self) -> str:
+        """Say what is not usual: `separated by semicolons, with decimal commas`; else empty."""
+        if self.delimiter == ",":
+            return ""
+        mark = _MARKS.get(self.delimiter, f"'{printable(self.delimiter)}'")
+        return f"separated by {mark}" + (", with decimal commas" if self.decimal == "," else "")
+
+
+def form_of(path: Path) -> Form:
+    """Return how a file is written. Raises UserError for UTF-16 and for what is no text."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    _check_text(path, head)
+    text = head.decode("utf-8-sig", "replace")
+    lines = [line for line in re.split(r"\r\n|\r|\n", text) if line]
+    if len(head) == _HEAD:
+        lines = lines[:-1] or lines  # the last is cut
+    said = _SEPARATOR.fullmatch(lines[0]) if lines else None
+    if said is not None:
+        lines = lines[1:]
+    delimiter = said[1] if said is not None else _delimiter(lines[:_LINES])
+    decimal = "." if delimiter == "," else _decimal(lines[1:], delimiter)
+    return Form(delimiter=delimiter, decimal=decimal, skipped=int(said is not None))
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """Return the mark that parts these lines into as many fields as the first, else the mark that
+    the first line has.
+    """
+    counts = {mark: [len(row) for row in csv.reader(lines, delimiter=mark)] for mark in _MARKS}
+    several = [mark for mark, fields in counts.items() if fields and fields[0] > 1]
+    for mark in several:
+        if set(counts[mark]) == {counts[mark][0]}:
+            return mark
+    return "," if "," in several or not several else several[0]
+
+
+def _decimal(lines: Sequence[str], delimiter: str) -> str:
+    """Return the decimal sign of cells: a comma where some have one that cannot separate thousands,
+    and none has a point.
+    """
+    commas = False
+    for row in csv.reader(lines, delimiter=delimiter):
+        for cell in map(str.strip, row):
+            if _POINT.fullmatch(cell):
+                return "."
+            commas = commas or bool(_COMMA.fullmatch(cell) and not _GROUPED.fullmatch(cell))
+    return "," if commas else "."
+
+
+def _check_text(path: Path, head: bytes) -> None:
+    """Raise UserError where the first bytes are of UTF-16, or of no text."""
+    if head[:4] == b"PK\x03\x04":
+        problem = f"got a packed file, as .xlsx is; must be {WANTED}"
+        raise UserError(str(path), f"{problem}. Save the sheet as CSV in UTF-8")
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head[1:40:2].count(0) > len(head[1:40:2]) // 2:
+        raise UserError(str(path), f"got text in UTF-16; must be {WANTED}. {_convert('UTF-16')}")
+    if 0 in head:
+        raise UserError(str(path), f"got zero bytes, which no text has; must be {WANTED}")
+
+
+def _convert(encoding: str) -> str:
+    return f"Save it as CSV in UTF-8, or try: iconv -f {encoding} -t UTF-8 FILE > NEW.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedCsv:
+    """A .csv that is being read.
+
+    types: name of each column in order, and its type; a list, because names may be doubled.
+    batches: yields `pyarrow.RecordBatch`.
+    """
+
+    form: Form
+    types: "list[tuple[str, pyarrow.DataType]]"
+    batches: Any
+
+
+@contextmanager
+def open_csv(path: Path, types: "Mapping[str, pyarrow.DataType]") -> Iterator[OpenedCsv]:
+    """Open a .csv; columns that `types` does not name get the type of their first rows.
+
+    Raises UserError within the block, too: for bytes that are not UTF-8, and for a line of more or
+    fewer fields than columns.
+    """
+    import pyarrow
+    from pyarrow import csv as arrow
+
+    form = form_of(path)
+    # In one thread, because errors then name the row.
+    reading = arrow.ReadOptions(block_size=_BLOCK, use_threads=False, skip_rows=form.skipped)
+    parsing = arrow.ParseOptions(delimiter=form.delimiter)
+    converting = arrow.ConvertOptions(
+        null_values=EMPTY,
+        strings_can_be_null=True,
+        column_types=dict(types),
+        decimal_point=form.decimal,
+    )
+    try:
+        with arrow.open_csv(path, reading, parsing, converting) as reader:
+            schema = reader.schema
+            named = list(zip(schema.names, schema.types, strict=True))
+            yield OpenedCsv(form=form, types=named, batches=reader)
+    except UnicodeDecodeError as error:
+        raise _other_encoding(path) from error
+    except pyarrow.ArrowInvalid as error:
+        if "invalid UTF8" in str(error):
+            raise _other_encoding(path) from error
+        if ragged := _RAGGED.search(str(error)):
+            raise _ragged(path, form, ragged) from error
+        raise
+
+
+def _other_encoding(path: Path) -> UserError:
+    """Return an error that names the first bytes that are not UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                letter = printable(bytes([byte]).decode("cp1252", "replace"))
+                problem = f"got a byte that is not UTF-8 in line {number:,} (0x{byte:02X}, which is"
+                problem = f"{problem} '{letter}' in Windows-1252); must be {WANTED}"
+                return UserError(str(path), f"{problem}. {_convert('WINDOWS-1252')}")
+    return UserError(str(path), f"got text that is not UTF-8; must be {WANTED}")
+
+
+def _ragged(path: Path, form: Form, found: re.Match[str]) -> UserError:
+    """Return an error for a line of more or fewer fields than columns."""
+    where = row_of_csv(path, int(found[1]) - 2 - form.skipped)
+    shown = printable(found[4])[:60]
+    fields = plural(int(found[3]), "field")
+    problem = f"got {fields} in {where} ('{shown}'), but the line of names has {found[2]}"
+    remedy = "must be as many"
+    if form.delimiter == "," and int(found[3]) > int(found[2]):
+        remedy += ". If a comma is the decimal sign, or separates thousands, save numbers as 1628.5"
+    elif form.delimiter != ",":
+        remedy += f". This file is read as {form.words()}"
+    return UserError(str(path), f"{problem}; {remedy}")
+
+
+def misfit_of(error: Exception, form: Form) -> tuple[int, int, str] | None:
+    """Return the column, the row (from 0) and the text of the cell that an error of pyarrow says is
+    of another type; None for another error.
+    """
+    found = _MISFIT.search(str(error))
+    if found is None:
+        return None
+    return int(found[1]), int(found[2]) - 2 - form.skipped, found[3]
+
+
+def lines_of(path: Path) -> Iterator[int]:
+    """Yield the line, from 1 as in an editor, at which each row of data begins. The line of names
+    and empty lines are no rows.
+    """
+    form = form_of(path)
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        for _ in range(form.skipped):
+            file.readline()
+        reader = csv.reader(file, delimiter=form.delimiter)
+        start = form.skipped + 1
+        named = False
+        for record in reader:
+            if record and named:
+                yield start
+            named = named or bool(record)
+            start = form.skipped + reader.line_num + 1
+
+
+def row_of_csv(path: Path, row: int) -> str:
+    """Name the line of a row of data, which counts from 0: `line 5`."""
+    for number, line in enumerate(lines_of(path)):
+        if number == row:
+            return f"line {line:,}"
+    return f"row {row:,} (from 0)"
+
+
+def with_points(batch: "pyarrow.RecordBatch", form: Form) -> "pyarrow.RecordBatch":
+    """Return a batch with a decimal point in each text that is a number of this form."""
+    import pyarrow
+    import pyarrow.compute as compute
+
+    if form.decimal == ".":
+        return batch
+    columns = [
+        compute.replace_substring_regex(
+            column, r"^\s*([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)\s*$", r"\1.\2"
+        )
+        if pyarrow.types.is_string(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def is_number(text: str, form: Form | None = None) -> bool:
+    """Return whether a text is a number, with the decimal sign of the form."""
+    commas = form is not None and form.decimal == ","
+    if "_" in text or (commas and "." in text):
+        return False
+    if commas:
+        text = text.replace(",", ".")
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def number_hint(text: str) -> str:
+    """Say what to do about a text that people read as a number; empty for other texts."""
+    text = text.strip()
+    bare = text.removesuffix("%").strip()
+    if bare != text and is_number(bare.replace(",", ".")):
+        return f"Save numbers without the sign %, as {bare.replace(',', '.')}"
+    if found := _GROUPED.fullmatch(text):
+        plain = text.replace(found[1], "").replace(",", ".")
+        if found[1] == "," and text.count(",") == 1 and "." not in text:
+            other = text.replace(",", ".")
+            return f"Save {plain} if the comma separates thousands, {other} if it is decimal"
+        if found[1] == "." and is_number(text):
+            return "This file has decimal commas. Save all numbers with one decimal sign"
+        return f"Save numbers without separators of thousands, as {plain}"
+    if _COMMA.fullmatch(text):
+        return f"Save numbers with a decimal point, as {text.replace(',', '.')}"
+    if _POINT.fullmatch(text):
+        return "This file has decimal commas. Save all numbers with one decimal sign"
+    pieces = text.split()
+    if len(pieces) > 1 and all(map(is_number, pieces)):
+        return "Separate the columns by commas, semicolons or tabs"
+    return ""
