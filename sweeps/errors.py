@@ -116,10 +116,16 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     for known in names:
         if word in USUAL_WORDS.get(known, ()):
             return f"Did you mean '{known}'?"
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    lowered = {known.lower(): known for known in names}  # capitals are no other spelling
+    near = [lowered[name.lower()]] if name.lower() in lowered else _nearest(name, names)
+    near = near or [lowered[known] for known in _nearest(name.lower(), lowered)]
     if near:
         return f"Did you mean '{near[0]}'?"
     return f"Known: {', '.join(names)}." if names else "None is known."
+
+
+def _nearest(name: str, names: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
 
 
 def one_of(names: Iterable[str]) -> str:

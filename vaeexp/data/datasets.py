@@ -25,6 +25,7 @@ from vaeexp.data.formats import (
     RemoteFile,
     Source,
     emnist,
+    printable,
 )
 from vaeexp.data.formats.arrays import ARRAYS
 from vaeexp.data.formats.disentanglement import DSPRITES, SHAPES3D
@@ -442,10 +443,9 @@ def find_source(
 
 def _find_given(settings: "DataSettings", definition: Definition, root: Path) -> Source:
     """Return the files at the path that the user gives. Raises UserError when there are none."""
-    expected = definition.layout.expected(definition)
     if not root.exists():
-        problem = "there is no such file or folder; must be a folder or file with"
-        raise UserError(str(root), f"{problem} {expected}")
+        raise UserError(str(root), _no_such_path(root))
+    expected = definition.layout.expected(definition)
     kind = "folder" if root.is_dir() else "file"
     paths = definition.layout.find(definition, root)
     # Of a folder of other files the reader names the kinds.
@@ -458,6 +458,20 @@ def _find_given(settings: "DataSettings", definition: Definition, root: Path) ->
     files = f"{definition.title} files" if definition.downloadable else definition.title
     words = f"{files} in the {kind} given"
     return Source(definition=definition, settings=settings, root=root, paths=paths, words=words)
+
+
+def _no_such_path(root: Path) -> str:
+    """Say that a path does not exist: which part of it is missing, and the nearest name there."""
+    missing = root
+    while missing != missing.parent and not missing.parent.exists():
+        missing = missing.parent
+    problem = "there is no such file or folder"
+    problem += f", because there is no '{printable(str(missing))}'" if missing != root else ""
+    names: list[str] = []
+    with suppress(OSError):  # a parent that is a file, or that may not be read, has no names
+        names = [path.name for path in missing.parent.iterdir() if path.name[0] != "."]
+    hint = did_you_mean(missing.name, names)
+    return f"{problem}. {printable(hint)}" if hint.startswith("Did") else f"{problem}."
 
 
 def _other_layout(definition: Definition, root: Path) -> str:

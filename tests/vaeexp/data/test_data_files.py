@@ -344,3 +344,22 @@ def test_other_files_are_no_images_and_no_arrays(tmp_path):
         with pytest.raises(UserError, match="must be") as caught:
             open_dataset(DataSettings(dataset=dataset, binarisation="none"), root=tmp_path)
         assert "--set dataset=" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("markers.cvs", r"there is no such file or folder\. Did you mean 'markers\.csv'\?$"),
+        ("Markers.CSV", r"there is no such file or folder\. Did you mean 'markers\.csv'\?$"),
+        ("zzz", r"there is no such file or folder\.$"),
+        ("pest/cat", r"folder, because there is no '.*/pest'\. Did you mean 'pets'\?$"),
+        ("markers.csv/x", r"there is no such file or folder\.$"),
+    ],
+)
+@pytest.mark.parametrize("name", ["arrays", "folder", "mnist"])
+def test_a_path_that_does_not_exist_is_named_with_the_nearest(tmp_path, path, words, name):
+    (tmp_path / "markers.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "pets").mkdir()
+    with pytest.raises(UserError, match=words) as caught:
+        open_dataset(DataSettings(dataset=name, binarisation="none"), root=tmp_path / path)
+    assert caught.value.place == str(tmp_path / path)

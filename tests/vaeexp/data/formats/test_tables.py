@@ -212,6 +212,8 @@ def test_a_text_in_a_later_block_is_named_by_its_row(tmp_path, monkeypatch):
     ("settings", "words"),
     [
         ({"labels": "speces"}, r"got 'speces'; must be a column of mine\.\w+: length, .*species'"),
+        ({"labels": "SPECIES"}, r"Did you mean 'species'\?"),
+        ({"split_by": "Gardn"}, r"Did you mean 'garden'\?"),
         ({"factors": ["age", "size"]}, "got 'size'; must be a column"),
         ({"split_by": "patient"}, "got 'patient'; must be a column"),
         ({"images": "width"}, r"mine\.\w+ is a table; must be left out"),
