@@ -18,6 +18,7 @@ from sweeps import UserError, check_name, find_study, is_path
 from vaeexp.commands.options import complete_study
 from vaeexp.console import open_console, program, write_line
 from vaeexp.data import DATASETS
+from vaeexp.data.formats import printable
 from vaeexp.launch.fitting import fit_study
 from vaeexp.machine import shipped_studies
 from vaeexp.study import open_study_file
@@ -82,7 +83,7 @@ FITTED = """\
 {schema}
 # {name}: a study of {file}, which was understood as
 #   {words}
-# `vaeexp show {name}` prints every setting that it resolves to; `vaeexp sweep {name} --data {file} --dry-run`
+{order}# `vaeexp show {name}` prints every setting that it resolves to; `vaeexp sweep {name} --data {file} --dry-run`
 # checks it against the file; `vaeexp sweep {name} --data {file}` runs or continues it.
 question: Which β, latent size and learning rate explain these data best?
 
@@ -121,6 +122,8 @@ WORDS = {
     "epochs": "passes over the training rows, at most",
 }
 """Setting → what a fitted study says beside it."""
+_VALUES = ("true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf")
+"""Words that are values in YAML, of some version."""
 
 BINARISATION = {
     True: "binarisation: static           # each pixel drawn once; dynamic: drawn anew each epoch",
@@ -204,13 +207,7 @@ def init(
         text = study_text(name, parent, dataset)
     else:
         text = fitted_text(name, data, labels, split_by)
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise UserError(str(path), "exists already. Choose another name, or edit it.") from None
-    open_study_file(str(path))
+    _write_study(path, text)
     given = f" --data {shlex.quote(str(data))}" if data is not None else ""
     command = f"{program()} sweep {name}{given}"
     write_line(open_console(), f"{path} is written. Edit it, then: {command} --dry-run")
@@ -219,17 +216,41 @@ def init(
         write_line(open_console(), f"A first try that is short: {command} {short}")
 
 
+def _write_study(path: Path, text: str) -> None:
+    """Write a study file that is checked first. Raises UserError, and leaves nothing behind, where
+    it is no study or exists already.
+    """
+    made = not path.parent.exists()
+    path.parent.mkdir(exist_ok=True)  # before the check, because `extends` may start from there
+    try:
+        open_study_file(str(path), text=text)
+    except UserError:
+        if made:
+            path.parent.rmdir()
+        raise
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UserError(str(path), "exists already. Choose another name, or edit it.") from None
+
+
 def fitted_text(name: str, data: Path, labels: str | None, split_by: str | None) -> str:
     """Return the text of a study that fits a file."""
     console = open_console(stderr=True)
     say = partial(write_line, console)
-    fitting = fit_study(data, labels=labels, split_by=split_by, say=say)
-    write_line(open_console(), fitting.words)
+    try:
+        fitting = fit_study(data, labels=labels, split_by=split_by, say=say)
+    except UserError as error:
+        raise UserError(error.place, _as_options(error.problem)) from error
+    for line in filter(None, (fitting.words, fitting.order)):
+        write_line(open_console(), line)
     return FITTED.format(
         schema=f"# yaml-language-server: $schema={_schema_path()}",
         name=name,
-        file=shlex.quote(str(data)),
+        file=printable(shlex.quote(str(data))),
         words=fitting.words,
+        order=f"#   {fitting.order}\n" if fitting.order else "",
         data=_lines(fitting.data),
         model=_lines(fitting.model),
         train=_lines(fitting.train),
@@ -238,13 +259,28 @@ def fitted_text(name: str, data: Path, labels: str | None, split_by: str | None)
     )
 
 
+def _as_options(problem: str) -> str:
+    """Return a problem in which settings are options of init, which has no --set."""
+    return re.sub(
+        r"(?:--set )?\b(labels|split_by)=",
+        lambda found: f"--{found[1].replace('_', '-')} ",
+        problem,
+    )
+
+
 def _lines(settings: Mapping[str, Any]) -> str:
     """Return a line for each setting, with a word on it."""
     text = ""
     for name, value in settings.items():
-        shown = value if re.fullmatch(r"\w+", str(value)) else json.dumps(value, ensure_ascii=False)
+        shown = _plain(value) if isinstance(value, str) else json.dumps(value)
         text += f"{f'  {name}: {shown}':<32} # {WORDS[name]}\n"
     return text
+
+
+def _plain(text: str) -> str:
+    """Return a text for YAML, in quotes where it would be a number or another value without."""
+    plain = re.fullmatch(r"[^\W\d]\w*", text) and text.lower() not in _VALUES
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def study_text(name: str, parent: str | None, dataset: str | None) -> str:
@@ -269,6 +305,7 @@ def study_text(name: str, parent: str | None, dataset: str | None) -> str:
             "likelihood: discretised_logistic    # bernoulli takes black and white images alone\n"
         )
     inner = os.path.relpath(parent, "studies") if is_path(parent) else parent
+    inner = inner if re.fullmatch(r"[\w./-]+", inner) else json.dumps(inner, ensure_ascii=False)
     return EXTENDING.format(parent=inner, changes=changes, **given)
 
 

@@ -88,6 +88,15 @@ def test_a_study_can_extend_a_file_and_what_exists_is_not_replaced():
     assert Path("studies/mine.yaml").read_text(encoding="utf-8") == before
 
 
+@pytest.mark.parametrize("folder", ["my studies", "a: b", "mine #2"])
+def test_a_study_can_extend_a_file_in_any_folder(folder):
+    Path(folder).mkdir()
+    path = Path(folder) / "other.yaml"
+    path.write_text("extends: smoke\nepochs: 2\n", encoding="utf-8")
+    run("mine", "--extends", str(path))
+    assert open_study_file("mine").fixed["train"].model_dump()["epochs"] == 2
+
+
 @pytest.mark.parametrize(
     ("shape", "likelihood"), [((20, 16, 16), "discretised_logistic"), ((20, 4), "gaussian_learned")]
 )

@@ -1,17 +1,20 @@
 """vaeexp init --data: the study that it writes fits the file and says how it was understood."""
 
 import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from image_files import write_image
 
 from sweeps.errors import UserError
-from vaeexp.commands import cli
+from vaeexp.commands import cli, init
+from vaeexp.data import open_dataset
 from vaeexp.study import open_study_file, settings_of
 
 RANDOM = np.random.default_rng(0)
@@ -141,6 +144,128 @@ KINDS = {
 }
 
 
+def _long_table(make: Callable[[], np.ndarray], ending: str) -> str:
+    """A file of numbers [N, F] in either format."""
+    numbers = make()
+    if ending == ".npy":
+        return array("rows.npy", lambda: numbers)()
+    names = [f"x{place}" for place in range(numbers.shape[1])]
+    return table("rows.csv", names, lambda: numbers.tolist())()
+
+
+def _spectra() -> np.ndarray:
+    """Peaks of several heights upon a base line of its own, with noise."""
+    places = np.arange(200)
+    base = RANDOM.normal(0, 3, (120, 1)) + RANDOM.normal(size=(120, 1)) * places / 200
+    peaks = [np.exp(-(((places - at) / 6) ** 2)) for at in (40, 90, 150)]
+    return base + RANDOM.random((120, 3)) @ peaks + 0.02 * RANDOM.normal(size=(120, 200))
+
+
+def _genes() -> np.ndarray:
+    """Logarithms of counts that follow six causes, and the depth of each sample."""
+    causes = RANDOM.normal(size=(120, 6)) @ RANDOM.normal(size=(6, 150)) / 2
+    counts = RANDOM.poisson(np.exp(causes + RANDOM.normal(1, 0.5, (120, 1))))
+    return np.log1p(counts)
+
+
+def _one_cause() -> np.ndarray:
+    """Columns that all follow one cause, so that any two of them agree."""
+    share = RANDOM.uniform(0.8, 1.2, 100)
+    return RANDOM.normal(size=(120, 1)) * share + 0.3 * RANDOM.normal(size=(120, 100))
+
+
+def _rhythms() -> np.ndarray:
+    """Waves of 2 to 12 periods, any phase, with noise."""
+    periods = RANDOM.integers(2, 13, (120, 1))
+    waves = np.sin(2 * np.pi * (np.arange(150) / 150 * periods + RANDOM.random((120, 1))))
+    return waves + 0.3 * RANDOM.normal(size=(120, 150))
+
+
+@pytest.mark.parametrize("ending", [".npy", ".csv"])
+@pytest.mark.parametrize(
+    ("make", "signals"),
+    [
+        (_spectra, True),
+        (_rhythms, True),
+        (lambda: np.cumsum(RANDOM.normal(size=(120, 80)), axis=1), True),
+        (lambda: np.round(90 + 10 * _rhythms()).astype(int), True),
+        (_genes, False),
+        (_one_cause, False),
+        (lambda: RANDOM.normal(size=(120, 80)) * RANDOM.uniform(1, 1e4, 80), False),
+        (lambda: RANDOM.poisson(3, (120, 90)), False),
+    ],
+)
+def test_vectors_are_signals_where_neighbouring_columns_agree(make, signals, ending):
+    path = _long_table(make, ending)
+    said = run("init", "mine", "--data", path)
+    [why] = [line for line in said.splitlines() if line.startswith("Neighbouring columns")]
+    settings = settings_of(open_study_file("mine"))
+    assert settings.model.network == ("conv" if signals else "mlp")
+    assert f"#   {why}" in Path("studies/mine.yaml").read_text(encoding="utf-8").splitlines()
+    counts = settings.model.likelihood == "negative_binomial"
+    assert settings.data.scale_per == ("global" if signals or counts else "feature")
+    if signals:
+        other = "mlp, scale_per: feature"
+        assert re.fullmatch(rf".* agree \((0\.[5-9]\d|1\.00), others .*: network: {other}", why)
+    else:
+        other = "conv" if counts else "conv, scale_per: global"
+        assert re.fullmatch(rf".* too little \(.*\): taken for .*: network: {other}", why)
+
+
+@pytest.mark.parametrize("kind", [int, float, np.uint8, bool])
+@pytest.mark.parametrize("shape", [(80, 30), (80, 16, 16)])
+@pytest.mark.parametrize("ending", [".npy", ".csv", ".parquet"])
+def test_zeros_and_ones_of_any_type_are_black_and_white(kind, shape, ending):
+    bits = (RANDOM.random(shape) > 0.7).astype(kind)
+    if ending == ".npy":
+        np.save("bits.npy", bits)
+    else:
+        frame = pd.DataFrame(bits.reshape(80, -1)[:, :30]).rename(columns="q{}".format)
+        writing = {".csv": frame.to_csv, ".parquet": frame.to_parquet}[ending]
+        writing(f"bits{ending}", index=False)
+    said = run("init", "mine", "--data", f"bits{ending}")
+    assert "each pixel drawn once, black or white; bernoulli" in said
+    settings = settings_of(open_study_file("mine"))
+    assert (settings.data.scale, settings.data.binarisation) == ("unit", "static")
+    data = open_dataset(settings.data, root=Path(f"bits{ending}"), say=lambda text: None)
+    everything = np.concatenate([split.images.reshape(-1) for split in (data.train, data.test)])
+    assert set(everything.tolist()) == {0, 1}
+    assert abs(float(everything.mean()) - 0.3) < 0.05
+
+
+def test_a_two_in_another_split_leaves_counts():
+    numbers = (RANDOM.random((150, 12)) > 0.6).astype(int)
+    numbers[:, 3] = np.where(np.arange(150) == 149, 2, numbers[:, 3])
+    np.savez("parts.npz", train_images=numbers[:120], test_images=numbers[120:])
+    assert "negative_binomial" in run("init", "mine", "--data", "parts.npz")
+
+
+@pytest.mark.parametrize("name", ["1", "true", "null", "7e3", "a: b", "größe", "# no", "-"])
+def test_any_name_of_a_column_is_a_text_in_the_study(name):
+    path = table(
+        "visits.csv",
+        ["pulse", "pressure", "ph", name, "patient"],
+        lambda: [[*row[:4], 1] for row in _visits()],
+    )()
+    run("init", "mine", "--data", path, "--labels", name)
+    assert settings_of(open_study_file("mine")).data.labels == name
+
+
+def test_any_name_of_a_file_leaves_a_study_that_is_read():
+    name = "my 'new'\n# file: {x}.csv"
+    table(name, ["pulse", "pressure", "ph", "kind", "patient"], _visits)()
+    run("init", "mine", "--data", name, "--labels", "kind", "--split-by", "patient")
+    assert settings_of(open_study_file("mine")).data.labels == "kind"
+
+
+def test_a_study_that_would_not_be_read_is_not_written(monkeypatch):
+    monkeypatch.setattr(init, "FITTED", f"{init.FITTED}nonsense: 1\n")
+    path = SPECTROGRAMS()
+    with pytest.raises(UserError, match=r"studies/mine\.yaml: nonsense: unknown setting"):
+        run("init", "mine", "--data", path)
+    assert not Path("studies").exists()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_study_fits_the_file_and_plans(kind):
     write, what, how, settings = KINDS[kind]
@@ -184,7 +309,10 @@ def test_a_second_call_replaces_nothing():
         (["--split-by", "patient"], "--split-by: is of --data; give the file, too"),
         (["--data", "visits.csv", "--extends", "smoke"], "--data: decides what --extends names"),
         (["--data", "visits.csv", "--dataset", "mnist"], "--data: decides what --dataset names"),
-        (["--data", "visits.csv"], "kind: got 'a' in line 2.*labels=kind if it is a class"),
+        (
+            ["--data", "visits.csv"],
+            "kind: got 'a' in line 2.*Try --labels kind if .* --split-by kind if",
+        ),
         (["--data", "visits.csv", "--labels", "knid"], "knid"),
     ],
 )

@@ -5,9 +5,17 @@ of C channels, or [N, C, H, W] where the setting `channels_first` says so. Whate
 is refused with its shape and type, and with the setting or the line of numpy that mends it.
 """
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sweeps import UserError
+from vaeexp.data.formats import blocks
+from vaeexp.data.formats.scratch import write_rows
+
+if TYPE_CHECKING:
+    from vaeexp.settings import DataSettings
 
 MOST_CHANNELS = 256
 TYPES = "bool, integers of 8 to 64 bits, float16, float32 or float64"
@@ -88,6 +96,24 @@ def as_images(array: np.ndarray, *, channels_first: bool) -> np.ndarray:
     if array.ndim == 3:
         return array[:, None]
     return array if channels_first else np.moveaxis(array, -1, 1)
+
+
+def as_bits(images: np.ndarray, settings: "DataSettings", scratch: Path) -> np.ndarray:
+    """Return numbers that are all 0 or 1 as bytes, where they are to be black and white; other
+    numbers as they are.
+
+    These are whole numbers of a type without a range, as numpy and tables have them, under `scale:
+    unit`, and floats that are to be binarised.
+    """
+    kind = images.dtype
+    whole = kind.kind in "iu" and kind.itemsize > 2
+    floats = kind.kind == "f" and settings.binarisation != "none"
+    if settings.scale != "unit" or settings.clip is not None or not (whole or floats):
+        return images
+    if not all(bool(((block == 0) | (block == 1)).all()) for block in blocks(images)):
+        return images
+    pieces = (block.astype(np.uint8) for block in blocks(images))
+    return write_rows(scratch / "bits.raw", pieces, np.dtype(np.uint8), images.shape[1:])
 
 
 def shape_note(images: np.ndarray) -> str:

@@ -26,7 +26,7 @@ from vaeexp.data.formats import (
     some_of,
 )
 from vaeexp.data.formats.array_labels import read_labels
-from vaeexp.data.formats.array_pixels import as_images, check_images, shape_note
+from vaeexp.data.formats.array_pixels import as_bits, as_images, check_images, shape_note
 from vaeexp.data.formats.entries import Entry, described
 from vaeexp.data.formats.scratch import write_rows
 
@@ -85,7 +85,7 @@ def read_named(
     check_grey(source.root.name, joined.shape[1], settings.binarisation, ONE_CHANNEL)
     factors, factor_labels = _factors(source, entries, len(joined), scratch)
     groups = _groups(source, entries, len(joined), scratch)
-    raw = label_parts(joined, columns, images)
+    raw = label_parts(as_bits(joined, settings, scratch), columns, images)
     kept = {*taken, *names}
     unread = sorted(entry.name for entry in entries.values() if entry.name not in kept)
     passed = [f"Not read: {some_of([printable(name) for name in unread])}"] if unread else []

@@ -16,6 +16,7 @@ import numpy as np
 
 from sweeps import UserError, did_you_mean
 from vaeexp.data.formats import RawImages, Source, printable, refusing, row_words, some_of
+from vaeexp.data.formats.array_pixels import as_bits
 from vaeexp.data.formats.csv_files import (
     WANTED,
     Form,
@@ -80,7 +81,8 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     if ending == ".csv":
         columns = {name: _typed(cells) for name, cells in columns.items()}
     labels = columns.get(roles.labels or "")
-    raw = label_parts(values[:, None, None], [labels], {"": values})
+    images = as_bits(values[:, None, None], source.settings, scratch)
+    raw = label_parts(images, [labels], {"": values})
     notes = [f"Features: {len(roles.features):,} ({some_of([*map(printable, roles.features)])})"]
     if len(paths) > 1:
         notes.append(f"Files: {len(paths):,} {ending} in the order of their names")
