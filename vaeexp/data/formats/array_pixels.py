@@ -98,16 +98,18 @@ def as_images(array: np.ndarray, *, channels_first: bool) -> np.ndarray:
     return array if channels_first else np.moveaxis(array, -1, 1)
 
 
-def as_bits(images: np.ndarray, settings: "DataSettings", scratch: Path) -> np.ndarray:
+def as_bits(
+    images: np.ndarray, settings: "DataSettings", scratch: Path, *, table: bool = False
+) -> np.ndarray:
     """Return numbers that are all 0 or 1 as bytes, where they are to be black and white; other
     numbers as they are.
 
     These are whole numbers of a type without a range, as numpy and tables have them, under `scale:
-    unit`, and floats that are to be binarised.
+    unit`. Floats of a table that are to be binarised are such numbers, too: a text 1.0 is a 1.
     """
     kind = images.dtype
     whole = kind.kind in "iu" and kind.itemsize > 2
-    floats = kind.kind == "f" and settings.binarisation != "none"
+    floats = table and kind.kind == "f" and settings.binarisation != "none"
     if settings.scale != "unit" or settings.clip is not None or not (whole or floats):
         return images
     if not all(bool(((block == 0) | (block == 1)).all()) for block in blocks(images)):

@@ -81,7 +81,7 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     if ending == ".csv":
         columns = {name: _typed(cells) for name, cells in columns.items()}
     labels = columns.get(roles.labels or "")
-    images = as_bits(values[:, None, None], source.settings, scratch)
+    images = as_bits(values[:, None, None], source.settings, scratch, table=True)
     raw = label_parts(images, [labels], {"": values})
     notes = [f"Features: {len(roles.features):,} ({some_of([*map(printable, roles.features)])})"]
     if len(paths) > 1:
