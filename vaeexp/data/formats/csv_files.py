@@ -35,6 +35,10 @@ _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.
 _MISFIT = re.compile(r"CSV column #(\d+): Row #(\d+): .* invalid value '(.*)'", re.DOTALL)
 
 
+_ABSENT = ("-", "–", ".", "?", "*", "n.a.", "none", "missing", "unknown")
+"""Cells that people leave where there is no value."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Form:
     """How a .csv is written.
@@ -97,7 +101,9 @@ def _decimal(lines: Sequence[str], delimiter: str) -> str:
 
 
 def _check_text(path: Path, head: bytes) -> None:
-    """Raise UserError where the first bytes are of UTF-16, or of no text."""
+    """Raise UserError where the first bytes are of UTF-16, or of no text, or there are none."""
+    if not head.strip():
+        raise UserError(str(path), f"got an empty file; must be {WANTED}")
     if head[:4] == b"PK\x03\x04":
         problem = f"got a packed file, as .xlsx is; must be {WANTED}"
         raise UserError(str(path), f"{problem}. Save the sheet as CSV in UTF-8")
@@ -150,17 +156,19 @@ def open_csv(path: Path, types: "Mapping[str, pyarrow.DataType]") -> Iterator[Op
             named = list(zip(schema.names, schema.types, strict=True))
             yield OpenedCsv(form=form, types=named, batches=reader)
     except UnicodeDecodeError as error:
-        raise _other_encoding(path) from error
+        if encoding := _other_encoding(path):
+            raise encoding from error
+        raise
     except pyarrow.ArrowInvalid as error:
-        if "invalid UTF8" in str(error):
-            raise _other_encoding(path) from error
+        if "invalid UTF8" in str(error) and (encoding := _other_encoding(path)):
+            raise encoding from error
         if ragged := _RAGGED.search(str(error)):
             raise _ragged(path, form, ragged) from error
         raise
 
 
-def _other_encoding(path: Path) -> UserError:
-    """Return an error that names the first bytes that are not UTF-8."""
+def _other_encoding(path: Path) -> UserError | None:
+    """Return an error that names the first byte that is not UTF-8; None where all are."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -171,7 +179,7 @@ def _other_encoding(path: Path) -> UserError:
                 problem = f"got a byte that is not UTF-8 in line {number:,} (0x{byte:02X}, which is"
                 problem = f"{problem} '{letter}' in Windows-1252); must be {WANTED}"
                 return UserError(str(path), f"{problem}. {_convert('WINDOWS-1252')}")
-    return UserError(str(path), f"got text that is not UTF-8; must be {WANTED}")
+    return None
 
 
 def _ragged(path: Path, form: Form, found: re.Match[str]) -> UserError:
@@ -181,20 +189,24 @@ def _ragged(path: Path, form: Form, found: re.Match[str]) -> UserError:
     fields = plural(int(found[3]), "field")
     problem = f"got {fields} in {where} ('{shown}'), but the line of names has {found[2]}"
     remedy = "must be as many"
-    if form.delimiter == "," and int(found[3]) > int(found[2]):
+    if found[2] == "1" and int(found[3]) > 2:
+        remedy += ". The line of names must be the first: remove what stands before it"
+    elif form.delimiter == "," and int(found[3]) > int(found[2]):
         remedy += ". If a comma is the decimal sign, or separates thousands, save numbers as 1628.5"
     elif form.delimiter != ",":
         remedy += f". This file is read as {form.words()}"
     return UserError(str(path), f"{problem}; {remedy}")
 
 
-def misfit_of(error: Exception, form: Form) -> tuple[int, int, str] | None:
+def misfit_of(path: Path, error: Exception, form: Form) -> tuple[int, int, str] | None:
     """Return the column, the row (from 0) and the text of the cell that an error of pyarrow says is
-    of another type; None for another error.
+    of another type; None for another error. Raises UserError where the text is not UTF-8.
     """
     found = _MISFIT.search(str(error))
     if found is None:
         return None
+    if "\ufffd" in found[3] and (encoding := _other_encoding(path)):
+        raise encoding from error
     return int(found[1]), int(found[2]) - 2 - form.skipped, found[3]
 
 
@@ -274,7 +286,9 @@ def number_hint(text: str) -> str:
         return f"Save numbers with a decimal point, as {text.replace(',', '.')}"
     if _POINT.fullmatch(text):
         return "This file has decimal commas. Save all numbers with one decimal sign"
-    pieces = text.split()
+    if text.lower() in _ABSENT:
+        return "If it stands for a missing value, fill it in, or leave these rows out"
+    pieces = re.split(r"[\s|]+", text)
     if len(pieces) > 1 and all(map(is_number, pieces)):
         return "Separate the columns by commas, semicolons or tabs"
     return ""

@@ -150,6 +150,8 @@ def _column_types(path: Path) -> Columns:
     if "" in names:
         problem = f"got no name for column {names.index('') + 1}; must be a name for each column"
         remedy = "If it numbers the rows, save the table without its index: to_csv(…, index=False)"
+        if names.index("") == len(names) - 1 > 0:
+            remedy = "If each line ends with a separator, remove the last one"
         raise UserError(str(path), f"{problem}. {remedy}")
     if ending == ".csv" and all(is_number(name, form) for name in names) and not _counts(names):
         problem = f"got the numbers {some_of(names, 4)} in the first line; must be names of columns"
@@ -299,7 +301,7 @@ def _csv_rows(
         try:
             yield from _rows(path, batches, roles, dtype, found)
         except pyarrow.ArrowInvalid as error:
-            misfit = misfit_of(error, opened.form)
+            misfit = misfit_of(path, error, opened.form)
             if misfit is None:
                 raise
     if misfit is None:

@@ -229,7 +229,10 @@ def test_settings_that_do_not_fit_a_table_are_refused(tmp_path, write, settings,
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "Empty CSV file"),
+        ("", r"got an empty file; must be a \.csv file with a line of names"),
+        ("\n\n", r"got an empty file; must be a \.csv file with a line of names"),
+        ("a,b,\n1,2,\n", "no name for column 3; .*ends with a separator, remove the last one"),
+        ("# of today\na,b,c\n1,2,3\n", "got 3 fields in line 2 .*line of names must be the first"),
         ("a,b\n", "got a table without rows"),
         ("a,a\n1,2\n", "several columns named a"),
         (",a\n0,2\n1,3\n", r"got no name for column 1; .*index=False"),
@@ -330,6 +333,17 @@ def test_other_encodings_are_named_with_line_and_remedy(tmp_path, encoding, plac
         list(tables.read_batches(path, None))
 
 
+def test_another_encoding_far_down_in_a_column_of_numbers_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_files, "_BLOCK", 2**10)
+    values = np.arange(3000).astype(object)
+    values[2500] = "fünf"
+    table = pd.DataFrame({"b": np.arange(3000), "a": values})
+    with pytest.raises(UserError, match=r"not UTF-8 in line 2,502 .*'ü' in Windows-1252"):
+        read_raw(as_csv(tmp_path / "mine", table, encoding="latin-1"))
+    with pytest.raises(UserError, match="got 'fünf' in line 2,502"):
+        read_raw(as_csv(tmp_path / "mine", table))
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
 def test_utf_16_is_refused_with_its_remedy(tmp_path, encoding):
     path = as_csv(tmp_path / "mine", flowers(), encoding=encoding)
@@ -355,6 +369,8 @@ def test_a_spreadsheet_that_is_called_csv_is_refused(tmp_path):
         ("a;b\n1,628;2\n2;1\n", "'1,628' in line 2; .*Save 1628 if the comma separates thousand"),
         ("a;b\n1.5;2\n2;1,5\n", "'1,5' in line 3; .*with a decimal point, as 1.5"),
         ("a b\n1 2\n3 4\n", "'1 2' in line 2; .*Separate the columns by commas, semicolons or"),
+        ("a|b\n1|2\n3|4\n", r"'1\|2' in line 2; .*Separate the columns by commas, semicolons or"),
+        ("a,b\n1,2\n2,-\n", "'-' in line 3; .*stands for a missing value"),
         ("a,b\n1,2\n2,1_000\n", "'1_000' in line 3; .*labels=b if"),
         ("a\tb\n1\t2\n2\tmany\n", "'many' in line 3; .*labels=b if"),
     ],
