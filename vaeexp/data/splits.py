@@ -104,21 +104,26 @@ def _draw(
     """Give groups of training images to a part until it holds `most` images; `left` groups are left
     to train on, and to validate.
 
-    Groups come in the order of their hash. A group of more than twice as many images, compared with
-    `most` and with the smallest group, is drawn only where the others do not hold half of `most`;
-    then the smallest of these comes first.
+    Groups come in the order of their hash. A large group has more than twice as many images as
+    `most`, and as the lower quartile of groups. It is drawn only where the others do not hold half
+    of `most`; then the smallest of these comes first. Where no large group can be spared, a first
+    split takes half of what the others hold, so that the next has the same.
     """
     free, sizes = np.unique(number[parts == TRAINING], return_counts=True)
     keys = [hashlib.sha256(f"{purpose}/{names[group]}".encode()).digest() for group in free]
     by_key = sorted(zip(keys, free.tolist(), sizes.tolist(), strict=True))
-    limit = _LARGE * max(most, sizes.min()) if len(sizes) else 0
+    usual = np.sort(sizes)[(len(sizes) - 1) // 4] if len(sizes) else 0
+    limit = _LARGE * max(most, usual)
     small = [(group, size) for _, group, size in by_key if size <= limit]
     large = sorted(
         ((group, size) for _, group, size in by_key if size > limit), key=lambda each: each[1]
     )
     held = 0
+    share = sum(size for _, size in small) // 2
+    first = left > 1 and len(large) <= left
+    filled = min(most, max(1, share)) if first else most
     for group, size in [*small, *large][: max(0, len(free) - left)]:
-        enough = most if size <= limit else most / _LARGE
+        enough = filled if size <= limit else most / _LARGE
         if held >= enough:
             return
         parts[(number == group) & (parts == TRAINING)] = part

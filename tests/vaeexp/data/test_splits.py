@@ -87,6 +87,12 @@ def test_small_groups_that_hold_next_to_nothing_are_no_split():
     assert len(large_groups(parts, groups)) == 3
 
 
+def test_next_to_one_large_group_two_splits_share_the_others():
+    groups, parts = drawn([600, *[2] * 20])
+    assert [(parts == part).sum() for part in (TEST, VALIDATION)] == [20, 20]
+    assert set(parts[groups == "P0"]) == {TRAINING}
+
+
 def test_a_small_validation_size_leaves_the_order_of_the_hash():
     sizes = np.random.default_rng(2).integers(8, 13, 60).tolist()
     groups, parts = drawn(sizes, validation=3)
