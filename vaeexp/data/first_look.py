@@ -180,6 +180,8 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
         "images": len(sampled),
         "of": len(training),
     }
+    if raw.images.shape[1] * raw.images.shape[2] == 1:
+        return pixels, []  # a row of zeros is an answer, and no empty image
     return pixels, [*_empty_images(low, high), *_doubts(histogram)]
 
 

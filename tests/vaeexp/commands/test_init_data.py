@@ -233,6 +233,15 @@ def test_zeros_and_ones_of_any_type_are_black_and_white(kind, shape, ending):
     assert abs(float(everything.mean()) - 0.3) < 0.05
 
 
+def test_rows_of_zeros_are_no_empty_images():
+    answers = (RANDOM.random((150, 40)) > 0.995).astype(int)
+    table("answers.csv", [f"q{at}" for at in range(40)], answers.tolist)()
+    run("init", "mine", "--data", "answers.csv")
+    settings = settings_of(open_study_file("mine"))
+    data = open_dataset(settings.data, root=Path("answers.csv"), say=lambda text: None)
+    assert not any("show nothing" in words or "little to see" in words for words in data.warnings)
+
+
 def test_a_two_in_another_split_leaves_counts():
     numbers = (RANDOM.random((150, 12)) > 0.6).astype(int)
     numbers[:, 3] = np.where(np.arange(150) == 149, 2, numbers[:, 3])
