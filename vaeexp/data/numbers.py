@@ -36,7 +36,7 @@ _SHOWN = (0.5, 99.5)
 
 
 def as_bytes(raw: RawImages, binarisation: str, scratch: Path, root: str) -> RawImages:
-    """Return booleans as bytes 0 and 255 and, where they are to be binarised, floats in [0, 1] and
+    """Return booleans as bytes 0 and 1 and, where they are to be binarised, floats in [0, 1] and
     images of 16 bits as 256 levels; other images as they are.
 
     Raises UserError for floats beyond [0, 1].
@@ -44,7 +44,9 @@ def as_bytes(raw: RawImages, binarisation: str, scratch: Path, root: str) -> Raw
     kind = raw.images.dtype.kind
     if kind in "iu" and binarisation != "none":
         return _upper_bits(raw, scratch) if _is_deep(raw) else raw
-    if kind != "b" and not (kind == "f" and binarisation != "none"):
+    if kind == "b":
+        return raw._replace(images=raw.images.view(np.uint8))
+    if not (kind == "f" and binarisation != "none"):
         return raw
     low, high = extremes(raw.images, np.arange(len(raw.images)))
     if low < -HAIR or high > 1 + HAIR:

@@ -216,16 +216,30 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         digest = hashlib.sha256(f"{digest} {limits}".encode()).hexdigest()
     meta = {
         **facts,
+        **_facts_of(made),
         "training": len(training),
         "test": len(rows[TEST]),
+        # No notes on copies where nothing else is noted of the files.
+        "notes": (*raw.notes, *(notes if raw.notes else ())),
+        "warnings": (*raw.warnings, *made.warnings, *doubles),
+        "digest": digest,
+    }
+    shutil.rmtree(scratch)
+    large = [path for path in folder.glob("*_images.npy") if path.stat().st_size > WHOLE]
+    for path in large:
+        write_table(path)
+    seal_folder(folder, meta, by_blocks=[path.name for path in large])
+
+
+def _facts_of(made: "_Made") -> dict[str, Any]:
+    """Return what is known of images that are ready, by the names of `Prepared`."""
+    raw = made.raw
+    return {
         "image_shape": raw.images.shape[1:],
         "classes": raw.classes,
         "files": len(raw.parts),
         "unreadable": raw.unreadable,
         "doubt": raw.doubt,
-        # No notes on copies where nothing else is noted of the files.
-        "notes": (*raw.notes, *(notes if raw.notes else ())),
-        "warnings": (*raw.warnings, *made.warnings, *doubles),
         "reading": raw.reading,
         "pixels": made.pixels,
         "unlabelled": [
@@ -241,13 +255,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         "dropped": made.dropped,
         "kept": made.kept,
         "whites": made.whites,
-        "digest": digest,
     }
-    shutil.rmtree(scratch)
-    large = [path for path in folder.glob("*_images.npy") if path.stat().st_size > WHOLE]
-    for path in large:
-        write_table(path)
-    seal_folder(folder, meta, by_blocks=[path.name for path in large])
 
 
 def _fitted(source: Source) -> bool:

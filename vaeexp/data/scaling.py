@@ -177,7 +177,7 @@ def check_finite(raw: RawImages, root: str) -> bool:
 
 def place_words(raw: RawImages, place: tuple[int, ...]) -> str:
     """Name the place [N, C, H, W] of a number in the file."""
-    row = f"row {place[0]:,} (from 0)"
+    row = raw.where(place[0])
     if raw.features is not None:
         return f"{row}, column '{raw.features[place[3]]}'"
     return f"{row}, at {list(place[1:])} of [C, H, W]" if raw.images[0].size > 1 else row

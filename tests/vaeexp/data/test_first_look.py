@@ -329,7 +329,7 @@ def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
         (
             as_float_tiff,
             np.where(np.arange(144).reshape(9, 4, 4) % 100 == 17, np.nan, 0.5),
-            r"got 2 values that are NaN.* in row 1 \(from 0\), at \[0, 0, 1\] of \[C, H, W\]",
+            r"got 2 values that are NaN.* in 001.tiff, at \[0, 0, 1\] of \[C, H, W\]",
         ),
         (
             as_array,

@@ -136,6 +136,8 @@ def test_booleans_are_black_and_white(tmp_path):
     data = made(images, tmp_path)
     assert set(np.unique(data.train.images)) == {0, 255}
     assert data.values.least_sigma == 0.5
+    assert data.whites == {"0": 1, "1": 65_535, "2": 255}  # so that exports take 0 and 1
+    assert made(images.astype(np.uint8), tmp_path).fingerprint == data.fingerprint
 
 
 @pytest.mark.parametrize("white", [3, 9])
