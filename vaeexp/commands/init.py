@@ -174,6 +174,7 @@ SIZE = (
     help="Array or column of groups in --data; of image files, a pattern of their paths with the "
     "group in brackets: 'slide([0-9]+)'.",
 )
+@click.option("--dry-run", is_flag=True, help="Say how --data is understood, and write nothing.")
 def init(
     *,
     name: str,
@@ -182,6 +183,7 @@ def init(
     data: Path | None,
     labels: str | None,
     split_by: str | None,
+    dry_run: bool,
 ) -> None:
     """Write a study file to start from.
 
@@ -193,23 +195,28 @@ def init(
     if data is not None and (parent or dataset):
         other = "--extends" if parent else "--dataset"
         raise UserError("--data", f"decides what {other} names; give one of the two.")
-    if data is None and (labels or split_by):
-        raise UserError("--labels" if labels else "--split-by", "is of --data; give the file, too.")
+    of_data = {"--labels": labels, "--split-by": split_by, "--dry-run": dry_run}
+    for option, given in of_data.items():
+        if given and data is None:
+            raise UserError(option, "is of --data; give the file, too.")
     if parent is not None:
         find_study(parent, shipped_studies(), "--extends")
         if Path(parent).stem == name:
             raise UserError(
                 "NAME", f"got '{name}', the name of the study that it extends; must be another."
             )
-    if path.exists():
+    if path.exists() and not dry_run:
         raise UserError(str(path), "exists already. Choose another name, or edit it.")
     if data is None:
         text = study_text(name, parent, dataset)
     else:
         text = fitted_text(name, data, labels, split_by)
+    if dry_run:
+        write_line(open_console(), "Nothing was written.")
+        return
     _write_study(path, text)
-    given = f" --data {shlex.quote(str(data))}" if data is not None else ""
-    command = f"{program()} sweep {name}{given}"
+    files = f" --data {shlex.quote(str(data))}" if data is not None else ""
+    command = f"{program()} sweep {name}{files}"
     write_line(open_console(), f"{path} is written. Edit it, then: {command} --dry-run")
     if data is not None:
         short = f"--name {name}_try --trials 6 --set epochs=15"

@@ -302,6 +302,20 @@ def test_the_study_fits_the_file_and_plans(kind):
     assert [line for line in inside if "  # " not in line and " # " not in line] == []
 
 
+def test_a_dry_run_says_what_was_understood_and_writes_nothing():
+    """The words of the file of 1,000 spectrograms that the guide has."""
+    images = RANDOM.uniform(-80, 0, size=(1000, 80, 64)).astype(np.float32)
+    images[0, 0, :2] = -80, 0
+    np.save("mine.npy", images)
+    said = run("init", "mine", "--data", "mine.npy", "--dry-run").splitlines()
+    assert said == [
+        "1,000 arrays of 80 × 64, float32, −80 to 0, no labels; scaled by training mean and "
+        "deviation; gaussian_learned",
+        "Nothing was written.",
+    ]
+    assert not Path("studies").exists()
+
+
 def test_a_second_call_replaces_nothing():
     path = SPECTROGRAMS()
     run("init", "mine", "--data", path)
@@ -314,6 +328,7 @@ def test_a_second_call_replaces_nothing():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--dry-run"], "--dry-run: is of --data; give the file, too"),
         (["--labels", "kind"], "--labels: is of --data; give the file, too"),
         (["--split-by", "patient"], "--split-by: is of --data; give the file, too"),
         (["--data", "visits.csv", "--extends", "smoke"], "--data: decides what --extends names"),
