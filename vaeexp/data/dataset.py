@@ -170,7 +170,7 @@ class Dataset:
     @property
     def preparation(self) -> dict[str, Any]:
         """What a run records to prepare other images as these were prepared: values for JSON."""
-        names = ("name", "kind", "features", "kept", "whites", "classes")
+        names = ("name", "kind", "features", "kept", "dropped", "whites", "classes")
         return {name: getattr(self, name) for name in names} | {"scaling": self.scaling.record()}
 
     def describe(self) -> dict[str, Any]:

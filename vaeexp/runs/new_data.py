@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sweeps import UserError
+from vaeexp.data.formats import printable, some_of
 from vaeexp.evaluation.detection import Estimate, shift, size_words
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
@@ -18,7 +19,6 @@ from vaeexp.runs.preparation import Batch
 from vaeexp.runs.row_files import (
     ROW_FILES,
     array_endings,
-    as_arrays,
     check_ending,
     read_codes,
     write_arrays,
@@ -336,7 +336,7 @@ def reconstruct_to(run: Run, images: Images, to: Path) -> str:
 
 
 def _check_arrays(run: Run, to: Path) -> None:
-    check_ending(to, array_endings(preparation_of(run).features))
+    check_ending(to, array_endings(preparation_of(run).table))
 
 
 def _write(run: Run, vae: VAE, z: torch.Tensor, to: Path) -> str:
@@ -346,8 +346,11 @@ def _write(run: Run, vae: VAE, z: torch.Tensor, to: Path) -> str:
 
 def _written(run: Run, pieces: Iterator[np.ndarray], count: int, to: Path) -> str:
     preparation = preparation_of(run)
-    first = run.settings.data.channels_first
-    arrays = (as_arrays(piece, run.values, channels_first=first) for piece in pieces)
-    write_arrays(to, arrays, count, preparation.features)
+    write_arrays(to, map(preparation.as_files, pieces), count, preparation.table)
     unit = "bytes from 0 to 255" if preparation.scaling.bytes else "in the unit of the run's files"
-    return f"{to}  {plural(count, 'row')}, {unit}"
+    line = f"{to}  {plural(count, 'row')}, {unit}"
+    if (columns := preparation.columns) is not None:
+        named = some_of([*map(printable, columns.dropped)])
+        line += f"; NaN in {plural(len(columns.dropped), 'column')} of one value in training"
+        line += f" ({named})"
+    return line

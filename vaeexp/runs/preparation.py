@@ -7,6 +7,7 @@ is a problem of its row, in words, and its row is zeros.
 Shapes: N rows, C channels, H × W sub-pixels; a row of a table is [1, 1, F].
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +58,63 @@ class Batch(NamedTuple):
     problems: list[str]
 
 
+def whites_in(record: Mapping[str, Any]) -> dict[Stored, int]:
+    """Return the number that is white in each kind of file, of a record of preparation."""
+    known = record["whites"] or {}
+    return PLAIN | {Stored(int(kind)): white for kind, white in known.items()}
+
+
+class Columns(NamedTuple):
+    """The F columns of files of which the model takes some.
+
+    names: of all, those of a table; of an array `column 0` …
+    kept: places of those that the model takes; the others never changed in training.
+    """
+
+    names: tuple[str, ...]
+    kept: tuple[int, ...]
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Names of the others."""
+        known = frozenset(self.kept)
+        return tuple(name for place, name in enumerate(self.names) if place not in known)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the columns of [N, 1, 1, F] that the model takes: a view where they are
+        neighbours.
+        """
+        first, last = self.kept[0], self.kept[-1]
+        together = last - first + 1 == len(self.kept)
+        return rows[..., slice(first, last + 1) if together else list(self.kept)]
+
+    def put_back(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows float64 [N, 1, 1, F] of the columns that the model gives. The others are NaN:
+        their value in training is not on record.
+        """
+        every = np.full((*rows.shape[:-1], len(self.names)), np.nan)
+        every[..., list(self.kept)] = rows
+        return every
+
+
+def columns_in(record: Mapping[str, Any]) -> Columns | None:
+    """Return the columns of the files of a record of preparation; None where the model takes all.
+
+    Raises UserError for a record that does not name the columns that were left out.
+    """
+    kept = record["kept"]
+    if kept is None:
+        return None
+    if not record.get("dropped"):
+        problem = "has kept columns, and does not name those that were left out"
+        raise UserError("preparation", f"{problem}. Train the run again.")
+    left = iter(record["dropped"])
+    names = iter(record["features"] or [f"column {place}" for place in kept])
+    places = frozenset(kept)
+    every = range(len(kept) + len(record["dropped"]))
+    return Columns(tuple(next(names if place in places else left) for place in every), (*kept,))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
     """How a run prepares what it is shown.
@@ -79,11 +137,23 @@ class Preparation:
         """How numbers become targets."""
         return scaling_from(self.record["scaling"])
 
+    @cached_property
+    def columns(self) -> Columns | None:
+        """The columns of the files where the model takes some of them; None where it takes all."""
+        return columns_in(self.record)
+
     @property
     def features(self) -> tuple[str, ...] | None:
-        """Names of the columns of a table; None for other data."""
+        """Names of the columns of a table that the model takes; None for other data."""
         names = self.record["features"]
         return None if names is None else tuple(names)
+
+    @property
+    def table(self) -> tuple[str, ...] | None:
+        """Names of all columns of a table, in the order of the files; None for other data."""
+        if self.features is None or self.columns is None:
+            return self.features
+        return self.columns.names
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,8 +163,7 @@ class Preparation:
     @cached_property
     def whites(self) -> dict[Stored, int]:
         """The number that is white in each kind of file."""
-        known = self.record["whites"] or {}
-        return PLAIN | {Stored(int(kind)): white for kind, white in known.items()}
+        return whites_in(self.record)
 
     @property
     def binarised(self) -> str:
@@ -153,7 +222,10 @@ class Preparation:
         """The shape of an array of rows, in words."""
         channels, height, width = self.values.shape
         if channels == height == 1:
-            more = "" if self.record["kept"] is None else ", or all columns of the run's own files"
+            every = self.columns
+            more = ""
+            if every is not None:
+                more = f", or [N, {len(every.names)}] with all columns of the run's own files"
             return f"[N, {width}]{more}, as {self.run} takes it"
         if channels == 1:
             return f"[N, {height}, {width}], as {self.run} takes it"
@@ -164,20 +236,35 @@ class Preparation:
         if array.ndim not in (2, 3, 4):
             return None
         images = as_images(array, channels_first=self.data.channels_first)
-        kept = self.record["kept"]
-        vectors = images.shape[1] == images.shape[2] == 1
-        if kept is not None and vectors and kept[-1] < images.shape[3] != len(kept):
-            images = images[..., self._columns]
+        columns = self.columns
+        if columns is not None and images.shape[1:] == (1, 1, len(columns.names)):
+            images = columns.take(images)
         return images if images.shape[1:] == self.values.shape else None
 
-    @property
-    def _columns(self) -> slice | list[int]:
-        """The columns that are kept, as a slice where they are neighbours."""
-        kept = self.record["kept"]
-        together = kept[-1] - kept[0] + 1 == len(kept)
-        return slice(kept[0], kept[-1] + 1) if together else list(kept)
+    def as_files(self, images: np.ndarray) -> np.ndarray:
+        """Return numbers [N, C, H, W] that the model gives as files have them: [N, F] with all
+        columns, [N, H, W], or [N, H, W, C], or [N, C, H, W] with `channels_first`.
+        """
+        channels, height, _ = self.values.shape
+        if channels == height == 1:
+            columns = self.columns
+            return (images if columns is None else columns.put_back(images))[:, 0, 0]
+        if channels == 1:
+            return images[:, 0]
+        return images if self.data.channels_first else np.moveaxis(images, 1, -1)
 
     # ---- numbers ----
+
+    @property
+    def range(self) -> tuple[float, float, str]:
+        """The least and the largest number that the run's kind of file may hold, infinite where any
+        may stand, and the same in words.
+        """
+        if self.scaling.bytes:
+            return 0, WHITE, f"whole numbers from 0 to {WHITE}"
+        if self.scaling.kind == "unit" and np.dtype(self.record["kind"]).kind == "f":
+            return -HAIR, 1 + HAIR, "floats from 0 to 1"
+        return -math.inf, math.inf, "finite numbers"
 
     def numbers(self, numbers: np.ndarray) -> tuple[np.ndarray, list[str]]:
         """Prepare numbers [N, C, H, W] of files; return images and problems, as in `Rows`."""
@@ -204,8 +291,8 @@ class Preparation:
         low, high = flat.min(1), flat.max(1)
         kind = np.dtype(self.record["kind"])
         if kind.kind == "f":
-            bad = (low < -HAIR) | (high > 1 + HAIR)
-            wanted = "floats from 0 to 1"
+            least, most, wanted = self.range
+            bad = (low < least) | (high > most)
         else:
             floats = numbers.dtype.kind == "f" and kind.kind in "iu" and self.features is None
             bad = floats & (high > 0) & (high <= 1)

@@ -10,7 +10,6 @@ import numpy as np
 
 from sweeps import UserError, write_whole
 from vaeexp.data.formats import refusing
-from vaeexp.data.values import Values
 from vaeexp.runs.codes import Measured, codes_in
 
 ROW_FILES = (".parquet", ".csv", ".npz")
@@ -130,26 +129,14 @@ def _codes(path: Path, latent_size: int) -> np.ndarray | None:
 # ---- arrays ----
 
 
-def as_arrays(images: np.ndarray, values: Values, *, channels_first: bool) -> np.ndarray:
-    """Return images [N, C, H, W] as files have them: [N, F], [N, H, W], or [N, H, W, C], or [N, C,
-    H, W] with `channels_first`.
-    """
-    channels, height, _ = values.shape
-    if channels == height == 1:
-        return images[:, 0, 0]
-    if channels == 1:
-        return images[:, 0]
-    return images if channels_first else np.moveaxis(images, 1, -1)
-
-
 def write_arrays(
     path: Path,
     pieces: Iterator[np.ndarray],
     count: int,
     columns: Sequence[str] | None,
 ) -> None:
-    """Write `count` rows, as `as_arrays` has them, as .npy, or, of a table with these columns, as
-    .csv or .parquet.
+    """Write `count` rows, as `Preparation.as_files` has them, as .npy, or, of a table with these
+    columns, as .csv or .parquet.
     """
     check_ending(path, array_endings(columns))
     if path.suffix.lower() == ".npy":

@@ -28,7 +28,7 @@ from vaeexp.runs import codes as measures
 from vaeexp.runs.comparison import Part, compare_figures
 from vaeexp.runs.preparation import Preparation
 from vaeexp.runs.provenance import arithmetic, protocol
-from vaeexp.runs.row_files import as_arrays, finite_codes, flat
+from vaeexp.runs.row_files import finite_codes, flat
 from vaeexp.runs.scoring import Score, opened, score_rows, split_batches
 from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
@@ -143,7 +143,8 @@ class Run:
 
     def decode(self, codes: Any, *, device: str = "cpu") -> np.ndarray:
         """Return the means of p(x|z) of codes in the unit of the run's files: uint8 from 0 to 255
-        for bytes, else float64; [M, H, W], [M, H, W, C], or [M, F].
+        for bytes, else float64; [M, H, W], [M, H, W, C], or [M, F] with all columns of the files.
+        Columns that were left out, because they never changed in training, are NaN.
 
         `codes` are an array [M, L], or what `encode` returned. Raises UserError for others.
         """
@@ -157,8 +158,7 @@ class Run:
         preparation = preparation_of(self)
         pieces = [*measures.decode(vae, finite, preparation.scaling)]
         images = np.concatenate(pieces) if pieces else np.zeros((0, *self.values.shape))
-        first = self.settings.data.channels_first
-        return as_arrays(images, self.values, channels_first=first)
+        return preparation.as_files(images)
 
 
 def _as_frame(parts: Iterable[Mapping[str, np.ndarray]]) -> pd.DataFrame:

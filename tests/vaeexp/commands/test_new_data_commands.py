@@ -210,6 +210,32 @@ def test_a_table_comes_back_with_its_columns(tmp_path, monkeypatch, capsys):
     assert [*pd.read_csv("samples.csv")] == ["a", "b", "c"]
 
 
+def test_columns_that_never_change_keep_their_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 3)) + 9, columns=[*"bce"])
+    table.insert(0, "a", 4)
+    table.insert(3, "d", "0.5")
+    table.to_csv("table.csv", index=False)
+    scaled = {"scale": "standard", "scale_per": "feature"}
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    folder, _ = trained_run(tmp_path, Path("table.csv"), dataset="arrays", model=model, **scaled)
+    ran("encode", folder, "table.csv", "--to", "codes.csv")
+    shown = ["--data", "table.csv", "-n", 9]
+    for command, to in (
+        (["decode", folder, "codes.csv"], "decoded.csv"),
+        (["sample", folder, "-n", 9], "samples.parquet"),
+        (["reconstruct", folder, *shown], "made.csv"),
+    ):
+        said = ran(*command, "--to", to)
+        assert "; NaN in 2 columns of one value in training (a, d)" in said
+        made = pd.read_parquet(to) if to.endswith("parquet") else pd.read_csv(to)
+        assert [*made] == [*"abcde"]
+        assert [*made.columns[made.isna().all()]] == ["a", "d"]
+        assert made[[*"bce"]].mean().to_numpy() == pytest.approx([9, 9, 9], abs=2)
+    ran("encode", folder, "decoded.csv", "--to", "again.csv")
+    assert pd.read_csv("again.csv")["problem"].isna().all()
+
+
 def test_bad_input_is_one_line(tiny_study, of_study, capsys):
     run = ["beta_mnist/best", "--runs", tiny_study / "mlruns"]
     np.save("wide.npy", np.zeros((3, 28, 29), np.uint8))

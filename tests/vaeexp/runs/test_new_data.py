@@ -18,6 +18,7 @@ from sweeps import UserError
 from vaeexp.data import Dataset
 from vaeexp.evaluation.latent import codes_of
 from vaeexp.evaluation.nll import evaluate_elbo
+from vaeexp.runs import new_data
 from vaeexp.runs.preparation import Rows, rebatched
 from vaeexp.runs.run import Run, open_images, open_run
 from vaeexp.training.batches import derive_seed
@@ -335,13 +336,43 @@ def test_decoded_codes_have_the_shape_and_unit_of_the_files(of_bytes, of_table):
     x = torch.from_numpy(
         dataset.scaling.targets(table[["age", "height", "mass"]].to_numpy()[:, None, None])
     )
-    assert made == pytest.approx(
+    assert np.isnan(made[:, 1]).all(), "the column that never changed in training"
+    assert made[:, [0, 2, 3]] == pytest.approx(
         dataset.scaling.numbers(run.vae.reconstruct(x).numpy())[:, 0, 0], rel=1e-5
     )
     assert run.encode(made)["problem"].eq("").all(), "what is decoded can be encoded again"
     for wrong in (codes[:, :2], codes[0], [[np.nan] * 3]):
         with pytest.raises(UserError, match="codes: got"):
             run.decode(wrong)
+
+
+def test_vectors_come_back_with_the_columns_of_their_file(tmp_path, cache):
+    """Columns that never changed in training are NaN in their places, the last ones too."""
+    numbers = np.random.default_rng(0).normal([0, 10, 0, 20, 30, 40], size=(150, 6))
+    numbers[:, [0, 4, 5]] = [7, 8, 9]
+    np.save(tmp_path / "rows.npy", numbers)
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    scaled = {"scale": "standard", "scale_per": "feature"}
+    folder, dataset = trained_run(
+        tmp_path, tmp_path / "rows.npy", dataset="arrays", model=model, **scaled
+    )
+    assert dataset.kept == (1, 2, 3)
+    run = a_run(folder)
+    codes = run.encode(numbers)
+    assert np.array_equal(means(codes), means(run.encode(numbers[:, 1:4])))
+    images = open_images(run, tmp_path / "rows.npy", count=9, say=print)
+    new_data.sample_to(run, 9, tmp_path / "samples.npy", component=None, seed=0)
+    new_data.reconstruct_to(run, images, tmp_path / "made.npy")
+    arrays = [np.load(tmp_path / name) for name in ("samples.npy", "made.npy")]
+    for array in (*arrays, run.decode(codes)):
+        assert array.shape[1] == 6
+        assert np.isnan(array[:, [0, 4, 5]]).all()
+        assert array[:, 1:4].mean(0) == pytest.approx([10, 0, 20], abs=3)
+    with pytest.raises(UserError, match=r"must be \[N, 3\], or \[N, 6\] with all columns"):
+        run.encode(numbers[:, :5])
+    record = {name: value for name, value in run.preparation.items() if name != "dropped"}
+    with pytest.raises(UserError, match="does not name those that were left out"):
+        replace(run, preparation=record).encode(numbers)
 
 
 # ---- size ----
