@@ -1,7 +1,7 @@
 """Measures how well scores tell anomalies from usual rows: p-values, AUROC, AUPRC, FPR at 95 % TPR.
 
-The higher a score, the stranger its row. Anomalies are the positive class. Shapes: n usual scores,
-m scores of anomalies.
+The higher a score, the stranger its row; an infinite one is the strangest, and NaN is no score.
+Anomalies are the positive class. Shapes: n usual scores, m scores of anomalies.
 """
 
 import io
@@ -100,7 +100,9 @@ def detection(usual: np.ndarray, strange: np.ndarray, *, seed: int = 0) -> Detec
     scores = np.concatenate([usual, strange])
     order = np.argsort(-scores, kind="stable")
     is_strange = np.repeat([False, True], [len(usual), len(strange)])[order]
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    falling = scores[order]
+    # Not the differences: those of infinite scores are NaN.
+    ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(scores) - 1)
     values = _precision_and_rate(is_strange, ends, np.ones(len(scores)))
     random = np.random.default_rng(seed)
     count = _RESAMPLES if len(scores) <= _MANY else _FEWER

@@ -25,7 +25,7 @@ from vaeexp.data.formats.scratch import rows_of_block
 from vaeexp.data.formats.tables import read_batches
 from vaeexp.data.formats.tiff import TIFF, stack_entry
 from vaeexp.machine import usable_cores
-from vaeexp.runs.preparation import Preparation, Rows
+from vaeexp.runs.preparation import Picture, Preparation, Rows
 
 TABLES = (".parquet", ".csv")
 _ARRAYS = (".npy", ".npz", *HDF5)
@@ -153,7 +153,7 @@ def _check_pictures(path: Path, preparation: Preparation) -> None:
 
 
 def _read_pictures(preparation: Preparation, pictures: Sequence[_Picture]) -> Iterator[Rows]:
-    def read(picture: _Picture) -> tuple[np.ndarray | None, str]:
+    def read(picture: _Picture) -> Picture:
         if isinstance(picture.source, Path):
             return preparation.file(picture.source)
         return preparation.picture(picture.source)
@@ -163,13 +163,14 @@ def _read_pictures(preparation: Preparation, pictures: Sequence[_Picture]) -> It
         for start in range(0, len(pictures), _FILES_AT_ONCE):
             some = pictures[start : start + _FILES_AT_ONCE]
             images = np.zeros((len(some), *preparation.values.shape), kind)
-            problems = list[str]()
-            for row, (image, problem) in enumerate(threads.map(read, some)):
-                problems.append(problem)
-                if image is not None:
-                    images[row] = image
+            made = [*threads.map(read, some)]
+            for row, each in enumerate(made):
+                if each.image is not None:
+                    images[row] = each.image
             names = [printable(picture.name) for picture in some]
-            yield Rows(names, [picture.label for picture in some], images, problems)
+            labels = [picture.label for picture in some]
+            cut = np.array([each.cut for each in made])
+            yield Rows(names, labels, images, [each.problem for each in made], cut)
 
 
 # ---- arrays ----
@@ -188,12 +189,12 @@ def _open_rows(
         step = min(_MOST_ROWS, rows_of_block(images[:1].nbytes))
         for start in range(0, len(images), step):
             numbers = np.ascontiguousarray(images[start : start + step])
-            made, problems = preparation.numbers(numbers)
-            places = range(first + start, first + start + len(made))
-            some = [""] * len(made)
+            made = preparation.numbers(numbers)
+            places = range(first + start, first + start + len(numbers))
+            some = [""] * len(numbers)
             if labels is not None:
                 some = [preparation.label(each) for each in labels[start : start + step].tolist()]
-            yield Rows([f"{name}[{place}]" for place in places], some, made, problems)
+            yield Rows([f"{name}[{place}]" for place in places], some, *made)
 
     return Inputs(len(images), read)
 
@@ -321,13 +322,13 @@ def _table_rows(
         numbers = np.stack(columns, axis=1)[:, None, None]
         if preparation.scaling.bytes:
             numbers = _as_levels(numbers, [batch.column(feature) for feature in features])
-        made, problems = preparation.numbers(numbers)
-        labels = [""] * len(made)
+        made = preparation.numbers(numbers)
+        labels = [""] * len(numbers)
         if label is not None:
             labels = [preparation.label(each) for each in batch.column(label).to_pylist()]
-        names = [f"{name}[{row}]" for row in range(start, start + len(made))]
-        start += len(made)
-        yield Rows(names, labels, made, problems)
+        names = [f"{name}[{row}]" for row in range(start, start + len(numbers))]
+        start += len(numbers)
+        yield Rows(names, labels, *made)
 
 
 def _as_numbers(column: Any) -> np.ndarray:

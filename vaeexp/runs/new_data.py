@@ -79,36 +79,52 @@ def _model(run: Run, device: str) -> VAE:
     return run.vae.to(resolve_device(device))
 
 
-class _Problems:
-    """Counts the rows with a problem, and keeps the first."""
+class _Tally:
+    """Counts rows, rows with a problem and rows with numbers that were cut, and keeps the first."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.count = 0
         self.first = ""
+        self.cut_rows = 0
+        self.cut = 0
+        self.first_cut = ""
 
     def watched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Yield the same batches."""
         for batch in batches:
             self.rows += len(batch.problems)
-            bad = [row for row, problem in enumerate(batch.problems) if problem]
-            self.count += len(bad)
-            if bad and not self.first:
-                self.first = f"{batch.names[bad[0]]}: {batch.problems[bad[0]]}"
+            cut = np.flatnonzero(batch.cut)
+            self.cut_rows += len(cut)
+            self.cut += int(batch.cut.sum())
+            if len(cut) and not self.first_cut:
+                self.first_cut = batch.names[cut[0]]
             yield batch
 
-    def check(self, to: Path) -> None:
-        """Raise UserError where no row had none."""
+    def checked(self, parts: Iterator[measures.Measured], to: Path) -> Iterator[measures.Measured]:
+        """Yield the same columns; raise UserError at the end where no row fits the model, so that
+        no file is written.
+        """
+        for measured in parts:
+            bad = np.flatnonzero(measured["problem"])
+            self.count += len(bad)
+            if len(bad) and not self.first:
+                self.first = f"{measured['name'][bad[0]]}: {measured['problem'][bad[0]]}"
+            yield measured
         if self.count == self.rows:
             raise UserError(
                 str(to), f"got {self.first}. None of {self.rows:,} rows fits the model."
             )
 
-    def words(self) -> str:
-        """Say how many rows have a problem; empty where none has."""
-        if not self.count:
-            return ""
-        return f"{plural(self.count, 'row')} with a problem, the first {self.first}"
+    def lines(self, limits: str) -> list[str]:
+        """Return lines on rows with a problem, and on numbers that were cut to these limits."""
+        lines = []
+        if self.count:
+            lines.append(f"{plural(self.count, 'row')} with a problem, the first {self.first}")
+        if self.cut:
+            found = f"{plural(self.cut, 'value')} in {plural(self.cut_rows, 'row')}"
+            lines.append(f"{found} cut to {limits}; the first in {self.first_cut}")
+        return lines
 
 
 def encode_to(
@@ -123,33 +139,25 @@ def encode_to(
     """Write codes of all rows; return lines on what was written."""
     check_ending(to, ROW_FILES)
     seed = derive_seed(run.study_seed, "test")
-    problems = _Problems()
+    tally = _Tally()
     with _batches(run, given, say) as (count, batches):
-        watched = problems.watched(measures.told(batches, count, progress))
-        write_rows(
-            to, _checked(measures.encode(_model(run, device), watched, seed=seed), problems, to)
-        )
+        watched = tally.watched(measures.told(batches, count, progress))
+        rows = measures.encode(_model(run, device), watched, seed=seed)
+        write_rows(to, tally.checked(rows, to))
     size = run.settings.model.latent_size
-    lines = [f"{to}  {plural(problems.rows, 'row')} of codes with {plural(size, 'dimension')}"]
-    return [*lines, *_notes(run, given, problems)]
+    line = f"{to}  {plural(tally.rows, 'row')} of codes with {plural(size, 'dimension')}"
+    return [line, *_notes(run, given, tally)]
 
 
-def _notes(run: Run, given: Given, problems: _Problems) -> list[str]:
-    """Return lines on rows with a problem, and on the binarisation of files."""
-    lines = [problems.words()] if problems.count else []
-    if given.files and (binarised := preparation_of(run).binarised):
-        lines.append(binarised)
-    return lines
-
-
-def _checked(
-    rows: Iterator[measures.Measured], problems: _Problems, to: Path
-) -> Iterator[measures.Measured]:
-    """Yield the same rows; raise UserError at the end where none fits the model, so that no file is
-    written.
+def _notes(run: Run, given: Given, tally: _Tally) -> list[str]:
+    """Return lines on rows with a problem or with numbers that were cut, and on the binarisation of
+    files.
     """
-    yield from rows
-    problems.check(to)
+    if not given.files:
+        return tally.lines("")
+    preparation = preparation_of(run)
+    lines = tally.lines(preparation.limits)
+    return [*lines, preparation.binarised] if preparation.binarised else lines
 
 
 # ---- scores ----
@@ -187,7 +195,7 @@ def score_to(
         lines += [_calibration_words(len(calibration)), _shift_words(calibration, test)]
     anomalies = bool(asked.against or asked.against_class)
     seen = Seen(run.values, how.by, measure_sizes=anomalies)
-    problems = _Problems()
+    tally = _Tally()
     parts = [given]
     if asked.against:
         parts.append(Given(asked.against, None, given.data))
@@ -195,12 +203,12 @@ def score_to(
     def rows() -> Iterator[measures.Measured]:
         for place, part in enumerate(parts):
             with _batches(run, part, say if place == 0 else _silent) as (count, batches):
-                watched = problems.watched(measures.told(batches, count, progress))
+                watched = tally.watched(measures.told(batches, count, progress))
                 yield from _kept(run, watched, how, calibration, asked, seen, place, device)
 
-    write_rows(to, _checked(rows(), problems, to))
-    lines.append(f"{to}  {plural(problems.rows, 'row')} scored by {_WORDS[how.by]}, in nats")
-    lines += _notes(run, given, problems)
+    write_rows(to, tally.checked(rows(), to))
+    lines.append(f"{to}  {plural(tally.rows, 'row')} scored by {_WORDS[how.by]}, in nats")
+    lines += _notes(run, given, tally)
     if anomalies:
         lines += _detection_words(run, seen, how, asked)
     return Scored(lines, seen, _WORDS[how.by].partition(",")[0])

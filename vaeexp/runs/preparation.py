@@ -40,13 +40,15 @@ SMALLEST = 16
 
 class Rows(NamedTuple):
     """N rows that were read: names for people, labels and problems in words (empty text: none),
-    and prepared images [N, C, H, W], uint8 or float32; zeros where there is a problem.
+    prepared images [N, C, H, W], uint8 or float32, zeros where there is a problem, and how many of
+    their numbers were cut to the limits of the run, int64 [N].
     """
 
     names: list[str]
     labels: list[str]
     images: np.ndarray
     problems: list[str]
+    cut: np.ndarray
 
 
 class Batch(NamedTuple):
@@ -56,6 +58,25 @@ class Batch(NamedTuple):
     labels: list[str]
     x: Tensor
     problems: list[str]
+    cut: np.ndarray
+
+
+class Ready(NamedTuple):
+    """Numbers that were prepared: images, problems and cut numbers, as in `Rows`."""
+
+    images: np.ndarray
+    problems: list[str]
+    cut: np.ndarray
+
+
+class Picture(NamedTuple):
+    """An image that was prepared [C, H, W], None where it has a problem in words; and how many of
+    its numbers were cut.
+    """
+
+    image: np.ndarray | None
+    problem: str = ""
+    cut: int = 0
 
 
 def whites_in(record: Mapping[str, Any]) -> dict[Stored, int]:
@@ -266,8 +287,18 @@ class Preparation:
             return -HAIR, 1 + HAIR, "floats from 0 to 1"
         return -math.inf, math.inf, "finite numbers"
 
-    def numbers(self, numbers: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Prepare numbers [N, C, H, W] of files; return images and problems, as in `Rows`."""
+    @property
+    def limits(self) -> str:
+        """The limits to which numbers are cut, in words."""
+        if self.scaling.bytes:
+            return "the white of the training images"
+        if self.data.clip is not None:
+            return "the limits of data.clip"
+        low, high = (f"{float(end.max()):,g}" for end in (self.scaling.low, self.scaling.high))
+        return f"the range of the training images, {low} to {high}"
+
+    def numbers(self, numbers: np.ndarray) -> Ready:
+        """Prepare numbers [N, C, H, W] of files."""
         fine = np.isfinite(numbers).reshape(len(numbers), -1).all(1)
         problems = ["" if each else self._infinite(numbers[row]) for row, each in enumerate(fine)]
         if self.scaling.bytes:
@@ -281,7 +312,9 @@ class Preparation:
         for row in np.flatnonzero(~finite):
             problems[row] = problems[row] or "it has numbers that are too large for float32"
         images[[bool(problem) for problem in problems]] = 0
-        return images, problems
+        hair = HAIR if np.isfinite(self.range[1]) else 0
+        beyond = (whole < self.scaling.low - hair) | (whole > self.scaling.high + hair)
+        return Ready(images, problems, _counted(beyond, problems))
 
     def _out_of_range(self, numbers: np.ndarray, problems: list[str]) -> list[str]:
         """Add rows that were scaled in another way: beyond [0, 1] where the run's files are floats,
@@ -313,13 +346,14 @@ class Preparation:
             where = f"in column '{self.features[int(place[2])]}'"
         return f"{int(bad.sum()):,} of its numbers are missing, NaN or infinite, the first {where}"
 
-    def _levels(self, numbers: np.ndarray, problems: list[str]) -> tuple[np.ndarray, list[str]]:
+    def _levels(self, numbers: np.ndarray, problems: list[str]) -> Ready:
         """Return grey levels uint8: of bytes by the run's white, of floats in [0, 1] as 256
         levels.
         """
         kind = numbers.dtype.kind
         if kind == "b":
-            return numbers.astype(np.uint8) * WHITE, problems
+            none = np.zeros(len(numbers), np.int64)
+            return Ready(numbers.astype(np.uint8) * WHITE, problems, none)
         flat = numbers.reshape(len(numbers), -1)
         low, high = flat.min(1), flat.max(1)
         least, most = (-HAIR, 1 + HAIR) if kind == "f" else (0, WHITE)
@@ -330,8 +364,11 @@ class Preparation:
         ]
         inside = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
         if kind == "f":
-            return np.rint(np.clip(inside.astype(np.float32), 0, 1) * WHITE).astype(np.uint8), said
-        return to_bytes(inside.astype(np.uint8), self.whites[Stored.BYTES]), said
+            levels = np.rint(np.clip(inside.astype(np.float32), 0, 1) * WHITE)
+            return Ready(levels.astype(np.uint8), said, np.zeros(len(numbers), np.int64))
+        white = self.whites[Stored.BYTES]
+        levels = to_bytes(inside.astype(np.uint8), white)
+        return Ready(levels, said, _counted(inside > white, said))
 
     def _beyond(self, low: Any, high: Any, kind: str) -> str:
         allowed = "floats from 0 to 1" if kind == "f" else f"whole numbers from 0 to {WHITE}"
@@ -339,39 +376,40 @@ class Preparation:
 
     # ---- image files ----
 
-    def file(self, path: Path) -> tuple[np.ndarray | None, str]:
-        """Read and prepare an image file. Returns the image [C, H, W], or None and the problem."""
+    def file(self, path: Path) -> Picture:
+        """Read and prepare an image file."""
         try:
             return self._read(path)
         except UnreadableError as error:
-            return None, str(error) or "it cannot be read"
+            return Picture(None, str(error) or "it cannot be read")
         except UserError as error:
-            return None, error.problem
+            return Picture(None, error.problem)
         except (ValueError, OSError) as error:
-            return None, " ".join(str(error).split())
+            return Picture(None, " ".join(str(error).split()))
 
-    def _read(self, path: Path) -> tuple[np.ndarray | None, str]:
+    def _read(self, path: Path) -> Picture:
         shape = self.values.shape
         crop, background = self.data.crop, self.data.background
         kind = np.dtype(self.record["kind"])
         header = read_header(path)
         problem = self._other_size(header.height, header.width)
         if self.data.image_size is None and problem:
-            return None, problem
+            return Picture(None, problem)
         if self.scaling.bytes:
-            return read_pixels(path, shape, crop, background, self.whites)[0], ""
+            pixels, facts = read_pixels(path, shape, crop, background, self.whites)
+            return Picture(pixels, cut=facts.above)
         if not header.dtype and kind != np.uint8:
-            return None, f"got a picture of 8 bits; must be {kind}, as the run's files are"
+            return Picture(None, f"got a picture of 8 bits; must be {kind}, as the run's files are")
         if header.dtype:
             numbers, _ = read_numbers(path, shape, crop, kind)
         else:
             numbers, _ = read_pixels(path, shape, crop, background, self.whites)
         return self._one(numbers)
 
-    def _one(self, numbers: np.ndarray) -> tuple[np.ndarray | None, str]:
+    def _one(self, numbers: np.ndarray) -> Picture:
         """Prepare the numbers [C, H, W] of one image."""
-        images, problems = self.numbers(numbers[None])
-        return (None, problems[0]) if problems[0] else (images[0], "")
+        images, [problem], [cut] = self.numbers(numbers[None])
+        return Picture(None, problem) if problem else Picture(images[0], cut=int(cut))
 
     def _other_size(self, height: int, width: int) -> str:
         """Say that an image has another size than those of the run; empty where it has not."""
@@ -380,26 +418,28 @@ class Preparation:
             return ""
         return f"got {height} × {width} pixels; must be {wanted[0]} × {wanted[1]}"
 
-    def picture(self, image: "Image") -> tuple[np.ndarray | None, str]:
-        """Prepare an image of Pillow. Returns the image [C, H, W], or None and the problem."""
+    def picture(self, image: "Image") -> Picture:
+        """Prepare an image of Pillow."""
         shape = self.values.shape
         crop, background = self.data.crop, self.data.background
         plain = self.record["kind"] == "uint8" and shape[0] in (1, 3)
         try:
             problem = self._other_size(image.height, image.width)
             if self.data.image_size is None and problem:
-                return None, problem
+                return Picture(None, problem)
             if self.scaling.bytes or plain:
-                pixels, _ = pixels_of(image, "image", shape, crop, background, self.whites)
-                return (pixels, "") if self.scaling.bytes else self._one(pixels)
+                pixels, facts = pixels_of(image, "image", shape, crop, background, self.whites)
+                if self.scaling.bytes:
+                    return Picture(pixels, cut=facts.above)
+                return self._one(pixels)
             array = np.asarray(image)
             if array.ndim == 3 and self.data.channels_first:
                 array = np.moveaxis(array, -1, 0)
             return self._one(np.ascontiguousarray(self.rows_of(array, "image")[0]))
         except UserError as error:
-            return None, error.problem
+            return Picture(None, error.problem)
         except (OSError, ValueError) as error:
-            return None, " ".join(str(error).split())
+            return Picture(None, " ".join(str(error).split()))
 
     # ---- batches ----
 
@@ -417,9 +457,16 @@ class Preparation:
             images = binarise_next(rows.images, bits) if kind == "static" else rows.images
             pixels = torch.from_numpy(np.ascontiguousarray(images))
             thresholds = draw_thresholds(pixels, generator) if kind == "dynamic" else None
-            yield Batch(rows.names, rows.labels, TARGETS[kind](pixels, thresholds), rows.problems)
+            x = TARGETS[kind](pixels, thresholds)
+            yield Batch(rows.names, rows.labels, x, rows.problems, rows.cut)
         if rows is None:
             raise UserError("images", "got no rows; must be at least one.")
+
+
+def _counted(bad: np.ndarray, problems: list[str]) -> np.ndarray:
+    """Return how many are true of each row of bool [N, C, H, W], 0 where it has a problem."""
+    fine = np.array([not problem for problem in problems])
+    return np.where(fine, bad.reshape(len(bad), -1).sum(1), 0)
 
 
 def batch_rows(values: Values) -> int:
@@ -458,8 +505,10 @@ def _joined(some: list[Rows]) -> Rows:
         names += rows.names
         labels += rows.labels
         problems += rows.problems
-    return Rows(names, labels, np.concatenate([rows.images for rows in some]), problems)
+    images = np.concatenate([rows.images for rows in some])
+    return Rows(names, labels, images, problems, np.concatenate([rows.cut for rows in some]))
 
 
 def _part(rows: Rows, which: slice) -> Rows:
-    return Rows(rows.names[which], rows.labels[which], rows.images[which], rows.problems[which])
+    names, labels, images, problems, cut = rows
+    return Rows(names[which], labels[which], images[which], problems[which], cut[which])

@@ -145,8 +145,8 @@ class Reconstructor:
         self.module.check_shape(array.shape)
         rows = array.reshape(len(array), *self.module.shape)
         columns = preparation.columns
-        _, problems = preparation.numbers(rows if columns is None else columns.take(rows))
-        for row, problem in enumerate(problems):
+        made = preparation.numbers(rows if columns is None else columns.take(rows))
+        for row, problem in enumerate(made.problems):
             if problem:
                 raise UserError(f"numbers[{row}]", problem)
         return table_model.predict(self.module, model_input)

@@ -204,8 +204,8 @@ def split_scores(
     say: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Return the scores float64 [n] of the run's own validation or test images. Raises UserError
-    as `open_images`, and for other images.
+    """Return the scores float64 [n] of the run's own validation or test images, without those that
+    are NaN. Raises UserError as `open_images`, for other images, and where no score is left.
     """
     images = open_images(run, data, split=split, same=True, say=say)
     vae = run.vae.to(resolve_device(device))
@@ -214,7 +214,14 @@ def split_scores(
     own = Score(how.by, how.importance_samples if how.by == "iw_nll" else None)
     batches = measures.told(split_batches(images.x, None, split), len(images.x), progress)
     rows = score_rows(vae, batches, own, seed=seed, calibration=None)
-    return np.concatenate([measured[how.by] for _, measured in rows])
+    scores = np.concatenate([measured[how.by] for _, measured in rows])
+    lost = np.isnan(scores)
+    if lost.all():
+        problem = f"gives none of its {len(lost):,} {split} images a number as {how.by}"
+        raise UserError(run.name, f"{problem}, so there is no p. Try --no-p.")
+    if lost.any():
+        say(f"{lost.sum():,} of {len(lost):,} {split} images have NaN as {how.by}; left out")
+    return scores[~lost]
 
 
 def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: bool = False) -> Run:

@@ -62,7 +62,7 @@ def split_batches(x: Tensor, labels: Sequence[str] | None, split: str) -> Iterat
         some = slice(start, start + count)
         names = [f"{split}[{row}]" for row in range(start, start + count)]
         known = [*labels[some]] if labels is not None else [""] * count
-        yield Batch(names, known, x[some], [""] * count)
+        yield Batch(names, known, x[some], [""] * count, np.zeros(count, np.int64))
         start += count
 
 
@@ -117,7 +117,8 @@ class Seen:
 
     def take(self, batch: Batch, measured: Measured, strange: np.ndarray) -> None:
         """Keep what is known of a batch; `strange`, bool [n], are its anomalies."""
-        fine = np.array([not problem for problem in batch.problems])
+        # A score that is infinite has its place, one that is NaN has none.
+        fine = ~np.isnan(measured[self._by])
         if not fine.any():
             return
         scores = measured[self._by][fine]

@@ -26,6 +26,20 @@ def test_measures_are_those_of_scikit_learn(seed, digits):
         assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
 
 
+def test_infinite_scores_are_the_strangest_and_tie():
+    """As with finite scores that are higher than all others."""
+    random = np.random.default_rng(5)
+    usual, strange = random.normal(size=60), random.normal(1, size=40)
+    usual[:2], strange[:9] = np.inf, np.inf
+    ranked = [np.where(np.isinf(scores), 1e6, scores) for scores in (usual, strange)]
+    assert detection(usual, strange) == detection(*ranked)
+    assert auroc(usual, strange) == auroc(*ranked)
+    assert shift(usual, strange) == shift(*ranked)
+    calibration = np.array([1.0, 2.0, np.inf])
+    assert p_values(np.array([np.inf, 3.0, 0.0]), calibration).tolist() == [0.5, 0.5, 1.0]
+    assert p_values(np.array([np.inf]), calibration[:2]).tolist() == [1 / 3]
+
+
 def test_intervals_cover_the_truth_in_about_95_of_100_samples():
     random = np.random.default_rng(0)
     truth = roc_auc_score(

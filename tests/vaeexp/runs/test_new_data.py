@@ -19,6 +19,7 @@ from vaeexp.data import Dataset
 from vaeexp.evaluation.latent import codes_of
 from vaeexp.evaluation.nll import evaluate_elbo
 from vaeexp.runs import new_data
+from vaeexp.runs.drawing import draw_extremes
 from vaeexp.runs.preparation import Rows, rebatched
 from vaeexp.runs.run import Run, open_images, open_run
 from vaeexp.training.batches import derive_seed
@@ -173,9 +174,11 @@ def test_rows_in_batches_are_the_same_rows():
         for start in range(0, total, 37):
             some = slice(start, min(start + 37, total))
             count = some.stop - some.start
-            pieces.append(Rows(names[some], [""] * count, images[some], [""] * count))
+            cut = np.arange(start, some.stop)
+            pieces.append(Rows(names[some], [""] * count, images[some], [""] * count, cut))
         made = [*rebatched(iter(pieces), 100)]
         assert np.array_equal(np.concatenate([rows.images for rows in made]), images[:total])
+        assert np.array_equal(np.concatenate([rows.cut for rows in made]), np.arange(total))
         assert all(len(rows.names) == 100 for rows in made[:-1])
         assert len(made[-1].names) >= min(16, total)
 
@@ -382,6 +385,7 @@ import sys, threading, time
 from dataclasses import replace
 from pathlib import Path
 from vaeexp.runs import new_data
+from vaeexp.runs.drawing import draw_extremes
 from vaeexp.runs.run import open_run
 most = 0
 def watch():
@@ -474,6 +478,62 @@ def test_numbers_that_were_scaled_before_are_problems(of_numbers):
         run.encode((stack(3) // 16).astype(np.uint8))
 
 
+def lines_of(run: Run, path: Path, to: Path) -> list[str]:
+    """What is said of encoding the files at a path, after the first line."""
+    given = new_data.Given([path], None, None)
+    return new_data.encode_to(run, given, to, device="cpu", say=print, progress=None)[1:]
+
+
+def test_values_above_the_white_of_16_bits_are_counted(of_numbers, tmp_path):
+    run, _, path = of_numbers
+    assert lines_of(run, path, tmp_path / "c.csv") == []
+    images = stack(5)
+    images[2, :3] = 65535
+    images[4, 0, 0] = 4096
+    np.save(tmp_path / "s.npy", images)
+    [line] = lines_of(run, tmp_path / "s.npy", tmp_path / "c.csv")
+    assert line == (
+        "25 values in 2 rows cut to the range of the training images, 0 to 4,095; the first in "
+        f"{tmp_path / 's.npy'}[2]"
+    )
+    frame = pd.read_csv(tmp_path / "c.csv")
+    assert frame["problem"].isna().all()
+    images[2, :3] = 4095
+    assert np.array_equal(means(run.encode(images)), means(run.encode(tmp_path / "s.npy")))
+
+
+def test_values_above_the_white_of_masks_and_of_deep_pictures_are_counted(tmp_path, cache):
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "masks.npy", random.integers(0, 4, (150, 6, 6), np.uint8))
+    folder, _ = trained_run(tmp_path / "a", tmp_path / "masks.npy", dataset="arrays", model={})
+    np.save(tmp_path / "new.npy", np.full((3, 6, 6), 9, np.uint8))
+    [line] = lines_of(a_run(folder), tmp_path / "new.npy", tmp_path / "c.csv")
+    assert line.startswith("108 values in 3 rows cut to the white of the training images; ")
+    (tmp_path / "deep").mkdir()
+    for row, image in enumerate(stack(80)):
+        Image.fromarray(image).save(tmp_path / "deep" / f"{row:03}.png")
+    settings = {"dataset": "folder", "binarisation": "dynamic"}
+    folder, _ = trained_run(tmp_path / "b", tmp_path / "deep", model={}, **settings)
+    bright = np.full((6, 8), 60_000, np.uint16)
+    Image.fromarray(bright).save(tmp_path / "bright.png")
+    line = lines_of(a_run(folder), tmp_path / "bright.png", tmp_path / "c.csv")[0]
+    assert line.startswith("48 values in 1 row cut to the white of the training images; ")
+
+
+def test_values_beyond_the_limits_of_clip_are_counted(of_table, tmp_path):
+    run, _, _ = of_table
+    table = rows_of_table(4)
+    table.loc[:, ["age", "height", "mass"]] = [40, 1.7, -7]
+    table.loc[1, "mass"] = 1e9
+    table.loc[3, ["age", "height"]] = -1e9
+    table.to_csv(tmp_path / "t.csv", index=False)
+    [line] = lines_of(run, tmp_path / "t.csv", tmp_path / "c.csv")
+    said = (
+        f"3 values in 2 rows cut to the limits of data.clip; the first in {tmp_path / 't.csv'}[1]"
+    )
+    assert line == said
+
+
 @pytest.mark.parametrize("first", [False, True], ids=["channels last", "channels first"])
 def test_channels_lie_where_those_of_the_run_do(first, tmp_path, cache):
     random = np.random.default_rng(0)
@@ -523,6 +583,39 @@ def test_pictures_of_a_run_whose_bytes_are_scaled(tmp_path, cache):
     decoded = run.decode(frame)
     assert decoded.shape == (100, 8, 8)
     assert 5 < decoded.mean() < 100, "in the unit of the files"
+
+
+def test_an_infinite_score_is_the_strangest_and_nan_a_problem(tmp_path, cache):
+    """Numbers whose squares overflow float32, and numbers that overflow in the encoder."""
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(150, 4)))
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    folder, _ = trained_run(
+        tmp_path, tmp_path / "rows.npy", dataset="arrays", model=model, scale="none"
+    )
+    run = a_run(folder)
+    with torch.no_grad():
+        next(run.vae.encoder.parameters()).mul_(50)  # so that 1e38 overflows there
+    rows = np.random.default_rng(1).normal(size=(60, 4))
+    rows[7], rows[8] = 1e25, [3e38, -3e38, 3e38, -3e38]
+    np.save(tmp_path / "new.npy", rows)
+    frame = run.score(rows, data=tmp_path / "rows.npy", importance_samples=5)
+    assert np.isposinf(frame["neg_elbo"][7])
+    assert frame["p"][7] == frame["p"].min() == 1 / 13
+    assert frame.index[frame["problem"] != ""].tolist() == [8]
+    assert "no number as " in frame["problem"][8]
+    assert "its numbers overflow" in frame["problem"][8]
+    assert np.isnan(frame["p"][8])
+    codes = run.encode(rows)
+    assert codes["problem"][8].startswith("the model gives it no number as mean")
+    asked = new_data.Asked("neg_elbo", 0, True, [tmp_path / "new.npy"], None)
+    given = new_data.Given([tmp_path / "rows.npy"], None, tmp_path / "rows.npy")
+    how = {"device": "cpu", "say": print, "progress": None}
+    scored = new_data.score_to(run, given, tmp_path / "s.csv", asked, **how)
+    assert any("59 anomalies and 150 others" in line for line in scored.lines)
+    assert scored.seen.worst.names[0] == f"{tmp_path / 'new.npy'}[7]"
+    assert not any("new.npy[8]" in name for name in scored.seen.worst.names)
+    drawn = draw_extremes(run, scored.seen, scored.by)
+    assert "to inf nats" in drawn.words
 
 
 def test_numbers_beyond_float32_are_problems(of_table):
