@@ -14,6 +14,9 @@ from vaeexp.data.showing import kind_of
 from vaeexp.data.values import Values
 
 TPR = 0.95
+EVEN = 0.5
+"""AUROC of scores that tell nothing."""
+LEVEL = 0.05
 _RESAMPLES = 1_000
 _FEWER = 200
 """Resamples of the bootstrap, and those of more than `_MANY` scores."""
@@ -136,13 +139,33 @@ def _precision_and_rate(
     return float((shares * precision).sum()), float(alarms[reached] / alarms[-1])
 
 
-def shift(validation: np.ndarray, test: np.ndarray) -> tuple[Estimate, float]:
-    """Compare scores of test images with those of validation images: AUROC, above 0.5 where test
-    images score higher, and the p-value of Kolmogorov and Smirnov's two-sample test.
+class Shift(NamedTuple):
+    """How scores of test images differ from those of validation images.
+
+    auroc: above 0.5 where test images score higher.
+    p: of Kolmogorov and Smirnov's two-sample test.
     """
+
+    auroc: Estimate
+    p: float
+
+    @property
+    def kind(self) -> str:
+        """Return what is seen at the level of 5 %: higher, lower, spread where the scores differ
+        and are not seen to be higher or lower; empty for none.
+        """
+        if self.auroc.low > EVEN:
+            return "higher"
+        if self.auroc.high < EVEN:
+            return "lower"
+        return "spread" if self.p < LEVEL else ""
+
+
+def shift(validation: np.ndarray, test: np.ndarray) -> Shift:
+    """Compare scores of test images with those of validation images."""
     from scipy.stats import ks_2samp
 
-    return auroc(validation, test), float(ks_2samp(validation, test).pvalue)
+    return Shift(auroc(validation, test), float(ks_2samp(validation, test).pvalue))
 
 
 def sizes(targets: np.ndarray, values: Values) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 
 from sweeps import UserError
 from vaeexp.data.formats import printable, some_of
-from vaeexp.evaluation.detection import Estimate, shift, size_words
+from vaeexp.evaluation.detection import EVEN, Estimate, shift, size_words
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
 from vaeexp.runs import codes as measures
@@ -31,7 +31,6 @@ from vaeexp.training.device import resolve_device
 from vaeexp.words import plural
 
 Say = Callable[[str], None]
-_SURE = 0.5
 
 
 class Given(NamedTuple):
@@ -255,20 +254,25 @@ def _calibration_words(n: int) -> str:
     )
 
 
+_SHIFTS = {
+    "higher": "test images score higher (the interval lies above 0.5), so p is too small for new "
+    "images",
+    "lower": "test images score lower (the interval lies below 0.5), so p is too large for new "
+    "images",
+    "spread": "scores are spread differently (p < 0.05), though neither higher nor lower (the "
+    "interval holds 0.5), so p may be too small or too large for new images",
+    "": "no shift is seen (the interval holds 0.5, and p ≥ 0.05)",
+}
+
+
 def _shift_words(validation: np.ndarray, test: np.ndarray) -> str:
     """Say how scores of test images differ from those of the validation images, on which epoch and
     trial were chosen.
     """
-    area, p = shift(validation, test)
-    if area.low > _SURE:
-        said = "test images score higher, so p is too small for new images"
-    elif area.high < _SURE:
-        said = "test images score lower, so p is too large for new images"
-    else:
-        said = "no shift is seen"
+    found = shift(validation, test)
     return (
         "Epoch and trial were chosen on the validation images. Test against validation: AUROC "
-        f"{_interval(area)} (DeLong), Kolmogorov–Smirnov p = {p:.2g}; {said}"
+        f"{_interval(found.auroc)}, Kolmogorov–Smirnov p = {found.p:.2g}: {_SHIFTS[found.kind]}"
     )
 
 
@@ -300,7 +304,7 @@ def _detection_words(run: Run, seen: Seen, how: Score, asked: Asked) -> list[str
 def _size_said(size: Estimate, gain: Estimate) -> str:
     said = "Likelihood prefers simple images (Nalisnick et al. 2019; Serrà et al. 2020)"
     more = f"AUROC of the score minus that of size: {_interval(gain)}"
-    if size.high < _SURE:
+    if size.high < EVEN:
         said += ", and these anomalies are simpler than the others, so the score may miss them"
     elif gain.low > 0:
         said += "; the score tells more here than size does"

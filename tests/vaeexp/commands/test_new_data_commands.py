@@ -3,6 +3,7 @@ say and refuse.
 """
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import vaeexp
 from vaeexp.commands import cli
 from vaeexp.data.datasets import BUNDLED
 from vaeexp.data.formats.torchvision_files import read_idx
+from vaeexp.runs.new_data import _shift_words
 from vaeexp.runs.run import open_run
 
 
@@ -133,6 +135,20 @@ def test_scores_of_the_test_files_are_those_of_the_split(tiny_study, of_study):
     with np.load("few.npz") as packed:
         assert set(packed) == {"name", "label", "neg_elbo", "distortion", "rate", "problem"}
         assert np.array_equal(packed["neg_elbo"], scores["neg_elbo"])
+
+
+def test_a_shift_is_said_by_one_rule():
+    """The line says what is seen, by which rule, and how large it is."""
+    random = np.random.default_rng(2)
+    usual = random.normal(size=500)
+    for other, words in (
+        (random.normal(size=500), "no shift is seen (the interval holds 0.5, and p ≥ 0.05)"),
+        (random.normal(0.5, size=500), "test images score higher (the interval lies above 0.5)"),
+        (random.normal(-0.5, size=500), "test images score lower (the interval lies below 0.5)"),
+        (random.normal(0, 2, size=500), "scores are spread differently (p < 0.05), though"),
+    ):
+        assert words in _shift_words(usual, other)
+        assert re.search(r"AUROC 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", _shift_words(usual, other))
 
 
 def test_anomalies_are_measured_beside_their_size(tiny_study, of_study):

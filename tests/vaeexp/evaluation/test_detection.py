@@ -91,12 +91,30 @@ def test_p_counts_scores_that_are_as_high():
 
 def test_a_shift_of_test_images_is_seen():
     random = np.random.default_rng(2)
-    area, p = shift(random.normal(size=500), random.normal(0.5, size=500))
-    assert area.low > 0.5
-    assert p < 1e-6
-    area, p = shift(random.normal(size=500), random.normal(size=500))
-    assert area.low < 0.5 < area.high
-    assert p > 0.01
+    found = shift(random.normal(size=500), random.normal(0.5, size=500))
+    assert found.auroc.low > 0.5
+    assert found.p < 1e-6
+    assert found.kind == "higher"
+    assert shift(random.normal(0.5, size=500), random.normal(size=500)).kind == "lower"
+    found = shift(random.normal(size=500), random.normal(size=500))
+    assert found.auroc.low < 0.5 < found.auroc.high
+    assert found.p > 0.05
+    assert found.kind == ""
+    found = shift(random.normal(size=500), random.normal(0, 1.5, size=500))
+    assert found.auroc.low < 0.5 < found.auroc.high
+    assert found.kind == "spread"
+
+
+def test_no_shift_is_denied_where_a_test_sees_one():
+    """At most twice the level of one test is found where there is none."""
+    random = np.random.default_rng(4)
+    kinds = []
+    for scale in [1.0] * 300 + [1.3] * 100:
+        found = shift(random.normal(size=200), random.normal(0, scale, size=200))
+        seen = found.p < 0.05 or found.auroc.low > 0.5 or found.auroc.high < 0.5
+        assert bool(found.kind) == seen
+        kinds.append(found.kind)
+    assert sum(kind != "" for kind in kinds[:300]) <= binom.ppf(0.999, 300, 0.1)
 
 
 @pytest.mark.parametrize(
