@@ -429,7 +429,7 @@ def embed(
         drawing.write_map(
             run, images, points, table, named=output is not None, new=new, placed=placed
         )
-    click.echo(f"{table}  place, class, point and code of each image")
+    click.echo(f"{table}  place, class, point and code of each {run.noun}")
 
 
 def _write(drawing: "Drawing", output: Path | None, default: str | Path) -> Path:

@@ -95,8 +95,8 @@ def draw_extremes(run: Run, seen: Seen, by: str) -> Drawing | None:
     names = ["highest"] * len(rows[0]) + ["lowest"] * len(rows[1])
     figure = picture_grid(np.concatenate(rows), names)
     highest, lowest = seen.worst.scores[0], seen.best.scores[0]
-    title = f"the images with the highest and the lowest {by}, {lowest:.1f} to {highest:.1f} nats"
-    return _titled(run, figure, title)
+    which = f"the {run.noun}s with the highest and the lowest {by}"
+    return _titled(run, figure, f"{which}, {lowest:.1f} to {highest:.1f} nats")
 
 
 def draw_reconstructions(run: Run, images: Images) -> Drawing:
@@ -107,12 +107,12 @@ def draw_reconstructions(run: Run, images: Images) -> Drawing:
         _rows(pictures, across) for pictures in (to_pictures(images.x, run.values), shown)
     )
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
-    figure = picture_grid(woven, ["images", "reconstructions"] * len(originals))
+    figure = picture_grid(woven, [f"{run.noun}s", "reconstructions"] * len(originals))
     return _titled(
         run,
         figure,
-        f"{len(images.x)} {images.split} images of {images.dataset.title} and their "
-        "reconstructions",
+        f"{plural(len(images.x), f'{images.split} {run.noun}')} of {images.dataset.title} and "
+        "their reconstructions",
     )
 
 
@@ -127,9 +127,9 @@ def draw_interpolations(run: Run, images: Images, *, steps: int) -> Drawing:
     ]
     figure = interpolation_figure(np.stack(ways, axis=1), list(WAYS.values()))
     shown = (
-        f"{plural(len(first), 'pair')} of test images"
+        f"{plural(len(first), 'pair')} of test {run.noun}s"
         if len(images.x) > 1
-        else "the only test image and itself"
+        else f"the only test {run.noun} and itself"
     )
     return _titled(
         run, figure, f"{', '.join(KINDS)} interpolation between {shown} of {images.dataset.title}"
@@ -151,7 +151,8 @@ def draw_traversals(run: Run, images: Images, *, dimensions: int, steps: int) ->
         if len(numbers) > 1
         else "the most active dimension"
     )
-    title = f"{which} over the aggregate posterior of {len(images.x):,} test images of"
+    shown = plural(len(images.x), f"test {run.noun}")
+    title = f"{which} over the aggregate posterior of {shown} of"
     return _titled(run, traversals(arrays), f"{title} {images.dataset.title}")
 
 
@@ -202,10 +203,8 @@ def draw_map(
     }
     coloured = "coloured by class" if classes else "without classes"
     beside = f", and {len(placed):,} new rows" if len(placed) else ""
-    title = (
-        f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, "
-        f"{coloured}, seed {seed}{beside}"
-    )
+    mapped = plural(len(points), f"{images.split} {run.noun}")
+    title = f"t-SNE map of {mapped} of {images.dataset.title}, {coloured}, seed {seed}{beside}"
     return _titled(run, latent_map(arrays), title, pictures=False), points, placed
 
 

@@ -191,7 +191,8 @@ def score_to(
     if asked.p:
         calibration = split_scores(run, how, "validation", given.data, device=device, say=say)
         test = split_scores(run, how, "test", given.data, device=device, say=say)
-        lines += [_calibration_words(len(calibration)), _shift_words(calibration, test)]
+        lines.append(_calibration_words(len(calibration), run.noun))
+        lines.append(_shift_words(calibration, test, run.noun))
     anomalies = bool(asked.against or asked.against_class)
     seen = Seen(run.values, how.by, measure_sizes=anomalies)
     tally = _Tally()
@@ -247,32 +248,33 @@ def _kept(
         yield measured
 
 
-def _calibration_words(n: int) -> str:
+def _calibration_words(n: int, noun: str) -> str:
     return (
-        f"p = (1 + #{{scores of validation images ≥ s}}) / (n + 1): n = {n:,}, so the smallest p "
+        f"p = (1 + #{{scores of validation {noun}s ≥ s}}) / (n + 1): n = {n:,}, so the smallest p "
         f"is {1 / (n + 1):.2g}"
     )
 
 
 _SHIFTS = {
-    "higher": "test images score higher (the interval lies above 0.5), so p is too small for new "
-    "images",
-    "lower": "test images score lower (the interval lies below 0.5), so p is too large for new "
-    "images",
+    "higher": "test {rows} score higher (the interval lies above 0.5), so p is too small for new "
+    "{rows}",
+    "lower": "test {rows} score lower (the interval lies below 0.5), so p is too large for new "
+    "{rows}",
     "spread": "scores are spread differently (p < 0.05), though neither higher nor lower (the "
-    "interval holds 0.5), so p may be too small or too large for new images",
+    "interval holds 0.5), so p may be too small or too large for new {rows}",
     "": "no shift is seen (the interval holds 0.5, and p ≥ 0.05)",
 }
 
 
-def _shift_words(validation: np.ndarray, test: np.ndarray) -> str:
+def _shift_words(validation: np.ndarray, test: np.ndarray, noun: str) -> str:
     """Say how scores of test images differ from those of the validation images, on which epoch and
-    trial were chosen.
+    trial were chosen. `noun`: what one of them is called.
     """
     found = shift(validation, test)
+    said = _SHIFTS[found.kind].format(rows=f"{noun}s")
     return (
-        "Epoch and trial were chosen on the validation images. Test against validation: AUROC "
-        f"{_interval(found.auroc)}, Kolmogorov–Smirnov p = {found.p:.2g}: {_SHIFTS[found.kind]}"
+        f"Epoch and trial were chosen on the validation {noun}s. Test against validation: AUROC "
+        f"{_interval(found.auroc)}, Kolmogorov–Smirnov p = {found.p:.2g}: {said}"
     )
 
 

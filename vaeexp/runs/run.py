@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from sweeps import UserError, did_you_mean, named_run, run_name
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.dataset import targets
+from vaeexp.data.showing import kind_of
 from vaeexp.data.values import Values, from_record
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
@@ -35,6 +36,7 @@ from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
 from vaeexp.training.checkpoint import load_model
 from vaeexp.training.device import resolve_device
+from vaeexp.words import noun_of, plural
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
 
@@ -59,6 +61,11 @@ class Run:
     """The epoch whose weights the model has."""
     preparation: Mapping[str, Any] | None = None
     """`vaeexp.data.dataset.Dataset.preparation` of its images; None where it is not on record."""
+
+    @property
+    def noun(self) -> str:
+        """What one element of its data is called: image, signal or row."""
+        return noun_of(kind_of(self.values))
 
     @cached_property
     def vae(self) -> VAE:
@@ -217,10 +224,10 @@ def split_scores(
     scores = np.concatenate([measured[how.by] for _, measured in rows])
     lost = np.isnan(scores)
     if lost.all():
-        problem = f"gives none of its {len(lost):,} {split} images a number as {how.by}"
+        problem = f"gives none of its {len(lost):,} {split} {run.noun}s a number as {how.by}"
         raise UserError(run.name, f"{problem}, so there is no p. Try --no-p.")
     if lost.any():
-        say(f"{lost.sum():,} of {len(lost):,} {split} images have NaN as {how.by}; left out")
+        say(f"{lost.sum():,} of {len(lost):,} {split} {run.noun}s have NaN as {how.by}; left out")
     return scores[~lost]
 
 
@@ -440,7 +447,7 @@ def evaluate_run(
     k = evaluation.importance_samples
     bounds = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
     protocol_parts = protocol(images.dataset, settings) | {
-        "images": f"{len(images.x):,} {images.split} images",
+        "images": plural(len(images.x), f"{images.split} {run.noun}"),
         "weights": f"of the {run.epoch} epoch",
         "estimator": bounds
         if vae.posterior.stochastic

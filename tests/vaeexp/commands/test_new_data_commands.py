@@ -147,8 +147,9 @@ def test_a_shift_is_said_by_one_rule():
         (random.normal(-0.5, size=500), "test images score lower (the interval lies below 0.5)"),
         (random.normal(0, 2, size=500), "scores are spread differently (p < 0.05), though"),
     ):
-        assert words in _shift_words(usual, other)
-        assert re.search(r"AUROC 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", _shift_words(usual, other))
+        said = _shift_words(usual, other, "image")
+        assert words in said
+        assert re.search(r"AUROC 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", said)
 
 
 def test_anomalies_are_measured_beside_their_size(tiny_study, of_study):
@@ -218,12 +219,16 @@ def test_a_table_comes_back_with_its_columns(tmp_path, monkeypatch, capsys):
     shown = ["--against", "strange.csv", "--data", "table.csv", "--sheet", "sheet.png"]
     said = ran("score", folder, "shuffled.csv", "--to", "scores.csv", *shown)
     assert "AUROC 1.000 [" in said
+    assert "#{scores of validation rows ≥ s}" in said
+    assert "the rows with the highest and the lowest −ELBO" in said
+    assert "image" not in said.replace("Likelihood prefers simple images", "")
     assert "by size alone (bytes of 256 levels, packed by zlib)" in said
     assert "a bar for each of the 3 columns" in said
     said = refused(capsys, "score", folder, "table.csv", "--to", "scores.csv")
-    assert "--data: is missing: p compares the rows with the run's own validation images" in said
+    assert "--data: is missing: p compares the rows with the run's own validation rows" in said
     ran("sample", folder, "-n", 7, "--to", "samples.csv")
     assert [*pd.read_csv("samples.csv")] == ["a", "b", "c"]
+    assert "4 test rows of " in ran("reconstruct", folder, "--data", "table.csv", "-n", 4)
 
 
 def test_columns_that_never_change_keep_their_places(tmp_path, monkeypatch):
