@@ -131,8 +131,9 @@ def score(
     """
     if importance_samples is None:
         importance_samples = run.settings.evaluation.importance_samples
-    if sheet is not None and sheet.suffix.lower() != ".png":
-        raise UserError("--sheet", f"got '{sheet}'; must end in .png.")
+    if sheet is not None:
+        with writing(sheet):
+            finished.drawing.check_figure(sheet, named=True, option="--sheet")
     if not no_p and data is None and run.settings.data.dataset in ("arrays", "folder"):
         problem = f"is missing: p compares the rows with the run's own validation {run.noun}s"
         raise UserError("--data", f"{problem}. Give the file or folder of the study, or --no-p.")

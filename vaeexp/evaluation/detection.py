@@ -139,6 +139,35 @@ def _precision_and_rate(
     return float((shares * precision).sum()), float(alarms[reached] / alarms[-1])
 
 
+class Low(NamedTuple):
+    """Values that lie below those of calibration.
+
+    rows: values below all but `spared` calibration values.
+    p: chance of so many where new and calibration values are exchangeable.
+    """
+
+    rows: int
+    spared: int
+    p: float
+
+
+def lower(values: np.ndarray, calibration: np.ndarray) -> Low:
+    """Count the values [m] that lie below all calibration values [n]; of many, one in 1,000 is
+    spared, so that a single odd one hides nothing.
+
+    Of exchangeable values without ties, the smallest k + j − 1 of all hold fewer than j calibration
+    values where k values lie below the j-th of these; ties make the count smaller.
+    """
+    from scipy.stats import hypergeom
+
+    n, m = len(calibration), len(values)
+    spared = n // 1_000
+    edge = np.partition(calibration, spared)[spared]
+    count = int((values < edge).sum())
+    chance = hypergeom.cdf(spared, n + m, n, count + spared)
+    return Low(count, spared, float(chance))
+
+
 class Shift(NamedTuple):
     """How scores of test images differ from those of validation images.
 

@@ -20,6 +20,7 @@ from vaeexp.evaluation.large_map import map_codes
 from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
 from vaeexp.plots.pictures import picture_grid
+from vaeexp.runs.row_files import check_target
 from vaeexp.runs.run import Images, Run
 from vaeexp.runs.scoring import Seen
 from vaeexp.words import plural
@@ -224,9 +225,7 @@ def write_map(
     classes = images.classes
     codes = latent.codes_of(run.vae, images.x)[0]
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
-    begins = ",".join(CSV).encode()
-    if not named and path.exists() and not path.read_bytes().startswith(begins):
-        raise _foreign(path)
+    check_map(path, named=named)
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", encoding="utf-8", newline="") as file:
@@ -256,17 +255,29 @@ def draw_manifold(run: Run, images: Tensor) -> Drawing:
     )
 
 
-def write_figure(figure: Figure, words: str, path: Path, *, named: bool) -> None:
-    """Write a PNG whose metadata say in words what it shows.
-
-    Raises:
-        UserError: the name does not end in .png, the file cannot be written, or the user has not
-            `named` the file and another program wrote it.
+def check_figure(path: Path, *, named: bool, option: str = "--output") -> None:
+    """Raise UserError where a picture cannot be written: its name does not end in .png, its folder
+    cannot hold it, or the user has not `named` the file and another program wrote it.
     """
-    if path.suffix.lower() != ".png":
-        raise UserError("--output", f"'{path}' should end in .png.")
+    check_target(path, (".png",), option)
     if not named and path.exists() and not _is_from_vaeexp(path):
         raise _foreign(path)
+
+
+def check_map(path: Path, *, named: bool) -> None:
+    """Raise UserError where another program wrote the table of a map that the user has not
+    `named`.
+    """
+    begins = ",".join(CSV).encode()
+    if not named and path.exists() and not path.read_bytes().startswith(begins):
+        raise _foreign(path)
+
+
+def write_figure(figure: Figure, words: str, path: Path, *, named: bool) -> None:
+    """Write a PNG whose metadata say in words what it shows. Raises UserError as `check_figure`,
+    and where the file cannot be written.
+    """
+    check_figure(path, named=named)
     metadata = {"Software": f"vaeexp {VERSION}", "Description": words}
     options: dict[str, Any] = {"format": "png", "metadata": metadata, "facecolor": "white"}
     try:

@@ -35,10 +35,15 @@ _MOST_ROWS = 4_000
 
 
 class Inputs(NamedTuple):
-    """Rows to read. total: how many; 0 where only reading tells."""
+    """Rows to read.
+
+    total: how many; 0 where only reading tells.
+    labels: returns all labels, without reading more than them; empty text for none.
+    """
 
     total: int
     read: Callable[[], Iterator[Rows]]
+    labels: Callable[[], set[str]]
 
 
 class _Picture(NamedTuple):
@@ -68,10 +73,16 @@ def open_inputs(given: Any, preparation: Preparation, scratch: Path) -> Inputs:
     for pictures, some in groupby(_flat(found), key=lambda each: isinstance(each, _Picture)):
         if pictures:
             shown: list[Any] = [*some]
-            parts.append(Inputs(len(shown), partial(_read_pictures, preparation, shown)))
+            labels = {picture.label for picture in shown}
+            read = partial(_read_pictures, preparation, shown)
+            parts.append(Inputs(len(shown), read, partial(set, labels)))
         else:
             parts += [each(alone) for each in some]
-    return Inputs(sum(part.total for part in parts), lambda: _flat(part.read() for part in parts))
+    return Inputs(
+        sum(part.total for part in parts),
+        lambda: _flat(part.read() for part in parts),
+        lambda: set(_flat(part.labels() for part in parts)),
+    )
 
 
 def _flat(found: Iterable[Iterable[Any]]) -> Iterator[Any]:
@@ -196,7 +207,12 @@ def _open_rows(
                 some = [preparation.label(each) for each in labels[start : start + step].tolist()]
             yield Rows([f"{name}[{place}]" for place in places], some, *made)
 
-    return Inputs(len(images), read)
+    def every() -> set[str]:
+        if labels is None:
+            return {""}
+        return {preparation.label(each) for each in np.unique(labels).tolist()}
+
+    return Inputs(len(images), read, every)
 
 
 def _open_entries(
@@ -267,8 +283,13 @@ def _open_table(path: Path, preparation: Preparation) -> Inputs:
     features = _features(str(path), preparation)
     names, count = _columns_of(path)
     label = _check_columns(str(path), names, features, preparation)
-    batches = partial(read_batches, path, [*features, *([label] if label else [])])
-    return Inputs(count, lambda: _table_rows(batches(), str(path), label, preparation))
+    batches = partial(read_batches, path)
+    wanted = [*features, *([label] if label else [])]
+    return Inputs(
+        count,
+        lambda: _table_rows(batches(wanted), str(path), label, preparation),
+        lambda: _labels_of(batches([label]) if label else (), label, preparation),
+    )
 
 
 def _features(place: str, preparation: Preparation) -> tuple[str, ...]:
@@ -309,7 +330,17 @@ def _open_frame(table: Any, preparation: Preparation) -> Inputs:
     label = _check_columns("images", [*table.columns], features, preparation)
     chosen = table[[*features, *([label] if label else [])]]
     batches = pyarrow.Table.from_pandas(chosen, preserve_index=False).to_batches(_MOST_ROWS)
-    return Inputs(len(table), lambda: _table_rows(iter(batches), "", label, preparation))
+    return Inputs(
+        len(table),
+        lambda: _table_rows(iter(batches), "", label, preparation),
+        lambda: _labels_of(batches if label else (), label, preparation),
+    )
+
+
+def _labels_of(batches: Iterable[Any], label: str | None, preparation: Preparation) -> set[str]:
+    """Return the labels in a column of batches of a table; of none, that of rows without one."""
+    every = _flat(batch.column(label).unique().to_pylist() for batch in batches)
+    return set(map(preparation.label, every)) or {""}
 
 
 def _table_rows(

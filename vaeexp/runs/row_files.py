@@ -2,6 +2,7 @@
 arrays as .npy, or a table of named columns.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,19 @@ from vaeexp.runs.codes import Measured, codes_in
 ROW_FILES = (".parquet", ".csv", ".npz")
 
 
-def check_ending(path: Path, endings: Sequence[str]) -> None:
-    """Raise UserError where a file that is to be written has another ending."""
+def check_target(path: Path, endings: Sequence[str], option: str = "--to") -> None:
+    """Raise UserError where a file that is to be written has another ending, or its folder cannot
+    hold it.
+    """
     if path.suffix.lower() not in endings:
-        raise UserError("--to", f"got '{path}'; must end in {' or '.join(endings)}.")
+        raise UserError(option, f"got '{path}'; must end in {' or '.join(endings)}.")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(option, f"got '{path}'; '{folder}' is a file; must be a folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(option, f"got '{path}'; the folder '{folder}' must be writable.")
 
 
 def flat(measured: Measured) -> dict[str, np.ndarray]:
@@ -34,7 +44,7 @@ def flat(measured: Measured) -> dict[str, np.ndarray]:
 
 def write_rows(path: Path, batches: Iterator[Measured]) -> None:
     """Write rows batch by batch; .npz is written from memory. Empty text is an empty cell."""
-    check_ending(path, ROW_FILES)
+    check_target(path, ROW_FILES)
     writers: dict[str, Callable[[Path, Iterator[Measured]], None]] = {
         ".parquet": _write_parquet,
         ".csv": _write_csv,
@@ -138,7 +148,7 @@ def write_arrays(
     """Write `count` rows, as `Preparation.as_files` has them, as .npy, or, of a table with these
     columns, as .csv or .parquet.
     """
-    check_ending(path, array_endings(columns))
+    check_target(path, array_endings(columns))
     if path.suffix.lower() == ".npy":
         write_whole(path, lambda unfinished: _write_npy(unfinished, pieces, count))
         return

@@ -106,8 +106,8 @@ class Run:
         """
         vae = self.vae.to(resolve_device(device))
         seed = derive_seed(self.study_seed, "test")
-        with opened(images, preparation_of(self)) as (_, batches):
-            return _as_frame(map(flat, measures.encode(vae, batches, seed=seed)))
+        with opened(images, preparation_of(self)) as given:
+            return _as_frame(map(flat, measures.encode(vae, given.batches, seed=seed)))
 
     def score(
         self,
@@ -138,14 +138,15 @@ class Run:
             UserError: a file or an array does not fit the model, or the data set is not there.
         """
         how = score_of(self, by, importance_samples)
-        calibration = None
-        if p:
-            place = Path(data) if data else None
-            calibration = split_scores(self, how, "validation", place, device=device, say=_silent)
         vae = self.vae.to(resolve_device(device))
         seed = derive_seed(self.study_seed, "test")
-        with opened(images, preparation_of(self)) as (_, batches):
-            rows = score_rows(vae, batches, how, seed=seed, calibration=calibration)
+        place = Path(data) if data else None
+        with opened(images, preparation_of(self)) as given:
+            calibration = None
+            if p:
+                own = split_scores(self, how, "validation", place, device=device, say=_silent)
+                calibration = own[how.by]
+            rows = score_rows(vae, given.batches, how, seed=seed, calibration=calibration)
             return _as_frame(flat(measured) for _, measured in rows)
 
     def decode(self, codes: Any, *, device: str = "cpu") -> np.ndarray:
@@ -210,9 +211,10 @@ def split_scores(
     device: str,
     say: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """Return the scores float64 [n] of the run's own validation or test images, without those that
-    are NaN. Raises UserError as `open_images`, for other images, and where no score is left.
+) -> measures.Measured:
+    """Return the columns of numbers [n] of the run's own validation or test images, without those
+    whose score is NaN. Raises UserError as `open_images`, for other images, and where no score is
+    left.
     """
     images = open_images(run, data, split=split, same=True, say=say)
     vae = run.vae.to(resolve_device(device))
@@ -221,14 +223,19 @@ def split_scores(
     own = Score(how.by, how.importance_samples if how.by == "iw_nll" else None)
     batches = measures.told(split_batches(images.x, None, split), len(images.x), progress)
     rows = score_rows(vae, batches, own, seed=seed, calibration=None)
-    scores = np.concatenate([measured[how.by] for _, measured in rows])
-    lost = np.isnan(scores)
+    parts = [measured for _, measured in rows]
+    columns = {
+        name: np.concatenate([part[name] for part in parts])
+        for name, values in parts[0].items()
+        if values.dtype != object
+    }
+    lost = np.isnan(columns[how.by])
     if lost.all():
         problem = f"gives none of its {len(lost):,} {split} {run.noun}s a number as {how.by}"
         raise UserError(run.name, f"{problem}, so there is no p. Try --no-p.")
     if lost.any():
         say(f"{lost.sum():,} of {len(lost):,} {split} {run.noun}s have NaN as {how.by}; left out")
-    return scores[~lost]
+    return {name: values[~lost] for name, values in columns.items()}
 
 
 def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: bool = False) -> Run:

@@ -4,7 +4,7 @@ how well the scores tell anomalies.
 Shapes: n rows of a batch, C channels, H × W sub-pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,9 +18,11 @@ from vaeexp.data.values import Values
 from vaeexp.evaluation.detection import (
     Detection,
     Estimate,
+    Low,
     auroc,
     auroc_gain,
     detection,
+    lower,
     p_values,
     sizes,
 )
@@ -35,6 +37,19 @@ SHOWN = 16
 _ALARM = 0.05
 
 
+class Opened(NamedTuple):
+    """Rows that can be read.
+
+    total: about how many.
+    batches: of all rows; they are read once.
+    labels: returns all labels, as `Inputs.labels`.
+    """
+
+    total: int
+    batches: Iterator[Batch]
+    labels: Callable[[], set[str]]
+
+
 class Score(NamedTuple):
     """by: the column that is the score. importance_samples: of iw_nll; None leaves it out."""
 
@@ -43,13 +58,11 @@ class Score(NamedTuple):
 
 
 @contextmanager
-def opened(given: Any, preparation: Preparation) -> Iterator[tuple[int, Iterator[Batch]]]:
-    """Open what is given; yield about how many rows there are, and their batches. Raises
-    UserError.
-    """
+def opened(given: Any, preparation: Preparation) -> Iterator[Opened]:
+    """Open what is given. Raises UserError."""
     with TemporaryDirectory(prefix="vaeexp-") as scratch:
         inputs = open_inputs(given, preparation, Path(scratch))
-        yield inputs.total, preparation.batches(inputs.read())
+        yield Opened(inputs.total, preparation.batches(inputs.read()), inputs.labels)
 
 
 def split_batches(x: Tensor, labels: Sequence[str] | None, split: str) -> Iterator[Batch]:
@@ -109,6 +122,7 @@ class Seen:
         self._scores = list[np.ndarray]()
         self._sizes = list[np.ndarray]()
         self._alarms = list[np.ndarray]()
+        self._rates = list[np.ndarray]()
         self._codes = list[np.ndarray]()
         self._strange = list[np.ndarray]()
         self._places = dict[str, int]()
@@ -128,6 +142,8 @@ class Seen:
         self._codes.append(np.array(codes)[fine])
         if "p" in measured:
             self._alarms.append(measured["p"][fine] <= _ALARM)
+        if "rate" in measured:
+            self._rates.append(measured["rate"][fine])
         x = batch.x[torch.from_numpy(fine)]
         if self._measure:
             self._sizes.append(sizes(x.numpy(), self._values))
@@ -135,6 +151,18 @@ class Seen:
         here = Extremes(scores, names, x)
         self.worst = _extreme(self.worst, here, highest=True)
         self.best = _extreme(self.best, here, highest=False)
+
+    def lows(self, calibration: Mapping[str, np.ndarray]) -> list[tuple[str, Low]]:
+        """Return the columns, rate and score, in which more rows than by chance lie below the
+        calibration values: in at most 5 % of the cases where these are exchangeable.
+        """
+        found = list[tuple[str, Low]]()
+        for column, parts in (("rate", self._rates), (self._by, self._scores)):
+            if parts and column in calibration:
+                low = lower(np.concatenate(parts), calibration[column])
+                if low.p < _ALARM / 2:
+                    found.append((column, low))
+        return found
 
     def detected(self) -> tuple[Detection, Estimate, Estimate] | None:
         """Return how well scores tell the anomalies, the AUROC of sizes alone, and how much higher

@@ -277,11 +277,99 @@ def test_bad_input_is_one_line(tiny_study, of_study, capsys):
         (["score", *of_study, "test.npy", "--to", "s.csv", "--sheet", "s.jpg"], "end in .png"),
         (
             ["score", *of_study, "test.npy", "--to", "s.csv", "--against-class", "q"],
-            "no row of the class 'q'",
+            "--against-class: got 'q'; must be a label of the rows. They have none.",
         ),
     ):
         assert words in refused(capsys, *arguments)
     assert not Path("c.csv").exists()
+
+
+def test_what_is_asked_for_is_checked_before_anything_is_computed(
+    tiny_study, of_study, capsys, monkeypatch
+):
+    """Nothing is scored, encoded, opened or drawn, and nothing is written."""
+    images = digits_of(tiny_study)
+    np.save("test.npy", images)
+    np.savez("named.npz", images=images, labels=np.repeat(["ab", "cd"], 15))
+    np.savez("alike.npz", images=images, labels=np.repeat("ab", 30))
+    for folder in ("pictures/left", "pictures/right"):
+        Path(folder).mkdir(parents=True)
+        Image.fromarray(images[0]).save(f"{folder}/a.png")
+    Path("file").write_text("")
+    Path("other.png").write_text("of another program")
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("too late")
+
+    for name in ("split_scores", "measures.encode", "score_rows"):
+        monkeypatch.setattr(f"vaeexp.runs.new_data.{name}", never)
+    monkeypatch.setattr("vaeexp.models.vae.VAE.decode", never)
+    scored = ["score", *of_study, "test.npy", "--to"]
+    Path("samples.png").write_text("of another program")
+    for arguments, words in (
+        ([*scored, "s.csv", "--against", "none.npy"], "none.npy: there is no such file"),
+        ([*scored, "file/s.csv"], "'file/s.csv'; '"),
+        ([*scored, "s.csv", "--sheet", "file/s.png"], "--sheet: got 'file/s.png'"),
+        ([*scored, "s.csv", "--against-class", "q"], "They have none"),
+        (["score", *of_study, "named.npz", "--to", "s.csv", "--against-class", "abc"], "'ab'?"),
+        (["score", *of_study, "alike.npz", "--to", "s.csv", "--against-class", "ab"], "every row"),
+        (
+            ["score", *of_study, "pictures", "--to", "s.csv", "--against-class", "q"],
+            "must be a label of the rows. Known: left, right.",
+        ),
+        (
+            ["score", *of_study, "--split", "test", "--to", "s.csv", "--against-class", "ten"],
+            "Known: 0, 1, 2",
+        ),
+        (["encode", *of_study, "test.npy", "--to", "file/c.csv"], "is a file; must be a folder"),
+        (["sample", *of_study[:3], "-o", "s.jpg"], "--output: got 's.jpg'; must end in .png"),
+        (["sample", *of_study[:3]], "samples.png: is there already and is not from vaeexp"),
+        (["reconstruct", *of_study, "--to", "s.csv"], "--to: got 's.csv'; must end in .npy"),
+        (["embed", *of_study, "-o", "file/m.png"], "is a file; must be a folder"),
+    ):
+        assert words in refused(capsys, *arguments), arguments
+    assert not Path("s.csv").exists()
+
+
+def test_labels_of_a_table_are_known_before_it_is_scored(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 3)), columns=[*"abc"])
+    table.assign(kind="well").to_csv("table.csv", index=False)
+    new = table.assign(kind=np.where(np.arange(150) < 50, "ill", "well"))
+    new.to_parquet("new.parquet")
+    new.drop(columns="kind").to_csv("bare.csv", index=False)
+    scaled = {"scale": "standard", "scale_per": "feature", "labels": "kind"}
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    folder, _ = trained_run(tmp_path, Path("table.csv"), dataset="arrays", model=model, **scaled)
+    shown = ["--to", "s.csv", "--no-p", "--against-class"]
+    for given, words in (("new.parquet", "Did you mean 'ill'?"), ("bare.csv", "They have none.")):
+        assert words in refused(capsys, "score", folder, given, *shown, "il")
+    assert not Path("s.csv").exists()
+    said = ran("score", folder, "new.parquet", *shown, "ill")
+    assert "50 anomalies and 100 others" in said
+
+
+def test_blank_images_are_seen_from_below(tmp_path, monkeypatch):
+    """p from above says nothing of images that are simpler than all others."""
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    images = read_idx(BUNDLED / "digits.gz", 3)
+    images = images[np.random.default_rng(0).permutation(len(images))]
+    np.save("kept.npy", images[:2500])
+    np.save("usual.npy", images[2500:2800])
+    np.save("blank.npy", np.concatenate([images[2500:2800], np.zeros((12, 28, 28), np.uint8)]))
+    data = {"dataset": "arrays", "binarisation": "dynamic", "validation_size": 250}
+    model = {"hidden": (64,), "latent_size": 8}
+    folder, _ = trained_run(tmp_path, Path("kept.npy"), epochs=8, model=model, **data)
+    shown = ["--data", "kept.npy", "--importance-samples", 0, "--to", "scores.csv"]
+    assert "chance of so many" not in ran("score", folder, "usual.npy", *shown)
+    said = ran("score", folder, "blank.npy", *shown)
+    [line] = [line for line in said.splitlines() if "chance of so many" in line]
+    found = re.search(r"(\d+) rows have a lower rate than any of the 250 validation images", line)
+    assert found is not None
+    assert 12 <= int(found[1]) <= 16
+    assert line.endswith("blank or simpler than the training images? See the column rate")
+    scores = pd.read_csv("scores.csv")
+    assert (scores["p"][300:] > 0.05).all()
 
 
 def test_the_best_run_of_a_study_takes_new_images(tiny_study):

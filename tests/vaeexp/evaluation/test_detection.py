@@ -6,7 +6,15 @@ from scipy.stats import binom
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from vaeexp.data.values import Values
-from vaeexp.evaluation.detection import auroc, auroc_gain, detection, p_values, shift, sizes
+from vaeexp.evaluation.detection import (
+    auroc,
+    auroc_gain,
+    detection,
+    lower,
+    p_values,
+    shift,
+    sizes,
+)
 
 
 @pytest.mark.parametrize("digits", [1, 12], ids=["ties", "no ties"])
@@ -87,6 +95,31 @@ def test_p_counts_scores_that_are_as_high():
     p = p_values(np.array([0.0, 2.0, 3.5, np.nan]), np.array([1.0, 2.0, 2.0, 3.0]))
     assert p[:3] == pytest.approx([1.0, 4 / 5, 1 / 5])
     assert np.isnan(p[3])
+
+
+@pytest.mark.parametrize(("calibration", "rows"), [(40, 300), (500, 20), (2_500, 200)])
+@pytest.mark.parametrize("digits", [1, 12], ids=["ties", "no ties"])
+def test_values_below_all_others_are_seldom_seen_by_chance(calibration, rows, digits):
+    """At most at its level where values are exchangeable, and surely where a tenth is below all."""
+    random = np.random.default_rng(6)
+    chances = []
+    for _ in range(400):
+        scores = random.gamma(2, size=calibration + rows).round(digits)
+        chances.append(lower(scores[:rows], scores[rows:]).p)
+    for level in (0.01, 0.025, 0.1):
+        assert np.sum(np.array(chances) < level) <= binom.ppf(0.999, 400, level)
+    new = random.gamma(2, size=rows)
+    new[: max(3, rows // 10)] = -1
+    found = lower(new, random.gamma(2, size=calibration))
+    assert found.p < 0.025
+    assert found.rows >= max(3, rows // 10)
+    assert found.spared == calibration // 1_000
+
+
+def test_a_chance_of_low_values_is_that_of_counting():
+    """Of 5 values below all of 3 others among 8: 5! 3! / 8!."""
+    assert lower(np.arange(5), np.arange(3) + 9).p == pytest.approx(1 / 56)
+    assert lower(np.arange(5) + 9, np.arange(3)) == (0, 0, 1)
 
 
 def test_a_shift_of_test_images_is_seen():
