@@ -43,7 +43,9 @@ def flat(measured: Measured) -> dict[str, np.ndarray]:
 
 
 def write_rows(path: Path, batches: Iterator[Measured]) -> None:
-    """Write rows batch by batch; .npz is written from memory. Empty text is an empty cell."""
+    """Write rows batch by batch; .npz is written from memory. Empty text stays empty text, in .csv
+    an empty cell.
+    """
     check_target(path, ROW_FILES)
     writers: dict[str, Callable[[Path, Iterator[Measured]], None]] = {
         ".parquet": _write_parquet,
@@ -56,13 +58,10 @@ def write_rows(path: Path, batches: Iterator[Measured]) -> None:
 def _table(measured: Measured) -> Any:
     import pyarrow
 
-    columns = {}
-    for name, values in flat(measured).items():
-        if values.dtype == object:
-            texts = [text or None for text in values.tolist()]
-            columns[name] = pyarrow.array(texts, pyarrow.string())
-        else:
-            columns[name] = pyarrow.array(values)
+    columns = {
+        name: pyarrow.array(values, pyarrow.string() if values.dtype == object else None)
+        for name, values in flat(measured).items()
+    }
     return pyarrow.table(columns)
 
 
@@ -79,11 +78,25 @@ def _write_parquet(path: Path, batches: Iterator[Measured]) -> None:
 def _write_csv(path: Path, batches: Iterator[Measured]) -> None:
     from pyarrow import csv
 
-    first = _table(next(batches))
+    first = _with_cells(_table(next(batches)))
     with csv.CSVWriter(path, first.schema) as writer:
         writer.write_table(first)
         for measured in batches:
-            writer.write_table(_table(measured))
+            writer.write_table(_with_cells(_table(measured)))
+
+
+def _with_cells(table: Any) -> Any:
+    """Return a table with empty cells for empty text, which would be written as two quotes."""
+    import pyarrow
+    from pyarrow import compute
+
+    columns = [
+        compute.if_else(compute.equal(column, ""), None, column)
+        if pyarrow.types.is_string(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pyarrow.table(columns, table.column_names)
 
 
 def _write_npz(path: Path, batches: Iterator[Measured]) -> None:

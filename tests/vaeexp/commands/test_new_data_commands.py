@@ -104,6 +104,20 @@ def test_pictures_and_arrays_of_the_test_images_give_the_codes_of_the_split(tiny
         assert codes["problem"].isna().all()
 
 
+def test_empty_text_is_read_back_empty(tiny_study, of_study):
+    np.save("test.npy", digits_of(tiny_study))
+    for ending in ("parquet", "csv", "npz"):
+        ran("encode", *of_study, "test.npy", "--to", f"codes.{ending}")
+    frame = pd.read_parquet("codes.parquet")
+    packed = np.load("codes.npz")
+    for column in ("label", "problem"):
+        assert frame[column].tolist() == packed[column].tolist() == [""] * 30
+    assert frame["name"].tolist()[:2] == ["test.npy[0]", "test.npy[1]"]
+    first = Path("codes.csv").read_text().splitlines()[1]
+    assert first.startswith('"test.npy[0]",,')
+    assert first.endswith(",")
+
+
 def test_a_broken_picture_is_a_row_with_a_problem(tiny_study, of_study):
     Path("pictures").mkdir()
     for row, image in enumerate(digits_of(tiny_study)):
