@@ -19,7 +19,8 @@ from vaeexp.evaluation import gallery, latent
 from vaeexp.evaluation.large_map import map_codes
 from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
-from vaeexp.plots.pictures import picture_grid
+from vaeexp.plots.pictures import GAP, GRID_WIDTH, picture_grid
+from vaeexp.plots.style import write
 from vaeexp.runs.row_files import check_target
 from vaeexp.runs.run import Images, Run
 from vaeexp.runs.scoring import Seen
@@ -31,6 +32,10 @@ CSV = ("image", "label", "class", "x", "y")
 INCH = 7
 """Characters of a title for each inch of a figure."""
 _ACROSS = 8
+_NAME_FONT = 7
+_NAME_HEIGHT = 0.16
+_LETTER_WIDTH = 0.06
+"""Points, and inches, of the name below a picture."""
 
 
 class Drawing(NamedTuple):
@@ -88,16 +93,43 @@ def drawn_codes(run: Run, count: int, *, component: int | None, seed: int) -> tu
 
 
 def draw_extremes(run: Run, seen: Seen, by: str) -> Drawing | None:
-    """Draw the images with the highest scores above those with the lowest; None without any."""
+    """Draw the images with the highest scores above those with the lowest, each above its name;
+    None without any.
+    """
     if seen.worst is None or seen.best is None:
         return None
     across = min(_ACROSS, len(seen.worst.x))
-    rows = [_rows(to_pictures(some.x, run.values), across) for some in (seen.worst, seen.best)]
-    names = ["highest"] * len(rows[0]) + ["lowest"] * len(rows[1])
-    figure = picture_grid(np.concatenate(rows), names)
+    both = (seen.worst, seen.best)
+    rows = [_rows(to_pictures(some.x, run.values), across) for some in both]
+    sides = ["highest"] * len(rows[0]) + ["lowest"] * len(rows[1])
+    named = [[*some.names, *[""] * (-len(some.names) % across)] for some in both]
+    figure = _named_grid(np.concatenate(rows), sides, [*named[0], *named[1]])
     highest, lowest = seen.worst.scores[0], seen.best.scores[0]
     which = f"the {run.noun}s with the highest and the lowest {by}"
     return _titled(run, figure, f"{which}, {lowest:.1f} to {highest:.1f} nats")
+
+
+def _named_grid(pictures: np.ndarray, sides: Sequence[str], names: Sequence[str]) -> Figure:
+    """Draw pictures [R, K, H, W, C] as `picture_grid` does, with a name below each."""
+    count, across, tall, wide, _ = pictures.shape
+    size = GRID_WIDTH / max(across, count * tall / wide)  # inches of a picture
+    below = math.ceil(_NAME_HEIGHT * wide / size)
+    room = [(0, 0), (0, 0), (0, below), (0, 0), (0, 0)]
+    figure = picture_grid(np.pad(pictures, room, constant_values=255), sides)
+    most = max(4, int(size / _LETTER_WIDTH))
+    for place, name in enumerate(names):
+        row, column = divmod(place, across)
+        x = column * (wide + GAP) + wide / 2
+        y = row * (tall + below + GAP) + tall + below * 0.1
+        shown = _end_of(Path(name).name, most)
+        look: dict[str, Any] = {"va": "top", "fontsize": _NAME_FONT, "parse_math": False}
+        write(figure.axes[0], shown, x, y, **look)
+    return figure
+
+
+def _end_of(name: str, most: int) -> str:
+    """Return the last characters of a name, which tell files and rows apart."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def draw_reconstructions(run: Run, images: Images) -> Drawing:

@@ -1,5 +1,6 @@
 """New data shown to finished runs: read and prepared as the run's own, encoded, scored, decoded."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -616,6 +617,27 @@ def test_an_infinite_score_is_the_strangest_and_nan_a_problem(tmp_path, cache):
     assert not any("new.npy[8]" in name for name in scored.seen.worst.names)
     drawn = draw_extremes(run, scored.seen, scored.by)
     assert "to inf nats" in drawn.words
+    below = [text.get_text() for text in drawn.figure.axes[0].texts]
+    assert below[:4] == ["highest", "highest", "lowest", "lowest"]
+    assert below[4] == "new.npy[7]"
+    assert len(below) == 4 + 32
+
+
+def test_a_long_name_below_a_picture_keeps_its_end(of_pictures, tmp_path):
+    run, _ = of_pictures
+    write_pngs(tmp_path / "new", blobs(9, seed=5))
+    for path in (tmp_path / "new").glob("*.png"):
+        path.rename(path.with_name(f"of the left ear ${path.name}"))
+    how = {"device": "cpu", "say": print, "progress": None}
+    asked = new_data.Asked("neg_elbo", 0, False, (), None)
+    given = new_data.Given([tmp_path / "new"], None, None)
+    scored = new_data.score_to(run, given, tmp_path / "s.csv", asked, **how)
+    drawn = draw_extremes(run, scored.seen, scored.by)
+    below = [text.get_text() for text in drawn.figure.axes[0].texts][4:]
+    assert len(below) == 4 * 8
+    named = [text for text in below if text]
+    assert len(named) == 2 * 9
+    assert all(re.fullmatch(r"….* \$0000\d\.png", text) for text in named)
 
 
 def test_numbers_beyond_float32_are_problems(of_table):
