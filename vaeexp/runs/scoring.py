@@ -35,6 +35,10 @@ from vaeexp.words import plural
 SHOWN = 16
 """Rows on a sheet: so many of the highest scores, and of the lowest."""
 _ALARM = 0.05
+_LOW_LEVELS = (0.04, 0.01)
+"""Levels of rates and of scores that are too low, 5 % together. The rate tells more: a blank image
+may have the score of a simple one.
+"""
 
 
 class Opened(NamedTuple):
@@ -157,10 +161,12 @@ class Seen:
         calibration values: in at most 5 % of the cases where these are exchangeable.
         """
         found = list[tuple[str, Low]]()
-        for column, parts in (("rate", self._rates), (self._by, self._scores)):
+        for (column, parts), level in zip(
+            (("rate", self._rates), (self._by, self._scores)), _LOW_LEVELS, strict=True
+        ):
             if parts and column in calibration:
                 low = lower(np.concatenate(parts), calibration[column])
-                if low.p < _ALARM / 2:
+                if low.p < level:
                     found.append((column, low))
         return found
 
