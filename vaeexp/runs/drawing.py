@@ -208,9 +208,8 @@ def new_rows(run: Run, files: Sequence[Path]) -> NewRows:
     fits = frame[frame["problem"] == ""]
     if not len(fits):
         raise UserError(str(files[0]), f"None of {len(frame):,} rows fits: {frame['problem'][0]}.")
-    labels = fits["label"].fillna("").astype(str) if "label" in fits else [""] * len(fits)
     means = fits.filter(regex=r"^mean_\d+$").to_numpy(np.float64)
-    return NewRows(fits["name"].tolist(), list(labels), means)
+    return NewRows(fits["name"].tolist(), fits["label"].tolist(), means)
 
 
 def draw_map(

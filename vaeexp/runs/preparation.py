@@ -8,7 +8,7 @@ Shapes: N rows, C channels, H × W sub-pixels; a row of a table is [1, 1, F].
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -378,14 +378,7 @@ class Preparation:
 
     def file(self, path: Path) -> Picture:
         """Read and prepare an image file."""
-        try:
-            return self._read(path)
-        except UnreadableError as error:
-            return Picture(None, str(error) or "it cannot be read")
-        except UserError as error:
-            return Picture(None, error.problem)
-        except (ValueError, OSError) as error:
-            return Picture(None, " ".join(str(error).split()))
+        return _tried(lambda: self._read(path))
 
     def _read(self, path: Path) -> Picture:
         shape = self.values.shape
@@ -420,26 +413,22 @@ class Preparation:
 
     def picture(self, image: "Image") -> Picture:
         """Prepare an image of Pillow."""
+        return _tried(lambda: self._prepared(image))
+
+    def _prepared(self, image: "Image") -> Picture:
         shape = self.values.shape
         crop, background = self.data.crop, self.data.background
         plain = self.record["kind"] == "uint8" and shape[0] in (1, 3)
-        try:
-            problem = self._other_size(image.height, image.width)
-            if self.data.image_size is None and problem:
-                return Picture(None, problem)
-            if self.scaling.bytes or plain:
-                pixels, facts = pixels_of(image, "image", shape, crop, background, self.whites)
-                if self.scaling.bytes:
-                    return Picture(pixels, cut=facts.above)
-                return self._one(pixels)
-            array = np.asarray(image)
-            if array.ndim == 3 and self.data.channels_first:
-                array = np.moveaxis(array, -1, 0)
-            return self._one(np.ascontiguousarray(self.rows_of(array, "image")[0]))
-        except UserError as error:
-            return Picture(None, error.problem)
-        except (OSError, ValueError) as error:
-            return Picture(None, " ".join(str(error).split()))
+        problem = self._other_size(image.height, image.width)
+        if self.data.image_size is None and problem:
+            return Picture(None, problem)
+        if self.scaling.bytes or plain:
+            pixels, facts = pixels_of(image, "image", shape, crop, background, self.whites)
+            return Picture(pixels, cut=facts.above) if self.scaling.bytes else self._one(pixels)
+        array = np.asarray(image)
+        if array.ndim == 3 and self.data.channels_first:
+            array = np.moveaxis(array, -1, 0)
+        return self._one(np.ascontiguousarray(self.rows_of(array, "image")[0]))
 
     # ---- batches ----
 
@@ -461,6 +450,18 @@ class Preparation:
             yield Batch(rows.names, rows.labels, x, rows.problems, rows.cut)
         if rows is None:
             raise UserError("images", "got no rows; must be at least one.")
+
+
+def _tried(read: Callable[[], Picture]) -> Picture:
+    """Return the picture that is read, or why it cannot be."""
+    try:
+        return read()
+    except UnreadableError as error:
+        return Picture(None, str(error) or "it cannot be read")
+    except UserError as error:
+        return Picture(None, error.problem)
+    except (ValueError, OSError) as error:
+        return Picture(None, " ".join(str(error).split()))
 
 
 def _counted(bad: np.ndarray, problems: list[str]) -> np.ndarray:

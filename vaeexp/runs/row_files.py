@@ -3,7 +3,8 @@ arrays as .npy, or a table of named columns.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,8 @@ def write_rows(path: Path, batches: Iterator[Measured]) -> None:
     an empty cell.
     """
     check_target(path, ROW_FILES)
-    writers: dict[str, Callable[[Path, Iterator[Measured]], None]] = {
-        ".parquet": _write_parquet,
-        ".csv": _write_csv,
-        ".npz": _write_npz,
-    }
-    write_whole(path, lambda unfinished: writers[path.suffix.lower()](unfinished, batches))
+    write = (_TABLES | {".npz": _write_npz})[path.suffix.lower()]
+    write_whole(path, lambda unfinished: write(unfinished, batches))
 
 
 def _table(measured: Measured) -> Any:
@@ -68,21 +65,26 @@ def _table(measured: Measured) -> Any:
 def _write_parquet(path: Path, batches: Iterator[Measured]) -> None:
     import pyarrow.parquet as parquet
 
-    first = _table(next(batches))
-    with parquet.ParquetWriter(path, first.schema) as writer:
-        writer.write_table(first)
-        for measured in batches:
-            writer.write_table(_table(measured))
+    _write_tables(path, map(_table, batches), parquet.ParquetWriter)
 
 
 def _write_csv(path: Path, batches: Iterator[Measured]) -> None:
     from pyarrow import csv
 
-    first = _with_cells(_table(next(batches)))
-    with csv.CSVWriter(path, first.schema) as writer:
-        writer.write_table(first)
-        for measured in batches:
-            writer.write_table(_with_cells(_table(measured)))
+    _write_tables(path, (_with_cells(_table(measured)) for measured in batches), csv.CSVWriter)
+
+
+_TABLES: dict[str, Callable[[Path, Iterator[Measured]], None]] = {
+    ".parquet": _write_parquet,
+    ".csv": _write_csv,
+}
+
+
+def _write_tables(path: Path, tables: Iterator[Any], writer: Callable[..., Any]) -> None:
+    first = next(tables)
+    with writer(path, first.schema) as file:
+        for table in chain([first], tables):
+            file.write_table(table)
 
 
 def _with_cells(table: Any) -> Any:
@@ -166,18 +168,12 @@ def write_arrays(
         write_whole(path, lambda unfinished: _write_npy(unfinished, pieces, count))
         return
     named = _named(pieces, columns or ())
-    write_whole(path, lambda unfinished: _WRITERS[path.suffix.lower()](unfinished, named))
+    write_whole(path, lambda unfinished: _TABLES[path.suffix.lower()](unfinished, named))
 
 
 def array_endings(columns: Sequence[str] | None) -> tuple[str, ...]:
     """Return the endings that `write_arrays` takes."""
-    return (".npy",) if columns is None else (".npy", *_WRITERS)
-
-
-_WRITERS: Mapping[str, Callable[[Path, Iterator[Measured]], None]] = {
-    ".parquet": _write_parquet,
-    ".csv": _write_csv,
-}
+    return (".npy",) if columns is None else (".npy", *_TABLES)
 
 
 def _named(pieces: Iterator[np.ndarray], columns: Sequence[str]) -> Iterator[Measured]:
@@ -189,8 +185,7 @@ def _write_npy(path: Path, pieces: Iterator[np.ndarray], count: int) -> None:
     first = next(pieces)
     shape = (count, *first.shape[1:])
     array = np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=shape)
-    array[: len(first)] = first
-    start = len(first)
-    for piece in pieces:
+    start = 0
+    for piece in chain([first], pieces):
         array[start : start + len(piece)] = piece
         start += len(piece)
