@@ -186,3 +186,11 @@ def raw_example(dataset: "Dataset", count: int = 2) -> dict[str, Any]:
     named = {} if names is None else {"columns": list(names)}
     array = numbers.astype(kind)
     return {"dtype": array.dtype.name, "values": array.tolist(), **named}
+
+
+def listed(numbers: np.ndarray) -> list[Any]:
+    """Return numbers as nested lists for JSON, None for NaN, of which numpy makes NaN again."""
+    plain = numbers.astype(object)
+    plain[np.isnan(numbers)] = None
+    content: list[Any] = plain.tolist()
+    return content

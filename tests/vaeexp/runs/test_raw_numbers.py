@@ -2,6 +2,7 @@
 unit.
 """
 
+import json
 import subprocess
 import sys
 import types
@@ -126,6 +127,18 @@ def test_a_table_goes_in_and_comes_out_by_the_names_of_its_columns(
     np.testing.assert_allclose((made[kept].to_numpy() - wanted) / scale, 0, atol=1e-5)
     with pytest.raises(mlflow.exceptions.MlflowException, match="income"):
         model.predict(frame[features[:-1]])
+
+
+@pytest.mark.parametrize("case", ["table", "still columns"], indirect=True)
+def test_the_examples_are_plain_json(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(case, monkeypatch)
+    for example in (model.inputs, model.outputs):
+        again = json.loads(json.dumps(example, allow_nan=False))
+        assert np.array(again["values"], again["dtype"]).shape[1] == case.numbers.shape[3]
+    made = np.array(model.outputs["values"], model.outputs["dtype"])
+    assert np.isnan(made).any(0).tolist() == [
+        place not in case.dataset.kept for place in range(case.numbers.shape[3])
+    ]
 
 
 @pytest.mark.parametrize("case", list(KINDS), indirect=True)
