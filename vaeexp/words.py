@@ -172,6 +172,14 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def noun_of(kind: str) -> str:
+    """Return what one element of a data set is called: `row` of a table, `signal`, else `image`.
+
+    kind: of `vaeexp.data.showing.kind_of`.
+    """
+    return {"table": "row", "signal": "signal"}.get(kind, "image")
+
+
 def one_line(text: str, most: int = 300) -> str:
     """Return a text of a user on one line for a terminal or a cell, cut to so many characters."""
     line = " ".join(text.split())

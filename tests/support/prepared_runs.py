@@ -55,6 +55,11 @@ KINDS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any]]] = {
         {},
         {"scale": "range", "scale_per": "feature"},
     ),
+    "still columns": (
+        (_random().normal(size=(COUNT, 1, 1, 5)) * [3, 0, 0.1, 5, 0] + [1, 7, 0, -2, 9]),
+        {},
+        {"scale": "standard", "scale_per": "feature"},
+    ),
     "counts": (_random().poisson(3, (COUNT, 1, 1, 6)), {}, {"scale": "none"}),
     "table": (
         _table("float64"),
@@ -86,8 +91,14 @@ class Case:
         )
 
     def wanted(self, numbers: np.ndarray) -> np.ndarray:
-        """What the model makes of numbers [N, C, H, W], by the scaling of the data set."""
-        scaling = self.dataset.scaling
-        targets = torch.from_numpy(scaling.targets(numbers))
+        """What the model makes of numbers [N, C, H, W], by the scaling of the data set; NaN in
+        columns that never change.
+        """
+        scaling, kept = self.dataset.scaling, self.dataset.kept
+        taken = numbers if kept is None else numbers[..., list(kept)]
+        targets = torch.from_numpy(scaling.targets(taken))
         with torch.no_grad():
-            return scaling.numbers(self.vae.reconstruct(targets).numpy())
+            made = scaling.numbers(self.vae.reconstruct(targets).numpy())
+        every = np.full(numbers.shape, np.nan)
+        every[..., slice(None) if kept is None else list(kept)] = made
+        return every

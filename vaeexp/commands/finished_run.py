@@ -288,6 +288,8 @@ def sample(
     code z drawn. With --to, the arrays are written in the unit of the run's files, and a picture
     only with --output.
     """
+    if to is None or output is not None:
+        _check(output, "samples.png")
     if to is not None:
         with writing(to):
             click.echo(finished.new_data.sample_to(run, count, to, component=component, seed=seed))
@@ -323,6 +325,11 @@ def reconstruct(
     RUN is as for `vaeexp evaluate`. With --to, the reconstructions are written in the unit of the
     run's files, and a picture only with --output.
     """
+    if to is None or output is not None:
+        _check(output, "reconstructions.png")
+    if to is not None:
+        with writing(to):
+            finished.new_data.check_arrays(run, to)
     images = finished.run.open_images(run, data, split=split, count=count, seed=seed, say=note)
     if to is not None:
         with writing(to):
@@ -355,6 +362,7 @@ def interpolate(
     It goes between codes on a line and on a sphere, and between the images themselves.
     RUN is as for `vaeexp evaluate`.
     """
+    _check(output, "interpolations.png")
     images = finished.run.open_images(run, data, count=2 * pairs, seed=seed, say=note)
     drawing = finished.drawing.draw_interpolations(run, images, steps=steps)
     _write(drawing, output, "interpolations.png")
@@ -376,6 +384,7 @@ def traverse(
     posterior of test images to either side. A model of two dimensions is drawn as a plane too, in
     manifold.png beside the other file.
     """
+    _check(output, "traversals.png")
     images = finished.run.open_images(run, data, count=2000, seed=seed, say=note)
     drawing = finished.drawing.draw_traversals(run, images, dimensions=dimensions, steps=steps)
     path = _write(drawing, output, "traversals.png")
@@ -414,6 +423,9 @@ def embed(
     .csv has the place, class, point and code of each.
     """
     drawing = finished.drawing
+    path = _check(output, "embedding.png")
+    with writing(path):
+        drawing.check_map(path.with_suffix(".csv"), named=output is not None)
     if files:
         large_map.check_installed("FILES")
     if (count or 0) > drawing.MOST_MAPPED:
@@ -429,7 +441,15 @@ def embed(
         drawing.write_map(
             run, images, points, table, named=output is not None, new=new, placed=placed
         )
-    click.echo(f"{table}  place, class, point and code of each image")
+    click.echo(f"{table}  place, class, point and code of each {run.noun}")
+
+
+def _check(output: Path | None, default: str) -> Path:
+    """Return the path of the picture to be drawn. Raises UserError where it cannot be written."""
+    path = output or Path(default)
+    with writing(path):
+        finished.drawing.check_figure(path, named=output is not None)
+    return path
 
 
 def _write(drawing: "Drawing", output: Path | None, default: str | Path) -> Path:

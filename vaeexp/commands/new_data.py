@@ -131,10 +131,11 @@ def score(
     """
     if importance_samples is None:
         importance_samples = run.settings.evaluation.importance_samples
-    if sheet is not None and sheet.suffix.lower() != ".png":
-        raise UserError("--sheet", f"got '{sheet}'; must end in .png.")
+    if sheet is not None:
+        with writing(sheet):
+            finished.drawing.check_figure(sheet, named=True, option="--sheet")
     if not no_p and data is None and run.settings.data.dataset in ("arrays", "folder"):
-        problem = "is missing: p compares the rows with the run's own validation images"
+        problem = f"is missing: p compares the rows with the run's own validation {run.noun}s"
         raise UserError("--data", f"{problem}. Give the file or folder of the study, or --no-p.")
     given = finished.new_data.Given(files, split, data)
     asked = finished.new_data.Asked(by, importance_samples, not no_p, against, against_class)

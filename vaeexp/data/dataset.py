@@ -170,7 +170,7 @@ class Dataset:
     @property
     def preparation(self) -> dict[str, Any]:
         """What a run records to prepare other images as these were prepared: values for JSON."""
-        names = ("name", "kind", "features", "kept", "whites", "classes")
+        names = ("name", "kind", "features", "kept", "dropped", "whites", "classes")
         return {name: getattr(self, name) for name in names} | {"scaling": self.scaling.record()}
 
     def describe(self) -> dict[str, Any]:
@@ -373,13 +373,19 @@ def understood(dataset: Dataset, likelihood: str) -> str:
     kind = "vectors" if height == channels == 1 else "arrays"
     labels = f"{len(dataset.classes)} classes" if dataset.classes else "no labels"
     found = dataset.pixels.partition(", mean")[0]
-    scaling = scale_words(dataset.scaling)
     if dataset.scaling.bytes:
         white = (dataset.whites or {}).get(str(int(Stored.BYTES)), 255)
         found = found if white == 255 else f"0 to {white}"
-        scaling = _BINARISATION[dataset.binarisation]
-    text = f"{sum(dataset.sizes):,} {kind} of {shape}, {dataset.kind}, {found}, {labels}; {scaling}"
+    text = f"{sum(dataset.sizes):,} {kind} of {shape}, {dataset.kind}, {found}, {labels}; "
+    text += target_words(dataset)
     return f"{text}; {likelihood}" if likelihood else text
+
+
+def target_words(dataset: Dataset) -> str:
+    """Say how numbers become targets: binarised, as levels, or scaled."""
+    if dataset.scaling.bytes:
+        return _BINARISATION[dataset.binarisation]
+    return scale_words(dataset.scaling)
 
 
 def describe_plan(dataset: Dataset, likelihood: str = "") -> list[str]:

@@ -1,7 +1,7 @@
 """Measures how well scores tell anomalies from usual rows: p-values, AUROC, AUPRC, FPR at 95 % TPR.
 
-The higher a score, the stranger its row. Anomalies are the positive class. Shapes: n usual scores,
-m scores of anomalies.
+The higher a score, the stranger its row; an infinite one is the strangest, and NaN is no score.
+Anomalies are the positive class. Shapes: n usual scores, m scores of anomalies.
 """
 
 import io
@@ -15,6 +15,9 @@ from vaeexp.data.showing import kind_of
 from vaeexp.data.values import Values
 
 TPR = 0.95
+EVEN = 0.5
+"""AUROC of scores that tell nothing."""
+LEVEL = 0.05
 _RESAMPLES = 1_000
 _FEWER = 200
 """Resamples of the bootstrap, and those of more than `_MANY` scores."""
@@ -125,7 +128,9 @@ def detection(usual: np.ndarray, strange: np.ndarray, *, seed: int = 0) -> Detec
     scores = np.concatenate([usual, strange])
     order = np.argsort(-scores, kind="stable")
     is_strange = np.repeat([False, True], [len(usual), len(strange)])[order]
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    falling = scores[order]
+    # Not the differences: those of infinite scores are NaN.
+    ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(scores) - 1)
     values = _precision_and_rate(is_strange, ends, np.ones(len(scores)))
     random = np.random.default_rng(seed)
     count = _RESAMPLES if len(scores) <= _MANY else _FEWER
@@ -161,13 +166,62 @@ def _precision_and_rate(
     return float((shares * precision).sum()), float(alarms[reached] / alarms[-1])
 
 
-def shift(validation: np.ndarray, test: np.ndarray) -> tuple[Estimate, float]:
-    """Compare scores of test images with those of validation images: AUROC, above 0.5 where test
-    images score higher, and the p-value of Kolmogorov and Smirnov's two-sample test.
+class Low(NamedTuple):
+    """Values that lie below those of calibration.
+
+    rows: values below all but `spared` calibration values.
+    p: chance of so many where new and calibration values are exchangeable.
     """
+
+    rows: int
+    spared: int
+    p: float
+
+
+def lower(values: np.ndarray, calibration: np.ndarray) -> Low:
+    """Count the values [m] that lie below all calibration values [n]; of many, one in 1,000 is
+    spared, so that a single odd one hides nothing.
+
+    Of exchangeable values without ties, the smallest k + j − 1 of all hold fewer than j calibration
+    values where k values lie below the j-th of these; ties make the count smaller.
+    """
+    from scipy.stats import hypergeom
+
+    n, m = len(calibration), len(values)
+    spared = n // 1_000
+    edge = np.partition(calibration, spared)[spared]
+    count = int((values < edge).sum())
+    chance = hypergeom.cdf(spared, n + m, n, count + spared)
+    return Low(count, spared, float(chance))
+
+
+class Shift(NamedTuple):
+    """How scores of test images differ from those of validation images.
+
+    auroc: above 0.5 where test images score higher.
+    p: of Kolmogorov and Smirnov's two-sample test.
+    """
+
+    auroc: Estimate
+    p: float
+
+    @property
+    def kind(self) -> str:
+        """Return what is seen at the level of 5 %: higher, lower, spread where the scores differ
+        and are not seen to be higher or lower; empty for none.
+        """
+        if self.auroc.low > EVEN:
+            return "higher"
+        if self.auroc.high < EVEN:
+            return "lower"
+        return "spread" if self.p < LEVEL else ""
+
+
+def shift(validation: np.ndarray, test: np.ndarray) -> Shift:
+    """Compare scores of test images with those of validation images."""
     from scipy.stats import ks_2samp
 
-    return auroc(validation, test), float(ks_2samp(validation, test).pvalue)
+    return Shift(auroc(validation, test), float(ks_2samp(validation, test).pvalue))
 
 
 def sizes(targets: np.ndarray, values: Values) -> np.ndarray:

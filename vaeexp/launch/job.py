@@ -25,7 +25,7 @@ from sweeps import (
 )
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
-from vaeexp.data.dataset import targets
+from vaeexp.data.dataset import target_words, targets
 from vaeexp.data.formats import some_of
 from vaeexp.data.showing import picture_words
 from vaeexp.data.values import LEAST_SIGMA
@@ -301,6 +301,15 @@ def contact_sheet(job: Job) -> ContactSheet:
     return ContactSheet(images, classes, job.dataset.title, words)
 
 
+def describe_data(job: Job) -> list[str]:
+    """Return the lines of `describe_plan`, and one on all targets that the study searches, where it
+    searches several.
+    """
+    lines = describe_plan(job.dataset, job.settings.model.likelihood)
+    ways = [*dict.fromkeys(map(target_words, job.datasets.values()))]
+    return [*lines, f"Searched targets: {'; '.join(ways)}"] if len(ways) > 1 else lines
+
+
 def _describe_intent(job: Job) -> Iterator[str]:
     study = job.study
     dataset = job.dataset
@@ -312,7 +321,7 @@ def _describe_intent(job: Job) -> Iterator[str]:
         f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, "
         f"{validation:,} to validate, {test:,} to test"
     )
-    yield from (f"  {line}" for line in describe_plan(dataset, job.settings.model.likelihood))
+    yield from (f"  {line}" for line in describe_data(job))
     yield (
         f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner "
         f"{study.pruner.name}"

@@ -3,7 +3,7 @@ lines.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ PHASES = {"search": "search", "repeats": "confirm, compare and baselines"}
 
 Ended = tuple[str, str, str, str, str]
 """What shows an ended trial: its name, epoch, objective, state and configuration."""
+_Unprinted = tuple[str, Ended]
+"""The phase of an ended trial, and what shows it."""
 
 
 def time_left(snapshot: Snapshot, epochs_per_second: float | None, later: int = 0) -> float | None:
@@ -88,7 +90,7 @@ class LiveProgress:
         self._running: Mapping[str, Running] = {}
         """Folder name of a trial → its state."""
         self._finished: tuple[Ended, ...] = ()
-        self._unprinted: list[Ended] = []
+        self._unprinted: list[_Unprinted] = []
         self._warned: set[str] = set()
         self._started = self._snapshot_at = self._heartbeat = clock()
         self._live: Live | None = None
@@ -151,12 +153,13 @@ class LiveProgress:
             _configuration(trial),
         )
         self._finished = (*self._finished, ended)[-FINISHED_SHOWN:]
-        self._unprinted.append(ended)
+        self._unprinted.append(("repeats" if trial.repeat else "search", ended))
 
     def round_finished(self, snapshot: Snapshot) -> None:
+        earlier = self._snapshot
         self._snapshot, self._snapshot_at = snapshot, self.clock()
         self._running = {running.trial.folder_name: running for running in snapshot.running}
-        self._print_ended(snapshot)
+        self._print_ended(snapshot, earlier)
         self._show_round(snapshot)
         if warning := self._warning():
             self.warn(warning)
@@ -245,17 +248,26 @@ class LiveProgress:
     def _name(self, number: int, repeat: bool = False) -> str:
         return run_name(self.study, number, repeat=repeat)
 
-    def _print_ended(self, snapshot: Snapshot | None) -> None:
+    def _print_ended(self, snapshot: Snapshot | None, earlier: Snapshot | None = None) -> None:
         """Print one line for each trial that ended since the last round, unless the table shows it;
-        `snapshot` counts them.
+        `snapshot` counts them. Those of the phase before ended after its last round, `earlier`.
         """
         ended = self._unprinted
         self._unprinted = []
         if self._live is not None:
             return
-        first = 0 if snapshot is None else _ended_trials(snapshot) - len(ended) + 1
+        before = [row for phase, row in ended if snapshot is None or phase != snapshot.phase]
+        after = [row for phase, row in ended if snapshot is not None and phase == snapshot.phase]
+        self._print_lines(before, earlier, 0 if earlier is None else _ended_trials(earlier) + 1)
+        first = 0 if snapshot is None else _ended_trials(snapshot) - len(after) + 1
+        self._print_lines(after, snapshot, first)
+
+    def _print_lines(self, ended: Sequence[Ended], counts: Snapshot | None, first: int) -> None:
+        """Print a line for each of these trials, with its number from `first` on where that is
+        known.
+        """
         for position, (name, epoch, value, state, params) in enumerate(ended, start=first):
-            count = f"[{position}{_of_planned(snapshot)}]  " if snapshot is not None else ""
+            count = f"[{position}{_of_planned(counts)}]  " if counts is not None else ""
             value = f"{self._objective} {value}" if value else "no value"
             line = f"{count}{name}  {state}  epoch {epoch}  {value}  {params}"
             write_line(self.console, line)
@@ -291,7 +303,7 @@ class BarProgress(LiveProgress):
         failed = [f"{snapshot.failed} failed"] if snapshot.failed else []
         self._bar.set_postfix_str(", ".join(self._best_parts(snapshot) + failed))
 
-    def _print_ended(self, snapshot: Snapshot | None) -> None:
+    def _print_ended(self, snapshot: Snapshot | None, earlier: Snapshot | None = None) -> None:
         """Print nothing, because the bar counts the trials."""
 
 

@@ -43,13 +43,13 @@ from sweeps import (
 from sweeps.results import Results, best_run
 from vaeexp import report as pages
 from vaeexp.console import in_notebook, program
-from vaeexp.data import describe_plan
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.import_paths import flat_settings
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.job import (
     Job,
     contact_sheet,
+    describe_data,
     later_epochs,
     later_runs,
     prepare_job,
@@ -78,7 +78,7 @@ from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.provenance import describe_run, installed_versions, protocol
-from vaeexp.runs.raw_numbers import Reconstructor, raw_example
+from vaeexp.runs.raw_numbers import Reconstructor, listed, raw_example
 from vaeexp.study import own_paths_of, train_options
 from vaeexp.words import one_line, plural
 
@@ -228,7 +228,7 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
         return None
     inputs = raw_example(dataset)
     found = model.predict(np.array(inputs["values"], inputs["dtype"]))
-    outputs = {**inputs, "dtype": found.dtype.name, "values": found.tolist()}
+    outputs = {**inputs, "dtype": found.dtype.name, "values": listed(found)}
     return RegisteredModel(
         name=results.name,
         alias="best",
@@ -515,7 +515,7 @@ def _announce(job: Job, execution: Execution) -> None:
             f"After the search come up to {plural(sum(later.values()), 'further run')}: {words}."
         )
     if job.dataset.notes:  # the files are the user's own
-        for line in describe_plan(job.dataset, job.settings.model.likelihood):
+        for line in describe_data(job):
             job.log.say(f"  {line}")
     for warning in job.warnings:
         job.log.say(f"warning: {warning}", style="yellow")

@@ -43,6 +43,8 @@ APART = 24
 """Width of a picture by the pixels between two rows, where that is more than `GAP`."""
 ACROSS = 8.95
 """Inches for the words and the pictures of `picture_rows` together."""
+GRID_WIDTH = 7.2
+"""Inches of a grid of pictures at most."""
 STRIP_ROWS = 6
 LAST_EPOCH = "Pictures are of the last epoch."
 STRIP = frozenset({"originals", *SHOWN})
@@ -121,7 +123,7 @@ def picture_grid(pictures: np.ndarray, names: Sequence[str] = (), *, below: floa
     """
     canvas = tiles(pictures)
     tile = pictures.shape[2]
-    width = min(7.2, 6.6 * canvas.shape[1] / canvas.shape[0])
+    width = min(GRID_WIDTH, 6.6 * canvas.shape[1] / canvas.shape[0])
     figure, axes = picture_axes(canvas, margin=1.5 if names else 0.06, width=width, below=below)
     for row, name in enumerate(names):
         write(axes, name, -4, row * (tile + GAP) + tile / 2, ha="right", fontsize=11)

@@ -1,7 +1,7 @@
 """Codes and scores of the rows that a model is shown, and the rows that codes decode to.
 
-Shapes: n rows of a batch, L latent dimensions, C channels, H × W sub-pixels. Rows with a problem
-have NaN for every number.
+Shapes: n rows of a batch, L latent dimensions, C channels, H × W sub-pixels. Rows that do not fit
+have NaN for every number. A score that overflows is infinite, which is the strangest.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +17,7 @@ from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import PriorDistribution
 from vaeexp.models.vae import VAE
 from vaeexp.runs.preparation import Batch
+from vaeexp.words import join_and
 
 AT_ONCE = 100
 """Rows that are encoded at once, as for maps of codes, so that codes are the same to the bit."""
@@ -109,14 +110,27 @@ def _encoded(vae: VAE, prior: PriorDistribution, x: Tensor, noise: Tensor) -> _E
 
 
 def _measured(batch: Batch, columns: Mapping[str, Tensor]) -> Measured:
+    """Return the columns of a batch. A row whose numbers are lost to overflow has a problem: NaN,
+    or a code that is infinite.
+    """
     measured: Measured = {"name": np.array(batch.names, object)}
     measured["label"] = np.array(batch.labels, object)
     bad = np.array([bool(problem) for problem in batch.problems])
+    lost: list[list[str]] = [[] for _ in batch.problems]
     for name, tensor in columns.items():
         values = tensor.cpu().numpy().copy()
         values[bad] = np.nan
         measured[name] = values
-    measured["problem"] = np.array(batch.problems, object)
+        gone = np.isnan(values) if values.ndim == 1 else ~np.isfinite(values).all(1)
+        for row in np.flatnonzero(gone & ~bad):
+            lost[row].append(name)
+    problems = [
+        f"the model gives it no number as {join_and(names)}: its numbers overflow"
+        if names
+        else problem
+        for names, problem in zip(lost, batch.problems, strict=True)
+    ]
+    measured["problem"] = np.array(problems, object)
     return measured
 
 

@@ -19,7 +19,9 @@ from vaeexp.evaluation import gallery, latent
 from vaeexp.evaluation.large_map import map_codes
 from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
-from vaeexp.plots.pictures import picture_grid
+from vaeexp.plots.pictures import GAP, GRID_WIDTH, picture_grid
+from vaeexp.plots.style import write
+from vaeexp.runs.row_files import check_target
 from vaeexp.runs.run import Images, Run
 from vaeexp.runs.scoring import Seen
 from vaeexp.words import plural
@@ -30,6 +32,10 @@ CSV = ("image", "label", "class", "x", "y")
 INCH = 7
 """Characters of a title for each inch of a figure."""
 _ACROSS = 8
+_NAME_FONT = 7
+_NAME_HEIGHT = 0.16
+_LETTER_WIDTH = 0.06
+"""Points, and inches, of the name below a picture."""
 
 
 class Drawing(NamedTuple):
@@ -87,16 +93,43 @@ def drawn_codes(run: Run, count: int, *, component: int | None, seed: int) -> tu
 
 
 def draw_extremes(run: Run, seen: Seen, by: str) -> Drawing | None:
-    """Draw the images with the highest scores above those with the lowest; None without any."""
+    """Draw the images with the highest scores above those with the lowest, each above its name;
+    None without any.
+    """
     if seen.worst is None or seen.best is None:
         return None
     across = min(_ACROSS, len(seen.worst.x))
-    rows = [_rows(to_pictures(some.x, run.values), across) for some in (seen.worst, seen.best)]
-    names = ["highest"] * len(rows[0]) + ["lowest"] * len(rows[1])
-    figure = picture_grid(np.concatenate(rows), names)
+    both = (seen.worst, seen.best)
+    rows = [_rows(to_pictures(some.x, run.values), across) for some in both]
+    sides = ["highest"] * len(rows[0]) + ["lowest"] * len(rows[1])
+    named = [[*some.names, *[""] * (-len(some.names) % across)] for some in both]
+    figure = _named_grid(np.concatenate(rows), sides, [*named[0], *named[1]])
     highest, lowest = seen.worst.scores[0], seen.best.scores[0]
-    title = f"the images with the highest and the lowest {by}, {lowest:.1f} to {highest:.1f} nats"
-    return _titled(run, figure, title)
+    which = f"the {run.noun}s with the highest and the lowest {by}"
+    return _titled(run, figure, f"{which}, {lowest:.1f} to {highest:.1f} nats")
+
+
+def _named_grid(pictures: np.ndarray, sides: Sequence[str], names: Sequence[str]) -> Figure:
+    """Draw pictures [R, K, H, W, C] as `picture_grid` does, with a name below each."""
+    count, across, tall, wide, _ = pictures.shape
+    size = GRID_WIDTH / max(across, count * tall / wide)  # inches of a picture
+    below = math.ceil(_NAME_HEIGHT * wide / size)
+    room = [(0, 0), (0, 0), (0, below), (0, 0), (0, 0)]
+    figure = picture_grid(np.pad(pictures, room, constant_values=255), sides)
+    most = max(4, int(size / _LETTER_WIDTH))
+    for place, name in enumerate(names):
+        row, column = divmod(place, across)
+        x = column * (wide + GAP) + wide / 2
+        y = row * (tall + below + GAP) + tall + below * 0.1
+        shown = _end_of(Path(name).name, most)
+        look: dict[str, Any] = {"va": "top", "fontsize": _NAME_FONT, "parse_math": False}
+        write(figure.axes[0], shown, x, y, **look)
+    return figure
+
+
+def _end_of(name: str, most: int) -> str:
+    """Return the last characters of a name, which tell files and rows apart."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def draw_reconstructions(run: Run, images: Images) -> Drawing:
@@ -107,12 +140,12 @@ def draw_reconstructions(run: Run, images: Images) -> Drawing:
         _rows(pictures, across) for pictures in (to_pictures(images.x, run.values), shown)
     )
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
-    figure = picture_grid(woven, ["images", "reconstructions"] * len(originals))
+    figure = picture_grid(woven, [f"{run.noun}s", "reconstructions"] * len(originals))
     return _titled(
         run,
         figure,
-        f"{len(images.x)} {images.split} images of {images.dataset.title} and their "
-        "reconstructions",
+        f"{plural(len(images.x), f'{images.split} {run.noun}')} of {images.dataset.title} and "
+        "their reconstructions",
     )
 
 
@@ -127,9 +160,9 @@ def draw_interpolations(run: Run, images: Images, *, steps: int) -> Drawing:
     ]
     figure = interpolation_figure(np.stack(ways, axis=1), list(WAYS.values()))
     shown = (
-        f"{plural(len(first), 'pair')} of test images"
+        f"{plural(len(first), 'pair')} of test {run.noun}s"
         if len(images.x) > 1
-        else "the only test image and itself"
+        else f"the only test {run.noun} and itself"
     )
     return _titled(
         run, figure, f"{', '.join(KINDS)} interpolation between {shown} of {images.dataset.title}"
@@ -151,7 +184,8 @@ def draw_traversals(run: Run, images: Images, *, dimensions: int, steps: int) ->
         if len(numbers) > 1
         else "the most active dimension"
     )
-    title = f"{which} over the aggregate posterior of {len(images.x):,} test images of"
+    shown = plural(len(images.x), f"test {run.noun}")
+    title = f"{which} over the aggregate posterior of {shown} of"
     return _titled(run, traversals(arrays), f"{title} {images.dataset.title}")
 
 
@@ -174,9 +208,8 @@ def new_rows(run: Run, files: Sequence[Path]) -> NewRows:
     fits = frame[frame["problem"] == ""]
     if not len(fits):
         raise UserError(str(files[0]), f"None of {len(frame):,} rows fits: {frame['problem'][0]}.")
-    labels = fits["label"].fillna("").astype(str) if "label" in fits else [""] * len(fits)
     means = fits.filter(regex=r"^mean_\d+$").to_numpy(np.float64)
-    return NewRows(fits["name"].tolist(), list(labels), means)
+    return NewRows(fits["name"].tolist(), fits["label"].tolist(), means)
 
 
 def draw_map(
@@ -202,10 +235,8 @@ def draw_map(
     }
     coloured = "coloured by class" if classes else "without classes"
     beside = f", and {len(placed):,} new rows" if len(placed) else ""
-    title = (
-        f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, "
-        f"{coloured}, seed {seed}{beside}"
-    )
+    mapped = plural(len(points), f"{images.split} {run.noun}")
+    title = f"t-SNE map of {mapped} of {images.dataset.title}, {coloured}, seed {seed}{beside}"
     return _titled(run, latent_map(arrays), title, pictures=False), points, placed
 
 
@@ -225,9 +256,7 @@ def write_map(
     classes = images.classes
     codes = latent.codes_of(run.vae, images.x)[0]
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
-    begins = ",".join(CSV).encode()
-    if not named and path.exists() and not path.read_bytes().startswith(begins):
-        raise _foreign(path)
+    check_map(path, named=named)
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", encoding="utf-8", newline="") as file:
@@ -257,17 +286,29 @@ def draw_manifold(run: Run, images: Tensor) -> Drawing:
     )
 
 
-def write_figure(figure: Figure, words: str, path: Path, *, named: bool) -> None:
-    """Write a PNG whose metadata say in words what it shows.
-
-    Raises:
-        UserError: the name does not end in .png, the file cannot be written, or the user has not
-            `named` the file and another program wrote it.
+def check_figure(path: Path, *, named: bool, option: str = "--output") -> None:
+    """Raise UserError where a picture cannot be written: its name does not end in .png, its folder
+    cannot hold it, or the user has not `named` the file and another program wrote it.
     """
-    if path.suffix.lower() != ".png":
-        raise UserError("--output", f"'{path}' should end in .png.")
+    check_target(path, (".png",), option)
     if not named and path.exists() and not _is_from_vaeexp(path):
         raise _foreign(path)
+
+
+def check_map(path: Path, *, named: bool) -> None:
+    """Raise UserError where another program wrote the table of a map that the user has not
+    `named`.
+    """
+    begins = ",".join(CSV).encode()
+    if not named and path.exists() and not path.read_bytes().startswith(begins):
+        raise _foreign(path)
+
+
+def write_figure(figure: Figure, words: str, path: Path, *, named: bool) -> None:
+    """Write a PNG whose metadata say in words what it shows. Raises UserError as `check_figure`,
+    and where the file cannot be written.
+    """
+    check_figure(path, named=named)
     metadata = {"Software": f"vaeexp {VERSION}", "Description": words}
     options: dict[str, Any] = {"format": "png", "metadata": metadata, "facecolor": "white"}
     try:

@@ -25,7 +25,7 @@ from vaeexp.data.formats.scratch import rows_of_block
 from vaeexp.data.formats.tables import read_batches
 from vaeexp.data.formats.tiff import TIFF, stack_entry
 from vaeexp.machine import usable_cores
-from vaeexp.runs.preparation import Preparation, Rows
+from vaeexp.runs.preparation import Picture, Preparation, Rows
 
 TABLES = (".parquet", ".csv")
 _ARRAYS = (".npy", ".npz", *HDF5)
@@ -35,10 +35,15 @@ _MOST_ROWS = 4_000
 
 
 class Inputs(NamedTuple):
-    """Rows to read. total: how many; 0 where only reading tells."""
+    """Rows to read.
+
+    total: how many; 0 where only reading tells.
+    labels: returns all labels, without reading more than them; empty text for none.
+    """
 
     total: int
     read: Callable[[], Iterator[Rows]]
+    labels: Callable[[], set[str]]
 
 
 class _Picture(NamedTuple):
@@ -68,10 +73,16 @@ def open_inputs(given: Any, preparation: Preparation, scratch: Path) -> Inputs:
     for pictures, some in groupby(_flat(found), key=lambda each: isinstance(each, _Picture)):
         if pictures:
             shown: list[Any] = [*some]
-            parts.append(Inputs(len(shown), partial(_read_pictures, preparation, shown)))
+            labels = {picture.label for picture in shown}
+            read = partial(_read_pictures, preparation, shown)
+            parts.append(Inputs(len(shown), read, partial(set, labels)))
         else:
             parts += [each(alone) for each in some]
-    return Inputs(sum(part.total for part in parts), lambda: _flat(part.read() for part in parts))
+    return Inputs(
+        sum(part.total for part in parts),
+        lambda: _flat(part.read() for part in parts),
+        lambda: set(_flat(part.labels() for part in parts)),
+    )
 
 
 def _flat(found: Iterable[Iterable[Any]]) -> Iterator[Any]:
@@ -153,7 +164,7 @@ def _check_pictures(path: Path, preparation: Preparation) -> None:
 
 
 def _read_pictures(preparation: Preparation, pictures: Sequence[_Picture]) -> Iterator[Rows]:
-    def read(picture: _Picture) -> tuple[np.ndarray | None, str]:
+    def read(picture: _Picture) -> Picture:
         if isinstance(picture.source, Path):
             return preparation.file(picture.source)
         return preparation.picture(picture.source)
@@ -163,13 +174,14 @@ def _read_pictures(preparation: Preparation, pictures: Sequence[_Picture]) -> It
         for start in range(0, len(pictures), _FILES_AT_ONCE):
             some = pictures[start : start + _FILES_AT_ONCE]
             images = np.zeros((len(some), *preparation.values.shape), kind)
-            problems = list[str]()
-            for row, (image, problem) in enumerate(threads.map(read, some)):
-                problems.append(problem)
-                if image is not None:
-                    images[row] = image
+            made = [*threads.map(read, some)]
+            for row, each in enumerate(made):
+                if each.image is not None:
+                    images[row] = each.image
             names = [printable(picture.name) for picture in some]
-            yield Rows(names, [picture.label for picture in some], images, problems)
+            labels = [picture.label for picture in some]
+            cut = np.array([each.cut for each in made])
+            yield Rows(names, labels, images, [each.problem for each in made], cut)
 
 
 # ---- arrays ----
@@ -188,14 +200,19 @@ def _open_rows(
         step = min(_MOST_ROWS, rows_of_block(images[:1].nbytes))
         for start in range(0, len(images), step):
             numbers = np.ascontiguousarray(images[start : start + step])
-            made, problems = preparation.numbers(numbers)
-            places = range(first + start, first + start + len(made))
-            some = [""] * len(made)
+            made = preparation.numbers(numbers)
+            places = range(first + start, first + start + len(numbers))
+            some = [""] * len(numbers)
             if labels is not None:
                 some = [preparation.label(each) for each in labels[start : start + step].tolist()]
-            yield Rows([f"{name}[{place}]" for place in places], some, made, problems)
+            yield Rows([f"{name}[{place}]" for place in places], some, *made)
 
-    return Inputs(len(images), read)
+    def every() -> set[str]:
+        if labels is None:
+            return {""}
+        return {preparation.label(each) for each in np.unique(labels).tolist()}
+
+    return Inputs(len(images), read, every)
 
 
 def _open_entries(
@@ -266,8 +283,13 @@ def _open_table(path: Path, preparation: Preparation) -> Inputs:
     features = _features(str(path), preparation)
     names, count = _columns_of(path)
     label = _check_columns(str(path), names, features, preparation)
-    batches = partial(read_batches, path, [*features, *([label] if label else [])])
-    return Inputs(count, lambda: _table_rows(batches(), str(path), label, preparation))
+    batches = partial(read_batches, path)
+    wanted = [*features, *([label] if label else [])]
+    return Inputs(
+        count,
+        lambda: _table_rows(batches(wanted), str(path), label, preparation),
+        lambda: _labels_of(batches([label]) if label else (), label, preparation),
+    )
 
 
 def _features(place: str, preparation: Preparation) -> tuple[str, ...]:
@@ -308,7 +330,17 @@ def _open_frame(table: Any, preparation: Preparation) -> Inputs:
     label = _check_columns("images", [*table.columns], features, preparation)
     chosen = table[[*features, *([label] if label else [])]]
     batches = pyarrow.Table.from_pandas(chosen, preserve_index=False).to_batches(_MOST_ROWS)
-    return Inputs(len(table), lambda: _table_rows(iter(batches), "", label, preparation))
+    return Inputs(
+        len(table),
+        lambda: _table_rows(iter(batches), "", label, preparation),
+        lambda: _labels_of(batches if label else (), label, preparation),
+    )
+
+
+def _labels_of(batches: Iterable[Any], label: str | None, preparation: Preparation) -> set[str]:
+    """Return the labels in a column of batches of a table; of none, that of rows without one."""
+    every = _flat(batch.column(label).unique().to_pylist() for batch in batches)
+    return set(map(preparation.label, every)) or {""}
 
 
 def _table_rows(
@@ -321,13 +353,13 @@ def _table_rows(
         numbers = np.stack(columns, axis=1)[:, None, None]
         if preparation.scaling.bytes:
             numbers = _as_levels(numbers, [batch.column(feature) for feature in features])
-        made, problems = preparation.numbers(numbers)
-        labels = [""] * len(made)
+        made = preparation.numbers(numbers)
+        labels = [""] * len(numbers)
         if label is not None:
             labels = [preparation.label(each) for each in batch.column(label).to_pylist()]
-        names = [f"{name}[{row}]" for row in range(start, start + len(made))]
-        start += len(made)
-        yield Rows(names, labels, made, problems)
+        names = [f"{name}[{row}]" for row in range(start, start + len(numbers))]
+        start += len(numbers)
+        yield Rows(names, labels, *made)
 
 
 def _as_numbers(column: Any) -> np.ndarray:

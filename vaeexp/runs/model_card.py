@@ -21,6 +21,7 @@ from vaeexp.data.scaling import Scaling, scaling_from
 from vaeexp.evaluation.metrics import METRICS, with_own
 from vaeexp.run_files import RESULT, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.card_example import example_lines
+from vaeexp.runs.preparation import whites_in
 from vaeexp.runs.run import Run
 from vaeexp.words import (
     format_fixed,
@@ -46,12 +47,6 @@ _BINARISED = {
 }
 
 
-def white_in(preparation: Mapping[str, Any]) -> int:
-    """Return the number that is white in files of bytes: 255, or the largest one of masks."""
-    whites = preparation["whites"] or {}
-    return int(whites.get(str(int(Stored.BYTES)), PLAIN[Stored.BYTES]))
-
-
 def preparation_of(run: Run) -> dict[str, Any]:
     """Return what a run records of the preparation of its data (`Dataset.preparation`); of a run
     without such a record that its inputs are targets.
@@ -69,7 +64,7 @@ def preparation_of(run: Run) -> dict[str, Any]:
         low=none - np.inf,
         high=none + np.inf,
     )
-    unknown = dict.fromkeys(("features", "kept", "whites", "classes"))
+    unknown = dict.fromkeys(("features", "kept", "dropped", "whites", "classes"))
     return {"name": run.settings.data.dataset, "kind": "float32", **unknown} | {
         "scaling": scaling.record()
     }
@@ -86,7 +81,7 @@ def write_card(run: Run, folder: Path, *, onnx: bool, storage: str | None) -> No
     known = {
         "shape": list(run.values.shape),
         "binarisation": run.settings.data.binarisation,
-        "white": white_in(preparation),
+        "white": whites_in(preparation)[Stored.BYTES],
         **preparation,
     }
     study = _study_of(run, storage)

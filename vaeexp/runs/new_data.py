@@ -1,15 +1,16 @@
 """Encode, score and decode new rows for the commands, and write arrays in the unit of the files."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from sweeps import UserError
-from vaeexp.evaluation.detection import Estimate, shift, size_words
+from sweeps import UserError, did_you_mean
+from vaeexp.data.formats import printable, some_of
+from vaeexp.evaluation.detection import EVEN, Estimate, Low, shift, size_words
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
 from vaeexp.runs import codes as measures
@@ -18,20 +19,18 @@ from vaeexp.runs.preparation import Batch
 from vaeexp.runs.row_files import (
     ROW_FILES,
     array_endings,
-    as_arrays,
-    check_ending,
+    check_target,
     read_codes,
     write_arrays,
     write_rows,
 )
 from vaeexp.runs.run import Images, Run, open_images, preparation_of, score_of, split_scores
-from vaeexp.runs.scoring import Score, Seen, opened, score_rows, split_batches
+from vaeexp.runs.scoring import Opened, Score, Seen, opened, score_rows, split_batches
 from vaeexp.training.batches import derive_seed
 from vaeexp.training.device import resolve_device
-from vaeexp.words import plural
+from vaeexp.words import format_least, join_and, one_line, plural
 
 Say = Callable[[str], None]
-_SURE = 0.5
 
 
 class Given(NamedTuple):
@@ -55,8 +54,8 @@ class Asked(NamedTuple):
 
 
 @contextmanager
-def _batches(run: Run, given: Given, say: Say) -> Iterator[tuple[int, Iterator[Batch]]]:
-    """Open what is given; yield about how many rows there are, and their batches."""
+def _opened(run: Run, given: Given, say: Say) -> Iterator[Opened]:
+    """Open what is given."""
     if given.files and given.split:
         raise UserError("--split", "got files and a split; give one of them.")
     if not given.files and given.split is None:
@@ -66,7 +65,9 @@ def _batches(run: Run, given: Given, say: Say) -> Iterator[tuple[int, Iterator[B
             yield found
         return
     images = open_images(run, given.data, split=given.split, say=say)
-    yield len(images.x), split_batches(images.x, _labels(images), given.split)
+    labels = _labels(images)
+    batches = split_batches(images.x, labels, given.split)
+    yield Opened(len(images.x), batches, lambda: set(labels or [""]))
 
 
 def _labels(images: Images) -> list[str] | None:
@@ -79,36 +80,52 @@ def _model(run: Run, device: str) -> VAE:
     return run.vae.to(resolve_device(device))
 
 
-class _Problems:
-    """Counts the rows with a problem, and keeps the first."""
+class _Tally:
+    """Counts rows, rows with a problem and rows with numbers that were cut, and keeps the first."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.count = 0
         self.first = ""
+        self.cut_rows = 0
+        self.cut = 0
+        self.first_cut = ""
 
     def watched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Yield the same batches."""
         for batch in batches:
             self.rows += len(batch.problems)
-            bad = [row for row, problem in enumerate(batch.problems) if problem]
-            self.count += len(bad)
-            if bad and not self.first:
-                self.first = f"{batch.names[bad[0]]}: {batch.problems[bad[0]]}"
+            cut = np.flatnonzero(batch.cut)
+            self.cut_rows += len(cut)
+            self.cut += int(batch.cut.sum())
+            if len(cut) and not self.first_cut:
+                self.first_cut = batch.names[cut[0]]
             yield batch
 
-    def check(self, to: Path) -> None:
-        """Raise UserError where no row had none."""
+    def checked(self, parts: Iterator[measures.Measured], to: Path) -> Iterator[measures.Measured]:
+        """Yield the same columns; raise UserError at the end where no row fits the model, so that
+        no file is written.
+        """
+        for measured in parts:
+            bad = np.flatnonzero(measured["problem"])
+            self.count += len(bad)
+            if len(bad) and not self.first:
+                self.first = f"{measured['name'][bad[0]]}: {measured['problem'][bad[0]]}"
+            yield measured
         if self.count == self.rows:
             raise UserError(
                 str(to), f"got {self.first}. None of {self.rows:,} rows fits the model."
             )
 
-    def words(self) -> str:
-        """Say how many rows have a problem; empty where none has."""
-        if not self.count:
-            return ""
-        return f"{plural(self.count, 'row')} with a problem, the first {self.first}"
+    def lines(self, limits: str) -> list[str]:
+        """Return lines on rows with a problem, and on numbers that were cut to these limits."""
+        lines = []
+        if self.count:
+            lines.append(f"{plural(self.count, 'row')} with a problem, the first {self.first}")
+        if self.cut:
+            found = f"{plural(self.cut, 'value')} in {plural(self.cut_rows, 'row')}"
+            lines.append(f"{found} cut to {limits}; the first in {self.first_cut}")
+        return lines
 
 
 def encode_to(
@@ -121,35 +138,27 @@ def encode_to(
     progress: measures.Progress | None,
 ) -> list[str]:
     """Write codes of all rows; return lines on what was written."""
-    check_ending(to, ROW_FILES)
+    check_target(to, ROW_FILES)
     seed = derive_seed(run.study_seed, "test")
-    problems = _Problems()
-    with _batches(run, given, say) as (count, batches):
-        watched = problems.watched(measures.told(batches, count, progress))
-        write_rows(
-            to, _checked(measures.encode(_model(run, device), watched, seed=seed), problems, to)
-        )
+    tally = _Tally()
+    with _opened(run, given, say) as found:
+        watched = tally.watched(measures.told(found.batches, found.total, progress))
+        rows = measures.encode(_model(run, device), watched, seed=seed)
+        write_rows(to, tally.checked(rows, to))
     size = run.settings.model.latent_size
-    lines = [f"{to}  {plural(problems.rows, 'row')} of codes with {plural(size, 'dimension')}"]
-    return [*lines, *_notes(run, given, problems)]
+    line = f"{to}  {plural(tally.rows, 'row')} of codes with {plural(size, 'dimension')}"
+    return [line, *_notes(run, given, tally)]
 
 
-def _notes(run: Run, given: Given, problems: _Problems) -> list[str]:
-    """Return lines on rows with a problem, and on the binarisation of files."""
-    lines = [problems.words()] if problems.count else []
-    if given.files and (binarised := preparation_of(run).binarised):
-        lines.append(binarised)
-    return lines
-
-
-def _checked(
-    rows: Iterator[measures.Measured], problems: _Problems, to: Path
-) -> Iterator[measures.Measured]:
-    """Yield the same rows; raise UserError at the end where none fits the model, so that no file is
-    written.
+def _notes(run: Run, given: Given, tally: _Tally) -> list[str]:
+    """Return lines on rows with a problem or with numbers that were cut, and on the binarisation of
+    files.
     """
-    yield from rows
-    problems.check(to)
+    if not given.files:
+        return tally.lines("")
+    preparation = preparation_of(run)
+    lines = tally.lines(preparation.limits)
+    return [*lines, preparation.binarised] if preparation.binarised else lines
 
 
 # ---- scores ----
@@ -176,34 +185,92 @@ def score_to(
     say: Say,
     progress: measures.Progress | None,
 ) -> Scored:
-    """Write scores of all rows; return what was found."""
-    check_ending(to, ROW_FILES)
+    """Write scores of all rows; return what was found. What is asked for is checked before anything
+    is computed.
+    """
+    check_target(to, ROW_FILES)
     how = score_of(run, asked.by, asked.importance_samples)
+    _model(run, device)
+    with ExitStack() as stack:
+        parts = [stack.enter_context(_opened(run, given, say))]
+        if asked.against:
+            others = Given(asked.against, None, given.data)
+            parts.append(stack.enter_context(_opened(run, others, _silent)))
+        _check_class(asked, parts)
+        return _scored(run, given, to, asked, how, parts, device=device, say=say, progress=progress)
+
+
+def _check_class(asked: Asked, parts: Sequence[Opened]) -> None:
+    """Raise UserError where no row has the class of anomalies, or none has another."""
+    wanted = asked.against_class
+    if wanted is None:
+        return
+    labels = parts[0].labels().union(*(part.labels() for part in parts[1:]))
+    known = sorted(label for label in labels if label)
+    if wanted not in known:
+        hint = "They have none."
+        if known:
+            hint = one_line(did_you_mean(wanted, [*map(printable, known)]))
+        raise UserError("--against-class", f"got '{wanted}'; must be a label of the rows. {hint}")
+    if labels == {wanted}:
+        problem = f"got '{wanted}', the label of every row; must leave others to compare with"
+        raise UserError("--against-class", problem)
+
+
+def _scored(
+    run: Run,
+    given: Given,
+    to: Path,
+    asked: Asked,
+    how: Score,
+    parts: Sequence[Opened],
+    *,
+    device: str,
+    say: Say,
+    progress: measures.Progress | None,
+) -> Scored:
+    """Write the scores of parts: the rows, and anomalies where there are files of them."""
     lines = list[str]()
-    calibration = None
+    calibration: measures.Measured = {}
     if asked.p:
         calibration = split_scores(run, how, "validation", given.data, device=device, say=say)
         test = split_scores(run, how, "test", given.data, device=device, say=say)
-        lines += [_calibration_words(len(calibration)), _shift_words(calibration, test)]
+        lines.append(_calibration_words(len(calibration[how.by]), run.noun))
+        lines.append(_shift_words(calibration[how.by], test[how.by], run.noun))
     anomalies = bool(asked.against or asked.against_class)
     seen = Seen(run.values, how.by, measure_sizes=anomalies)
-    problems = _Problems()
-    parts = [given]
-    if asked.against:
-        parts.append(Given(asked.against, None, given.data))
+    tally = _Tally()
 
     def rows() -> Iterator[measures.Measured]:
         for place, part in enumerate(parts):
-            with _batches(run, part, say if place == 0 else _silent) as (count, batches):
-                watched = problems.watched(measures.told(batches, count, progress))
-                yield from _kept(run, watched, how, calibration, asked, seen, place, device)
+            watched = tally.watched(measures.told(part.batches, part.total, progress))
+            yield from _kept(run, watched, how, calibration, asked, seen, place, device)
 
-    write_rows(to, _checked(rows(), problems, to))
-    lines.append(f"{to}  {plural(problems.rows, 'row')} scored by {_WORDS[how.by]}, in nats")
-    lines += _notes(run, given, problems)
+    write_rows(to, tally.checked(rows(), to))
+    lines.append(f"{to}  {plural(tally.rows, 'row')} scored by {_WORDS[how.by]}, in nats")
+    lines += _notes(run, given, tally)
+    if lows := seen.lows(calibration):
+        lines.append(_low_words(lows, len(calibration[how.by]), run.noun))
     if anomalies:
-        lines += _detection_words(run, seen, how, asked)
+        lines += _detection_words(run, seen, how)
     return Scored(lines, seen, _WORDS[how.by].partition(",")[0])
+
+
+def _low_words(lows: Sequence[tuple[str, Low]], n: int, noun: str) -> str:
+    """Say that rows lie below the n validation images; p from above does not see these."""
+    parts = list[str]()
+    for column, low in lows:
+        than = f"any of the {n:,}" if not low.spared else f"all but {low.spared:,} of the {n:,}"
+        name = _WORDS.get(column, column).partition(",")[0]
+        verb = "has" if low.rows == 1 else "have"
+        parts.append(
+            f"{plural(low.rows, 'row')} {verb} a lower {name} than {than} validation {noun}s "
+            f"(chance of so many: {format_least(low.p)})"
+        )
+    columns = " and ".join(column for column, _ in lows)
+    what = f"blank or simpler than the training {noun}s?"
+    which = plural(len(lows), "column").partition(" ")[2]
+    return f"{join_and(parts)}: {what} See the {which} {columns}"
 
 
 _WORDS = {
@@ -221,7 +288,7 @@ def _kept(
     run: Run,
     batches: Iterator[Batch],
     how: Score,
-    calibration: np.ndarray | None,
+    calibration: measures.Measured,
     asked: Asked,
     seen: Seen,
     place: int,
@@ -230,7 +297,8 @@ def _kept(
     """Yield the scores of one part, with the column anomaly where anomalies are asked for."""
     seed = derive_seed(run.study_seed, "test" if place == 0 else "anomalies")
     vae = _model(run, device)
-    for batch, measured in score_rows(vae, batches, how, seed=seed, calibration=calibration):
+    scores = calibration.get(how.by)
+    for batch, measured in score_rows(vae, batches, how, seed=seed, calibration=scores):
         strange = np.full(len(batch.x), place == 1)
         if asked.against_class is not None:
             strange |= np.array([label == asked.against_class for label in batch.labels])
@@ -240,27 +308,33 @@ def _kept(
         yield measured
 
 
-def _calibration_words(n: int) -> str:
+def _calibration_words(n: int, noun: str) -> str:
     return (
-        f"p = (1 + #{{scores of validation images ≥ s}}) / (n + 1): n = {n:,}, so the smallest p "
+        f"p = (1 + #{{scores of validation {noun}s ≥ s}}) / (n + 1): n = {n:,}, so the smallest p "
         f"is {1 / (n + 1):.2g}"
     )
 
 
-def _shift_words(validation: np.ndarray, test: np.ndarray) -> str:
+_SHIFTS = {
+    "higher": "test {rows} score higher (the interval lies above 0.5), so p is too small for new "
+    "{rows}",
+    "lower": "test {rows} score lower (the interval lies below 0.5), so p is too large for new "
+    "{rows}",
+    "spread": "scores are spread differently (p < 0.05), though neither higher nor lower (the "
+    "interval holds 0.5), so p may be too small or too large for new {rows}",
+    "": "no shift is seen (the interval holds 0.5, and p ≥ 0.05)",
+}
+
+
+def _shift_words(validation: np.ndarray, test: np.ndarray, noun: str) -> str:
     """Say how scores of test images differ from those of the validation images, on which epoch and
-    trial were chosen.
+    trial were chosen. `noun`: what one of them is called.
     """
-    area, p = shift(validation, test)
-    if area.low > _SURE:
-        said = "test images score higher, so p is too small for new images"
-    elif area.high < _SURE:
-        said = "test images score lower, so p is too large for new images"
-    else:
-        said = "no shift is seen"
+    found = shift(validation, test)
+    said = _SHIFTS[found.kind].format(rows=f"{noun}s")
     return (
-        "Epoch and trial were chosen on the validation images. Test against validation: AUROC "
-        f"{_interval(area)} (DeLong), Kolmogorov–Smirnov p = {p:.2g}; {said}"
+        f"Epoch and trial were chosen on the validation {noun}s. Test against validation: AUROC "
+        f"{_interval(found.auroc)}, Kolmogorov–Smirnov p = {found.p:.2g}: {said}"
     )
 
 
@@ -268,16 +342,10 @@ def _interval(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _detection_words(run: Run, seen: Seen, how: Score, asked: Asked) -> list[str]:
+def _detection_words(run: Run, seen: Seen, how: Score) -> list[str]:
     found = seen.detected()
     if found is None:
-        missing = (
-            f"no row of the class '{asked.against_class}'" if asked.against_class else "no rows"
-        )
-        raise UserError(
-            "--against-class" if asked.against_class else "--against",
-            f"got {missing}, or nothing else, so there is nothing to compare.",
-        )
+        return ["Anomalies or others have no row with a score, so there is nothing to compare."]
     measured, size, gain = found
     said = _size_said(size, gain)
     return [
@@ -292,7 +360,7 @@ def _detection_words(run: Run, seen: Seen, how: Score, asked: Asked) -> list[str
 def _size_said(size: Estimate, gain: Estimate) -> str:
     said = "Likelihood prefers simple images (Nalisnick et al. 2019; Serrà et al. 2020)"
     more = f"AUROC of the score minus that of size: {_interval(gain)}"
-    if size.high < _SURE:
+    if size.high < EVEN:
         said += ", and these anomalies are simpler than the others, so the score may miss them"
     elif gain.low > 0:
         said += "; the score tells more here than size does"
@@ -306,7 +374,7 @@ def _size_said(size: Estimate, gain: Estimate) -> str:
 
 def decode_to(run: Run, codes: Path, to: Path, *, device: str) -> str:
     """Write what codes decode to; return a line on it."""
-    _check_arrays(run, to)
+    check_arrays(run, to)
     size = run.settings.model.latent_size
     array = read_codes(codes, size)
     return _write(run, _model(run, device), torch.from_numpy(array), to)
@@ -316,7 +384,7 @@ def sample_to(run: Run, count: int, to: Path, *, component: int | None, seed: in
     """Write the means of p(x|z) at draws from the prior, those that `draw_samples` shows; return a
     line on it.
     """
-    _check_arrays(run, to)
+    check_arrays(run, to)
     z, _ = drawn_codes(run, count, component=component, seed=seed)
     return _write(run, run.vae, z, to)
 
@@ -324,7 +392,7 @@ def sample_to(run: Run, count: int, to: Path, *, component: int | None, seed: in
 def reconstruct_to(run: Run, images: Images, to: Path) -> str:
     """Write the reconstructions of images, in their order; return a line on it."""
     preparation = preparation_of(run)
-    _check_arrays(run, to)
+    check_arrays(run, to)
 
     def pieces() -> Iterator[np.ndarray]:
         for x in images.x.split(max(1, image_rows(run.vae))):
@@ -335,8 +403,9 @@ def reconstruct_to(run: Run, images: Images, to: Path) -> str:
     return _written(run, pieces(), len(images.x), to)
 
 
-def _check_arrays(run: Run, to: Path) -> None:
-    check_ending(to, array_endings(preparation_of(run).features))
+def check_arrays(run: Run, to: Path) -> None:
+    """Raise UserError where arrays of the run cannot be written to a file."""
+    check_target(to, array_endings(preparation_of(run).table))
 
 
 def _write(run: Run, vae: VAE, z: torch.Tensor, to: Path) -> str:
@@ -346,8 +415,11 @@ def _write(run: Run, vae: VAE, z: torch.Tensor, to: Path) -> str:
 
 def _written(run: Run, pieces: Iterator[np.ndarray], count: int, to: Path) -> str:
     preparation = preparation_of(run)
-    first = run.settings.data.channels_first
-    arrays = (as_arrays(piece, run.values, channels_first=first) for piece in pieces)
-    write_arrays(to, arrays, count, preparation.features)
+    write_arrays(to, map(preparation.as_files, pieces), count, preparation.table)
     unit = "bytes from 0 to 255" if preparation.scaling.bytes else "in the unit of the run's files"
-    return f"{to}  {plural(count, 'row')}, {unit}"
+    line = f"{to}  {plural(count, 'row')}, {unit}"
+    if (columns := preparation.columns) is not None:
+        named = some_of([*map(printable, columns.dropped)])
+        line += f"; NaN in {plural(len(columns.dropped), 'column')} of one value in training"
+        line += f" ({named})"
+    return line

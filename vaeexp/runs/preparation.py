@@ -7,7 +7,8 @@ is a problem of its row, in words, and its row is zeros.
 Shapes: N rows, C channels, H × W sub-pixels; a row of a table is [1, 1, F].
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,13 +40,15 @@ SMALLEST = 16
 
 class Rows(NamedTuple):
     """N rows that were read: names for people, labels and problems in words (empty text: none),
-    and prepared images [N, C, H, W], uint8 or float32; zeros where there is a problem.
+    prepared images [N, C, H, W], uint8 or float32, zeros where there is a problem, and how many of
+    their numbers were cut to the limits of the run, int64 [N].
     """
 
     names: list[str]
     labels: list[str]
     images: np.ndarray
     problems: list[str]
+    cut: np.ndarray
 
 
 class Batch(NamedTuple):
@@ -55,6 +58,82 @@ class Batch(NamedTuple):
     labels: list[str]
     x: Tensor
     problems: list[str]
+    cut: np.ndarray
+
+
+class Ready(NamedTuple):
+    """Numbers that were prepared: images, problems and cut numbers, as in `Rows`."""
+
+    images: np.ndarray
+    problems: list[str]
+    cut: np.ndarray
+
+
+class Picture(NamedTuple):
+    """An image that was prepared [C, H, W], None where it has a problem in words; and how many of
+    its numbers were cut.
+    """
+
+    image: np.ndarray | None
+    problem: str = ""
+    cut: int = 0
+
+
+def whites_in(record: Mapping[str, Any]) -> dict[Stored, int]:
+    """Return the number that is white in each kind of file, of a record of preparation."""
+    known = record["whites"] or {}
+    return PLAIN | {Stored(int(kind)): white for kind, white in known.items()}
+
+
+class Columns(NamedTuple):
+    """The F columns of files of which the model takes some.
+
+    names: of all, those of a table; of an array `column 0` …
+    kept: places of those that the model takes; the others never changed in training.
+    """
+
+    names: tuple[str, ...]
+    kept: tuple[int, ...]
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Names of the others."""
+        known = frozenset(self.kept)
+        return tuple(name for place, name in enumerate(self.names) if place not in known)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the columns of [N, 1, 1, F] that the model takes: a view where they are
+        neighbours.
+        """
+        first, last = self.kept[0], self.kept[-1]
+        together = last - first + 1 == len(self.kept)
+        return rows[..., slice(first, last + 1) if together else list(self.kept)]
+
+    def put_back(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows float64 [N, 1, 1, F] of the columns that the model gives. The others are NaN:
+        their value in training is not on record.
+        """
+        every = np.full((*rows.shape[:-1], len(self.names)), np.nan)
+        every[..., list(self.kept)] = rows
+        return every
+
+
+def columns_in(record: Mapping[str, Any]) -> Columns | None:
+    """Return the columns of the files of a record of preparation; None where the model takes all.
+
+    Raises UserError for a record that does not name the columns that were left out.
+    """
+    kept = record["kept"]
+    if kept is None:
+        return None
+    if not record.get("dropped"):
+        problem = "has kept columns, and does not name those that were left out"
+        raise UserError("preparation", f"{problem}. Train the run again.")
+    left = iter(record["dropped"])
+    names = iter(record["features"] or [f"column {place}" for place in kept])
+    places = frozenset(kept)
+    every = range(len(kept) + len(record["dropped"]))
+    return Columns(tuple(next(names if place in places else left) for place in every), (*kept,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +158,23 @@ class Preparation:
         """How numbers become targets."""
         return scaling_from(self.record["scaling"])
 
+    @cached_property
+    def columns(self) -> Columns | None:
+        """The columns of the files where the model takes some of them; None where it takes all."""
+        return columns_in(self.record)
+
     @property
     def features(self) -> tuple[str, ...] | None:
-        """Names of the columns of a table; None for other data."""
+        """Names of the columns of a table that the model takes; None for other data."""
         names = self.record["features"]
         return None if names is None else tuple(names)
+
+    @property
+    def table(self) -> tuple[str, ...] | None:
+        """Names of all columns of a table, in the order of the files; None for other data."""
+        if self.features is None or self.columns is None:
+            return self.features
+        return self.columns.names
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,8 +184,7 @@ class Preparation:
     @cached_property
     def whites(self) -> dict[Stored, int]:
         """The number that is white in each kind of file."""
-        known = self.record["whites"] or {}
-        return PLAIN | {Stored(int(kind)): white for kind, white in known.items()}
+        return whites_in(self.record)
 
     @property
     def binarised(self) -> str:
@@ -153,7 +243,10 @@ class Preparation:
         """The shape of an array of rows, in words."""
         channels, height, width = self.values.shape
         if channels == height == 1:
-            more = "" if self.record["kept"] is None else ", or all columns of the run's own files"
+            every = self.columns
+            more = ""
+            if every is not None:
+                more = f", or [N, {len(every.names)}] with all columns of the run's own files"
             return f"[N, {width}]{more}, as {self.run} takes it"
         if channels == 1:
             return f"[N, {height}, {width}], as {self.run} takes it"
@@ -164,23 +257,48 @@ class Preparation:
         if array.ndim not in (2, 3, 4):
             return None
         images = as_images(array, channels_first=self.data.channels_first)
-        kept = self.record["kept"]
-        vectors = images.shape[1] == images.shape[2] == 1
-        if kept is not None and vectors and kept[-1] < images.shape[3] != len(kept):
-            images = images[..., self._columns]
+        columns = self.columns
+        if columns is not None and images.shape[1:] == (1, 1, len(columns.names)):
+            images = columns.take(images)
         return images if images.shape[1:] == self.values.shape else None
 
-    @property
-    def _columns(self) -> slice | list[int]:
-        """The columns that are kept, as a slice where they are neighbours."""
-        kept = self.record["kept"]
-        together = kept[-1] - kept[0] + 1 == len(kept)
-        return slice(kept[0], kept[-1] + 1) if together else list(kept)
+    def as_files(self, images: np.ndarray) -> np.ndarray:
+        """Return numbers [N, C, H, W] that the model gives as files have them: [N, F] with all
+        columns, [N, H, W], or [N, H, W, C], or [N, C, H, W] with `channels_first`.
+        """
+        channels, height, _ = self.values.shape
+        if channels == height == 1:
+            columns = self.columns
+            return (images if columns is None else columns.put_back(images))[:, 0, 0]
+        if channels == 1:
+            return images[:, 0]
+        return images if self.data.channels_first else np.moveaxis(images, 1, -1)
 
     # ---- numbers ----
 
-    def numbers(self, numbers: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Prepare numbers [N, C, H, W] of files; return images and problems, as in `Rows`."""
+    @property
+    def range(self) -> tuple[float, float, str]:
+        """The least and the largest number that the run's kind of file may hold, infinite where any
+        may stand, and the same in words.
+        """
+        if self.scaling.bytes:
+            return 0, WHITE, f"whole numbers from 0 to {WHITE}"
+        if self.scaling.kind == "unit" and np.dtype(self.record["kind"]).kind == "f":
+            return -HAIR, 1 + HAIR, "floats from 0 to 1"
+        return -math.inf, math.inf, "finite numbers"
+
+    @property
+    def limits(self) -> str:
+        """The limits to which numbers are cut, in words."""
+        if self.scaling.bytes:
+            return "the white of the training images"
+        if self.data.clip is not None:
+            return "the limits of data.clip"
+        low, high = (f"{float(end.max()):,g}" for end in (self.scaling.low, self.scaling.high))
+        return f"the range of the training images, {low} to {high}"
+
+    def numbers(self, numbers: np.ndarray) -> Ready:
+        """Prepare numbers [N, C, H, W] of files."""
         fine = np.isfinite(numbers).reshape(len(numbers), -1).all(1)
         problems = ["" if each else self._infinite(numbers[row]) for row, each in enumerate(fine)]
         if self.scaling.bytes:
@@ -194,7 +312,9 @@ class Preparation:
         for row in np.flatnonzero(~finite):
             problems[row] = problems[row] or "it has numbers that are too large for float32"
         images[[bool(problem) for problem in problems]] = 0
-        return images, problems
+        hair = HAIR if np.isfinite(self.range[1]) else 0
+        beyond = (whole < self.scaling.low - hair) | (whole > self.scaling.high + hair)
+        return Ready(images, problems, _counted(beyond, problems))
 
     def _out_of_range(self, numbers: np.ndarray, problems: list[str]) -> list[str]:
         """Add rows that were scaled in another way: beyond [0, 1] where the run's files are floats,
@@ -204,8 +324,8 @@ class Preparation:
         low, high = flat.min(1), flat.max(1)
         kind = np.dtype(self.record["kind"])
         if kind.kind == "f":
-            bad = (low < -HAIR) | (high > 1 + HAIR)
-            wanted = "floats from 0 to 1"
+            least, most, wanted = self.range
+            bad = (low < least) | (high > most)
         else:
             floats = numbers.dtype.kind == "f" and kind.kind in "iu" and self.features is None
             bad = floats & (high > 0) & (high <= 1)
@@ -226,13 +346,14 @@ class Preparation:
             where = f"in column '{self.features[int(place[2])]}'"
         return f"{int(bad.sum()):,} of its numbers are missing, NaN or infinite, the first {where}"
 
-    def _levels(self, numbers: np.ndarray, problems: list[str]) -> tuple[np.ndarray, list[str]]:
+    def _levels(self, numbers: np.ndarray, problems: list[str]) -> Ready:
         """Return grey levels uint8: of bytes by the run's white, of floats in [0, 1] as 256
         levels.
         """
         kind = numbers.dtype.kind
         if kind == "b":
-            return numbers.astype(np.uint8) * WHITE, problems
+            none = np.zeros(len(numbers), np.int64)
+            return Ready(numbers.astype(np.uint8) * WHITE, problems, none)
         flat = numbers.reshape(len(numbers), -1)
         low, high = flat.min(1), flat.max(1)
         least, most = (-HAIR, 1 + HAIR) if kind == "f" else (0, WHITE)
@@ -243,8 +364,11 @@ class Preparation:
         ]
         inside = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
         if kind == "f":
-            return np.rint(np.clip(inside.astype(np.float32), 0, 1) * WHITE).astype(np.uint8), said
-        return to_bytes(inside.astype(np.uint8), self.whites[Stored.BYTES]), said
+            levels = np.rint(np.clip(inside.astype(np.float32), 0, 1) * WHITE)
+            return Ready(levels.astype(np.uint8), said, np.zeros(len(numbers), np.int64))
+        white = self.whites[Stored.BYTES]
+        levels = to_bytes(inside.astype(np.uint8), white)
+        return Ready(levels, said, _counted(inside > white, said))
 
     def _beyond(self, low: Any, high: Any, kind: str) -> str:
         allowed = "floats from 0 to 1" if kind == "f" else f"whole numbers from 0 to {WHITE}"
@@ -252,39 +376,33 @@ class Preparation:
 
     # ---- image files ----
 
-    def file(self, path: Path) -> tuple[np.ndarray | None, str]:
-        """Read and prepare an image file. Returns the image [C, H, W], or None and the problem."""
-        try:
-            return self._read(path)
-        except UnreadableError as error:
-            return None, str(error) or "it cannot be read"
-        except UserError as error:
-            return None, error.problem
-        except (ValueError, OSError) as error:
-            return None, " ".join(str(error).split())
+    def file(self, path: Path) -> Picture:
+        """Read and prepare an image file."""
+        return _tried(lambda: self._read(path))
 
-    def _read(self, path: Path) -> tuple[np.ndarray | None, str]:
+    def _read(self, path: Path) -> Picture:
         shape = self.values.shape
         crop, background = self.data.crop, self.data.background
         kind = np.dtype(self.record["kind"])
         header = read_header(path)
         problem = self._other_size(header.height, header.width)
         if self.data.image_size is None and problem:
-            return None, problem
+            return Picture(None, problem)
         if self.scaling.bytes:
-            return read_pixels(path, shape, crop, background, self.whites)[0], ""
+            pixels, facts = read_pixels(path, shape, crop, background, self.whites)
+            return Picture(pixels, cut=facts.above)
         if not header.dtype and kind != np.uint8:
-            return None, f"got a picture of 8 bits; must be {kind}, as the run's files are"
+            return Picture(None, f"got a picture of 8 bits; must be {kind}, as the run's files are")
         if header.dtype:
             numbers, _ = read_numbers(path, shape, crop, kind)
         else:
             numbers, _ = read_pixels(path, shape, crop, background, self.whites)
         return self._one(numbers)
 
-    def _one(self, numbers: np.ndarray) -> tuple[np.ndarray | None, str]:
+    def _one(self, numbers: np.ndarray) -> Picture:
         """Prepare the numbers [C, H, W] of one image."""
-        images, problems = self.numbers(numbers[None])
-        return (None, problems[0]) if problems[0] else (images[0], "")
+        images, [problem], [cut] = self.numbers(numbers[None])
+        return Picture(None, problem) if problem else Picture(images[0], cut=int(cut))
 
     def _other_size(self, height: int, width: int) -> str:
         """Say that an image has another size than those of the run; empty where it has not."""
@@ -293,26 +411,24 @@ class Preparation:
             return ""
         return f"got {height} × {width} pixels; must be {wanted[0]} × {wanted[1]}"
 
-    def picture(self, image: "Image") -> tuple[np.ndarray | None, str]:
-        """Prepare an image of Pillow. Returns the image [C, H, W], or None and the problem."""
+    def picture(self, image: "Image") -> Picture:
+        """Prepare an image of Pillow."""
+        return _tried(lambda: self._prepared(image))
+
+    def _prepared(self, image: "Image") -> Picture:
         shape = self.values.shape
         crop, background = self.data.crop, self.data.background
         plain = self.record["kind"] == "uint8" and shape[0] in (1, 3)
-        try:
-            problem = self._other_size(image.height, image.width)
-            if self.data.image_size is None and problem:
-                return None, problem
-            if self.scaling.bytes or plain:
-                pixels, _ = pixels_of(image, "image", shape, crop, background, self.whites)
-                return (pixels, "") if self.scaling.bytes else self._one(pixels)
-            array = np.asarray(image)
-            if array.ndim == 3 and self.data.channels_first:
-                array = np.moveaxis(array, -1, 0)
-            return self._one(np.ascontiguousarray(self.rows_of(array, "image")[0]))
-        except UserError as error:
-            return None, error.problem
-        except (OSError, ValueError) as error:
-            return None, " ".join(str(error).split())
+        problem = self._other_size(image.height, image.width)
+        if self.data.image_size is None and problem:
+            return Picture(None, problem)
+        if self.scaling.bytes or plain:
+            pixels, facts = pixels_of(image, "image", shape, crop, background, self.whites)
+            return Picture(pixels, cut=facts.above) if self.scaling.bytes else self._one(pixels)
+        array = np.asarray(image)
+        if array.ndim == 3 and self.data.channels_first:
+            array = np.moveaxis(array, -1, 0)
+        return self._one(np.ascontiguousarray(self.rows_of(array, "image")[0]))
 
     # ---- batches ----
 
@@ -330,9 +446,28 @@ class Preparation:
             images = binarise_next(rows.images, bits) if kind == "static" else rows.images
             pixels = torch.from_numpy(np.ascontiguousarray(images))
             thresholds = draw_thresholds(pixels, generator) if kind == "dynamic" else None
-            yield Batch(rows.names, rows.labels, TARGETS[kind](pixels, thresholds), rows.problems)
+            x = TARGETS[kind](pixels, thresholds)
+            yield Batch(rows.names, rows.labels, x, rows.problems, rows.cut)
         if rows is None:
             raise UserError("images", "got no rows; must be at least one.")
+
+
+def _tried(read: Callable[[], Picture]) -> Picture:
+    """Return the picture that is read, or why it cannot be."""
+    try:
+        return read()
+    except UnreadableError as error:
+        return Picture(None, str(error) or "it cannot be read")
+    except UserError as error:
+        return Picture(None, error.problem)
+    except (ValueError, OSError) as error:
+        return Picture(None, " ".join(str(error).split()))
+
+
+def _counted(bad: np.ndarray, problems: list[str]) -> np.ndarray:
+    """Return how many are true of each row of bool [N, C, H, W], 0 where it has a problem."""
+    fine = np.array([not problem for problem in problems])
+    return np.where(fine, bad.reshape(len(bad), -1).sum(1), 0)
 
 
 def batch_rows(values: Values) -> int:
@@ -371,8 +506,10 @@ def _joined(some: list[Rows]) -> Rows:
         names += rows.names
         labels += rows.labels
         problems += rows.problems
-    return Rows(names, labels, np.concatenate([rows.images for rows in some]), problems)
+    images = np.concatenate([rows.images for rows in some])
+    return Rows(names, labels, images, problems, np.concatenate([rows.cut for rows in some]))
 
 
 def _part(rows: Rows, which: slice) -> Rows:
-    return Rows(rows.names[which], rows.labels[which], rows.images[which], rows.problems[which])
+    names, labels, images, problems, cut = rows
+    return Rows(names[which], labels[which], images[which], problems[which], cut[which])

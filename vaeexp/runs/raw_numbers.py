@@ -6,7 +6,6 @@ and loads what cannot be a program (`_load_pyfunc`). Numbers are [N, C, H, W]; r
 vectors are [N, F].
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,45 +14,49 @@ import torch
 from torch import Tensor, nn
 
 from sweeps import UserError
-from vaeexp.data.formats.levels import to_bytes
-from vaeexp.data.scaling import scaling_from
-from vaeexp.import_paths import flat_settings
+from vaeexp.data.formats.levels import Stored, to_bytes
 from vaeexp.models.vae import VAE
-from vaeexp.own_code import check_code
-from vaeexp.run_files import SETTINGS, load_json
 from vaeexp.runs import table_model
 from vaeexp.runs.export import Encoder
-from vaeexp.runs.model_card import white_in
-from vaeexp.training.checkpoint import load_model
+from vaeexp.runs.preparation import WHITE, Preparation, columns_in, whites_in
+from vaeexp.runs.run import open_run, preparation_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from vaeexp.data import Dataset
 
-WHITE = 255
-
 
 class RawReconstruction(nn.Module):
-    """Numbers of files, [N, C, H, W] or [N, F] → reconstructions as `VAE.reconstruct` makes them,
-    in the unit of the files, float64 of the same shape.
+    """Numbers of files, [N, C, H, W] or [N, F] with all columns of the files → reconstructions as
+    `VAE.reconstruct` makes them, in the unit of the files, float64 of the same shape. Columns that
+    the model does not take are NaN.
+
+    Raises UserError for another shape, RuntimeError for numbers that no file of the run's kind may
+    hold, such as NaN; of a program, both are errors of PyTorch.
     """
 
-    def __init__(self, vae: VAE, preparation: Mapping[str, Any]) -> None:
+    def __init__(self, vae: VAE, preparation: Preparation) -> None:
         super().__init__()
-        scaling = scaling_from(preparation["scaling"])
-        self.shape = vae.values.shape
+        scaling = preparation.scaling
+        self.preparation = preparation
+        self.shape: tuple[int, ...] = vae.values.shape
+        columns = preparation.columns
+        kept = None if columns is None else torch.tensor(columns.kept)
+        if columns is not None:
+            self.shape = (1, 1, len(columns.names))
+        self.register_buffer("kept", kept)
         self.encoder = Encoder(vae)
         self.network = vae.decoder
         self.likelihood = vae.likelihood
-        self.bytes = scaling.bytes
-        white = white_in(preparation)
+        white = preparation.whites[Stored.BYTES]
         levels = to_bytes(np.arange(WHITE + 1), white)
         self.register_buffer("levels", torch.from_numpy(levels).float().div_(WHITE))
         scale = np.full_like(scaling.scale, white) if scaling.bytes else scaling.scale
         arrays = {"offset": scaling.offset, "scale": scale}
         for name, array in {**arrays, "low": scaling.low, "high": scaling.high}.items():
             self.register_buffer(name, torch.from_numpy(array.copy()))
+        self.kept: Tensor | None
         self.levels: Tensor
         self.offset: Tensor
         self.scale: Tensor
@@ -61,28 +64,47 @@ class RawReconstruction(nn.Module):
         self.high: Tensor
 
     def forward(self, numbers: Tensor) -> Tensor:
-        rows = numbers.reshape(numbers.shape[0], *self.shape)
-        if self.bytes:
-            x = self.levels[rows.long()]
-        else:
-            cut = rows.double().clamp(self.low, self.high)
-            x = ((cut - self.offset) / self.scale).float()
+        self.check_shape(tuple(numbers.shape))
+        every = numbers.reshape(numbers.shape[0], *self.shape)
+        rows = every if self.kept is None else every[..., self.kept]
+        x = self._targets(rows.double())
         decoded: Any = self.likelihood(self.network(self.encoder(x)[0]))
         means = decoded.mean_given(x) if hasattr(decoded, "mean_given") else decoded.mean
-        return (means.double() * self.scale + self.offset).reshape(numbers.shape)
+        made = means.double() * self.scale + self.offset
+        if self.kept is not None:
+            empty = torch.full_like(every, torch.nan, dtype=made.dtype)
+            made = empty.index_copy(3, self.kept, made)
+        return made.reshape(numbers.shape)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise UserError for the shape of other numbers."""
+        shapes = [self.shape, self.shape[2:]] if self.shape[:2] == (1, 1) else [self.shape]
+        if tuple(shape[1:]) not in shapes:
+            wanted = ", ".join(map(str, ("N", *shapes[-1])))
+            raise UserError("numbers", f"got the shape {[*shape]}; must be [{wanted}]")
+
+    def _targets(self, rows: Tensor) -> Tensor:
+        """Return the targets float32 of numbers float64 [N, C, H, W]."""
+        least, most, wanted = self.preparation.range
+        fine = torch.isfinite(rows) & (rows >= least) & (rows <= most)
+        if self.preparation.scaling.bytes:
+            fine = fine & (rows == rows.round())
+        # A check that stands in a program, too.
+        torch._assert_async(fine.all(), f"got other numbers than the model takes; must be {wanted}")
+        if self.preparation.scaling.bytes:
+            return self.levels[rows.long()]
+        return ((rows.clamp(self.low, self.high) - self.offset) / self.scale).float()
 
 
 def open_raw(folder: Path, *, allow_code: bool) -> RawReconstruction:
     """Return the module of the run in a folder, in evaluation mode.
 
     Raises:
-        UserError: a file is damaged, or the network is foreign code that is not allowed.
+        UserError: a file is damaged, its preparation is not on record, or the network is foreign
+            code that is not allowed.
     """
-    settings = load_json(folder / SETTINGS)
-    check_code(folder.name, flat_settings(settings), folder, allow=allow_code)
-    if "preparation" not in settings:
-        raise UserError(str(folder), "has no record of how its data were prepared.")
-    return RawReconstruction(load_model(folder, allow_code=True), settings["preparation"]).eval()
+    run = open_run(str(folder), folder, allow_code=allow_code)
+    return RawReconstruction(run.vae, preparation_of(run)).eval()
 
 
 def make_program(folder: Path) -> tuple[RawReconstruction, list[str]]:
@@ -100,7 +122,8 @@ def write_program(folder: Path, target: Path) -> tuple[Path, list[str]]:
     that loads it there, and the packages that both need. Raises as `make_program`.
     """
     module, needs = make_program(folder)
-    example = torch.zeros(2, module.shape[2], dtype=torch.float64)
+    example = torch.full((2, module.shape[2]), max(0.0, module.preparation.range[0]))
+    example = example.double()
     rows = torch.export.Dim("n", min=1)
     program = torch.export.export(module, (example,), dynamic_shapes=({0: rows},))
     target.mkdir(parents=True, exist_ok=True)
@@ -117,6 +140,15 @@ class Reconstructor:
         self.module = open_raw(Path(folder), allow_code=True)
 
     def predict(self, model_input: "np.ndarray | pd.DataFrame", params: Any = None) -> Any:
+        preparation = self.module.preparation
+        array = np.asarray(model_input)
+        self.module.check_shape(array.shape)
+        rows = array.reshape(len(array), *self.module.shape)
+        columns = preparation.columns
+        made = preparation.numbers(rows if columns is None else columns.take(rows))
+        for row, problem in enumerate(made.problems):
+            if problem:
+                raise UserError(f"numbers[{row}]", problem)
         return table_model.predict(self.module, model_input)
 
 
@@ -127,24 +159,38 @@ def raw_example(dataset: "Dataset", count: int = 2) -> dict[str, Any]:
     """Return numbers of the first validation images as they stood in files: dtype, values (nested
     lists) and, of a table, columns.
 
-    Binarised images are black or white. Whole numbers of a table are int64, others float64, as
+    Binarised images are black or white. Columns that the model does not take are 0: their value is
+    not on record. Whole numbers of a table are int64, others float64, as
     pandas reads them.
     """
+    record = dataset.preparation
     images = np.asarray(dataset.validation.images[:count])
     scaling = dataset.scaling
     kind = np.dtype(dataset.kind)
     if scaling.bytes:
         levels = images * (WHITE if dataset.binarisation == "static" else 1)
-        numbers = np.rint(levels * (white_in(dataset.preparation) / WHITE))
+        numbers = np.rint(levels * (whites_in(record)[Stored.BYTES] / WHITE))
     else:
         numbers = scaling.numbers(images)
     if kind.kind in "iu":
         limits = np.iinfo(kind)
         numbers = np.clip(np.rint(numbers), limits.min, limits.max)
-    if dataset.features is not None:
+    names = dataset.features
+    if (columns := columns_in(record)) is not None:
+        numbers = np.nan_to_num(columns.put_back(numbers), nan=0)
+        names = None if names is None else columns.names
+    if names is not None:
         kind = np.dtype(np.int64 if kind.kind in "biu" else np.float64)
     if dataset.image_shape[:2] == (1, 1):
         numbers = numbers.reshape(len(numbers), -1)
-    columns = {} if dataset.features is None else {"columns": list(dataset.features)}
+    named = {} if names is None else {"columns": list(names)}
     array = numbers.astype(kind)
-    return {"dtype": array.dtype.name, "values": array.tolist(), **columns}
+    return {"dtype": array.dtype.name, "values": array.tolist(), **named}
+
+
+def listed(numbers: np.ndarray) -> list[Any]:
+    """Return numbers as nested lists for JSON, None for NaN, of which numpy makes NaN again."""
+    plain = numbers.astype(object)
+    plain[np.isnan(numbers)] = None
+    content: list[Any] = plain.tolist()
+    return content

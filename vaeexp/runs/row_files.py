@@ -2,7 +2,9 @@
 arrays as .npy, or a table of named columns.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,24 @@ import numpy as np
 
 from sweeps import UserError, write_whole
 from vaeexp.data.formats import refusing
-from vaeexp.data.values import Values
 from vaeexp.runs.codes import Measured, codes_in
 
 ROW_FILES = (".parquet", ".csv", ".npz")
 
 
-def check_ending(path: Path, endings: Sequence[str]) -> None:
-    """Raise UserError where a file that is to be written has another ending."""
+def check_target(path: Path, endings: Sequence[str], option: str = "--to") -> None:
+    """Raise UserError where a file that is to be written has another ending, or its folder cannot
+    hold it.
+    """
     if path.suffix.lower() not in endings:
-        raise UserError("--to", f"got '{path}'; must end in {' or '.join(endings)}.")
+        raise UserError(option, f"got '{path}'; must end in {' or '.join(endings)}.")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(option, f"got '{path}'; '{folder}' is a file; must be a folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(option, f"got '{path}'; the folder '{folder}' must be writable.")
 
 
 def flat(measured: Measured) -> dict[str, np.ndarray]:
@@ -34,47 +44,61 @@ def flat(measured: Measured) -> dict[str, np.ndarray]:
 
 
 def write_rows(path: Path, batches: Iterator[Measured]) -> None:
-    """Write rows batch by batch; .npz is written from memory. Empty text is an empty cell."""
-    check_ending(path, ROW_FILES)
-    writers: dict[str, Callable[[Path, Iterator[Measured]], None]] = {
-        ".parquet": _write_parquet,
-        ".csv": _write_csv,
-        ".npz": _write_npz,
-    }
-    write_whole(path, lambda unfinished: writers[path.suffix.lower()](unfinished, batches))
+    """Write rows batch by batch; .npz is written from memory. Empty text stays empty text, in .csv
+    an empty cell.
+    """
+    check_target(path, ROW_FILES)
+    write = (_TABLES | {".npz": _write_npz})[path.suffix.lower()]
+    write_whole(path, lambda unfinished: write(unfinished, batches))
 
 
 def _table(measured: Measured) -> Any:
     import pyarrow
 
-    columns = {}
-    for name, values in flat(measured).items():
-        if values.dtype == object:
-            texts = [text or None for text in values.tolist()]
-            columns[name] = pyarrow.array(texts, pyarrow.string())
-        else:
-            columns[name] = pyarrow.array(values)
+    columns = {
+        name: pyarrow.array(values, pyarrow.string() if values.dtype == object else None)
+        for name, values in flat(measured).items()
+    }
     return pyarrow.table(columns)
 
 
 def _write_parquet(path: Path, batches: Iterator[Measured]) -> None:
     import pyarrow.parquet as parquet
 
-    first = _table(next(batches))
-    with parquet.ParquetWriter(path, first.schema) as writer:
-        writer.write_table(first)
-        for measured in batches:
-            writer.write_table(_table(measured))
+    _write_tables(path, map(_table, batches), parquet.ParquetWriter)
 
 
 def _write_csv(path: Path, batches: Iterator[Measured]) -> None:
     from pyarrow import csv
 
-    first = _table(next(batches))
-    with csv.CSVWriter(path, first.schema) as writer:
-        writer.write_table(first)
-        for measured in batches:
-            writer.write_table(_table(measured))
+    _write_tables(path, (_with_cells(_table(measured)) for measured in batches), csv.CSVWriter)
+
+
+_TABLES: dict[str, Callable[[Path, Iterator[Measured]], None]] = {
+    ".parquet": _write_parquet,
+    ".csv": _write_csv,
+}
+
+
+def _write_tables(path: Path, tables: Iterator[Any], writer: Callable[..., Any]) -> None:
+    first = next(tables)
+    with writer(path, first.schema) as file:
+        for table in chain([first], tables):
+            file.write_table(table)
+
+
+def _with_cells(table: Any) -> Any:
+    """Return a table with empty cells for empty text, which would be written as two quotes."""
+    import pyarrow
+    from pyarrow import compute
+
+    columns = [
+        compute.if_else(compute.equal(column, ""), None, column)
+        if pyarrow.types.is_string(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pyarrow.table(columns, table.column_names)
 
 
 def _write_npz(path: Path, batches: Iterator[Measured]) -> None:
@@ -130,44 +154,26 @@ def _codes(path: Path, latent_size: int) -> np.ndarray | None:
 # ---- arrays ----
 
 
-def as_arrays(images: np.ndarray, values: Values, *, channels_first: bool) -> np.ndarray:
-    """Return images [N, C, H, W] as files have them: [N, F], [N, H, W], or [N, H, W, C], or [N, C,
-    H, W] with `channels_first`.
-    """
-    channels, height, _ = values.shape
-    if channels == height == 1:
-        return images[:, 0, 0]
-    if channels == 1:
-        return images[:, 0]
-    return images if channels_first else np.moveaxis(images, 1, -1)
-
-
 def write_arrays(
     path: Path,
     pieces: Iterator[np.ndarray],
     count: int,
     columns: Sequence[str] | None,
 ) -> None:
-    """Write `count` rows, as `as_arrays` has them, as .npy, or, of a table with these columns, as
-    .csv or .parquet.
+    """Write `count` rows, as `Preparation.as_files` has them, as .npy, or, of a table with these
+    columns, as .csv or .parquet.
     """
-    check_ending(path, array_endings(columns))
+    check_target(path, array_endings(columns))
     if path.suffix.lower() == ".npy":
         write_whole(path, lambda unfinished: _write_npy(unfinished, pieces, count))
         return
     named = _named(pieces, columns or ())
-    write_whole(path, lambda unfinished: _WRITERS[path.suffix.lower()](unfinished, named))
+    write_whole(path, lambda unfinished: _TABLES[path.suffix.lower()](unfinished, named))
 
 
 def array_endings(columns: Sequence[str] | None) -> tuple[str, ...]:
     """Return the endings that `write_arrays` takes."""
-    return (".npy",) if columns is None else (".npy", *_WRITERS)
-
-
-_WRITERS: Mapping[str, Callable[[Path, Iterator[Measured]], None]] = {
-    ".parquet": _write_parquet,
-    ".csv": _write_csv,
-}
+    return (".npy",) if columns is None else (".npy", *_TABLES)
 
 
 def _named(pieces: Iterator[np.ndarray], columns: Sequence[str]) -> Iterator[Measured]:
@@ -179,8 +185,7 @@ def _write_npy(path: Path, pieces: Iterator[np.ndarray], count: int) -> None:
     first = next(pieces)
     shape = (count, *first.shape[1:])
     array = np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=shape)
-    array[: len(first)] = first
-    start = len(first)
-    for piece in pieces:
+    start = 0
+    for piece in chain([first], pieces):
         array[start : start + len(piece)] = piece
         start += len(piece)

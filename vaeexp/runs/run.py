@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from sweeps import UserError, did_you_mean, named_run, run_name
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.dataset import targets
+from vaeexp.data.showing import kind_of
 from vaeexp.data.values import Values, from_record
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
@@ -28,13 +29,14 @@ from vaeexp.runs import codes as measures
 from vaeexp.runs.comparison import Part, compare_figures
 from vaeexp.runs.preparation import Preparation
 from vaeexp.runs.provenance import arithmetic, protocol
-from vaeexp.runs.row_files import as_arrays, finite_codes, flat
+from vaeexp.runs.row_files import finite_codes, flat
 from vaeexp.runs.scoring import Score, opened, score_rows, split_batches
 from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
 from vaeexp.training.checkpoint import load_model
 from vaeexp.training.device import resolve_device
+from vaeexp.words import noun_of, plural
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
 
@@ -59,6 +61,11 @@ class Run:
     """The epoch whose weights the model has."""
     preparation: Mapping[str, Any] | None = None
     """`vaeexp.data.dataset.Dataset.preparation` of its images; None where it is not on record."""
+
+    @property
+    def noun(self) -> str:
+        """What one element of its data is called: image, signal or row."""
+        return noun_of(kind_of(self.values))
 
     @cached_property
     def vae(self) -> VAE:
@@ -99,8 +106,8 @@ class Run:
         """
         vae = self.vae.to(resolve_device(device))
         seed = derive_seed(self.study_seed, "test")
-        with opened(images, preparation_of(self)) as (_, batches):
-            return _as_frame(map(flat, measures.encode(vae, batches, seed=seed)))
+        with opened(images, preparation_of(self)) as given:
+            return _as_frame(map(flat, measures.encode(vae, given.batches, seed=seed)))
 
     def score(
         self,
@@ -131,19 +138,21 @@ class Run:
             UserError: a file or an array does not fit the model, or the data set is not there.
         """
         how = score_of(self, by, importance_samples)
-        calibration = None
-        if p:
-            place = Path(data) if data else None
-            calibration = split_scores(self, how, "validation", place, device=device, say=_silent)
         vae = self.vae.to(resolve_device(device))
         seed = derive_seed(self.study_seed, "test")
-        with opened(images, preparation_of(self)) as (_, batches):
-            rows = score_rows(vae, batches, how, seed=seed, calibration=calibration)
+        place = Path(data) if data else None
+        with opened(images, preparation_of(self)) as given:
+            calibration = None
+            if p:
+                own = split_scores(self, how, "validation", place, device=device, say=_silent)
+                calibration = own[how.by]
+            rows = score_rows(vae, given.batches, how, seed=seed, calibration=calibration)
             return _as_frame(flat(measured) for _, measured in rows)
 
     def decode(self, codes: Any, *, device: str = "cpu") -> np.ndarray:
         """Return the means of p(x|z) of codes in the unit of the run's files: uint8 from 0 to 255
-        for bytes, else float64; [M, H, W], [M, H, W, C], or [M, F].
+        for bytes, else float64; [M, H, W], [M, H, W, C], or [M, F] with all columns of the files.
+        Columns that were left out, because they never changed in training, are NaN.
 
         `codes` are an array [M, L], or what `encode` returned. Raises UserError for others.
         """
@@ -157,8 +166,7 @@ class Run:
         preparation = preparation_of(self)
         pieces = [*measures.decode(vae, finite, preparation.scaling)]
         images = np.concatenate(pieces) if pieces else np.zeros((0, *self.values.shape))
-        first = self.settings.data.channels_first
-        return as_arrays(images, self.values, channels_first=first)
+        return preparation.as_files(images)
 
 
 def _as_frame(parts: Iterable[Mapping[str, np.ndarray]]) -> pd.DataFrame:
@@ -203,9 +211,10 @@ def split_scores(
     device: str,
     say: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """Return the scores float64 [n] of the run's own validation or test images. Raises UserError
-    as `open_images`, and for other images.
+) -> measures.Measured:
+    """Return the columns of numbers [n] of the run's own validation or test images, without those
+    whose score is NaN. Raises UserError as `open_images`, for other images, and where no score is
+    left.
     """
     images = open_images(run, data, split=split, same=True, say=say)
     vae = run.vae.to(resolve_device(device))
@@ -214,7 +223,19 @@ def split_scores(
     own = Score(how.by, how.importance_samples if how.by == "iw_nll" else None)
     batches = measures.told(split_batches(images.x, None, split), len(images.x), progress)
     rows = score_rows(vae, batches, own, seed=seed, calibration=None)
-    return np.concatenate([measured[how.by] for _, measured in rows])
+    parts = [measured for _, measured in rows]
+    columns = {
+        name: np.concatenate([part[name] for part in parts])
+        for name, values in parts[0].items()
+        if values.dtype != object
+    }
+    lost = np.isnan(columns[how.by])
+    if lost.all():
+        problem = f"gives none of its {len(lost):,} {split} {run.noun}s a number as {how.by}"
+        raise UserError(run.name, f"{problem}, so there is no p. Try --no-p.")
+    if lost.any():
+        say(f"{lost.sum():,} of {len(lost):,} {split} {run.noun}s have NaN as {how.by}; left out")
+    return {name: values[~lost] for name, values in columns.items()}
 
 
 def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: bool = False) -> Run:
@@ -433,7 +454,7 @@ def evaluate_run(
     k = evaluation.importance_samples
     bounds = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
     protocol_parts = protocol(images.dataset, settings) | {
-        "images": f"{len(images.x):,} {images.split} images",
+        "images": plural(len(images.x), f"{images.split} {run.noun}"),
         "weights": f"of the {run.epoch} epoch",
         "estimator": bounds
         if vae.posterior.stochastic

@@ -4,7 +4,7 @@ how well the scores tell anomalies.
 Shapes: n rows of a batch, C channels, H × W sub-pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,9 +18,11 @@ from vaeexp.data.values import Values
 from vaeexp.evaluation.detection import (
     Detection,
     Estimate,
+    Low,
     auroc,
     auroc_gain,
     detection,
+    lower,
     p_values,
     sizes,
 )
@@ -33,6 +35,23 @@ from vaeexp.words import plural
 SHOWN = 16
 """Rows on a sheet: so many of the highest scores, and of the lowest."""
 _ALARM = 0.05
+_LOW_LEVELS = (0.04, 0.01)
+"""Levels of rates and of scores that are too low, 5 % together. The rate tells more: a blank image
+may have the score of a simple one.
+"""
+
+
+class Opened(NamedTuple):
+    """Rows that can be read.
+
+    total: about how many.
+    batches: of all rows; they are read once.
+    labels: returns all labels, as `Inputs.labels`.
+    """
+
+    total: int
+    batches: Iterator[Batch]
+    labels: Callable[[], set[str]]
 
 
 class Score(NamedTuple):
@@ -43,13 +62,11 @@ class Score(NamedTuple):
 
 
 @contextmanager
-def opened(given: Any, preparation: Preparation) -> Iterator[tuple[int, Iterator[Batch]]]:
-    """Open what is given; yield about how many rows there are, and their batches. Raises
-    UserError.
-    """
+def opened(given: Any, preparation: Preparation) -> Iterator[Opened]:
+    """Open what is given. Raises UserError."""
     with TemporaryDirectory(prefix="vaeexp-") as scratch:
         inputs = open_inputs(given, preparation, Path(scratch))
-        yield inputs.total, preparation.batches(inputs.read())
+        yield Opened(inputs.total, preparation.batches(inputs.read()), inputs.labels)
 
 
 def split_batches(x: Tensor, labels: Sequence[str] | None, split: str) -> Iterator[Batch]:
@@ -62,7 +79,7 @@ def split_batches(x: Tensor, labels: Sequence[str] | None, split: str) -> Iterat
         some = slice(start, start + count)
         names = [f"{split}[{row}]" for row in range(start, start + count)]
         known = [*labels[some]] if labels is not None else [""] * count
-        yield Batch(names, known, x[some], [""] * count)
+        yield Batch(names, known, x[some], [""] * count, np.zeros(count, np.int64))
         start += count
 
 
@@ -109,6 +126,7 @@ class Seen:
         self._scores = list[np.ndarray]()
         self._sizes = list[np.ndarray]()
         self._alarms = list[np.ndarray]()
+        self._rates = list[np.ndarray]()
         self._codes = list[np.ndarray]()
         self._strange = list[np.ndarray]()
         self._places = dict[str, int]()
@@ -117,7 +135,8 @@ class Seen:
 
     def take(self, batch: Batch, measured: Measured, strange: np.ndarray) -> None:
         """Keep what is known of a batch; `strange`, bool [n], are its anomalies."""
-        fine = np.array([not problem for problem in batch.problems])
+        # A score that is infinite has its place, one that is NaN has none.
+        fine = ~np.isnan(measured[self._by])
         if not fine.any():
             return
         scores = measured[self._by][fine]
@@ -127,6 +146,8 @@ class Seen:
         self._codes.append(np.array(codes)[fine])
         if "p" in measured:
             self._alarms.append(measured["p"][fine] <= _ALARM)
+        if "rate" in measured:
+            self._rates.append(measured["rate"][fine])
         x = batch.x[torch.from_numpy(fine)]
         if self._measure:
             self._sizes.append(sizes(x.numpy(), self._values))
@@ -134,6 +155,20 @@ class Seen:
         here = Extremes(scores, names, x)
         self.worst = _extreme(self.worst, here, highest=True)
         self.best = _extreme(self.best, here, highest=False)
+
+    def lows(self, calibration: Mapping[str, np.ndarray]) -> list[tuple[str, Low]]:
+        """Return the columns, rate and score, in which more rows than by chance lie below the
+        calibration values: in at most 5 % of the cases where these are exchangeable.
+        """
+        found = list[tuple[str, Low]]()
+        for (column, parts), level in zip(
+            (("rate", self._rates), (self._by, self._scores)), _LOW_LEVELS, strict=True
+        ):
+            if parts and column in calibration:
+                low = lower(np.concatenate(parts), calibration[column])
+                if low.p < level:
+                    found.append((column, low))
+        return found
 
     def detected(self) -> tuple[Detection, Estimate, Estimate] | None:
         """Return how well scores tell the anomalies, the AUROC of sizes alone, and how much higher

@@ -3,6 +3,7 @@ say and refuse.
 """
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import vaeexp
 from vaeexp.commands import cli
 from vaeexp.data.datasets import BUNDLED
 from vaeexp.data.formats.torchvision_files import read_idx
+from vaeexp.runs.new_data import _shift_words
 from vaeexp.runs.run import open_run
 
 
@@ -102,6 +104,20 @@ def test_pictures_and_arrays_of_the_test_images_give_the_codes_of_the_split(tiny
         assert codes["problem"].isna().all()
 
 
+def test_empty_text_is_read_back_empty(tiny_study, of_study):
+    np.save("test.npy", digits_of(tiny_study))
+    for ending in ("parquet", "csv", "npz"):
+        ran("encode", *of_study, "test.npy", "--to", f"codes.{ending}")
+    frame = pd.read_parquet("codes.parquet")
+    packed = np.load("codes.npz")
+    for column in ("label", "problem"):
+        assert frame[column].tolist() == packed[column].tolist() == [""] * 30
+    assert frame["name"].tolist()[:2] == ["test.npy[0]", "test.npy[1]"]
+    first = Path("codes.csv").read_text().splitlines()[1]
+    assert first.startswith('"test.npy[0]",,')
+    assert first.endswith(",")
+
+
 def test_a_broken_picture_is_a_row_with_a_problem(tiny_study, of_study):
     Path("pictures").mkdir()
     for row, image in enumerate(digits_of(tiny_study)):
@@ -133,6 +149,21 @@ def test_scores_of_the_test_files_are_those_of_the_split(tiny_study, of_study):
     with np.load("few.npz") as packed:
         assert set(packed) == {"name", "label", "neg_elbo", "distortion", "rate", "problem"}
         assert np.array_equal(packed["neg_elbo"], scores["neg_elbo"])
+
+
+def test_a_shift_is_said_by_one_rule():
+    """The line says what is seen, by which rule, and how large it is."""
+    random = np.random.default_rng(2)
+    usual = random.normal(size=500)
+    for other, words in (
+        (random.normal(size=500), "no shift is seen (the interval holds 0.5, and p ≥ 0.05)"),
+        (random.normal(0.5, size=500), "test images score higher (the interval lies above 0.5)"),
+        (random.normal(-0.5, size=500), "test images score lower (the interval lies below 0.5)"),
+        (random.normal(0, 2, size=500), "scores are spread differently (p < 0.05), though"),
+    ):
+        said = _shift_words(usual, other, "image")
+        assert words in said
+        assert re.search(r"AUROC 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", said)
 
 
 def test_anomalies_are_measured_beside_their_size(tiny_study, of_study):
@@ -202,12 +233,42 @@ def test_a_table_comes_back_with_its_columns(tmp_path, monkeypatch, capsys):
     shown = ["--against", "strange.csv", "--data", "table.csv", "--sheet", "sheet.png"]
     said = ran("score", folder, "shuffled.csv", "--to", "scores.csv", *shown)
     assert "AUROC 1.000 [" in said
+    assert "#{scores of validation rows ≥ s}" in said
+    assert "the rows with the highest and the lowest −ELBO" in said
+    assert "image" not in said.replace("Likelihood prefers simple images", "")
     assert "by size alone (bytes of 256 levels, packed by zlib)" in said
     assert "a bar for each of the 3 columns" in said
     said = refused(capsys, "score", folder, "table.csv", "--to", "scores.csv")
-    assert "--data: is missing: p compares the rows with the run's own validation images" in said
+    assert "--data: is missing: p compares the rows with the run's own validation rows" in said
     ran("sample", folder, "-n", 7, "--to", "samples.csv")
     assert [*pd.read_csv("samples.csv")] == ["a", "b", "c"]
+    assert "4 test rows of " in ran("reconstruct", folder, "--data", "table.csv", "-n", 4)
+
+
+def test_columns_that_never_change_keep_their_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 3)) + 9, columns=[*"bce"])
+    table.insert(0, "a", 4)
+    table.insert(3, "d", "0.5")
+    table.to_csv("table.csv", index=False)
+    scaled = {"scale": "standard", "scale_per": "feature"}
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    folder, _ = trained_run(tmp_path, Path("table.csv"), dataset="arrays", model=model, **scaled)
+    ran("encode", folder, "table.csv", "--to", "codes.csv")
+    shown = ["--data", "table.csv", "-n", 9]
+    for command, to in (
+        (["decode", folder, "codes.csv"], "decoded.csv"),
+        (["sample", folder, "-n", 9], "samples.parquet"),
+        (["reconstruct", folder, *shown], "made.csv"),
+    ):
+        said = ran(*command, "--to", to)
+        assert "; NaN in 2 columns of one value in training (a, d)" in said
+        made = pd.read_parquet(to) if to.endswith("parquet") else pd.read_csv(to)
+        assert [*made] == [*"abcde"]
+        assert [*made.columns[made.isna().all()]] == ["a", "d"]
+        assert made[[*"bce"]].mean().to_numpy() == pytest.approx([9, 9, 9], abs=2)
+    ran("encode", folder, "decoded.csv", "--to", "again.csv")
+    assert pd.read_csv("again.csv")["problem"].isna().all()
 
 
 def test_bad_input_is_one_line(tiny_study, of_study, capsys):
@@ -230,11 +291,99 @@ def test_bad_input_is_one_line(tiny_study, of_study, capsys):
         (["score", *of_study, "test.npy", "--to", "s.csv", "--sheet", "s.jpg"], "end in .png"),
         (
             ["score", *of_study, "test.npy", "--to", "s.csv", "--against-class", "q"],
-            "no row of the class 'q'",
+            "--against-class: got 'q'; must be a label of the rows. They have none.",
         ),
     ):
         assert words in refused(capsys, *arguments)
     assert not Path("c.csv").exists()
+
+
+def test_what_is_asked_for_is_checked_before_anything_is_computed(
+    tiny_study, of_study, capsys, monkeypatch
+):
+    """Nothing is scored, encoded, opened or drawn, and nothing is written."""
+    images = digits_of(tiny_study)
+    np.save("test.npy", images)
+    np.savez("named.npz", images=images, labels=np.repeat(["ab", "cd"], 15))
+    np.savez("alike.npz", images=images, labels=np.repeat("ab", 30))
+    for folder in ("pictures/left", "pictures/right"):
+        Path(folder).mkdir(parents=True)
+        Image.fromarray(images[0]).save(f"{folder}/a.png")
+    Path("file").write_text("")
+    Path("other.png").write_text("of another program")
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("too late")
+
+    for name in ("split_scores", "measures.encode", "score_rows"):
+        monkeypatch.setattr(f"vaeexp.runs.new_data.{name}", never)
+    monkeypatch.setattr("vaeexp.models.vae.VAE.decode", never)
+    scored = ["score", *of_study, "test.npy", "--to"]
+    Path("samples.png").write_text("of another program")
+    for arguments, words in (
+        ([*scored, "s.csv", "--against", "none.npy"], "none.npy: there is no such file"),
+        ([*scored, "file/s.csv"], "'file/s.csv'; '"),
+        ([*scored, "s.csv", "--sheet", "file/s.png"], "--sheet: got 'file/s.png'"),
+        ([*scored, "s.csv", "--against-class", "q"], "They have none"),
+        (["score", *of_study, "named.npz", "--to", "s.csv", "--against-class", "abc"], "'ab'?"),
+        (["score", *of_study, "alike.npz", "--to", "s.csv", "--against-class", "ab"], "every row"),
+        (
+            ["score", *of_study, "pictures", "--to", "s.csv", "--against-class", "q"],
+            "must be a label of the rows. Known: left, right.",
+        ),
+        (
+            ["score", *of_study, "--split", "test", "--to", "s.csv", "--against-class", "ten"],
+            "Known: 0, 1, 2",
+        ),
+        (["encode", *of_study, "test.npy", "--to", "file/c.csv"], "is a file; must be a folder"),
+        (["sample", *of_study[:3], "-o", "s.jpg"], "--output: got 's.jpg'; must end in .png"),
+        (["sample", *of_study[:3]], "samples.png: is there already and is not from vaeexp"),
+        (["reconstruct", *of_study, "--to", "s.csv"], "--to: got 's.csv'; must end in .npy"),
+        (["embed", *of_study, "-o", "file/m.png"], "is a file; must be a folder"),
+    ):
+        assert words in refused(capsys, *arguments), arguments
+    assert not Path("s.csv").exists()
+
+
+def test_labels_of_a_table_are_known_before_it_is_scored(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 3)), columns=[*"abc"])
+    table.assign(kind="well").to_csv("table.csv", index=False)
+    new = table.assign(kind=np.where(np.arange(150) < 50, "ill", "well"))
+    new.to_parquet("new.parquet")
+    new.drop(columns="kind").to_csv("bare.csv", index=False)
+    scaled = {"scale": "standard", "scale_per": "feature", "labels": "kind"}
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    folder, _ = trained_run(tmp_path, Path("table.csv"), dataset="arrays", model=model, **scaled)
+    shown = ["--to", "s.csv", "--no-p", "--against-class"]
+    for given, words in (("new.parquet", "Did you mean 'ill'?"), ("bare.csv", "They have none.")):
+        assert words in refused(capsys, "score", folder, given, *shown, "il")
+    assert not Path("s.csv").exists()
+    said = ran("score", folder, "new.parquet", *shown, "ill")
+    assert "50 anomalies and 100 others" in said
+
+
+def test_blank_images_are_seen_from_below(tmp_path, monkeypatch):
+    """p from above says nothing of images that are simpler than all others."""
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    images = read_idx(BUNDLED / "digits.gz", 3)
+    images = images[np.random.default_rng(0).permutation(len(images))]
+    np.save("kept.npy", images[:2500])
+    np.save("usual.npy", images[2500:2800])
+    np.save("blank.npy", np.concatenate([images[2500:2800], np.zeros((12, 28, 28), np.uint8)]))
+    data = {"dataset": "arrays", "binarisation": "dynamic", "validation_size": 250}
+    model = {"hidden": (64,), "latent_size": 8}
+    folder, _ = trained_run(tmp_path, Path("kept.npy"), epochs=8, model=model, **data)
+    shown = ["--data", "kept.npy", "--importance-samples", 0, "--to", "scores.csv"]
+    assert "chance of so many" not in ran("score", folder, "usual.npy", *shown)
+    said = ran("score", folder, "blank.npy", *shown)
+    [line] = [line for line in said.splitlines() if "chance of so many" in line]
+    found = re.search(r"(\d+) rows have a lower rate than any of the 250 validation images", line)
+    assert found is not None
+    assert 12 <= int(found[1]) <= 16
+    assert line.endswith("blank or simpler than the training images? See the column rate")
+    scores = pd.read_csv("scores.csv")
+    assert (scores["p"][300:] > 0.05).all()
 
 
 def test_the_best_run_of_a_study_takes_new_images(tiny_study):

@@ -6,7 +6,15 @@ from scipy.stats import binom, norm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from vaeexp.data.values import Values
-from vaeexp.evaluation.detection import auroc, auroc_gain, detection, p_values, shift, sizes
+from vaeexp.evaluation.detection import (
+    auroc,
+    auroc_gain,
+    detection,
+    lower,
+    p_values,
+    shift,
+    sizes,
+)
 
 
 @pytest.mark.parametrize("digits", [1, 12], ids=["ties", "no ties"])
@@ -24,6 +32,20 @@ def test_measures_are_those_of_scikit_learn(seed, digits):
     assert found.fpr.value == pytest.approx(rates[np.argmax(hits >= 0.95)], abs=1e-12)
     for estimate in found:
         assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+
+
+def test_infinite_scores_are_the_strangest_and_tie():
+    """As with finite scores that are higher than all others."""
+    random = np.random.default_rng(5)
+    usual, strange = random.normal(size=60), random.normal(1, size=40)
+    usual[:2], strange[:9] = np.inf, np.inf
+    ranked = [np.where(np.isinf(scores), 1e6, scores) for scores in (usual, strange)]
+    assert detection(usual, strange) == detection(*ranked)
+    assert auroc(usual, strange) == auroc(*ranked)
+    assert shift(usual, strange) == shift(*ranked)
+    calibration = np.array([1.0, 2.0, np.inf])
+    assert p_values(np.array([np.inf, 3.0, 0.0]), calibration).tolist() == [0.5, 0.5, 1.0]
+    assert p_values(np.array([np.inf]), calibration[:2]).tolist() == [1 / 3]
 
 
 def test_intervals_cover_the_truth_in_about_95_of_100_samples():
@@ -97,14 +119,57 @@ def test_p_counts_scores_that_are_as_high():
     assert np.isnan(p[3])
 
 
+@pytest.mark.parametrize(("calibration", "rows"), [(40, 300), (500, 20), (2_500, 200)])
+@pytest.mark.parametrize("digits", [1, 12], ids=["ties", "no ties"])
+def test_values_below_all_others_are_seldom_seen_by_chance(calibration, rows, digits):
+    """At most at its level where values are exchangeable, and surely where a tenth is below all."""
+    random = np.random.default_rng(6)
+    chances = []
+    for _ in range(400):
+        scores = random.gamma(2, size=calibration + rows).round(digits)
+        chances.append(lower(scores[:rows], scores[rows:]).p)
+    for level in (0.01, 0.025, 0.1):
+        assert np.sum(np.array(chances) < level) <= binom.ppf(0.999, 400, level)
+    new = random.gamma(2, size=rows)
+    new[: max(3, rows // 10)] = -1
+    found = lower(new, random.gamma(2, size=calibration))
+    assert found.p < 0.025
+    assert found.rows >= max(3, rows // 10)
+    assert found.spared == calibration // 1_000
+
+
+def test_a_chance_of_low_values_is_that_of_counting():
+    """Of 5 values below all of 3 others among 8: 5! 3! / 8!."""
+    assert lower(np.arange(5), np.arange(3) + 9).p == pytest.approx(1 / 56)
+    assert lower(np.arange(5) + 9, np.arange(3)) == (0, 0, 1)
+
+
 def test_a_shift_of_test_images_is_seen():
     random = np.random.default_rng(2)
-    area, p = shift(random.normal(size=500), random.normal(0.5, size=500))
-    assert area.low > 0.5
-    assert p < 1e-6
-    area, p = shift(random.normal(size=500), random.normal(size=500))
-    assert area.low < 0.5 < area.high
-    assert p > 0.01
+    found = shift(random.normal(size=500), random.normal(0.5, size=500))
+    assert found.auroc.low > 0.5
+    assert found.p < 1e-6
+    assert found.kind == "higher"
+    assert shift(random.normal(0.5, size=500), random.normal(size=500)).kind == "lower"
+    found = shift(random.normal(size=500), random.normal(size=500))
+    assert found.auroc.low < 0.5 < found.auroc.high
+    assert found.p > 0.05
+    assert found.kind == ""
+    found = shift(random.normal(size=500), random.normal(0, 1.5, size=500))
+    assert found.auroc.low < 0.5 < found.auroc.high
+    assert found.kind == "spread"
+
+
+def test_no_shift_is_denied_where_a_test_sees_one():
+    """At most twice the level of one test is found where there is none."""
+    random = np.random.default_rng(4)
+    kinds = []
+    for scale in [1.0] * 300 + [1.3] * 100:
+        found = shift(random.normal(size=200), random.normal(0, scale, size=200))
+        seen = found.p < 0.05 or found.auroc.low > 0.5 or found.auroc.high < 0.5
+        assert bool(found.kind) == seen
+        kinds.append(found.kind)
+    assert sum(kind != "" for kind in kinds[:300]) <= binom.ppf(0.999, 300, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,28 @@ def test_plain_lines_where_there_is_no_terminal():
     assert "\x1b" not in text(console)
 
 
+def test_trials_that_end_after_the_last_round_of_a_phase_are_counted_in_it():
+    """Paused ones, and those that take the result of an equal one."""
+    console = Console(file=io.StringIO(), width=200)
+    done = Outcome(state="complete", epoch=30, objective=98.314)
+    with LiveProgress(console, study="s", clock=Clock()) as progress:
+        end(progress, 5, done)
+        progress.round_finished(snapshot(complete=5, pruned=0, planned=8))
+        for number in (6, 7, 8):
+            end(progress, number, done, duplicate_of=5)
+        again = replace(trial(0), repeat=True)
+        progress.trial_ended(again, done, TrialResult(number=0), None)
+        progress.round_finished(snapshot(phase="repeats", complete=1, pruned=0, planned=2))
+    starts = [line.split("  ")[:2] for line in text(console).splitlines()]
+    assert starts == [
+        ["[5/8]", "s/5"],
+        ["[6/8]", "s/6"],
+        ["[7/8]", "s/7"],
+        ["[8/8]", "s/8"],
+        ["[1/2]", "s/r0"],
+    ]
+
+
 def test_a_trial_that_ended_in_the_last_round_is_not_lost_and_a_warning_is_said_once():
     console = Console(file=io.StringIO())
     with LiveProgress(console, study="s", clock=Clock()) as progress:

@@ -17,7 +17,7 @@ from sweeps.errors import UserError
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.values import Values
 from vaeexp.evaluation.nll import evaluate_elbo, importance_weighted_nll
-from vaeexp.launch.job import data_changes, prepare_job
+from vaeexp.launch.job import data_changes, describe_data, prepare_job
 from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.study_log import StudyLog
 from vaeexp.models.vae import VAE, build_vae
@@ -76,6 +76,16 @@ def test_each_scale_that_is_searched_is_opened_once():
     }
     assert len({data.fingerprint for data in job.datasets.values()}) == 1
     assert {data.key for data in map(wanted, data_changes(job.study))} == set(kinds)
+
+
+def test_the_plan_says_all_scales_that_are_searched():
+    said = describe_data(job_of())
+    assert [line for line in said if line.startswith("Searched targets")] == [
+        "Searched targets: scaled by training mean and deviation of each feature; scaled by "
+        "training minimum and maximum of each feature; not scaled"
+    ]
+    one = describe_data(job_of("search.scale={values: [standard]}", "budget.trials=1"))
+    assert not any("Searched targets" in line for line in one)
 
 
 def wanted(changes: dict) -> DataSettings:

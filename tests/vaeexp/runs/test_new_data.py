@@ -1,5 +1,6 @@
 """New data shown to finished runs: read and prepared as the run's own, encoded, scored, decoded."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from sweeps import UserError
 from vaeexp.data import Dataset
 from vaeexp.evaluation.latent import codes_of
 from vaeexp.evaluation.nll import evaluate_elbo
+from vaeexp.runs import new_data
+from vaeexp.runs.drawing import draw_extremes
 from vaeexp.runs.preparation import Rows, rebatched
 from vaeexp.runs.run import Run, open_images, open_run
 from vaeexp.training.batches import derive_seed
@@ -172,9 +175,11 @@ def test_rows_in_batches_are_the_same_rows():
         for start in range(0, total, 37):
             some = slice(start, min(start + 37, total))
             count = some.stop - some.start
-            pieces.append(Rows(names[some], [""] * count, images[some], [""] * count))
+            cut = np.arange(start, some.stop)
+            pieces.append(Rows(names[some], [""] * count, images[some], [""] * count, cut))
         made = [*rebatched(iter(pieces), 100)]
         assert np.array_equal(np.concatenate([rows.images for rows in made]), images[:total])
+        assert np.array_equal(np.concatenate([rows.cut for rows in made]), np.arange(total))
         assert all(len(rows.names) == 100 for rows in made[:-1])
         assert len(made[-1].names) >= min(16, total)
 
@@ -335,13 +340,43 @@ def test_decoded_codes_have_the_shape_and_unit_of_the_files(of_bytes, of_table):
     x = torch.from_numpy(
         dataset.scaling.targets(table[["age", "height", "mass"]].to_numpy()[:, None, None])
     )
-    assert made == pytest.approx(
+    assert np.isnan(made[:, 1]).all(), "the column that never changed in training"
+    assert made[:, [0, 2, 3]] == pytest.approx(
         dataset.scaling.numbers(run.vae.reconstruct(x).numpy())[:, 0, 0], rel=1e-5
     )
     assert run.encode(made)["problem"].eq("").all(), "what is decoded can be encoded again"
     for wrong in (codes[:, :2], codes[0], [[np.nan] * 3]):
         with pytest.raises(UserError, match="codes: got"):
             run.decode(wrong)
+
+
+def test_vectors_come_back_with_the_columns_of_their_file(tmp_path, cache):
+    """Columns that never changed in training are NaN in their places, the last ones too."""
+    numbers = np.random.default_rng(0).normal([0, 10, 0, 20, 30, 40], size=(150, 6))
+    numbers[:, [0, 4, 5]] = [7, 8, 9]
+    np.save(tmp_path / "rows.npy", numbers)
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    scaled = {"scale": "standard", "scale_per": "feature"}
+    folder, dataset = trained_run(
+        tmp_path, tmp_path / "rows.npy", dataset="arrays", model=model, **scaled
+    )
+    assert dataset.kept == (1, 2, 3)
+    run = a_run(folder)
+    codes = run.encode(numbers)
+    assert np.array_equal(means(codes), means(run.encode(numbers[:, 1:4])))
+    images = open_images(run, tmp_path / "rows.npy", count=9, say=print)
+    new_data.sample_to(run, 9, tmp_path / "samples.npy", component=None, seed=0)
+    new_data.reconstruct_to(run, images, tmp_path / "made.npy")
+    arrays = [np.load(tmp_path / name) for name in ("samples.npy", "made.npy")]
+    for array in (*arrays, run.decode(codes)):
+        assert array.shape[1] == 6
+        assert np.isnan(array[:, [0, 4, 5]]).all()
+        assert array[:, 1:4].mean(0) == pytest.approx([10, 0, 20], abs=3)
+    with pytest.raises(UserError, match=r"must be \[N, 3\], or \[N, 6\] with all columns"):
+        run.encode(numbers[:, :5])
+    record = {name: value for name, value in run.preparation.items() if name != "dropped"}
+    with pytest.raises(UserError, match="does not name those that were left out"):
+        replace(run, preparation=record).encode(numbers)
 
 
 # ---- size ----
@@ -351,6 +386,7 @@ import sys, threading, time
 from dataclasses import replace
 from pathlib import Path
 from vaeexp.runs import new_data
+from vaeexp.runs.drawing import draw_extremes
 from vaeexp.runs.run import open_run
 most = 0
 def watch():
@@ -443,6 +479,62 @@ def test_numbers_that_were_scaled_before_are_problems(of_numbers):
         run.encode((stack(3) // 16).astype(np.uint8))
 
 
+def lines_of(run: Run, path: Path, to: Path) -> list[str]:
+    """What is said of encoding the files at a path, after the first line."""
+    given = new_data.Given([path], None, None)
+    return new_data.encode_to(run, given, to, device="cpu", say=print, progress=None)[1:]
+
+
+def test_values_above_the_white_of_16_bits_are_counted(of_numbers, tmp_path):
+    run, _, path = of_numbers
+    assert lines_of(run, path, tmp_path / "c.csv") == []
+    images = stack(5)
+    images[2, :3] = 65535
+    images[4, 0, 0] = 4096
+    np.save(tmp_path / "s.npy", images)
+    [line] = lines_of(run, tmp_path / "s.npy", tmp_path / "c.csv")
+    assert line == (
+        "25 values in 2 rows cut to the range of the training images, 0 to 4,095; the first in "
+        f"{tmp_path / 's.npy'}[2]"
+    )
+    frame = pd.read_csv(tmp_path / "c.csv")
+    assert frame["problem"].isna().all()
+    images[2, :3] = 4095
+    assert np.array_equal(means(run.encode(images)), means(run.encode(tmp_path / "s.npy")))
+
+
+def test_values_above_the_white_of_masks_and_of_deep_pictures_are_counted(tmp_path, cache):
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "masks.npy", random.integers(0, 4, (150, 6, 6), np.uint8))
+    folder, _ = trained_run(tmp_path / "a", tmp_path / "masks.npy", dataset="arrays", model={})
+    np.save(tmp_path / "new.npy", np.full((3, 6, 6), 9, np.uint8))
+    [line] = lines_of(a_run(folder), tmp_path / "new.npy", tmp_path / "c.csv")
+    assert line.startswith("108 values in 3 rows cut to the white of the training images; ")
+    (tmp_path / "deep").mkdir()
+    for row, image in enumerate(stack(80)):
+        Image.fromarray(image).save(tmp_path / "deep" / f"{row:03}.png")
+    settings = {"dataset": "folder", "binarisation": "dynamic"}
+    folder, _ = trained_run(tmp_path / "b", tmp_path / "deep", model={}, **settings)
+    bright = np.full((6, 8), 60_000, np.uint16)
+    Image.fromarray(bright).save(tmp_path / "bright.png")
+    line = lines_of(a_run(folder), tmp_path / "bright.png", tmp_path / "c.csv")[0]
+    assert line.startswith("48 values in 1 row cut to the white of the training images; ")
+
+
+def test_values_beyond_the_limits_of_clip_are_counted(of_table, tmp_path):
+    run, _, _ = of_table
+    table = rows_of_table(4)
+    table.loc[:, ["age", "height", "mass"]] = [40, 1.7, -7]
+    table.loc[1, "mass"] = 1e9
+    table.loc[3, ["age", "height"]] = -1e9
+    table.to_csv(tmp_path / "t.csv", index=False)
+    [line] = lines_of(run, tmp_path / "t.csv", tmp_path / "c.csv")
+    said = (
+        f"3 values in 2 rows cut to the limits of data.clip; the first in {tmp_path / 't.csv'}[1]"
+    )
+    assert line == said
+
+
 @pytest.mark.parametrize("first", [False, True], ids=["channels last", "channels first"])
 def test_channels_lie_where_those_of_the_run_do(first, tmp_path, cache):
     random = np.random.default_rng(0)
@@ -492,6 +584,60 @@ def test_pictures_of_a_run_whose_bytes_are_scaled(tmp_path, cache):
     decoded = run.decode(frame)
     assert decoded.shape == (100, 8, 8)
     assert 5 < decoded.mean() < 100, "in the unit of the files"
+
+
+def test_an_infinite_score_is_the_strangest_and_nan_a_problem(tmp_path, cache):
+    """Numbers whose squares overflow float32, and numbers that overflow in the encoder."""
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(150, 4)))
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    folder, _ = trained_run(
+        tmp_path, tmp_path / "rows.npy", dataset="arrays", model=model, scale="none"
+    )
+    run = a_run(folder)
+    with torch.no_grad():
+        next(run.vae.encoder.parameters()).mul_(50)  # so that 1e38 overflows there
+    rows = np.random.default_rng(1).normal(size=(60, 4))
+    rows[7], rows[8] = 1e25, [3e38, -3e38, 3e38, -3e38]
+    np.save(tmp_path / "new.npy", rows)
+    frame = run.score(rows, data=tmp_path / "rows.npy", importance_samples=5)
+    assert np.isposinf(frame["neg_elbo"][7])
+    assert frame["p"][7] == frame["p"].min() == 1 / 13
+    assert frame.index[frame["problem"] != ""].tolist() == [8]
+    assert "no number as " in frame["problem"][8]
+    assert "its numbers overflow" in frame["problem"][8]
+    assert np.isnan(frame["p"][8])
+    codes = run.encode(rows)
+    assert codes["problem"][8].startswith("the model gives it no number as mean")
+    asked = new_data.Asked("neg_elbo", 0, True, [tmp_path / "new.npy"], None)
+    given = new_data.Given([tmp_path / "rows.npy"], None, tmp_path / "rows.npy")
+    how = {"device": "cpu", "say": print, "progress": None}
+    scored = new_data.score_to(run, given, tmp_path / "s.csv", asked, **how)
+    assert any("59 anomalies and 150 others" in line for line in scored.lines)
+    assert scored.seen.worst.names[0] == f"{tmp_path / 'new.npy'}[7]"
+    assert not any("new.npy[8]" in name for name in scored.seen.worst.names)
+    drawn = draw_extremes(run, scored.seen, scored.by)
+    assert "to inf nats" in drawn.words
+    below = [text.get_text() for text in drawn.figure.axes[0].texts]
+    assert below[:4] == ["highest", "highest", "lowest", "lowest"]
+    assert below[4] == "new.npy[7]"
+    assert len(below) == 4 + 32
+
+
+def test_a_long_name_below_a_picture_keeps_its_end(of_pictures, tmp_path):
+    run, _ = of_pictures
+    write_pngs(tmp_path / "new", blobs(9, seed=5))
+    for path in (tmp_path / "new").glob("*.png"):
+        path.rename(path.with_name(f"of the left ear ${path.name}"))
+    how = {"device": "cpu", "say": print, "progress": None}
+    asked = new_data.Asked("neg_elbo", 0, False, (), None)
+    given = new_data.Given([tmp_path / "new"], None, None)
+    scored = new_data.score_to(run, given, tmp_path / "s.csv", asked, **how)
+    drawn = draw_extremes(run, scored.seen, scored.by)
+    below = [text.get_text() for text in drawn.figure.axes[0].texts][4:]
+    assert len(below) == 4 * 8
+    named = [text for text in below if text]
+    assert len(named) == 2 * 9
+    assert all(re.fullmatch(r"….* \$0000\d\.png", text) for text in named)
 
 
 def test_numbers_beyond_float32_are_problems(of_table):

@@ -2,6 +2,7 @@
 unit.
 """
 
+import json
 import subprocess
 import sys
 import types
@@ -16,11 +17,12 @@ import pytest
 import torch
 from prepared_runs import COUNT, FEATURES, KINDS, Case
 
+from sweeps import UserError
 from sweeps.tracking.mlflow_store import register
 from vaeexp.launch.run import best_model
 from vaeexp.run_files import TARGETS_LOADER
 from vaeexp.runs.export import Reconstructor as OfTargets
-from vaeexp.runs.raw_numbers import raw_example
+from vaeexp.runs.raw_numbers import Reconstructor, raw_example
 
 
 def model_of(case: Case, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -108,22 +110,35 @@ def test_a_table_goes_in_and_comes_out_by_the_names_of_its_columns(
 ) -> None:
     model, notices = registered(model_of(case, monkeypatch), case.runs, store)
     assert notices == [], "it is a program"
-    features = ["age (years)", "a|b", "income"]
-    if case.numbers.dtype.kind == "i":
-        features.remove("a|b")  # whose whole numbers never change
+    still = {"constant"} | ({"a|b"} if case.numbers.dtype.kind == "i" else set())
+    features = [*FEATURES]
     signature = model.metadata.signature
     assert signature.inputs.input_names() == signature.outputs.input_names() == features
     kind = "long" if case.numbers.dtype.kind == "i" else "double"
     assert {column.type.name for column in signature.inputs.inputs} == {kind}
     frame = pd.DataFrame(case.numbers[:, 0, 0], columns=FEATURES).iloc[5:9]
-    made = model.predict(frame[["income", "constant", *features[:-1]]])
+    made = model.predict(frame[["income", *features[:-1]]])
     assert list(made.columns) == features
     assert list(made.index) == [5, 6, 7, 8]
-    wanted = case.wanted(frame[features].to_numpy()[:, None, None])[:, 0, 0]
+    assert {*made.columns[made.isna().all()]} == still
+    kept = [name for name in features if name not in still]
+    wanted = case.wanted(frame.to_numpy()[:, None, None])[:, 0, 0, list(case.dataset.kept)]
     scale = case.dataset.scaling.scale.reshape(-1)
-    np.testing.assert_allclose((made.to_numpy() - wanted) / scale, 0, atol=1e-5)
+    np.testing.assert_allclose((made[kept].to_numpy() - wanted) / scale, 0, atol=1e-5)
     with pytest.raises(mlflow.exceptions.MlflowException, match="income"):
         model.predict(frame[features[:-1]])
+
+
+@pytest.mark.parametrize("case", ["table", "still columns"], indirect=True)
+def test_the_examples_are_plain_json(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(case, monkeypatch)
+    for example in (model.inputs, model.outputs):
+        again = json.loads(json.dumps(example, allow_nan=False))
+        assert np.array(again["values"], again["dtype"]).shape[1] == case.numbers.shape[3]
+    made = np.array(model.outputs["values"], model.outputs["dtype"])
+    assert np.isnan(made).any(0).tolist() == [
+        place not in case.dataset.kept for place in range(case.numbers.shape[3])
+    ]
 
 
 @pytest.mark.parametrize("case", list(KINDS), indirect=True)
@@ -135,11 +150,12 @@ def test_the_example_is_of_the_validation_images(case: Case) -> None:
         assert set(np.unique(found)) == {0, 255}
         np.testing.assert_array_equal(found, images * 255)
         return
-    numbers = case.numbers
+    numbers = case.numbers.copy()
     if case.dataset.kept is not None:
-        numbers = numbers[..., list(case.dataset.kept)]
-        assert example["columns"] == list(case.dataset.features)
-    if case.dataset.scaling.kind == "standard" and "columns" not in example:
+        numbers[..., np.setdiff1d(range(numbers.shape[-1]), case.dataset.kept)] = 0
+    if case.dataset.features is not None:
+        assert example["columns"] == list(FEATURES)
+    if case.dataset.scaling.per == "channel":
         numbers = case.dataset.scaling.cut(numbers)
     every = numbers.reshape(COUNT, -1)
     for row in found.reshape(2, -1):
@@ -175,6 +191,36 @@ def test_a_model_of_a_table_needs_no_vaeexp(
     assert done.returncode == 0, done.stderr
     again = pd.read_csv(tmp_path / "out.csv")
     np.testing.assert_allclose(again, model.predict(frame), rtol=1e-9)
+
+
+@pytest.mark.parametrize("case", ["bytes", "decibels", "still columns", "table"], indirect=True)
+def test_numbers_that_the_model_cannot_take_are_one_line(
+    case: Case, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the registered program and by its loader: of another shape, NaN, beyond the levels."""
+    model, _ = registered(model_of(case, monkeypatch), case.runs, store)
+    loader = Reconstructor(case.folder)
+    some = case.numbers[:4]
+    vectors = some.shape[1:3] == (1, 1)
+    if vectors:
+        some = some[:, 0, 0]
+    with pytest.raises(UserError, match=r"got the shape .*; must be \[N, "):
+        loader.predict(some[..., :-1])
+    with pytest.raises(mlflow.exceptions.MlflowException):
+        model.predict(pd.DataFrame(some[:, :-1]) if vectors else some[..., :-1])
+    if case.dataset.scaling.bytes:
+        for wrong in (some.astype(np.int16) - 1, some + 0.5):
+            with pytest.raises(RuntimeError, match="must be whole numbers from 0 to 255"):
+                loader.module(torch.from_numpy(wrong))
+        return
+    bad = some.copy()
+    bad[(2, *[0] * (bad.ndim - 1))] = np.nan
+    with pytest.raises(UserError, match=r"numbers\[2\]: 1 of its numbers are missing, NaN"):
+        loader.predict(bad)
+    given = pd.DataFrame(bad, columns=FEATURES) if case.dataset.features else bad
+    with pytest.raises(RuntimeError, match="must be finite numbers") as caught:
+        model.predict(given)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 class Branching:
@@ -214,7 +260,6 @@ def test_what_is_no_program_loads_with_vaeexp(
     some = case.numbers[:4]
     if kind == "table":
         made = model.predict(pd.DataFrame(some[:, 0, 0], columns=FEATURES)).to_numpy()
-        some = some[..., list(case.dataset.kept or ())]
     else:
         made = model.predict(some)
     np.testing.assert_allclose(made.reshape(some.shape), case.wanted(some), rtol=1e-5)

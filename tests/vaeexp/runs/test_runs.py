@@ -31,6 +31,7 @@ from vaeexp.runs.drawing import (
     draw_traversals,
 )
 from vaeexp.runs.run import open_images, open_run
+from vaeexp.words import plural
 
 
 @pytest.fixture(autouse=True)
@@ -325,10 +326,11 @@ def test_what_draws_images_takes_as_many_as_there_are(
 ) -> None:
     write_files(tmp_path / "few" / "MNIST" / "raw", training=160, test=there)
     shared = ["beta_mnist/1", "--runs", tiny_study / "mlruns", "--data", tmp_path / "few"]
-    assert f"{there} test images" in run("reconstruct", *shared)
+    assert f"{plural(there, 'test image')} of " in run("reconstruct", *shared)
     assert f"between {pairs} of " in run("interpolate", *shared, "--steps", "2")
-    assert f"of {there} test images" in run("traverse", *shared, "--steps", "2")
-    assert f"t-SNE map of {there} test images" in run("embed", *shared, "-n", "9")
+    shown = plural(there, "test image")
+    assert f"of {shown} of " in run("traverse", *shared, "--steps", "2")
+    assert f"t-SNE map of {shown} of " in run("embed", *shared, "-n", "9")
 
 
 def test_traversals_of_two_dimensions_have_a_plane_too(of_study: list) -> None:
