@@ -91,14 +91,14 @@ class Case:
         )
 
     def wanted(self, numbers: np.ndarray) -> np.ndarray:
-        """What the model makes of numbers [N, C, H, W], by the scaling of the data set; NaN in
-        columns that never change.
+        """What the model makes of numbers [N, C, H, W], by the scaling of the data set;
+        columns that never change keep their value.
         """
         scaling, kept = self.dataset.scaling, self.dataset.kept
         taken = numbers if kept is None else numbers[..., list(kept)]
         targets = torch.from_numpy(scaling.targets(taken))
         with torch.no_grad():
             made = scaling.numbers(self.vae.reconstruct(targets).numpy())
-        every = np.full(numbers.shape, np.nan)
+        every = np.repeat(numbers[:1].astype(np.float64), len(numbers), axis=0)
         every[..., slice(None) if kept is None else list(kept)] = made
         return every

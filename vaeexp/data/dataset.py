@@ -111,7 +111,8 @@ class Dataset:
     scaling: how numbers of the files became targets.
     kind: type of the numbers in the files, as `uint16`.
     features: names of the features of a table.
-    dropped: names of the columns that were left out, because they never change.
+    dropped, constants: names of the columns that were left out, because they never change, and the
+        value of each.
     kept: the other columns of the file; None where none was left out.
     factors: names of the known factors of variation, which `Split.factors` holds.
     whites: as in `Prepared`.
@@ -140,6 +141,7 @@ class Dataset:
     kind: str = "uint8"
     features: tuple[str, ...] | None = None
     dropped: tuple[str, ...] = ()
+    constants: tuple[float, ...] = ()
     kept: tuple[int, ...] | None = None
     factors: tuple[str, ...] = ()
     whites: Mapping[str, int] | None = None
@@ -170,8 +172,9 @@ class Dataset:
     @property
     def preparation(self) -> dict[str, Any]:
         """What a run records to prepare other images as these were prepared: values for JSON."""
-        names = ("name", "kind", "features", "kept", "dropped", "whites", "classes")
-        return {name: getattr(self, name) for name in names} | {"scaling": self.scaling.record()}
+        names = ("name", "kind", "features", "kept", "dropped", "constants")
+        facts = {name: getattr(self, name) for name in (*names, "whites", "classes")}
+        return facts | {"scaling": self.scaling.record()}
 
     def describe(self) -> dict[str, Any]:
         """Describe the data for a record: values for JSON, without arrays and paths."""
@@ -300,6 +303,7 @@ def dataset_of(source: Source, prepared: Prepared) -> Dataset:
         kind=prepared.kind,
         features=prepared.features,
         dropped=prepared.dropped,
+        constants=prepared.constants,
         kept=prepared.kept,
         factors=prepared.factors,
         whites=prepared.whites,

@@ -5,7 +5,7 @@ change, and what people and models are told of them.
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -104,17 +104,29 @@ def _upper_bits(raw: RawImages, scratch: Path) -> RawImages:
     return raw._replace(images=made, stored=stored, largest=largest, read_again=take)
 
 
+class Varying(NamedTuple):
+    """Images without the columns that never change in training.
+
+    dropped, constants: their names, and the value of each.
+    kept: the other columns of the file; None where none was left out.
+    """
+
+    raw: RawImages
+    dropped: tuple[str, ...] = ()
+    constants: tuple[float, ...] = ()
+    kept: tuple[int, ...] | None = None
+
+
 def without_constant_columns(
     raw: RawImages, taught: np.ndarray, scratch: Path, root: str
-) -> tuple[RawImages, tuple[str, ...], tuple[int, ...] | None]:
-    """Return vectors without the columns that never change in the rows `taught`, their names, and
-    the columns that are kept; None where all are.
+) -> Varying:
+    """Return vectors without the columns that never change in the rows `taught`.
 
     Raises UserError where no column is left.
     """
     constant = constant_columns(raw, taught)
     if not len(constant):
-        return raw, (), None
+        return Varying(raw)
     width = raw.images.shape[3]
     if len(constant) == width:
         count = plural(len(taught), "training row")
@@ -132,7 +144,9 @@ def without_constant_columns(
     names = features or [f"column {index}" for index in range(width)]
     left = None if features is None else tuple(features[index] for index in kept)
     dropped = tuple(names[index] for index in constant)
-    return raw._replace(images=images, features=left), dropped, tuple(kept.tolist())
+    values = raw.images[taught[0], 0, 0, constant].astype(np.float64).tolist()
+    raw = raw._replace(images=images, features=left)
+    return Varying(raw, dropped, tuple(values), tuple(kept.tolist()))
 
 
 def describe_bytes(raw: RawImages, training: np.ndarray, step: int) -> tuple[Values, Scaling]:

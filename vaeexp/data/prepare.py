@@ -48,7 +48,7 @@ from vaeexp.words import plural
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-_LAYOUT = 10  # raised whenever the same source would give other arrays
+_LAYOUT = 11  # raised whenever the same source would give other arrays
 _SCALED = ("scale", "scale_per", "clip")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
@@ -75,7 +75,8 @@ class Prepared:
     kind: type of the numbers in the files, as `uint16`.
     features: names of the features of a table.
     factors: names of the known factors of variation.
-    dropped: names of the columns of vectors that were left out, because they never change.
+    dropped, constants: names of the columns of vectors that were left out, because they never
+        change, and the value of each.
     kept: the other columns of the file; None where none was left out.
     whites: the number that became 255 in each kind of file, where the images are bytes.
     files: images of the source.
@@ -104,6 +105,7 @@ class Prepared:
     features: tuple[str, ...] | None
     factors: tuple[str, ...]
     dropped: tuple[str, ...]
+    constants: tuple[float, ...]
     kept: tuple[int, ...] | None
     whites: dict[str, int] | None
 
@@ -253,6 +255,7 @@ def _facts_of(made: "_Made") -> dict[str, Any]:
         "features": raw.features,
         "factors": raw.factor_names,
         "dropped": made.dropped,
+        "constants": made.constants,
         "kept": made.kept,
         "whites": made.whites,
     }
@@ -294,6 +297,7 @@ class _Made(NamedTuple):
     warnings: list[str]
     kind: str
     dropped: tuple[str, ...] = ()
+    constants: tuple[float, ...] = ()
     kept: tuple[int, ...] | None = None
     whites: dict[str, int] | None = None
 
@@ -334,18 +338,20 @@ def _numbers(
         asked = f"with data.scale: {settings.scale}" + (" and data.clip" if settings.clip else "")
         remedy = "binarisation needs grey levels, scale: unit, no clip. Try --set binarisation=none"
         raise UserError("data.binarisation", f"{problem} {asked}; {remedy}.")
-    raw, dropped, kept = without_constant_columns(raw, taught, scratch, root)
+    varying = without_constant_columns(raw, taught, scratch, root)
+    raw = varying.raw
     limits = limits_of(raw, taught, settings, root)
     known = statistics(raw.images, taught, limits, settings.scale_per)
     scaling = fit(raw, taught, known, settings, root)
     doubts = look_at_numbers(raw, rows, taught, scaling, root)
     doubts += look_at_sizes(raw, rows, taught, known, scaling, root)
     values, pixels = describe_numbers(raw, taught, scaling, whole=whole)
-    notes, reading, warnings = words_of(raw, rows, scaling, settings, dropped, root)
+    notes, reading, warnings = words_of(raw, rows, scaling, settings, varying.dropped, root)
     warnings += doubts
     raw = raw._replace(notes=(*raw.notes, *notes), reading=(*raw.reading, *reading))
     kind = raw.images.dtype.name
-    return _Made(raw, scaling.targets, scaling, values, pixels, warnings, kind, dropped, kept)
+    columns = varying.dropped, varying.constants, varying.kept
+    return _Made(raw, scaling.targets, scaling, values, pixels, warnings, kind, *columns)
 
 
 def _write(

@@ -78,7 +78,7 @@ from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.provenance import describe_run, installed_versions, protocol
-from vaeexp.runs.raw_numbers import Reconstructor, listed, raw_example
+from vaeexp.runs.raw_numbers import Reconstructor, raw_example
 from vaeexp.study import own_paths_of, train_options
 from vaeexp.words import one_line, plural
 
@@ -228,7 +228,7 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
         return None
     inputs = raw_example(dataset)
     found = model.predict(np.array(inputs["values"], inputs["dtype"]))
-    outputs = {**inputs, "dtype": found.dtype.name, "values": listed(found)}
+    outputs = {**inputs, "dtype": found.dtype.name, "values": found.tolist()}
     return RegisteredModel(
         name=results.name,
         alias="best",

@@ -64,7 +64,7 @@ def preparation_of(run: Run) -> dict[str, Any]:
         low=none - np.inf,
         high=none + np.inf,
     )
-    unknown = dict.fromkeys(("features", "kept", "dropped", "whites", "classes"))
+    unknown = dict.fromkeys(("features", "kept", "dropped", "constants", "whites", "classes"))
     return {"name": run.settings.data.dataset, "kind": "float32", **unknown} | {
         "scaling": scaling.record()
     }

@@ -420,6 +420,5 @@ def _written(run: Run, pieces: Iterator[np.ndarray], count: int, to: Path) -> st
     line = f"{to}  {plural(count, 'row')}, {unit}"
     if (columns := preparation.columns) is not None:
         named = some_of([*map(printable, columns.dropped)])
-        line += f"; NaN in {plural(len(columns.dropped), 'column')} of one value in training"
-        line += f" ({named})"
+        line += f"; {plural(len(columns.dropped), 'column')} as always in training ({named})"
     return line

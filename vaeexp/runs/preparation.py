@@ -90,16 +90,23 @@ class Columns(NamedTuple):
 
     names: of all, those of a table; of an array `column 0` …
     kept: places of those that the model takes; the others never changed in training.
+    constants: value in training of each of these others.
     """
 
     names: tuple[str, ...]
     kept: tuple[int, ...]
+    constants: tuple[float, ...]
+
+    @property
+    def others(self) -> list[int]:
+        """Places of those that the model does not take."""
+        known = frozenset(self.kept)
+        return [place for place in range(len(self.names)) if place not in known]
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        """Names of the others."""
-        known = frozenset(self.kept)
-        return tuple(name for place, name in enumerate(self.names) if place not in known)
+        """Names of these others."""
+        return tuple(self.names[place] for place in self.others)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the columns of [N, 1, 1, F] that the model takes: a view where they are
@@ -110,11 +117,12 @@ class Columns(NamedTuple):
         return rows[..., slice(first, last + 1) if together else list(self.kept)]
 
     def put_back(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows float64 [N, 1, 1, F] of the columns that the model gives. The others are NaN:
-        their value in training is not on record.
+        """Return rows float64 [N, 1, 1, F] of the columns that the model gives, and of the others
+        as they were in training.
         """
-        every = np.full((*rows.shape[:-1], len(self.names)), np.nan)
+        every = np.empty((*rows.shape[:-1], len(self.names)))
         every[..., list(self.kept)] = rows
+        every[..., self.others] = self.constants
         return every
 
 
@@ -126,14 +134,15 @@ def columns_in(record: Mapping[str, Any]) -> Columns | None:
     kept = record["kept"]
     if kept is None:
         return None
-    if not record.get("dropped"):
+    if not record.get("constants"):
         problem = "has kept columns, and does not name those that were left out"
         raise UserError("preparation", f"{problem}. Train the run again.")
     left = iter(record["dropped"])
     names = iter(record["features"] or [f"column {place}" for place in kept])
     places = frozenset(kept)
     every = range(len(kept) + len(record["dropped"]))
-    return Columns(tuple(next(names if place in places else left) for place in every), (*kept,))
+    named = tuple(next(names if place in places else left) for place in every)
+    return Columns(named, (*kept,), (*record["constants"],))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class RawReconstruction(nn.Module):
     """Numbers of files, [N, C, H, W] or [N, F] with all columns of the files → reconstructions as
     `VAE.reconstruct` makes them, in the unit of the files, float64 of the same shape. Columns that
-    the model does not take are NaN.
+    the model does not take are as they were in training.
 
     Raises UserError for another shape, RuntimeError for numbers that no file of the run's kind may
     hold, such as NaN; of a program, both are errors of PyTorch.
@@ -42,10 +42,13 @@ class RawReconstruction(nn.Module):
         self.preparation = preparation
         self.shape: tuple[int, ...] = vae.values.shape
         columns = preparation.columns
-        kept = None if columns is None else torch.tensor(columns.kept)
+        kept = usual = None
         if columns is not None:
             self.shape = (1, 1, len(columns.names))
+            kept = torch.tensor(columns.kept)
+            usual = torch.from_numpy(columns.put_back(np.zeros((1, 1, 1, len(columns.kept)))))
         self.register_buffer("kept", kept)
+        self.register_buffer("usual", usual)
         self.encoder = Encoder(vae)
         self.network = vae.decoder
         self.likelihood = vae.likelihood
@@ -57,6 +60,7 @@ class RawReconstruction(nn.Module):
         for name, array in {**arrays, "low": scaling.low, "high": scaling.high}.items():
             self.register_buffer(name, torch.from_numpy(array.copy()))
         self.kept: Tensor | None
+        self.usual: Tensor | None
         self.levels: Tensor
         self.offset: Tensor
         self.scale: Tensor
@@ -71,9 +75,8 @@ class RawReconstruction(nn.Module):
         decoded: Any = self.likelihood(self.network(self.encoder(x)[0]))
         means = decoded.mean_given(x) if hasattr(decoded, "mean_given") else decoded.mean
         made = means.double() * self.scale + self.offset
-        if self.kept is not None:
-            empty = torch.full_like(every, torch.nan, dtype=made.dtype)
-            made = empty.index_copy(3, self.kept, made)
+        if self.kept is not None and self.usual is not None:
+            made = self.usual.expand(every.shape).index_copy(3, self.kept, made)
         return made.reshape(numbers.shape)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
@@ -159,8 +162,7 @@ def raw_example(dataset: "Dataset", count: int = 2) -> dict[str, Any]:
     """Return numbers of the first validation images as they stood in files: dtype, values (nested
     lists) and, of a table, columns.
 
-    Binarised images are black or white. Columns that the model does not take are 0: their value is
-    not on record. Whole numbers of a table are int64, others float64, as
+    Binarised images are black or white. Whole numbers of a table are int64, others float64, as
     pandas reads them.
     """
     record = dataset.preparation
@@ -177,7 +179,7 @@ def raw_example(dataset: "Dataset", count: int = 2) -> dict[str, Any]:
         numbers = np.clip(np.rint(numbers), limits.min, limits.max)
     names = dataset.features
     if (columns := columns_in(record)) is not None:
-        numbers = np.nan_to_num(columns.put_back(numbers), nan=0)
+        numbers = columns.put_back(numbers)
         names = None if names is None else columns.names
     if names is not None:
         kind = np.dtype(np.int64 if kind.kind in "biu" else np.float64)
@@ -186,11 +188,3 @@ def raw_example(dataset: "Dataset", count: int = 2) -> dict[str, Any]:
     named = {} if names is None else {"columns": list(names)}
     array = numbers.astype(kind)
     return {"dtype": array.dtype.name, "values": array.tolist(), **named}
-
-
-def listed(numbers: np.ndarray) -> list[Any]:
-    """Return numbers as nested lists for JSON, None for NaN, of which numpy makes NaN again."""
-    plain = numbers.astype(object)
-    plain[np.isnan(numbers)] = None
-    content: list[Any] = plain.tolist()
-    return content

@@ -151,8 +151,8 @@ class Run:
 
     def decode(self, codes: Any, *, device: str = "cpu") -> np.ndarray:
         """Return the means of p(x|z) of codes in the unit of the run's files: uint8 from 0 to 255
-        for bytes, else float64; [M, H, W], [M, H, W, C], or [M, F] with all columns of the files.
-        Columns that were left out, because they never changed in training, are NaN.
+        for bytes, else float64; [M, H, W], [M, H, W, C], or [M, F] with all columns of the files,
+        those that never changed in training with their value there.
 
         `codes` are an array [M, L], or what `encode` returned. Raises UserError for others.
         """

@@ -230,6 +230,7 @@ def test_the_preparation_is_the_same_after_json(tmp_path, scale):
         "features": FEATURES,
         "kept": None,
         "dropped": [],
+        "constants": [],
         "whites": None,
         "classes": None,
     }
@@ -245,7 +246,7 @@ def test_the_preparation_names_the_columns_that_are_kept_and_the_white_of_bytes(
     data = open_dataset(settings, root=path, say=lambda text: None)
     record = json.loads(json.dumps(data.preparation))
     assert (record["kept"], record["features"]) == ([0, 2], FEATURES)
-    assert record["dropped"] == ["constant"]
+    assert (record["dropped"], record["constants"]) == (["constant"], [3.0])
     np.save(tmp_path / "masks.npy", np.random.default_rng(0).integers(0, 10, (30, 6, 6), np.uint8))
     settings = DataSettings(dataset="arrays", binarisation="none")
     masks = open_dataset(settings, root=tmp_path / "masks.npy", say=lambda text: None)
