@@ -40,6 +40,17 @@ KINDS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any]]] = {
         {"binarisation": "dynamic"},
     ),
     "masks": (_masks(_random()), {}, {}),
+    "booleans": (_random().random((COUNT, 1, 5, 4)) > 0.4, {}, {}),
+    "binarised floats": (
+        _random().random((COUNT, 1, 5, 4)).astype(np.float32),
+        {},
+        {"binarisation": "dynamic"},
+    ),
+    "binarised sixteen bits": (
+        _random().integers(0, 4000, (COUNT, 1, 5, 4)).astype(np.uint16),
+        {},
+        {"binarisation": "dynamic"},
+    ),
     "sixteen bits": (
         _random().integers(0, 4096, (COUNT, 3, 4, 4)).astype(np.uint16),
         {},
@@ -74,11 +85,16 @@ KINDS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any]]] = {
 }
 
 
+WHITES = {"masks": 3, "booleans": 1, "binarised floats": 1, "binarised sixteen bits": 4095}
+"""The number that is white in files whose images become bytes, where it is not 255."""
+
+
 class Case:
     """A data set, and a run on it in a folder of runs, `small/0`."""
 
     def __init__(self, kind: str, root: Path, **params: Any) -> None:
         numbers, raw, settings = KINDS[kind]
+        self.white = WHITES.get(kind, 255)
         self.numbers = numbers
         self.dataset: Dataset = made(numbers, root / "data", raw=raw, **settings)
         self.runs = root / "mlruns"
@@ -94,11 +110,25 @@ class Case:
         """What the model makes of numbers [N, C, H, W], by the scaling of the data set;
         columns that never change keep their value.
         """
-        scaling, kept = self.dataset.scaling, self.dataset.kept
+        kept = self.dataset.kept
         taken = numbers if kept is None else numbers[..., list(kept)]
-        targets = torch.from_numpy(scaling.targets(taken))
         with torch.no_grad():
-            made = scaling.numbers(self.vae.reconstruct(targets).numpy())
+            made = self.numbers_of(self.vae.reconstruct(self.targets(taken)).numpy())
         every = np.repeat(numbers[:1].astype(np.float64), len(numbers), axis=0)
         every[..., slice(None) if kept is None else list(kept)] = made
         return every
+
+    def targets(self, numbers: np.ndarray) -> torch.Tensor:
+        """Targets of numbers [N, C, H, W]; of bytes grey levels, 16 bits by their upper 8."""
+        if not self.dataset.scaling.bytes:
+            return torch.from_numpy(self.dataset.scaling.targets(numbers))
+        shares = np.asarray(numbers, np.float64) / self.white
+        levels = numbers // 16 if self.white == 4095 else np.rint(shares * 255)
+        return torch.from_numpy((levels / 255).astype(np.float32))
+
+    def numbers_of(self, targets: np.ndarray) -> np.ndarray:
+        """Numbers of the files that have these targets."""
+        scaling = self.dataset.scaling
+        return (
+            targets.astype(np.float64) * self.white if scaling.bytes else scaling.numbers(targets)
+        )

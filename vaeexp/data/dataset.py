@@ -32,7 +32,7 @@ from vaeexp.data.formats import (
     printable,
 )
 from vaeexp.data.formats.image_files import check_unreadable
-from vaeexp.data.formats.levels import Stored
+from vaeexp.data.formats.levels import PLAIN, Stored
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
@@ -378,11 +378,25 @@ def understood(dataset: Dataset, likelihood: str) -> str:
     labels = f"{len(dataset.classes)} classes" if dataset.classes else "no labels"
     found = dataset.pixels.partition(", mean")[0]
     if dataset.scaling.bytes:
-        white = (dataset.whites or {}).get(str(int(Stored.BYTES)), 255)
+        white = white_in(dataset.preparation)
         found = found if white == 255 else f"0 to {white}"
     text = f"{sum(dataset.sizes):,} {kind} of {shape}, {dataset.kind}, {found}, {labels}; "
     text += target_words(dataset)
     return f"{text}; {likelihood}" if likelihood else text
+
+
+def whites_in(record: Mapping[str, Any]) -> dict[Stored, int]:
+    """Return the number that is white in each kind of file, of a record of preparation."""
+    known = record["whites"] or {}
+    return PLAIN | {Stored(int(kind)): white for kind, white in known.items()}
+
+
+def white_in(record: Mapping[str, Any]) -> int:
+    """Return the number that is white in the files of a run whose images are bytes: 1 of floats."""
+    kind = np.dtype(record["kind"])
+    if kind.kind == "f":
+        return 1
+    return whites_in(record)[Stored.DEEP if kind.itemsize > 1 else Stored.BYTES]
 
 
 def target_words(dataset: Dataset) -> str:

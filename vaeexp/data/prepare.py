@@ -194,6 +194,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     settings = source.settings
     root = str(source.root)
     raw = source.definition.layout.read(source, scratch, say)
+    kind = raw.images.dtype.name
     whole = check_finite(raw, root)
     if _keeps_range(settings):
         raw = as_bytes(raw, settings.binarisation, scratch, root)
@@ -206,7 +207,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         own_sizes = len(training), len(rows[TEST]), facts["validation"], facts["holdout"]
         taught = training[order[: sizes_of(source, *own_sizes)[0]]]
     own = {name: rows[part] for part, name in _SPLITS.items()}
-    made = _bytes(raw, rows, scratch, root) if is_bytes(raw, settings) else None
+    made = _bytes(raw, rows, kind, scratch, root) if is_bytes(raw, settings) else None
     made = made or _numbers(raw, rows, taught, settings, whole, scratch, root)
     raw = made.raw
     notes, doubles = compare_splits(raw.images, own, drawn=facts["validation"] is None)
@@ -312,12 +313,15 @@ def _keeps_range(settings: "DataSettings") -> bool:
     return settings.scale == "unit" and settings.clip is None
 
 
-def _bytes(raw: RawImages, rows: Mapping[int, np.ndarray], scratch: Path, root: str) -> _Made:
+def _bytes(
+    raw: RawImages, rows: Mapping[int, np.ndarray], kind: str, scratch: Path, root: str
+) -> _Made:
+    """Keep bytes, which the numbers of type `kind` in the files are now."""
     raw = settle_levels(raw, rows, scratch)
     pixels, warnings = look(raw, rows, root)
     values, scaling = describe_bytes(raw, rows[TRAINING], pixels["step"])
     whites = {str(int(kind)): white for kind, white in (raw.whites or {}).items()}
-    return _Made(raw, None, scaling, values, pixels, warnings, "uint8", whites=whites or None)
+    return _Made(raw, None, scaling, values, pixels, warnings, kind, whites=whites or None)
 
 
 def _numbers(

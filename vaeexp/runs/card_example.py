@@ -27,7 +27,7 @@ white = preparation["white"]
 
 
 def to_targets(numbers):
-    levels = np.rint(np.minimum(numbers, white) * (255 / white))
+    levels = {levels}
     return (levels / 255).astype(np.float32)
 
 
@@ -36,6 +36,7 @@ def to_numbers(targets):
 
 
 """
+_WHITE = 255
 _ONNX = """\
 encoder = onnxruntime.InferenceSession("encoder.onnx")
 decoder = onnxruntime.InferenceSession("decoder.onnx")
@@ -75,12 +76,19 @@ def example_lines(preparation: Mapping[str, Any], *, stochastic: bool, onnx: boo
         'with open("preparation.json", encoding="utf-8") as file:\n'
         "    preparation = json.load(file)\n"
         f"{chr(10) * (1 if given else 3)}"
-        f"{_BYTES if given else _ARRAYS}"
+        f"{_BYTES.format(levels=_levels(preparation)) if given else _ARRAYS}"
         f"# Put your numbers here{_layout(preparation)}\n"
         f"numbers = {made}\n"
         f"{(_ONNX if onnx else _TORCH).format(moments=moments)}"
     )
     yield from text.rstrip("\n").replace("\n\n\n\n", "\n\n\n").split("\n")
+
+
+def _levels(preparation: Mapping[str, Any]) -> str:
+    """Return the levels 0 to 255 of numbers whose white is `white`, in Python."""
+    if preparation["white"] > _WHITE:
+        return "np.minimum(numbers, white) >> (int(white).bit_length() - 8)"
+    return "np.rint(np.minimum(numbers, white) * (255 / white))"
 
 
 def _layout(preparation: Mapping[str, Any]) -> str:

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeexp.data.scaling import Scaling
 from vaeexp.evaluation.nll import image_rows, importance_weighted_nll
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import PriorDistribution
 from vaeexp.models.vae import VAE
-from vaeexp.runs.preparation import Batch
+from vaeexp.runs.preparation import Batch, Preparation
 from vaeexp.words import join_and
 
 AT_ONCE = 100
@@ -145,22 +144,14 @@ def told(batches: Iterator[Batch], count: int, progress: Progress | None) -> Ite
 
 
 @torch.no_grad()
-def decode(vae: VAE, codes: np.ndarray, scaling: Scaling) -> Iterator[np.ndarray]:
-    """Yield the means of p(x|z) of codes [M, L] as numbers of the files [m, C, H, W]: uint8 for
-    bytes, else float64 in the unit of each column or image.
+def decode(vae: VAE, codes: np.ndarray, preparation: Preparation) -> Iterator[np.ndarray]:
+    """Yield the means of p(x|z) of codes [M, L] as numbers of the files [m, C, H, W], as
+    `Preparation.in_units` has them.
     """
     for start in range(0, len(codes), rows := max(1, image_rows(vae))):
         some = np.ascontiguousarray(codes[start : start + rows])
         z = torch.from_numpy(some).to(vae.latent_mask)
-        yield in_units(vae.decode(z).mean, scaling)
-
-
-def in_units(targets: Tensor, scaling: Scaling) -> np.ndarray:
-    """Return targets [n, C, H, W] as numbers of the files, as `decode`."""
-    made: np.ndarray = targets.cpu().numpy()
-    if scaling.bytes:
-        return np.rint(made.clip(0, 1) * 255).astype(np.uint8)
-    return scaling.numbers(made)
+        yield preparation.in_units(vae.decode(z).mean)
 
 
 def codes_in(columns: Any, latent_size: int) -> np.ndarray | None:

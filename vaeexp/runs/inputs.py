@@ -352,7 +352,8 @@ def _table_rows(
         columns = [_as_numbers(batch.column(feature)) for feature in features]
         numbers = np.stack(columns, axis=1)[:, None, None]
         if preparation.scaling.bytes:
-            numbers = _as_levels(numbers, [batch.column(feature) for feature in features])
+            columns = [batch.column(feature) for feature in features]
+            numbers = _as_levels(numbers, columns, preparation)
         made = preparation.numbers(numbers)
         labels = [""] * len(numbers)
         if label is not None:
@@ -389,12 +390,15 @@ def _as_number(cell: Any) -> float:
         return np.nan
 
 
-def _as_levels(numbers: np.ndarray, columns: Sequence[Any]) -> np.ndarray:
-    """Return the numbers of a table that became bytes: booleans, or whole numbers where all are."""
+def _as_levels(numbers: np.ndarray, columns: Sequence[Any], preparation: Preparation) -> np.ndarray:
+    """Return the numbers of a table that became bytes: booleans, or whole numbers where all are,
+    but floats where the run's own table has floats, whose 1 is white.
+    """
     import pyarrow
 
     fine = np.isfinite(numbers)
     if all(pyarrow.types.is_boolean(column.type) for column in columns) and fine.all():
         return numbers.astype(bool)
     whole = fine.all() and bool((numbers == np.rint(numbers)).all())
-    return numbers.astype(np.int64) if whole else numbers
+    floats = np.dtype(preparation.record["kind"]).kind == "f"
+    return numbers.astype(np.int64) if whole and not floats else numbers

@@ -15,13 +15,13 @@ import torch
 import yaml
 
 from sweeps import VERSION, StudyRecord, UserError, masked, recorded_study, write_whole
+from vaeexp.data.dataset import white_in
 from vaeexp.data.formats.levels import PLAIN, Stored
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.scaling import Scaling, scaling_from
 from vaeexp.evaluation.metrics import METRICS, with_own
 from vaeexp.run_files import RESULT, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.card_example import example_lines
-from vaeexp.runs.preparation import whites_in
 from vaeexp.runs.run import Run
 from vaeexp.words import (
     format_fixed,
@@ -81,7 +81,7 @@ def write_card(run: Run, folder: Path, *, onnx: bool, storage: str | None) -> No
     known = {
         "shape": list(run.values.shape),
         "binarisation": run.settings.data.binarisation,
-        "white": whites_in(preparation)[Stored.BYTES],
+        "white": white_in(preparation),
         **preparation,
     }
     study = _study_of(run, storage)
@@ -317,6 +317,9 @@ def _formula(preparation: Mapping[str, Any]) -> str:
     """Say how a number of a file becomes a target, and how a target becomes a number."""
     scaling = scaling_from(preparation["scaling"])
     white = preparation["white"]
+    if scaling.bytes and white > PLAIN[Stored.BYTES]:
+        depth = white.bit_length() - 8
+        return f"target = (min(number, {white}) >> {depth}) / 255; number = target · {white}"
     if scaling.bytes and white != PLAIN[Stored.BYTES]:
         return (
             f"target = round(min(number, {white}) · 255 / {white}) / 255; number = target · {white}"

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from sweeps import UserError, did_you_mean
+from vaeexp.data.dataset import white_in
 from vaeexp.data.formats import printable, some_of
 from vaeexp.evaluation.detection import EVEN, Estimate, Low, shift, size_words
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
 from vaeexp.runs import codes as measures
 from vaeexp.runs.drawing import drawn_codes
-from vaeexp.runs.preparation import Batch
+from vaeexp.runs.preparation import WHITE, Batch
 from vaeexp.runs.row_files import (
     ROW_FILES,
     array_endings,
@@ -349,8 +350,8 @@ def _detection_words(run: Run, seen: Seen, how: Score) -> list[str]:
     measured, size, gain = found
     said = _size_said(size, gain)
     return [
-        f"Anomalies are positive: {seen.counts()}; 95 % intervals by DeLong (AUROC) and by "
-        "bootstrap (AUPRC, FPR)",
+        f"Anomalies are positive: {seen.counts()}; 95 % intervals of AUROC by DeLong, or Wilson "
+        "where few decide, of AUPRC and FPR by bootstrap",
         f"AUROC {_interval(measured.auroc)}, AUPRC {_interval(measured.auprc)}, FPR at 95 % TPR "
         f"{_interval(measured.fpr)}, by {_WORDS[how.by]}",
         f"AUROC {_interval(size)} by size alone ({size_words(run.values)}). {said}",
@@ -396,9 +397,7 @@ def reconstruct_to(run: Run, images: Images, to: Path) -> str:
 
     def pieces() -> Iterator[np.ndarray]:
         for x in images.x.split(max(1, image_rows(run.vae))):
-            yield measures.in_units(
-                run.vae.reconstruct(x.to(run.vae.latent_mask)), preparation.scaling
-            )
+            yield preparation.in_units(run.vae.reconstruct(x.to(run.vae.latent_mask)))
 
     return _written(run, pieces(), len(images.x), to)
 
@@ -409,14 +408,15 @@ def check_arrays(run: Run, to: Path) -> None:
 
 
 def _write(run: Run, vae: VAE, z: torch.Tensor, to: Path) -> str:
-    scaling = preparation_of(run).scaling
-    return _written(run, measures.decode(vae, z.cpu().numpy(), scaling), len(z), to)
+    made = measures.decode(vae, z.cpu().numpy(), preparation_of(run))
+    return _written(run, made, len(z), to)
 
 
 def _written(run: Run, pieces: Iterator[np.ndarray], count: int, to: Path) -> str:
     preparation = preparation_of(run)
     write_arrays(to, map(preparation.as_files, pieces), count, preparation.table)
-    unit = "bytes from 0 to 255" if preparation.scaling.bytes else "in the unit of the run's files"
+    plain = preparation.scaling.bytes and white_in(preparation.record) == WHITE
+    unit = "bytes from 0 to 255" if plain else "in the unit of the run's files"
     line = f"{to}  {plural(count, 'row')}, {unit}"
     if (columns := preparation.columns) is not None:
         named = some_of([*map(printable, columns.dropped)])

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from sweeps import UserError
-from vaeexp.data.dataset import TARGETS, draw_thresholds
+from vaeexp.data.dataset import TARGETS, draw_thresholds, white_in, whites_in
 from vaeexp.data.formats.array_pixels import HAIR, as_images
 from vaeexp.data.formats.image_numbers import read_numbers
 from vaeexp.data.formats.image_pixels import UnreadableError, pixels_of, read_header, read_pixels
-from vaeexp.data.formats.levels import PLAIN, Stored, to_bytes
+from vaeexp.data.formats.levels import DEEPEST, Stored, to_bytes
 from vaeexp.data.prepare import Purpose, binarise_next, pixel_stream
 from vaeexp.data.scaling import Scaling, scaling_from
 from vaeexp.data.values import Values
@@ -77,12 +77,6 @@ class Picture(NamedTuple):
     image: np.ndarray | None
     problem: str = ""
     cut: int = 0
-
-
-def whites_in(record: Mapping[str, Any]) -> dict[Stored, int]:
-    """Return the number that is white in each kind of file, of a record of preparation."""
-    known = record["whites"] or {}
-    return PLAIN | {Stored(int(kind)): white for kind, white in known.items()}
 
 
 class Columns(NamedTuple):
@@ -241,7 +235,8 @@ class Preparation:
     def _levels_type(self) -> np.dtype:
         """The type of the run's files where its range decides the scale; else bytes."""
         kind = np.dtype(self.record["kind"])
-        return kind if self.scaling.kind == "unit" and kind.kind in "iu" else np.dtype(np.uint8)
+        ranged = self.scaling.bytes or self.scaling.kind == "unit"
+        return kind if ranged and kind.kind in "iu" else np.dtype(np.uint8)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Return whether an array of this shape can be rows for the model."""
@@ -290,10 +285,12 @@ class Preparation:
         """The least and the largest number that the run's kind of file may hold, infinite where any
         may stand, and the same in words.
         """
-        if self.scaling.bytes:
-            return 0, WHITE, f"whole numbers from 0 to {WHITE}"
-        if self.scaling.kind == "unit" and np.dtype(self.record["kind"]).kind == "f":
+        kind = np.dtype(self.record["kind"])
+        if kind.kind == "f" and (self.scaling.bytes or self.scaling.kind == "unit"):
             return -HAIR, 1 + HAIR, "floats from 0 to 1"
+        if self.scaling.bytes:
+            most = DEEPEST if kind.itemsize > 1 else WHITE
+            return 0, most, f"whole numbers from 0 to {most}"
         return -math.inf, math.inf, "finite numbers"
 
     @property
@@ -365,23 +362,33 @@ class Preparation:
             return Ready(numbers.astype(np.uint8) * WHITE, problems, none)
         flat = numbers.reshape(len(numbers), -1)
         low, high = flat.min(1), flat.max(1)
-        least, most = (-HAIR, 1 + HAIR) if kind == "f" else (0, WHITE)
+        deep = np.dtype(self.record["kind"]).kind in "iu" and self._levels_type.itemsize > 1
+        most = DEEPEST if deep else WHITE
+        least, most = (-HAIR, 1 + HAIR) if kind == "f" else (0, most)
         fine = (low >= least) & (high <= most)
         said = [
-            found or ("" if fine[row] else self._beyond(low[row], high[row], kind))
+            found or ("" if fine[row] else _beyond(low[row], high[row], kind, most))
             for row, found in enumerate(problems)
         ]
         inside = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
         if kind == "f":
             levels = np.rint(np.clip(inside.astype(np.float32), 0, 1) * WHITE)
             return Ready(levels.astype(np.uint8), said, np.zeros(len(numbers), np.int64))
-        white = self.whites[Stored.BYTES]
-        levels = to_bytes(inside.astype(np.uint8), white)
+        white = self.whites[Stored.DEEP if deep else Stored.BYTES]
+        levels = to_bytes(inside.astype(np.uint16 if deep else np.uint8), white)
         return Ready(levels, said, _counted(inside > white, said))
 
-    def _beyond(self, low: Any, high: Any, kind: str) -> str:
-        allowed = "floats from 0 to 1" if kind == "f" else f"whole numbers from 0 to {WHITE}"
-        return f"got numbers from {low:g} to {high:g}; must be {allowed}"
+    def in_units(self, targets: Tensor) -> np.ndarray:
+        """Return targets [n, C, H, W] as numbers of the files: uint8 for bytes of which 255 is
+        white, else float64 in the unit of each column or image.
+        """
+        made: np.ndarray = targets.cpu().numpy()
+        if not self.scaling.bytes:
+            return self.scaling.numbers(made)
+        white = white_in(self.record)
+        if white != WHITE:
+            return made.astype(np.float64) * white
+        return np.rint(made.clip(0, 1) * WHITE).astype(np.uint8)
 
     # ---- image files ----
 
@@ -459,6 +466,11 @@ class Preparation:
             yield Batch(rows.names, rows.labels, x, rows.problems, rows.cut)
         if rows is None:
             raise UserError("images", "got no rows; must be at least one.")
+
+
+def _beyond(low: Any, high: Any, kind: str, most: float) -> str:
+    allowed = "floats from 0 to 1" if kind == "f" else f"whole numbers from 0 to {most}"
+    return f"got numbers from {low:g} to {high:g}; must be {allowed}"
 
 
 def _tried(read: Callable[[], Picture]) -> Picture:

@@ -35,7 +35,7 @@ def protocol(
         binarised["none"] = (
             "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)"
         )
-    if dataset.kind != "uint8" or dataset.image_shape[:2] == (1, 1):
+    if dataset.kind not in ("uint8", "bool") or dataset.image_shape[:2] == (1, 1):
         binarised["none"] = f"none ({dataset.kind} numbers, 1 of which is the unit)"
     return {
         "data": dataset.title,

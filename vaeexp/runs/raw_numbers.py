@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from sweeps import UserError
-from vaeexp.data.formats.levels import Stored, to_bytes
+from vaeexp.data.dataset import white_in
+from vaeexp.data.formats.levels import to_bytes
 from vaeexp.models.vae import VAE
 from vaeexp.runs import table_model
 from vaeexp.runs.export import Encoder
-from vaeexp.runs.preparation import WHITE, Preparation, columns_in, whites_in
+from vaeexp.runs.preparation import WHITE, Preparation, columns_in
 from vaeexp.runs.run import open_run, preparation_of
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ class RawReconstruction(nn.Module):
         self.encoder = Encoder(vae)
         self.network = vae.decoder
         self.likelihood = vae.likelihood
-        white = preparation.whites[Stored.BYTES]
-        levels = to_bytes(np.arange(WHITE + 1), white)
+        white = white_in(preparation.record)
+        self.floats = np.dtype(preparation.record["kind"]).kind == "f"
+        most = int(preparation.range[1]) if scaling.bytes else WHITE
+        levels = to_bytes(np.arange(most + 1), white)
         self.register_buffer("levels", torch.from_numpy(levels).float().div_(WHITE))
         scale = np.full_like(scaling.scale, white) if scaling.bytes else scaling.scale
         arrays = {"offset": scaling.offset, "scale": scale}
@@ -90,12 +93,15 @@ class RawReconstruction(nn.Module):
         """Return the targets float32 of numbers float64 [N, C, H, W]."""
         least, most, wanted = self.preparation.range
         fine = torch.isfinite(rows) & (rows >= least) & (rows <= most)
-        if self.preparation.scaling.bytes:
+        whole = self.preparation.scaling.bytes and not self.floats
+        if whole:
             fine = fine & (rows == rows.round())
         # A check that stands in a program, too.
         torch._assert_async(fine.all(), f"got other numbers than the model takes; must be {wanted}")
-        if self.preparation.scaling.bytes:
+        if whole:
             return self.levels[rows.long()]
+        if self.preparation.scaling.bytes:
+            return rows.clamp(0, 1).mul(WHITE).round().float().div(WHITE)
         return ((rows.clamp(self.low, self.high) - self.offset) / self.scale).float()
 
 
@@ -171,9 +177,11 @@ def raw_example(dataset: "Dataset", count: int = 2) -> dict[str, Any]:
     kind = np.dtype(dataset.kind)
     if scaling.bytes:
         levels = images * (WHITE if dataset.binarisation == "static" else 1)
-        numbers = np.rint(levels * (whites_in(record)[Stored.BYTES] / WHITE))
+        numbers = levels * (white_in(record) / WHITE)
     else:
         numbers = scaling.numbers(images)
+    if kind.kind == "b":
+        numbers = np.rint(numbers)
     if kind.kind in "iu":
         limits = np.iinfo(kind)
         numbers = np.clip(np.rint(numbers), limits.min, limits.max)

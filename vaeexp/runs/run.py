@@ -164,7 +164,7 @@ class Run:
         vae = self.vae.to(resolve_device(device))
         finite = finite_codes(array, "codes")
         preparation = preparation_of(self)
-        pieces = [*measures.decode(vae, finite, preparation.scaling)]
+        pieces = [*measures.decode(vae, finite, preparation)]
         images = np.concatenate(pieces) if pieces else np.zeros((0, *self.values.shape))
         return preparation.as_files(images)
 

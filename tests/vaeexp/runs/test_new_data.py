@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from prepared_runs import WHITES, Case
 from trained_runs import trained_run
 
 from sweeps import UserError
@@ -348,6 +349,45 @@ def test_decoded_codes_have_the_shape_and_unit_of_the_files(of_bytes, of_table):
     for wrong in (codes[:, :2], codes[0], [[np.nan] * 3]):
         with pytest.raises(UserError, match="codes: got"):
             run.decode(wrong)
+
+
+@pytest.mark.parametrize("kind", ["bytes", *WHITES])
+def test_what_became_bytes_is_encoded_and_decoded_in_the_unit_of_its_files(tmp_path, cache, kind):
+    """Masks, booleans, and floats and 16 bits that are binarised."""
+    case = Case(kind, tmp_path)
+    run = a_run(case.folder)
+    shown = case.numbers[:, 0]
+    codes = run.encode(shown)
+    assert codes["problem"].eq("").all()
+    if case.dataset.binarisation == "none":
+        with torch.no_grad():
+            wanted = case.vae.encode(case.targets(case.numbers)).mean
+        np.testing.assert_allclose(means(codes), wanted, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        made = case.vae.decode(torch.from_numpy(means(codes))).mean.numpy()
+    numbers = case.numbers_of(made)[:, 0]
+    step = 0.5 if case.white == 255 else 1e-4 * case.white
+    np.testing.assert_allclose(run.decode(codes).astype(float), numbers, atol=step)
+    if kind == "binarised sixteen bits":
+        with pytest.raises(UserError, match="got uint8; must be uint16"):
+            run.encode(shown.astype(np.uint8))
+
+
+def test_whole_floats_of_a_binarised_table_are_shares_of_white(tmp_path, cache):
+    """Rows of zeros and ones among floats: 1 is white, and not 1 of 255."""
+    numbers = np.random.default_rng(0).random((80, 5))
+    numbers[40:] = numbers[40:].round()
+    pd.DataFrame(numbers, columns=[*"abcde"]).to_csv(tmp_path / "t.csv", index=False)
+    model = {"likelihood": "bernoulli"}
+    folder, _ = trained_run(
+        tmp_path, tmp_path / "t.csv", dataset="arrays", model=model, binarisation="dynamic"
+    )
+    run = a_run(folder)
+    rows = pd.DataFrame(numbers[40:], columns=[*"abcde"])
+    x = torch.from_numpy(numbers[40:, None, None].astype(np.float32))  # black or white for sure
+    with torch.no_grad():
+        wanted = run.vae.encode(x).mean
+    np.testing.assert_allclose(means(run.encode(rows)), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_vectors_come_back_with_the_columns_of_their_file(tmp_path, cache):
