@@ -340,6 +340,8 @@ def _shift_words(validation: np.ndarray, test: np.ndarray, noun: str) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
+    if estimate.high - estimate.low >= 1:
+        return f"{estimate.value:.3f} (no interval)"  # any value may be true
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
@@ -351,7 +353,7 @@ def _detection_words(run: Run, seen: Seen, how: Score) -> list[str]:
     said = _size_said(size, gain)
     return [
         f"Anomalies are positive: {seen.counts()}; 95 % intervals of AUROC by DeLong, or Wilson "
-        "where few decide, of AUPRC and FPR by bootstrap",
+        "where few decide, of AUPRC and FPR by bootstrap, none of fewer than 10",
         f"AUROC {_interval(measured.auroc)}, AUPRC {_interval(measured.auprc)}, FPR at 95 % TPR "
         f"{_interval(measured.fpr)}, by {_WORDS[how.by]}",
         f"AUROC {_interval(size)} by size alone ({size_words(run.values)}). {said}",
