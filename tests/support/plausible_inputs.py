@@ -519,7 +519,9 @@ def ranges(draw: Draw, root: Path) -> Member:
     }
     name = _pick(draw, *kinds)
     plain = name in ("a hair beyond", "1 + 1 ulp", "float16", "uint16", "12 bits")
-    return _arrays(root, f"range {name}", seen, {"images": kinds[name]}, plain=plain)
+    # Zeros and ones are black and white, whatever they were made of.
+    read = kinds[name].astype(np.float64) if name == "0 and 1 int64" else seen
+    return _arrays(root, f"range {name}", read, {"images": kinds[name]}, plain=plain)
 
 
 def not_finite(draw: Draw, root: Path) -> Member:
