@@ -106,6 +106,11 @@ class DataSettings(_Section):
     """
 
     @property
+    def keeps_range(self) -> bool:
+        """Whether the range of the type is that of the targets, without limits."""
+        return self.scale == "unit" and self.clip is None
+
+    @property
     def key(self) -> str:
         """What tells apart the data sets of a study: the settings `APART` in words."""
         if self.scale == "unit":

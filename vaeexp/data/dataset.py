@@ -391,12 +391,18 @@ def whites_in(record: Mapping[str, Any]) -> dict[Stored, int]:
     return PLAIN | {Stored(int(kind)): white for kind, white in known.items()}
 
 
-def white_in(record: Mapping[str, Any]) -> int:
-    """Return the number that is white in the files of a run whose images are bytes: 1 of floats."""
+def stored_in(record: Mapping[str, Any]) -> Stored:
+    """Return the kind of numbers in the files, of a record of preparation."""
     kind = np.dtype(record["kind"])
     if kind.kind == "f":
-        return 1
-    return whites_in(record)[Stored.DEEP if kind.itemsize > 1 else Stored.BYTES]
+        return Stored.FLOATS
+    return Stored.DEEP if kind.itemsize > 1 else Stored.BYTES
+
+
+def white_in(record: Mapping[str, Any]) -> int:
+    """Return the number that is white in the files of a run whose images are bytes: 1 of floats."""
+    stored = stored_in(record)
+    return 1 if stored is Stored.FLOATS else whites_in(record)[stored]
 
 
 def target_words(dataset: Dataset) -> str:

@@ -21,6 +21,7 @@ from vaeexp.data.formats.levels import (
     white_of,
 )
 from vaeexp.data.scaling import Scaling, extremes, pieces, sample
+from vaeexp.data.values import is_vector
 from vaeexp.words import format_share, format_signed, plural
 
 _SAMPLE_BYTES = 2**27
@@ -180,7 +181,7 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
         "images": len(sampled),
         "of": len(training),
     }
-    if raw.images.shape[1] * raw.images.shape[2] == 1:
+    if is_vector(raw.images.shape):
         return pixels, []  # a row of zeros is an answer, and no empty image
     return pixels, [*_empty_images(low, high), *_doubts(histogram)]
 
@@ -284,7 +285,7 @@ def _other_ranges(
     known: least and largest number of the training images.
     cut: whether numbers beyond this range are cut, which a warning of its own says.
     """
-    vectors = raw.images.shape[1] * raw.images.shape[2] == 1
+    vectors = is_vector(raw.images.shape)
     low, high = known
     warnings = []
     for part, rows in others.items():

@@ -12,20 +12,19 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.data.formats import TEST, VALIDATION, RawImages, blocks, printable, some_of
 from vaeexp.data.formats.array_pixels import HAIR
-from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
+from vaeexp.data.formats.levels import DEEPEST, PLAIN, WHITE, Stored, to_bytes
 from vaeexp.data.scaling import (
-    WHITE,
     Scaling,
+    Statistics,
     bytes_scaling,
     constant_columns,
     extremes,
-    is_vector,
     pieces,
     sample,
     statistics,
     steps_of,
 )
-from vaeexp.data.values import LEAST_SIGMA, Values
+from vaeexp.data.values import LEAST_SIGMA, Values, is_vector
 from vaeexp.words import format_signed, plural
 
 if TYPE_CHECKING:
@@ -156,8 +155,8 @@ def describe_bytes(raw: RawImages, training: np.ndarray, step: int) -> tuple[Val
     step: least difference of two levels that occur there.
     """
     shape: tuple[int, int, int] = raw.images.shape[1:]
-    if is_vector(raw):
-        # 255 is the largest number of the file; the unit of the report is 1 of its numbers.
+    if is_vector(shape):
+        # 255 stands for the white of the file; the unit of the report is 1 of the file's numbers.
         scaling = bytes_scaling(unit=WHITE / (raw.whites or PLAIN)[Stored.BYTES])
         least = _least_sigma(raw, training, scaling, shape)
     else:
@@ -169,18 +168,19 @@ def describe_bytes(raw: RawImages, training: np.ndarray, step: int) -> tuple[Val
 
 
 def describe_numbers(
-    raw: RawImages, taught: np.ndarray, scaling: Scaling, *, whole: bool
+    raw: RawImages, taught: np.ndarray, known: Statistics, scaling: Scaling, *, whole: bool
 ) -> tuple[Values, dict[str, Any]]:
     """Return what a model is given, and facts for `vaeexp.data.first_look.pixel_words`.
 
-    taught: rows of the training images.
+    taught: rows of the training images, of which `known` are the statistics.
     whole: whether all numbers are whole ones.
     """
     shape: tuple[int, int, int] = raw.images.shape[1:]
-    free = np.full((1, 1, 1), np.inf)
-    known = statistics(raw.images, taught, (-free, free), "global")
-    lowest, _ = extremes(raw.images, np.arange(len(raw.images)))
-    counts = whole and lowest >= 0 and scaling.kind == "none" and raw.images.dtype.kind != "b"
+    if known.mean.size > 1 or np.isfinite(known.limits).any():
+        free = np.full((1, 1, 1), np.inf)
+        known = statistics(raw.images, taught, (-free, free), "global")
+    counts = whole and scaling.kind == "none" and raw.images.dtype.kind != "b"
+    counts = counts and extremes(raw.images, np.arange(len(raw.images)))[0] >= 0
     levels = None
     if scaling.kind == "unit" and raw.images.dtype.kind in "iu":
         levels = int(scaling.scale.reshape(-1)[0]) + 1

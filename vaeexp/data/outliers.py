@@ -1,5 +1,5 @@
-"""Numbers that no model can take, or that no reader can mean: too large for float32, so many
-deviations away that they decide everything, or so close to each other that float32 joins them.
+"""Numbers that are probably mistakes: too large for float32, so far from the others that they
+decide every mean, or so large beside their variation that float32 makes them equal.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import (
+    SPLIT_WORDS,
     TEST,
     TRAINING,
     VALIDATION,
@@ -15,20 +16,20 @@ from vaeexp.data.formats import (
     printable,
     some_of,
 )
-from vaeexp.data.scaling import Scaling, Statistics, is_vector, pieces, place_words, sample
+from vaeexp.data.scaling import Scaling, Statistics, pieces, place_words, sample
+from vaeexp.data.values import is_vector
 from vaeexp.words import plural
 
-_NAMES = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
 _LARGEST = 1e15
 """Target beyond which the square over the least σ², summed over an image, has no float32."""
 _SHARE = 0.25
-"""Share of the variance that one number makes from which on it is doubted."""
+"""Share of the variance above which one number that makes it is doubted."""
 _ALONE = 5.0
-"""Deviations from the mean from which on one number is doubted for its share."""
+"""Deviations from the mean that such a number has at least."""
 _FAR = 1_000.0
-"""Deviations from the training mean from which on a validation or test number is doubted."""
+"""Deviations from the training mean above which a validation or test number is doubted."""
 _COARSE = 0.01
-"""Share of a deviation that the step of float32 may be."""
+"""Largest step of float32, as a share of a deviation, that is not doubted."""
 
 
 def look_at_sizes(
@@ -39,7 +40,7 @@ def look_at_sizes(
     scaling: Scaling,
     root: str,
 ) -> list[str]:
-    """Return sentences on numbers that cannot be meant, of images that are no bytes.
+    """Return warnings of numbers that are probably mistakes, in images that are not bytes.
 
     rows: TRAINING, VALIDATION or TEST → rows of its images.
     taught: rows of the training images, of which `known` are the statistics.
@@ -56,7 +57,7 @@ def look_at_sizes(
         if not place:
             continue
         number = raw.images[place].item()
-        where = f"{place_words(raw, place)} of the {_NAMES[part]} images"
+        where = f"{place_words(raw, place)} of the {SPLIT_WORDS[part]} images"
         if deviations == np.inf:
             problem = f"got {number:g} in {where}; is too large for float32 when it is scaled"
             remedy = "Mend it, leave its row out, or cut all: --set clip='[0.1, 99.9]'"
@@ -80,8 +81,8 @@ def _farthest(
     images: np.ndarray, rows: np.ndarray, known: Statistics, scaling: Scaling
 ) -> tuple[tuple[int, ...], float]:
     """Return the place in `images` of the number that is farthest from the training mean, and its
-    distance in deviations: infinite for the first whose target is too large. Without rows the place
-    is empty.
+    distance in deviations; infinite where its target is too large. The place is empty if there are
+    no rows.
     """
     found: tuple[int, ...] = ()
     farthest = 0.0
@@ -101,24 +102,26 @@ def _distances(numbers: np.ndarray, known: Statistics, scaling: Scaling) -> np.n
     """Return how many deviations each of the numbers [N, C, H, W] lies from the training mean,
     infinite where its target is too large; float64.
     """
-    cut = scaling.cut(numbers)
     deviation = np.where(known.deviation > 0, known.deviation, np.inf)
-    distances = np.abs(cut - known.mean) / deviation
-    distances[np.abs((cut - scaling.offset) / scaling.scale) > _LARGEST] = np.inf
+    distances = np.abs(scaling.cut(numbers) - known.mean) / deviation
+    distances[np.abs(scaling.scaled(numbers)) > _LARGEST] = np.inf
     return distances
 
 
 def _joined(raw: RawImages, taught: np.ndarray, scaling: Scaling) -> list[str]:
-    """Doubt numbers that are large beside their variation: as float32 targets many are equal."""
+    """Return a warning of numbers so large beside their variation that many targets are equal in
+    float32.
+    """
     if raw.images.dtype.itemsize < 4:
         return []
-    axes = (0,) if is_vector(raw) else (0, 1, 2, 3)
-    targets = (scaling.cut(sample(raw.images, taught)) - scaling.offset) / scaling.scale
+    vectors = is_vector(raw.images.shape)
+    axes = (0,) if vectors else (0, 1, 2, 3)
+    targets = scaling.scaled(sample(raw.images, taught))
     step = np.spacing(np.abs(targets).max(axis=axes).astype(np.float32)).astype(np.float64)
     lost = np.flatnonzero(step > _COARSE * targets.std(axis=axes))
     if not len(lost):
         return []
-    if not is_vector(raw):
+    if not vectors:
         which = "The numbers are"
     elif raw.features is None:
         which = f"The numbers of {plural(len(lost), 'column')} (first {lost[0]:,}, from 0) are"
@@ -126,5 +129,5 @@ def _joined(raw: RawImages, taught: np.ndarray, scaling: Scaling) -> list[str]:
         which = f"{some_of([printable(raw.features[column]) for column in lost])}: numbers are"
     return [
         f"{which} so large beside their variation that float32 joins many of them. Try data.scale: "
-        "standard" + (" and data.scale_per: feature" if is_vector(raw) else "")
+        "standard" + (" and data.scale_per: feature" if vectors else "")
     ]

@@ -31,7 +31,16 @@ from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folde
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.duplicates import compare_splits
 from vaeexp.data.first_look import look, look_at_numbers, settle_levels
-from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, Source, blocks
+from vaeexp.data.formats import (
+    PART_NAMES,
+    SPLIT_WORDS,
+    TEST,
+    TRAINING,
+    VALIDATION,
+    RawImages,
+    Source,
+    blocks,
+)
 from vaeexp.data.numbers import (
     as_bytes,
     describe_bytes,
@@ -54,7 +63,6 @@ _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
 """Settings that decide arrays besides those of files; None where they are not listed."""
 SUBSET_VALIDATION = 500
-_SPLITS = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
 _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
 
 
@@ -196,7 +204,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     raw = source.definition.layout.read(source, scratch, say)
     kind = raw.images.dtype.name
     whole = check_finite(raw, root)
-    if _keeps_range(settings):
+    if settings.keeps_range:
         raw = as_bytes(raw, settings.binarisation, scratch, root)
     facts, rows = _split(source, raw)
     raw = raw._replace(notes=facts["notes"])
@@ -206,7 +214,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     if _fitted(source):
         own_sizes = len(training), len(rows[TEST]), facts["validation"], facts["holdout"]
         taught = training[order[: sizes_of(source, *own_sizes)[0]]]
-    own = {name: rows[part] for part, name in _SPLITS.items()}
+    own = {name: rows[part] for part, name in SPLIT_WORDS.items()}
     made = _bytes(raw, rows, kind, scratch, root) if is_bytes(raw, settings) else None
     made = made or _numbers(raw, rows, taught, settings, whole, scratch, root)
     raw = made.raw
@@ -263,15 +271,14 @@ def _facts_of(made: "_Made") -> dict[str, Any]:
 
 
 def _fitted(source: Source) -> bool:
-    """Return whether numbers come from the images to train on, whose number the settings decide.
+    """Return whether the arrays may depend on which images train, and so on the size of the splits.
 
-    What an array holds is not known before it is read, so arrays of people's own count. A folder of
-    images does not under `scale: unit`, where the type alone decides: it is decoded once, whatever
-    the size of the splits.
+    Whether a user's own array needs a scale is known only once it is read, so it counts. A folder
+    of images under `scale: unit` does not, so that it is decoded once for all sizes.
     """
     settings = source.settings
     own = source.definition.counts is None and not source.definition.layout.resized
-    return (own and settings.binarisation == "none") or not _keeps_range(settings)
+    return (own and settings.binarisation == "none") or not settings.keeps_range
 
 
 def _order(count: int, held_out: int, seed: int) -> np.ndarray:
@@ -305,12 +312,7 @@ class _Made(NamedTuple):
 
 def is_bytes(raw: RawImages, settings: "DataSettings") -> bool:
     """Return whether the images stay bytes, of which 255 is 1."""
-    return raw.images.dtype == np.uint8 and _keeps_range(settings)
-
-
-def _keeps_range(settings: "DataSettings") -> bool:
-    """Return whether the range of the type is the range of the targets, without limits."""
-    return settings.scale == "unit" and settings.clip is None
+    return raw.images.dtype == np.uint8 and settings.keeps_range
 
 
 def _bytes(
@@ -349,7 +351,7 @@ def _numbers(
     scaling = fit(raw, taught, known, settings, root)
     doubts = look_at_numbers(raw, rows, taught, scaling, root)
     doubts += look_at_sizes(raw, rows, taught, known, scaling, root)
-    values, pixels = describe_numbers(raw, taught, scaling, whole=whole)
+    values, pixels = describe_numbers(raw, taught, known, scaling, whole=whole)
     notes, reading, warnings = words_of(raw, rows, scaling, settings, varying.dropped, root)
     warnings += doubts
     raw = raw._replace(notes=(*raw.notes, *notes), reading=(*raw.reading, *reading))

@@ -16,14 +16,13 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.data.formats import RawImages
 from vaeexp.data.formats.array_pixels import HAIR
-from vaeexp.data.formats.levels import Stored, white_of
-from vaeexp.data.values import ImageShape
+from vaeexp.data.formats.levels import WHITE, Stored, white_of
+from vaeexp.data.values import ImageShape, is_vector
 from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-WHITE = 255.0
 _PIECE = 2**21
 """Values that are computed with in float64 at a time."""
 _SAMPLE = 2**23
@@ -65,9 +64,13 @@ class Scaling:
         """Return numbers [N, C, H, W] within the limits, in float64."""
         return np.clip(numbers.astype(np.float64), self.low, self.high)
 
+    def scaled(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the targets of numbers [N, C, H, W] before they are rounded, in float64."""
+        return (self.cut(numbers) - self.offset) / self.scale
+
     def targets(self, numbers: np.ndarray) -> np.ndarray:
         """Return the targets float32 of numbers [N, C, H, W]."""
-        return ((self.cut(numbers) - self.offset) / self.scale).astype(np.float32)
+        return self.scaled(numbers).astype(np.float32)
 
     def numbers(self, targets: np.ndarray) -> np.ndarray:
         """Return the numbers float64 [N, C, H, W] that have these targets."""
@@ -110,7 +113,7 @@ def scaling_from(record: dict[str, Any]) -> Scaling:
     return Scaling(**{**record, **arrays})
 
 
-def bytes_scaling(unit: float = WHITE) -> Scaling:
+def bytes_scaling(unit: float = float(WHITE)) -> Scaling:
     """Return the scaling of images whose bytes are kept; 255 is 1.
 
     unit: the byte that is 1 in the unit of the report.
@@ -197,6 +200,7 @@ def fit(
     Raises UserError where it makes no sense for these numbers.
     """
     low, high = known.limits
+    shape = raw.images.shape
     zero = np.zeros_like(known.low)
     if settings.scale == "none":
         offset, scale = zero, zero + 1
@@ -214,17 +218,12 @@ def fit(
     return Scaling(
         kind=settings.scale,
         per=settings.scale_per,
-        unit=WHITE if raw.images.dtype == np.uint8 and not is_vector(raw) else 1.0,
+        unit=float(WHITE) if raw.images.dtype == np.uint8 and not is_vector(shape) else 1.0,
         offset=offset,
         scale=scale,
         low=low,
         high=high,
     )
-
-
-def is_vector(raw: RawImages) -> bool:
-    """Return whether images [N, C, H, W] are vectors: rows of a table, or signals."""
-    return raw.images.shape[1] * raw.images.shape[2] == 1
 
 
 def _full_range(raw: RawImages, training: np.ndarray, root: str) -> tuple[float, float]:
@@ -277,10 +276,10 @@ def extremes(images: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
 def limits_of(
     raw: RawImages, training: np.ndarray, settings: "DataSettings", root: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the limits of `clip`, of each column of a table and of each channel of images,
-    whatever shares a scale; infinite without it.
+    """Return the limits of `clip`: one pair for each column of a table, or each channel of images,
+    whatever `scale_per` says. Without `clip` they are infinite.
 
-    Raises UserError where two limits are equal, so that nothing is left to vary.
+    Raises UserError where the limits of a column or channel are equal, so that it cannot vary.
     """
     if settings.clip is None:
         free = np.full((1, 1, 1), np.inf)
@@ -334,7 +333,7 @@ def steps_of(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     count: the least difference of two values of the column.
     """
     shape = images.shape[1:]
-    if shape[0] * shape[1] > 1:
+    if not is_vector(shape):
         return np.full(shape, float(images.dtype.kind in "biu"))
     sampled = images[rows[:: -(-len(rows) // _COLUMN)]].astype(np.float64)
     steps = np.zeros(shape)
@@ -350,7 +349,7 @@ def constant_columns(raw: RawImages, training: np.ndarray) -> np.ndarray:
     """Return the columns, int64, of vectors [N, 1, 1, F] that never change in training; none for
     images.
     """
-    if raw.images.shape[1] * raw.images.shape[2] > 1:
+    if not is_vector(raw.images.shape):
         return np.zeros(0, np.int64)
     lowest = []
     highest = []

@@ -4,7 +4,7 @@ A data set has its values, a run records them, and a model is built from its set
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,13 @@ ImageShape = tuple[int, int, int]
 """(C, H, W). Vectors and signals of F numbers are (1, 1, F)."""
 LEAST_SIGMA = math.exp(-6)
 """Lower bound of a learned σ (Rybkin et al. 2021): 0.6 of a grey level."""
+
+
+def is_vector(shape: Sequence[int]) -> bool:
+    """Return whether images of this shape, [C, H, W] or [N, C, H, W], are vectors: rows of a table,
+    or signals.
+    """
+    return shape[-3] * shape[-2] == 1
 
 
 @dataclass(frozen=True, kw_only=True)

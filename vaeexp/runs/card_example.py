@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vaeexp.data.formats.levels import WHITE
+
 _ARRAYS = """\
 def array(name):  # NaN where there is no limit
     shape, numbers = preparation["scaling"][name]
@@ -36,7 +38,6 @@ def to_numbers(targets):
 
 
 """
-_WHITE = 255
 _ONNX = """\
 encoder = onnxruntime.InferenceSession("encoder.onnx")
 decoder = onnxruntime.InferenceSession("decoder.onnx")
@@ -86,7 +87,7 @@ def example_lines(preparation: Mapping[str, Any], *, stochastic: bool, onnx: boo
 
 def _levels(preparation: Mapping[str, Any]) -> str:
     """Return the levels 0 to 255 of numbers whose white is `white`, in Python."""
-    if preparation["white"] > _WHITE:
+    if preparation["white"] > WHITE:
         return "np.minimum(numbers, white) >> (int(white).bit_length() - 8)"
     return "np.rint(np.minimum(numbers, white) * (255 / white))"
 

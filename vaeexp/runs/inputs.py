@@ -20,10 +20,12 @@ from vaeexp.data.formats.entries import Entry, described
 from vaeexp.data.formats.hierarchical import HDF5, hdf5_entries, is_zarr, zarr_entries
 from vaeexp.data.formats.image_folder import find
 from vaeexp.data.formats.image_pixels import readable
+from vaeexp.data.formats.levels import Stored
 from vaeexp.data.formats.npy_files import npy_entry, npz_entries
 from vaeexp.data.formats.scratch import rows_of_block
 from vaeexp.data.formats.tables import read_batches
 from vaeexp.data.formats.tiff import TIFF, stack_entry
+from vaeexp.data.values import is_vector
 from vaeexp.machine import usable_cores
 from vaeexp.runs.preparation import Picture, Preparation, Rows
 
@@ -155,7 +157,7 @@ def _wanted() -> str:
 
 
 def _check_pictures(path: Path, preparation: Preparation) -> None:
-    if preparation.values.shape[:2] == (1, 1):
+    if is_vector(preparation.values.shape):
         problem = f"is no array, and {preparation.run} takes rows of numbers"
         raise UserError(str(path), f"{problem}; must be one of {', '.join((*_ARRAYS, *TABLES))}")
 
@@ -400,5 +402,5 @@ def _as_levels(numbers: np.ndarray, columns: Sequence[Any], preparation: Prepara
     if all(pyarrow.types.is_boolean(column.type) for column in columns) and fine.all():
         return numbers.astype(bool)
     whole = fine.all() and bool((numbers == np.rint(numbers)).all())
-    floats = np.dtype(preparation.record["kind"]).kind == "f"
+    floats = preparation.stored is Stored.FLOATS
     return numbers.astype(np.int64) if whole and not floats else numbers

@@ -11,12 +11,13 @@ import torch
 from sweeps import UserError, did_you_mean
 from vaeexp.data.dataset import white_in
 from vaeexp.data.formats import printable, some_of
+from vaeexp.data.formats.levels import WHITE
 from vaeexp.evaluation.detection import EVEN, Estimate, Low, shift, size_words
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
 from vaeexp.runs import codes as measures
 from vaeexp.runs.drawing import drawn_codes
-from vaeexp.runs.preparation import WHITE, Batch
+from vaeexp.runs.preparation import Batch
 from vaeexp.runs.row_files import (
     ROW_FILES,
     array_endings,
@@ -422,5 +423,5 @@ def _written(run: Run, pieces: Iterator[np.ndarray], count: int, to: Path) -> st
     line = f"{to}  {plural(count, 'row')}, {unit}"
     if (columns := preparation.columns) is not None:
         named = some_of([*map(printable, columns.dropped)])
-        line += f"; {plural(len(columns.dropped), 'column')} as always in training ({named})"
+        line += f"; {plural(len(columns.dropped), 'column')} constant in training ({named})"
     return line

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from sweeps import UserError
-from vaeexp.data.dataset import TARGETS, draw_thresholds, white_in, whites_in
+from vaeexp.data.dataset import TARGETS, draw_thresholds, stored_in, white_in, whites_in
 from vaeexp.data.formats.array_pixels import HAIR, as_images
 from vaeexp.data.formats.image_numbers import read_numbers
 from vaeexp.data.formats.image_pixels import UnreadableError, pixels_of, read_header, read_pixels
-from vaeexp.data.formats.levels import DEEPEST, Stored, to_bytes
+from vaeexp.data.formats.levels import DEEPEST, WHITE, Stored, to_bytes
 from vaeexp.data.prepare import Purpose, binarise_next, pixel_stream
 from vaeexp.data.scaling import Scaling, scaling_from
 from vaeexp.data.values import Values
@@ -33,9 +33,14 @@ from vaeexp.training.batches import derive_seed
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-WHITE = 255
 SMALLEST = 16
 """Rows of a last batch, at least: PyTorch draws the last 16 numbers of a tensor apart."""
+_RANGES: dict[Stored, tuple[float, float, str]] = {
+    Stored.BYTES: (0, WHITE, f"whole numbers from 0 to {WHITE}"),
+    Stored.DEEP: (0, DEEPEST, f"whole numbers from 0 to {DEEPEST}"),
+    Stored.FLOATS: (-HAIR, 1 + HAIR, "floats from 0 to 1"),
+}
+"""Kind of numbers → the least and the largest that become grey levels, and the same in words."""
 
 
 class Rows(NamedTuple):
@@ -190,6 +195,11 @@ class Preparation:
         return whites_in(self.record)
 
     @property
+    def stored(self) -> Stored:
+        """The kind of numbers in the run's files."""
+        return stored_in(self.record)
+
+    @property
     def binarised(self) -> str:
         """Say how new images are binarised; empty where they are not."""
         if not self.scaling.bytes or self.data.binarisation == "none":
@@ -285,12 +295,9 @@ class Preparation:
         """The least and the largest number that the run's kind of file may hold, infinite where any
         may stand, and the same in words.
         """
-        kind = np.dtype(self.record["kind"])
-        if kind.kind == "f" and (self.scaling.bytes or self.scaling.kind == "unit"):
-            return -HAIR, 1 + HAIR, "floats from 0 to 1"
-        if self.scaling.bytes:
-            most = DEEPEST if kind.itemsize > 1 else WHITE
-            return 0, most, f"whole numbers from 0 to {most}"
+        floats = self.scaling.kind == "unit" and self.stored is Stored.FLOATS
+        if self.scaling.bytes or floats:
+            return _RANGES[self.stored]
         return -math.inf, math.inf, "finite numbers"
 
     @property
@@ -326,8 +333,7 @@ class Preparation:
         """Add rows that were scaled in another way: beyond [0, 1] where the run's files are floats,
         and images of floats within [0, 1] where these have the range of whole numbers.
         """
-        flat = numbers.reshape(len(numbers), -1)
-        low, high = flat.min(1), flat.max(1)
+        low, high = _ends(numbers)
         kind = np.dtype(self.record["kind"])
         if kind.kind == "f":
             least, most, wanted = self.range
@@ -336,12 +342,7 @@ class Preparation:
             floats = numbers.dtype.kind == "f" and kind.kind in "iu" and self.features is None
             bad = floats & (high > 0) & (high <= 1)
             wanted = f"in the range of {kind}, as the run's files are"
-        return [
-            problem or (f"got numbers from {low[row]:g} to {high[row]:g}; must be {wanted}")
-            if bad[row]
-            else problem
-            for row, problem in enumerate(problems)
-        ]
+        return _with_range(problems, bad, low, high, wanted)
 
     def _infinite(self, row: np.ndarray) -> str:
         """Say where a row [C, H, W] has its first number that is NaN or infinite."""
@@ -360,22 +361,17 @@ class Preparation:
         if kind == "b":
             none = np.zeros(len(numbers), np.int64)
             return Ready(numbers.astype(np.uint8) * WHITE, problems, none)
-        flat = numbers.reshape(len(numbers), -1)
-        low, high = flat.min(1), flat.max(1)
-        deep = np.dtype(self.record["kind"]).kind in "iu" and self._levels_type.itemsize > 1
-        most = DEEPEST if deep else WHITE
-        least, most = (-HAIR, 1 + HAIR) if kind == "f" else (0, most)
-        fine = (low >= least) & (high <= most)
-        said = [
-            found or ("" if fine[row] else _beyond(low[row], high[row], kind, most))
-            for row, found in enumerate(problems)
-        ]
+        stored = Stored.DEEP if self.stored is Stored.DEEP else Stored.BYTES
+        least, most, wanted = _RANGES[Stored.FLOATS if kind == "f" else stored]
+        low, high = _ends(numbers)
+        said = _with_range(problems, (low < least) | (high > most), low, high, wanted)
+        fine = np.array([not problem for problem in said])
         inside = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
         if kind == "f":
             levels = np.rint(np.clip(inside.astype(np.float32), 0, 1) * WHITE)
             return Ready(levels.astype(np.uint8), said, np.zeros(len(numbers), np.int64))
-        white = self.whites[Stored.DEEP if deep else Stored.BYTES]
-        levels = to_bytes(inside.astype(np.uint16 if deep else np.uint8), white)
+        white = self.whites[stored]
+        levels = to_bytes(inside.astype(np.uint16), white)
         return Ready(levels, said, _counted(inside > white, said))
 
     def in_units(self, targets: Tensor) -> np.ndarray:
@@ -468,9 +464,24 @@ class Preparation:
             raise UserError("images", "got no rows; must be at least one.")
 
 
-def _beyond(low: Any, high: Any, kind: str, most: float) -> str:
-    allowed = "floats from 0 to 1" if kind == "f" else f"whole numbers from 0 to {most}"
-    return f"got numbers from {low:g} to {high:g}; must be {allowed}"
+def _ends(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the largest number of each row [N, C, H, W], both [N]."""
+    flat = numbers.reshape(len(numbers), -1)
+    return flat.min(1), flat.max(1)
+
+
+def _with_range(
+    problems: list[str], bad: np.ndarray, low: np.ndarray, high: np.ndarray, wanted: str
+) -> list[str]:
+    """Return the problems of rows, and of `bad` ones [N] without another their range, from `low` to
+    `high` [N], and what it must be.
+    """
+    return [
+        problem or f"got numbers from {low[row]:g} to {high[row]:g}; must be {wanted}"
+        if bad[row]
+        else problem
+        for row, problem in enumerate(problems)
+    ]
 
 
 def _tried(read: Callable[[], Picture]) -> Picture:

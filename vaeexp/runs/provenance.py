@@ -12,6 +12,7 @@ from typing import Any
 from sweeps import VERSION, masked
 from vaeexp import models
 from vaeexp.data import Dataset
+from vaeexp.data.values import is_vector
 from vaeexp.machine import describe_hardware, processor_name
 from vaeexp.settings import Settings
 
@@ -35,7 +36,7 @@ def protocol(
         binarised["none"] = (
             "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)"
         )
-    if dataset.kind not in ("uint8", "bool") or dataset.image_shape[:2] == (1, 1):
+    if dataset.kind not in ("uint8", "bool") or is_vector(dataset.image_shape):
         binarised["none"] = f"none ({dataset.kind} numbers, 1 of which is the unit)"
     return {
         "data": dataset.title,

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from sweeps import UserError
 from vaeexp.data.dataset import white_in
-from vaeexp.data.formats.levels import to_bytes
+from vaeexp.data.formats.levels import WHITE, Stored, to_bytes
+from vaeexp.data.values import is_vector
 from vaeexp.models.vae import VAE
 from vaeexp.runs import table_model
 from vaeexp.runs.export import Encoder
-from vaeexp.runs.preparation import WHITE, Preparation, columns_in
+from vaeexp.runs.preparation import Preparation, columns_in
 from vaeexp.runs.run import open_run, preparation_of
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class RawReconstruction(nn.Module):
         self.network = vae.decoder
         self.likelihood = vae.likelihood
         white = white_in(preparation.record)
-        self.floats = np.dtype(preparation.record["kind"]).kind == "f"
+        self.floats = preparation.stored is Stored.FLOATS
         most = int(preparation.range[1]) if scaling.bytes else WHITE
         levels = to_bytes(np.arange(most + 1), white)
         self.register_buffer("levels", torch.from_numpy(levels).float().div_(WHITE))
@@ -84,7 +85,7 @@ class RawReconstruction(nn.Module):
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise UserError for the shape of other numbers."""
-        shapes = [self.shape, self.shape[2:]] if self.shape[:2] == (1, 1) else [self.shape]
+        shapes = [self.shape, self.shape[2:]] if is_vector(self.shape) else [self.shape]
         if tuple(shape[1:]) not in shapes:
             wanted = ", ".join(map(str, ("N", *shapes[-1])))
             raise UserError("numbers", f"got the shape {[*shape]}; must be [{wanted}]")
@@ -191,7 +192,7 @@ def raw_example(dataset: "Dataset", count: int = 2) -> dict[str, Any]:
         names = None if names is None else columns.names
     if names is not None:
         kind = np.dtype(np.int64 if kind.kind in "biu" else np.float64)
-    if dataset.image_shape[:2] == (1, 1):
+    if is_vector(dataset.image_shape):
         numbers = numbers.reshape(len(numbers), -1)
     named = {} if names is None else {"columns": list(names)}
     array = numbers.astype(kind)

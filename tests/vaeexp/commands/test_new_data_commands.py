@@ -262,7 +262,7 @@ def test_columns_that_never_change_keep_their_places(tmp_path, monkeypatch):
         (["reconstruct", folder, *shown], "made.csv"),
     ):
         said = ran(*command, "--to", to)
-        assert "; 2 columns as always in training (a, d)" in said
+        assert "; 2 columns constant in training (a, d)" in said
         made = pd.read_parquet(to) if to.endswith("parquet") else pd.read_csv(to)
         assert [*made] == [*"abcde"]
         assert (made[["a", "d"]] == [4, 0.5]).all(axis=None)

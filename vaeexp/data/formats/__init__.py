@@ -36,6 +36,8 @@ TRAINING = 0
 VALIDATION = 1
 TEST = 2
 PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
+SPLIT_WORDS = PART_NAMES | {TRAINING: "training"}
+"""Part → what its images are called, as in `training images`."""
 _BLOCK_BYTES = 2**26
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_IMAGE_FILES = ("image_size", "crop", "image_channels", "background", "split_folders")

@@ -110,7 +110,7 @@ def as_bits(
     kind = images.dtype
     whole = kind.kind in "iu" and kind.itemsize > 2
     floats = table and kind.kind == "f" and settings.binarisation != "none"
-    if settings.scale != "unit" or settings.clip is not None or not (whole or floats):
+    if not settings.keeps_range or not (whole or floats):
         return images
     if not all(bool(((block == 0) | (block == 1)).all()) for block in blocks(images)):
         return images

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps import UserError
-from vaeexp.data.formats import printable
+from vaeexp.data.formats import printable, row_words
 from vaeexp.words import plural
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def row_of_csv(path: Path, row: int) -> str:
     for number, line in enumerate(lines_of(path)):
         if number == row:
             return f"line {line:,}"
-    return f"row {row:,} (from 0)"
+    return row_words(row)
 
 
 def with_points(batch: "pyarrow.RecordBatch", form: Form) -> "pyarrow.RecordBatch":

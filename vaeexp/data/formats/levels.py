@@ -8,6 +8,8 @@ from enum import IntEnum
 
 import numpy as np
 
+WHITE = 255
+"""Level of white."""
 FEW = 15
 """Largest value of a mask, whose values are divided by their largest. No picture of 8 bits is so
 dark.

@@ -121,11 +121,6 @@ def _where(paths: Sequence[Path], row: int) -> str:
     return row_words(row)
 
 
-def _row_in_file(path: Path, row: int) -> str:
-    """Name a row, from 0, of one file."""
-    return row_of_csv(path, row) if path.suffix.lower() == ".csv" else row_words(row)
-
-
 def _column_types(path: Path) -> Columns:
     """Return the columns of a file; of a .csv, with the types of its first rows. Raises UserError
     for names that are doubtful.
@@ -366,7 +361,7 @@ def _check_filled(path: Path, name: str, column: Any, start: int) -> None:
     """Raise UserError naming the first row of a column that is empty."""
     if column.null_count:
         row = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
-        problem = f"got an empty cell in {_row_in_file(path, row)}; must be a value in each row"
+        problem = f"got an empty cell in {_where([path], row)}; must be a value in each row"
         remedy = "Fill in the values, or leave out these rows or this column"
         raise UserError(f"{path}: {printable(name)}", f"{problem}. {remedy}")
 
@@ -444,4 +439,4 @@ def _refuse_text(
     if column.null_count == len(column) or pyarrow.types.is_null(kind):
         _check_filled(path, name, column, 0)
     row, text = _first_text(column.to_pylist(), form)
-    raise _no_number(path, name, _row_in_file(path, row), text)
+    raise _no_number(path, name, _where([path], row), text)
