@@ -436,11 +436,15 @@ class DiscretisedLogisticMixture:
         """Return E[clip(y, −1, 1)] [..., n, C, H, W] of each component y.
 
         It is −1 + ∫ P(y > t) dt over [−1, 1] = −1 + s (softplus((μ + 1)/s) − softplus((μ − 1)/s)).
-        The linear parts of the softplus are taken apart, because they cancel.
+        The linear parts of the softplus cancel and make clip(μ, −1, 1). What is left is ± s times
+        log(1 + e⁻ᶠ) − log(1 + e⁻ⁿ) for the farther and the nearer end, f and n deviations s away;
+        of a wide component the two are nearly equal, so their difference is one logarithm.
         """
-        ends = (self.means + 1, self.means - 1)
-        low, high = (torch.log1p((-end.abs() * precisions).exp()) for end in ends)
-        return self.means.clamp(-1, 1) + (low - high) / precisions
+        clipped = self.means.clamp(-1, 1)
+        nearer = (self.means.abs() - 1).abs() * precisions
+        apart = 2 * clipped.abs() * precisions  # f − n
+        difference = torch.log1p(torch.sigmoid(-nearer) * torch.expm1(-apart))
+        return clipped + clipped.sign() * difference / precisions
 
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         """Draw a component and then a level."""

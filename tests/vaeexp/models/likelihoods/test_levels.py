@@ -34,6 +34,7 @@ def outputs(name, count, seed, scale):
 
 @settings(deadline=None, max_examples=60)
 @example(name="discretised_logistic_mixture", count=4096, seed=496, scale=30)
+@example(name="discretised_logistic", count=65_536, seed=109, scale=30)  # s is 1,100
 @given(
     name=st.sampled_from(NAMES),
     count=st.sampled_from(COUNTS_OF_LEVELS),
