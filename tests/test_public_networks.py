@@ -17,7 +17,7 @@ from rich.console import Console
 from sweeps.errors import UserError
 from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import plan_sweep, run_sweep
-from vaeexp.models.doubts import doubts
+from vaeexp.models.network_warnings import network_warnings
 from vaeexp.models.vae import build_vae
 from vaeexp.study import open_study_file, settings_of
 from vaeexp.training.checkpoint import load_model
@@ -79,7 +79,7 @@ def test_an_example_builds_learns_and_leaves_no_doubt(place, stem):
     small = {"latent_size": 4} | ({"VanillaVAE.widths": [4, 4]} if stem == "vanilla_vae" else {})
     model = settings.with_params(small).model
     vae = build_vae(model, MNIST, 0)
-    assert doubts(vae, model) == []
+    assert network_warnings(vae, model) == []
     x = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam(vae.parameters(), 1e-3)
     noise = torch.zeros(4, model.latent_size)

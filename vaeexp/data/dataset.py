@@ -22,6 +22,7 @@ from vaeexp.data.datasets import (
 )
 from vaeexp.data.first_look import pixel_words
 from vaeexp.data.formats import (
+    EDITION,
     ONE_CHANNEL,
     Definition,
     Source,
@@ -115,7 +116,7 @@ class Dataset:
         value of each.
     kept: the other columns of the file; None where none was left out.
     factors: names of the known factors of variation, which `Split.factors` holds.
-    whites: as in `Prepared`.
+    whites, changed: as in `Prepared`.
     unlabelled: those of train, validation and test whose images have no labels although others
         have.
     """
@@ -145,6 +146,7 @@ class Dataset:
     kept: tuple[int, ...] | None = None
     factors: tuple[str, ...] = ()
     whites: Mapping[str, int] | None = None
+    changed: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
 
     @property
@@ -174,7 +176,7 @@ class Dataset:
         """What a run records to prepare other images as these were prepared: values for JSON."""
         names = ("name", "kind", "features", "kept", "dropped", "constants")
         facts = {name: getattr(self, name) for name in (*names, "whites", "classes")}
-        return facts | {"scaling": self.scaling.record()}
+        return facts | {"scaling": self.scaling.record(), "edition": EDITION}
 
     def describe(self) -> dict[str, Any]:
         """Describe the data for a record: values for JSON, without arrays and paths."""
@@ -307,6 +309,7 @@ def dataset_of(source: Source, prepared: Prepared) -> Dataset:
         kept=prepared.kept,
         factors=prepared.factors,
         whites=prepared.whites,
+        changed=prepared.changed,
     )
 
 
@@ -439,6 +442,13 @@ def describe_plan(dataset: Dataset, likelihood: str = "") -> list[str]:
         f"Memory: {train * channels * height * width / 2**20:,.1f} MiB of images to train on, as "
         "bytes",
     ]
+
+
+def changes_words(dataset: Dataset) -> str:
+    """Say what is read otherwise than in edition 1, with a space before it; else empty."""
+    if not dataset.changed:
+        return ""
+    return f" This version of vaeexp reads the files otherwise: {'; '.join(dataset.changed)}."
 
 
 def stratified(labels: np.ndarray, count: int) -> np.ndarray:

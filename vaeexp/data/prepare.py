@@ -29,6 +29,7 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
+from vaeexp.data.doubts import doubts, gather
 from vaeexp.data.duplicates import compare_splits
 from vaeexp.data.first_look import look, look_at_numbers, settle_levels
 from vaeexp.data.formats import (
@@ -57,7 +58,7 @@ from vaeexp.words import plural
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-_LAYOUT = 11  # raised whenever the same source would give other arrays
+_LAYOUT = 12  # raised whenever the same source would give other arrays
 _SCALED = ("scale", "scale_per", "clip")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
@@ -87,6 +88,7 @@ class Prepared:
         change, and the value of each.
     kept: the other columns of the file; None where none was left out.
     whites: the number that became 255 in each kind of file, where the images are bytes.
+    changed: as in `RawImages`.
     files: images of the source.
     unreadable: those of them that cannot be read and were left out, as in `Unreadable`.
     """
@@ -116,6 +118,7 @@ class Prepared:
     constants: tuple[float, ...]
     kept: tuple[int, ...] | None
     whites: dict[str, int] | None
+    changed: tuple[str, ...]
 
 
 def prepare(source: Source, *, say: Callable[[str], None]) -> Prepared:
@@ -215,6 +218,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         own_sizes = len(training), len(rows[TEST]), facts["validation"], facts["holdout"]
         taught = training[order[: sizes_of(source, *own_sizes)[0]]]
     own = {name: rows[part] for part, name in SPLIT_WORDS.items()}
+    doubted = doubts(gather(raw, rows)) if source.definition.counts is None else []
     made = _bytes(raw, rows, kind, scratch, root) if is_bytes(raw, settings) else None
     made = made or _numbers(raw, rows, taught, settings, whole, scratch, root)
     raw = made.raw
@@ -232,7 +236,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         "test": len(rows[TEST]),
         # No notes on copies where nothing else is noted of the files.
         "notes": (*raw.notes, *(notes if raw.notes else ())),
-        "warnings": (*raw.warnings, *made.warnings, *doubles),
+        "warnings": (*raw.warnings, *doubted, *made.warnings, *doubles),
         "digest": digest,
     }
     shutil.rmtree(scratch)
@@ -267,6 +271,7 @@ def _facts_of(made: "_Made") -> dict[str, Any]:
         "constants": made.constants,
         "kept": made.kept,
         "whites": made.whites,
+        "changed": raw.changed,
     }
 
 

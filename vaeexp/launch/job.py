@@ -34,8 +34,8 @@ from vaeexp.launch.execution import Execution
 from vaeexp.launch.memory import MemoryPlan, choose_execution
 from vaeexp.launch.options import Places, SweepOptions
 from vaeexp.machine import nearest_folder, shipped_studies
-from vaeexp.models.doubts import doubts
 from vaeexp.models.likelihoods import find_likelihood
+from vaeexp.models.network_warnings import network_warnings
 from vaeexp.models.vae import build_vae
 from vaeexp.own_code import code_warnings
 from vaeexp.plots.contact_sheet import ContactSheet
@@ -79,7 +79,7 @@ class Job:
     datasets: Mapping[str, Dataset]
     """The images by `DataSettings.key`; those of the search come first."""
     log: "StudyLog"
-    doubts: tuple[str, ...] = ()
+    model_warnings: tuple[str, ...] = ()
     """What the user cannot have meant with networks of their own."""
     code: Mapping[str, Any] = field(default_factory=dict)
     """The user's own code of its networks, `own_code`, and its changes since the study began,
@@ -113,7 +113,7 @@ class Job:
         """
         return (
             *self.dataset.warnings,
-            *self.doubts,
+            *self.model_warnings,
             *check_warmups(self.study, self.dataset.sizes[0]),
             *code_warnings(self.study.name, self.code.get("code_changes", ())),
         )
@@ -173,9 +173,14 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     # The shape of the images, which is known only now, decides whether the networks fit.
     found_values = {key: found.values for key, found in datasets.items()}
     open_study(values=found_values, least_batch=smallest_batch(study))
-    found = doubts_of(study, settings, dataset)
+    found = model_warnings(study, settings, dataset)
     return Job(
-        options=options, study=study, settings=settings, datasets=datasets, log=log, doubts=found
+        options=options,
+        study=study,
+        settings=settings,
+        datasets=datasets,
+        log=log,
+        model_warnings=found,
     )
 
 
@@ -209,7 +214,7 @@ def _check_same_numbers(study: "Study", datasets: Mapping[str, Dataset]) -> None
         )
 
 
-def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str, ...]:
+def model_warnings(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str, ...]:
     """Return what the user cannot have meant with the networks of their own that the study
     names.
     """
@@ -217,7 +222,7 @@ def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str
     for network in distinct_values(study, "network"):
         if ":" in network:
             model = settings.with_params({"network": network}).model
-            found += doubts(build_vae(model, dataset.values, 0), model)
+            found += network_warnings(build_vae(model, dataset.values, 0), model)
     likelihoods = distinct_values(study, "likelihood")
     found += fixed_scales(study, likelihoods)
     learned = {"gaussian_learned", "student_t"} & {*likelihoods}

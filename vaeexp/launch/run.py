@@ -43,6 +43,7 @@ from sweeps import (
 from sweeps.results import Results, best_run
 from vaeexp import report as pages
 from vaeexp.console import in_notebook, program
+from vaeexp.data.dataset import changes_words
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.import_paths import flat_settings
 from vaeexp.launch.execution import Execution
@@ -292,8 +293,8 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
         raise UserError(
             f"study '{job.study.name}'",
             f"was made on {before['title']} ({before['source']}), and this run would use "
-            f"{job.dataset.title} ({job.dataset.source}). Try --name NEW for a new study, or "
-            "give the first data again with --data.",
+            f"{job.dataset.title} ({job.dataset.source}).{changes_words(job.dataset)} Try --name "
+            "NEW for a new study, or give the first data again with --data.",
         )
 
 

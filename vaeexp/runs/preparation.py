@@ -200,6 +200,11 @@ class Preparation:
         return stored_in(self.record)
 
     @property
+    def edition(self) -> int:
+        """How the run's own files were read, and new ones are: `vaeexp.data.formats.EDITION`."""
+        return int(self.record.get("edition", 1))
+
+    @property
     def binarised(self) -> str:
         """Say how new images are binarised; empty where they are not."""
         if not self.scaling.bytes or self.data.binarisation == "none":

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from sweeps import UserError, did_you_mean, named_run, run_name
 from vaeexp.data import Dataset, open_dataset
-from vaeexp.data.dataset import targets
+from vaeexp.data.dataset import changes_words, targets
 from vaeexp.data.showing import kind_of
 from vaeexp.data.values import Values, from_record
 from vaeexp.evaluation.classifier import open_classifier
@@ -409,7 +409,7 @@ def other_images(run: str, fingerprint: str, dataset: Dataset) -> UserError:
         run,
         f"was trained on other images, with the fingerprint {fingerprint[:12]}; {dataset.title} "
         f"({dataset.source}) has {dataset.fingerprint[:12]}. Numbers would not be comparable. "
-        "Give the run's own images (--data).",
+        f"Give the run's own images (--data).{changes_words(dataset)}",
     )
 
 

@@ -117,12 +117,12 @@ def test_a_scale_that_does_not_fit_is_refused_before_any_training(changes, words
 
 
 def test_a_fixed_sigma_under_several_scales_is_doubted():
-    [doubt] = job_of().doubts
+    [doubt] = job_of().model_warnings
     assert doubt.startswith(
         "sigma is given in scaled units, and the scales standard, range and none"
     )
-    assert job_of("likelihood=gaussian_learned").doubts == ()
-    assert job_of("search.scale={values: [range]}").doubts == ()
+    assert job_of("likelihood=gaussian_learned").model_warnings == ()
+    assert job_of("search.scale={values: [range]}").model_warnings == ()
 
 
 def test_scales_that_model_different_numbers_are_not_searched_together():

@@ -11,8 +11,8 @@ from suited_values import COUNTS, REAL, suited
 from torch import nn
 
 from vaeexp.data.values import Values
-from vaeexp.models.doubts import doubts
 from vaeexp.models.likelihoods import LIKELIHOODS
+from vaeexp.models.network_warnings import network_warnings
 from vaeexp.models.parts import LIKELIHOOD_SUPPORTS, SUPPORTS, check_values, is_density
 from vaeexp.models.vae import VAE, build_vae, check_model, count_parameters
 from vaeexp.settings import ModelSettings
@@ -216,7 +216,7 @@ def test_bounded_outputs_are_doubted_where_they_bound_the_means(
     own, network, likelihood, kind, says
 ):
     settings = small(network=f"own_values:{network}", likelihood=likelihood)
-    found = doubts(build_vae(settings, Values(shape=SHAPE, **KINDS[kind]), 0), settings)
+    found = network_warnings(build_vae(settings, Values(shape=SHAPE, **KINDS[kind]), 0), settings)
     assert len(found) == (says is not None)
     if says:
         assert re.search(says, found[0])

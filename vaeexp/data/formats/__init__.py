@@ -38,6 +38,10 @@ TEST = 2
 PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 SPLIT_WORDS = PART_NAMES | {TRAINING: "training"}
 """Part → what its images are called, as in `training images`."""
+EDITION = 2
+"""Rises when files are read otherwise. A finished run records the edition by which its files were
+read, and new files are read by it. Runs without one have edition 1.
+"""
 _BLOCK_BYTES = 2**26
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_IMAGE_FILES = ("image_size", "crop", "image_channels", "background", "split_folders")
@@ -144,6 +148,12 @@ class RawImages(NamedTuple):
     """Names of the F features of a table."""
     whites: Mapping[Stored, int] | None = None
     """The number that became 255 in each kind of file, where the images were made bytes."""
+    names: np.ndarray | None = None
+    """Name of each row for people, text [N]: what the role `names` says, the image file, or
+    FILE[row]; None for data sets with a name.
+    """
+    changed: tuple[str, ...] = ()
+    """Sentences on what is read otherwise than in edition 1."""
     where: Callable[[int], str] = row_words
     """Row of the images → its name in the files, for an error: `line 5` of a .csv."""
 

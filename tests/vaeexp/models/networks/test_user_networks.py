@@ -16,7 +16,7 @@ from sweeps.errors import UserError
 from sweeps.lanes import Outcome, advance_all
 from vaeexp.data.values import as_values
 from vaeexp.import_paths import import_path
-from vaeexp.models.doubts import doubts
+from vaeexp.models.network_warnings import network_warnings
 from vaeexp.models.networks import find_network
 from vaeexp.models.vae import build_vae, check_model
 from vaeexp.run_files import WEIGHTS
@@ -596,7 +596,7 @@ def test_a_class_has_the_path_at_which_other_processes_find_it(user, monkeypatch
 )
 def test_an_output_that_is_bounded_where_it_should_not_be_is_doubted(user, name, says):
     model = using(name).model
-    found = doubts(build_vae(model, (1, 8, 8), 0), model)
+    found = network_warnings(build_vae(model, (1, 8, 8), 0), model)
     if says is None:
         assert found == []
     else:

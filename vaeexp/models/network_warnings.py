@@ -34,7 +34,7 @@ _BOUNDS = (
 )
 
 
-def doubts(vae: "VAE", settings: "ModelSettings") -> list[str]:
+def network_warnings(vae: "VAE", settings: "ModelSettings") -> list[str]:
     """Return what the user cannot have meant with a freshly built model of a network of their own:
     a sentence each, with what to do.
     """
