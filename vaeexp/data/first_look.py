@@ -31,6 +31,8 @@ distances.
 _NARROW = 6
 _MOST = 0.99
 """Levels that are 2 % of 256, and the share of pixels within them from which images are doubted."""
+_TAIL = 16
+"""Levels beyond these that are no few stray ones: stars in a dark sky."""
 _HALF = 128
 """Levels that images of half the range reach at most."""
 _OUTSIDE = 0.9
@@ -198,8 +200,7 @@ def _empty_images(low: np.ndarray, high: np.ndarray) -> list[str]:
 def _doubts(histogram: np.ndarray) -> list[str]:
     """Doubt the levels of all pixels together. histogram: of the training images, int64 [256]."""
     levels = np.flatnonzero(histogram)
-    sums = np.convolve(histogram, np.ones(_NARROW, np.int64))
-    inside = float(sums.max() / histogram.sum())
+    inside = _inside(histogram)
     if inside >= _MOST:
         problem = f"{100 * inside:.1f} % of the pixels of the training images lie within"
         problem = f"{problem} {_NARROW} levels of 255, so there is little to see"
@@ -209,6 +210,17 @@ def _doubts(histogram: np.ndarray) -> list[str]:
     else:
         return []
     return [f"{problem}. Look at the images (`--dry-run --show`), and stretch their range"]
+
+
+def _inside(histogram: np.ndarray) -> float:
+    """Return the largest share of the pixels within a few neighbouring levels of int64 [256]; 0
+    where those beyond have many levels over most of the range.
+    """
+    levels = np.flatnonzero(histogram)
+    if len(levels) >= _TAIL + _NARROW and levels[-1] - levels[0] > _HALF:
+        return 0.0
+    sums = np.convolve(histogram, np.ones(_NARROW, np.int64))
+    return float(sums.max() / histogram.sum())
 
 
 def _constant(raw: RawImages, training: np.ndarray, level: int) -> str:
@@ -258,8 +270,7 @@ def _narrow_range(images: np.ndarray, training: np.ndarray, scaling: Scaling) ->
     """Doubt numbers that use little of the range that becomes 0 to 1."""
     levels = np.rint(scaling.targets(sample(images, training)) * 255).astype(np.int64)
     histogram = np.bincount(levels.reshape(-1), minlength=256)
-    sums = np.convolve(histogram, np.ones(_NARROW, np.int64))
-    inside = float(sums.max() / histogram.sum())
+    inside = _inside(histogram)
     used = np.flatnonzero(histogram)
     bottom = scaling.offset.flat[0]
     full = f"{format_signed(bottom)} to {format_signed(bottom + scaling.scale.flat[0])}"

@@ -26,6 +26,10 @@ _SHARE = 0.25
 """Share of the variance above which one number that makes it is doubted."""
 _ALONE = 5.0
 """Deviations from the mean that such a number has at least."""
+_APART = 4.0
+"""How many times as far from the mean as the next different number it is at least: the largest
+number of a heavy tail is not.
+"""
 _FAR = 1_000.0
 """Deviations from the training mean above which a validation or test number is doubted."""
 _COARSE = 0.01
@@ -64,6 +68,8 @@ def look_at_sizes(
             raise UserError(root, f"{problem}. {remedy}.")
         share = deviations**2 / known.count
         if part == TRAINING and deviations > _ALONE and share > _SHARE:
+            if not _stands_apart(raw.images, taught, known, place):
+                continue
             warnings.append(
                 f"{number:g} in {where} makes {min(share, 1):.0%} of the variance, so the others "
                 "are nearly equal beside it. Mend it, or try data.clip: [0.1, 99.9]"
@@ -106,6 +112,30 @@ def _distances(numbers: np.ndarray, known: Statistics, scaling: Scaling) -> np.n
     distances = np.abs(scaling.cut(numbers) - known.mean) / deviation
     distances[np.abs(scaling.scaled(numbers)) > _LARGEST] = np.inf
     return distances
+
+
+def _stands_apart(
+    images: np.ndarray, rows: np.ndarray, known: Statistics, place: tuple[int, ...]
+) -> bool:
+    """Return whether the number at `place` in `images` is far from all others that share its mean.
+
+    The 1 of a rare flag, among zeros alone, is not.
+    """
+    number = float(images[place])
+    shared = [size == 1 for size in known.mean.shape]
+    sides = list(zip(place[1:], shared, strict=True))
+    own = tuple(slice(None) if every else slice(at, at + 1) for at, every in sides)
+    mean = float(known.mean[tuple(0 if every else at for at, every in sides)])
+    ends = list[float]()
+    for piece in pieces(images, rows):
+        others = piece[:, *own].astype(np.float64)
+        others = others[others != number]
+        ends += [others.min(), others.max()] if len(others) else []
+    if max(ends) == min(ends) and abs(number - ends[0]) == 1:
+        return False
+    farthest = max(abs(end - mean) for end in ends)
+    # The farthest of many columns is farther by chance.
+    return abs(number - mean) > _APART * np.sqrt(known.mean.size) * farthest
 
 
 def _joined(raw: RawImages, taught: np.ndarray, scaling: Scaling) -> list[str]:
