@@ -8,7 +8,7 @@ of a trial, so that `beta: {low: 0.01, high: 10, log: true}` under `search:` nee
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from vaeexp.evaluation.metrics import measured_at
@@ -50,6 +50,11 @@ class DataSettings(_Section):
     """
     channels_first: bool = False
     """Whether arrays of images are [N, C, H, W]; [N, H, W, C] otherwise."""
+    missing: tuple[float, ...] | Literal["drop"] | None = None
+    """Rows that are left out before the split. drop: those with a missing value, which is NaN or an
+    empty cell; codes, as [-9999, -200]: these, and those with such a number. When empty, missing
+    values are an error.
+    """
     scale: Literal["unit", "range", "standard", "none"] = "unit"
     """From values to targets. unit: the full range of the type becomes 0 to 1, and floats lie there
     already; range: minimum to maximum of the training images becomes 0 to 1; standard: their mean
@@ -104,6 +109,13 @@ class DataSettings(_Section):
     """Whether folders of image files that are named as splits (train, test, ...) are the splits;
     otherwise they are classes.
     """
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _drop_or_codes(cls, value: Any) -> Any:
+        if value not in (None, "drop") and not isinstance(value, list | tuple):
+            raise ValueError(f"got {value!r}; must be drop, or codes as [-9999, -200].")
+        return value
 
     @property
     def keeps_range(self) -> bool:

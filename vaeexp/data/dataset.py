@@ -336,11 +336,12 @@ def check_data(settings: "DataSettings") -> Definition:
 def _refuse_meanings(settings: "DataSettings", definition: Definition) -> None:
     """Raise UserError for settings that give files a meaning, where official files have one."""
     without = {"channels_first": "false", "split": "random"}
-    for name in ("images", "labels", "factors", "channels_first", "split_by", "split"):
+    meanings = ("images", "labels", "factors", "channels_first", "missing", "split_by", "split")
+    for name in meanings:
         setting = getattr(settings, name)
         if not setting or setting == without.get(name):
             continue
-        shown = ", ".join(setting) if isinstance(setting, tuple) else setting
+        shown = ", ".join(map(str, setting)) if isinstance(setting, tuple) else setting
         shown = "true" if setting is True else shown
         problem = f"got {shown}; must be left out for '{definition.name}', whose files have one"
         remedy = f"meaning. Try --set {name}={without.get(name, 'null')}"

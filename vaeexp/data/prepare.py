@@ -42,6 +42,7 @@ from vaeexp.data.formats import (
     Source,
     blocks,
 )
+from vaeexp.data.missing import without_missing
 from vaeexp.data.numbers import (
     as_bytes,
     describe_bytes,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
 _LAYOUT = 12  # raised whenever the same source would give other arrays
-_SCALED = ("scale", "scale_per", "clip")
+_DECIDING = ("scale", "scale_per", "clip", "split", "missing")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
 """Settings that decide arrays besides those of files; None where they are not listed."""
@@ -130,7 +131,7 @@ def prepare(source: Source, *, say: Callable[[str], None]) -> Prepared:
     match their checksums.
     """
     settings = source.settings
-    asked = {name: getattr(settings, name) for name in (*_SCALED, "split")}
+    asked = {name: getattr(settings, name) for name in _DECIDING}
     # What most studies leave as it is is no part of the key of their arrays.
     others = {name: value for name, value in asked.items() if value != _DEFAULTS.get(name)}
     if _fitted(source) or settings.split_by or settings.split != "random":
@@ -206,6 +207,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     root = str(source.root)
     raw = source.definition.layout.read(source, scratch, say)
     kind = raw.images.dtype.name
+    raw = without_missing(raw, settings.missing, scratch, root)
     whole = check_finite(raw, root)
     if settings.keeps_range:
         raw = as_bytes(raw, settings.binarisation, scratch, root)

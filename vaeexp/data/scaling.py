@@ -154,6 +154,7 @@ def check_finite(raw: RawImages, root: str) -> bool:
         return True
     whole = True
     count = 0
+    missing = False
     first: tuple[int, ...] = ()
     readable = {file.row for file in raw.unreadable}
     start = 0
@@ -165,6 +166,7 @@ def check_finite(raw: RawImages, root: str) -> bool:
         if not finite.all():
             bad = ~finite
             count += int(bad.sum())
+            missing = missing or bool(np.isnan(block).any())
             if not first:
                 place = np.unravel_index(int(bad.reshape(-1).argmax()), bad.shape)
                 first = (start + int(place[0]), *map(int, place[1:]))
@@ -173,8 +175,8 @@ def check_finite(raw: RawImages, root: str) -> bool:
     if count:
         where = f"the first in {place_words(raw, first)}"
         problem = f"got {plural(count, 'value')} that are NaN, infinite or beyond 1e150, {where}"
-        remedy = "must be numbers. Leave these rows out, or fill in what is missing"
-        raise UserError(root, f"{problem}; {remedy}.")
+        remedy = "Try --set missing=drop" if missing else "Leave these rows out"
+        raise UserError(root, f"{problem}; must be numbers. {remedy}, or fill in what is missing.")
     return whole
 
 

@@ -24,11 +24,13 @@ from vaeexp.data.formats.array_pixels import HAIR, as_images
 from vaeexp.data.formats.image_numbers import read_numbers
 from vaeexp.data.formats.image_pixels import UnreadableError, pixels_of, read_header, read_pixels
 from vaeexp.data.formats.levels import DEEPEST, WHITE, Stored, to_bytes
+from vaeexp.data.missing import codes_of, missing_numbers
 from vaeexp.data.prepare import Purpose, binarise_next, pixel_stream
 from vaeexp.data.scaling import Scaling, scaling_from
 from vaeexp.data.values import Values
 from vaeexp.settings import DataSettings
 from vaeexp.training.batches import derive_seed
+from vaeexp.words import format_signed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -317,8 +319,9 @@ class Preparation:
 
     def numbers(self, numbers: np.ndarray) -> Ready:
         """Prepare numbers [N, C, H, W] of files."""
-        fine = np.isfinite(numbers).reshape(len(numbers), -1).all(1)
-        problems = ["" if each else self._infinite(numbers[row]) for row, each in enumerate(fine)]
+        bad = ~np.isfinite(numbers) | missing_numbers(numbers, self.data.missing)
+        fine = ~bad.reshape(len(numbers), -1).any(1)
+        problems = ["" if each else self._bad(bad[row]) for row, each in enumerate(fine)]
         if self.scaling.bytes:
             return self._levels(numbers, problems)
         whole = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
@@ -349,14 +352,15 @@ class Preparation:
             wanted = f"in the range of {kind}, as the run's files are"
         return _with_range(problems, bad, low, high, wanted)
 
-    def _infinite(self, row: np.ndarray) -> str:
-        """Say where a row [C, H, W] has its first number that is NaN or infinite."""
-        bad = ~np.isfinite(row)
+    def _bad(self, bad: np.ndarray) -> str:
+        """Say where the first of the bad numbers of a row is, bool [C, H, W]."""
         place = np.unravel_index(int(bad.reshape(-1).argmax()), bad.shape)
         where = f"at {[int(index) for index in place]} of [C, H, W]"
         if self.features is not None:
             where = f"in column '{self.features[int(place[2])]}'"
-        return f"{int(bad.sum()):,} of its numbers are missing, NaN or infinite, the first {where}"
+        codes = "".join(f", {format_signed(code)}" for code in codes_of(self.data.missing))
+        kinds = f"missing{codes}, NaN or infinite"
+        return f"{int(bad.sum()):,} of its numbers are {kinds}, the first {where}"
 
     def _levels(self, numbers: np.ndarray, problems: list[str]) -> Ready:
         """Return grey levels uint8: of bytes by the run's white, of floats in [0, 1] as 256

@@ -48,12 +48,16 @@ Columns = Mapping[str, "pyarrow.DataType"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Roles:
-    """The names of columns: features, and those of labels, groups and factors."""
+    """The names of columns: features, and those of labels, groups and factors.
+
+    gaps: whether cells of features may be empty, so that they are floats, and NaN there.
+    """
 
     features: tuple[str, ...]
     labels: str | None
     split_by: str | None
     factors: tuple[str, ...]
+    gaps: bool
 
     def others(self) -> list[str]:
         """Return the columns that are no features, each once."""
@@ -197,6 +201,7 @@ def _roles(source: Source, columns: Columns) -> _Roles:
         labels=settings.labels,
         split_by=settings.split_by,
         factors=factors,
+        gaps=settings.missing is not None,
     )
 
 
@@ -225,6 +230,8 @@ def _read_parquet(
                 _refuse_text(path, name, columns[name], batches(path))
             kinds.add(np.dtype(columns[name].to_pandas_dtype()))
     dtype = np.result_type(*kinds)
+    if roles.gaps and dtype.kind != "f":
+        dtype = np.dtype(np.float64)
     pieces = (_rows(path, batches(path), roles, dtype, found) for path in paths)
     return write_rows(
         scratch / "table.raw", chain.from_iterable(pieces), dtype, (len(roles.features),)
@@ -255,7 +262,7 @@ def _read_csv(
                     _refuse_text(path, name, columns[name], opened.batches, opened.form)
     kinds = {columns[name] for columns, name in product(types, roles.features)}
     plans = [pyarrow.float64()]
-    if pyarrow.float64() not in kinds:
+    if pyarrow.float64() not in kinds and not roles.gaps:
         plans.insert(0, pyarrow.bool_() if kinds == {pyarrow.bool_()} else pyarrow.int64())
     for plan in plans:
         wanted = {name: pyarrow.string() for name in found}
@@ -339,6 +346,8 @@ def _rows(
     """Yield the features [n, F] of batches of rows, and put the cells of other columns into
     `found`. Raises UserError for an empty cell of a feature or a factor.
     """
+    import pyarrow
+
     start = 0
     features = list(roles.features)
     for batch in batches:
@@ -346,7 +355,10 @@ def _rows(
         for place, (name, column) in enumerate(
             zip(features, batch.select(features).columns, strict=True)
         ):
-            _check_filled(path, name, column, start)
+            if not roles.gaps:
+                _check_filled(path, name, column, start)
+            elif pyarrow.types.is_boolean(column.type):
+                column = column.cast(pyarrow.uint8())
             rows[:, place] = column.to_numpy(zero_copy_only=False)
         for name, cells in found.items():
             column = batch.column(name)
@@ -362,7 +374,8 @@ def _check_filled(path: Path, name: str, column: Any, start: int) -> None:
     if column.null_count:
         row = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
         problem = f"got an empty cell in {_where([path], row)}; must be a value in each row"
-        remedy = "Fill in the values, or leave out these rows or this column"
+        remedy = "Fill in the values, or leave out this column or these rows"
+        remedy = f"{remedy} (of features: --set missing=drop)"
         raise UserError(f"{path}: {printable(name)}", f"{problem}. {remedy}")
 
 
