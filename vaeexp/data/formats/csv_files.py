@@ -26,6 +26,7 @@ WANTED = "a .csv file with a line of names, in UTF-8"
 _BLOCK = 2**24  # bytes; a row must fit
 _HEAD = 2**18  # bytes that are looked at for separators and decimal signs
 _LINES = 50  # that are looked at for separators
+csv.field_size_limit(_BLOCK)  # a line that another mark parts is one field
 _MARKS = {";": "semicolons", "\t": "tabs", ",": "commas"}
 _SEPARATOR = re.compile(r'"?sep=(.)"?')
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
@@ -61,12 +62,11 @@ class Form:
 def form_of(path: Path) -> Form:
     """Return how a file is written. Raises UserError for UTF-16 and for what is no text."""
     with path.open("rb") as file:
-        head = file.read(_HEAD)
+        # Of rows of many columns, the line of names and a whole row.
+        head = file.read(_HEAD) + file.readline(_BLOCK) + file.readline(_BLOCK)
     _check_text(path, head)
     text = head.decode("utf-8-sig", "replace")
     lines = [line for line in re.split(r"\r\n|\r|\n", text) if line]
-    if len(head) == _HEAD:
-        lines = lines[:-1] or lines  # the last is cut
     said = _SEPARATOR.fullmatch(lines[0]) if lines else None
     if said is not None:
         lines = lines[1:]

@@ -6,7 +6,7 @@ files of a folder are read in the order of their names; all must have the same c
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
@@ -30,13 +30,15 @@ from vaeexp.data.formats.csv_files import (
     with_points,
 )
 from vaeexp.data.formats.named_arrays import factor_names, label_parts
-from vaeexp.data.formats.scratch import rows_of_block, write_rows
+from vaeexp.data.formats.scratch import allocate, write_rows
 
 if TYPE_CHECKING:
     import pyarrow
 
 _INDEX = "__index_level_"  # pandas' name of the index in a parquet file
-_MOST_ROWS = 2**16
+_COLUMNS = 512
+_MOST_ROWS = 2**14
+"""Columns and rows of a parquet file that are read at a time."""
 _TABLE_ROWS = 4_000  # of `read_batches`
 _WANTED = {".parquet": "a whole parquet file", ".csv": WANTED}
 _ROLES = "--set labels={0} if it is a class, split_by={0} if it is a group, factors={0} if it is a"
@@ -213,22 +215,32 @@ def _read_parquet(
     """Return the features [N, F], and put the cells of the other columns into `found`."""
     import pyarrow.parquet as parquet
 
-    def batches(path: Path) -> Iterator["pyarrow.RecordBatch"]:
-        with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(rows, columns=[*roles.features, *found])
-
-    rows = min(_MOST_ROWS, rows_of_block(8 * len(roles.features)))
     kinds = set[np.dtype]()
+    count = 0
     for path, columns in zip(paths, types, strict=True):
-        for name in roles.features:
-            if not _holds_numbers(columns[name]):
-                _refuse_text(path, name, columns[name], batches(path))
-            kinds.add(np.dtype(columns[name].to_pandas_dtype()))
-    dtype = np.result_type(*kinds)
-    pieces = (_rows(path, batches(path), roles, dtype, found) for path in paths)
-    return write_rows(
-        scratch / "table.raw", chain.from_iterable(pieces), dtype, (len(roles.features),)
-    )
+        with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
+            for name in roles.features:
+                if not _holds_numbers(columns[name]):
+                    _refuse_text(path, name, columns[name], file.iter_batches(columns=[name]))
+                kinds.add(np.dtype(columns[name].to_pandas_dtype()))
+            count += file.metadata.num_rows
+    shape = (count, len(roles.features))
+    values = allocate(scratch / "table.npy", shape, np.result_type(*kinds))
+    first = 0
+    for path in paths:
+        with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
+            # pyarrow keeps a page of each column that is read.
+            for start in range(0, shape[1], _COLUMNS):
+                part = slice(start, start + _COLUMNS)
+                some = replace(roles, features=roles.features[part])
+                others = {} if start else found
+                batches = file.iter_batches(_MOST_ROWS, columns=[*some.features, *others])
+                row = first
+                for piece in _rows(path, batches, some, values.dtype, others):
+                    values[row : row + len(piece), part] = piece
+                    row += len(piece)
+            first += file.metadata.num_rows
+    return values
 
 
 def _read_csv(
