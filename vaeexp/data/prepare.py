@@ -58,7 +58,7 @@ from vaeexp.words import plural
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-_LAYOUT = 12  # raised whenever the same source would give other arrays
+_LAYOUT = 13  # raised whenever the same source would give other arrays
 _SCALED = ("scale", "scale_per", "clip")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
@@ -88,7 +88,7 @@ class Prepared:
         change, and the value of each.
     kept: the other columns of the file; None where none was left out.
     whites: the number that became 255 in each kind of file, where the images are bytes.
-    changed: as in `RawImages`.
+    black, changed: as in `RawImages`.
     files: images of the source.
     unreadable: those of them that cannot be read and were left out, as in `Unreadable`.
     """
@@ -118,6 +118,7 @@ class Prepared:
     constants: tuple[float, ...]
     kept: tuple[int, ...] | None
     whites: dict[str, int] | None
+    black: int
     changed: tuple[str, ...]
 
 
@@ -271,6 +272,7 @@ def _facts_of(made: "_Made") -> dict[str, Any]:
         "constants": made.constants,
         "kept": made.kept,
         "whites": made.whites,
+        "black": raw.black,
         "changed": raw.changed,
     }
 

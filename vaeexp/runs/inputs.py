@@ -268,7 +268,7 @@ def _fits(entry: Entry, preparation: Preparation) -> bool:
 
 def _open_stack(path: Path, preparation: Preparation, scratch: Path, alone: bool) -> Inputs:
     first = preparation.data.channels_first
-    entry, _ = stack_entry(path, channels_first=first)
+    entry, *_ = stack_entry(path, channels_first=first, black=preparation.black)
     images = entry.read(_new(scratch))
     if images.shape[1:] != preparation.values.shape:
         raise UserError(str(path), f"got {list(images.shape)}; must be {preparation.wanted}")

@@ -12,10 +12,11 @@ from sweeps import UserError
 from vaeexp.data.formats import Definition, Layout, RawImages, Source
 from vaeexp.data.formats.array_pixels import SHAPES, TYPES
 from vaeexp.data.formats.hierarchical import HDF5, hdf5_entries, is_zarr, zarr_entries
+from vaeexp.data.formats.levels import DEEPEST
 from vaeexp.data.formats.named_arrays import AUTOMATIC, ONE_CHANNEL, read_named, refuse_names
 from vaeexp.data.formats.npy_files import folder_entry, npy_entry, npz_entries
 from vaeexp.data.formats.tables import read_tables
-from vaeexp.data.formats.tiff import TIFF, stack_entry
+from vaeexp.data.formats.tiff import TIFF, TURNED, stack_entry
 
 __all__ = ["ARRAYS", "ONE_CHANNEL"]
 
@@ -72,8 +73,10 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     refuse_names(source, "has no names", _SAVE)
     notes = list[str]()
     if ending in TIFF:
-        entry, note = stack_entry(path, channels_first=source.settings.channels_first)
-        return read_named(source, {"images": entry}, scratch, [note], channels_first=True)
+        entry, note, black = stack_entry(path, channels_first=source.settings.channels_first)
+        said = [TURNED] if black else []
+        read = read_named(source, {"images": entry}, scratch, [note, *said], channels_first=True)
+        return read._replace(black=black or DEEPEST, changed=tuple(said))
     if root.is_dir():
         first = source.settings.channels_first
         entry, note = folder_entry(root, source.paths, channels_first=first)
