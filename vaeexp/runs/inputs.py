@@ -115,8 +115,10 @@ def _open_given(array: np.ndarray, place: int, preparation: Preparation, *, alon
 def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any]:
     if not path.exists():
         raise UserError(str(path), "there is no such file or folder.")
+    packed = preparation.edition > 1
     if is_zarr(path):
-        return [partial(_open_entries, zarr_entries(path), path, preparation, scratch)]
+        entries = zarr_entries(path, packed=packed)
+        return [partial(_open_entries, entries, path, preparation, scratch)]
     if path.is_dir():
         return _found_folder(path, preparation, scratch)
     ending = path.suffix.lower()
@@ -128,7 +130,8 @@ def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any
     if ending == ".npz":
         return [partial(_open_entries, npz_entries(path), path, preparation, scratch)]
     if ending in HDF5:
-        return [partial(_open_entries, hdf5_entries(path), path, preparation, scratch)]
+        entries = hdf5_entries(path, packed=packed)
+        return [partial(_open_entries, entries, path, preparation, scratch)]
     if ending in TIFF and preparation.data.dataset == "arrays":
         return [partial(_open_stack, path, preparation, scratch)]
     _check_pictures(path, preparation)
@@ -244,7 +247,7 @@ def _chosen(
     """Return the array of images: the one of the run's setting, one that is named as images are,
     or the only one that fits. Raises UserError where it is not clear which is meant.
     """
-    own = {name.lower(): entry for name, entry in entries.items()}
+    own = {name.lower(): entry for name, entry in entries.items() if not entry.coordinate}
     named = [name for name in (preparation.data.images, "images", "x") if name]
     images = next((own[name.lower()] for name in named if name.lower() in own), None)
     if images is None:

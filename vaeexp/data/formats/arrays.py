@@ -1,8 +1,9 @@
 """Arrays in files: one file or one folder of them, of any of these formats.
 
-`.npy`, `.npz` (numpy), `.h5`, `.hdf5` (HDF5) and folders of zarr hold arrays; `.parquet` and `.csv`
-hold tables whose columns are features; `.tif` and `.tiff` hold stacks of images. A folder may hold
-several `.npy`, `.parquet` or `.csv` files, which are read in the order of their names.
+`.npy`, `.npz` (numpy), `.h5`, `.hdf5` (HDF5), `.nc` (netCDF-4) and folders of zarr hold arrays;
+`.parquet` and `.csv` hold tables whose columns are features; `.tif` and `.tiff` hold stacks of
+images. A folder may hold several `.npy`, `.parquet` or `.csv` files, which are read in the order of
+their names.
 """
 
 from collections.abc import Callable
@@ -89,8 +90,9 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
 ARRAYS = Layout(
     expected=lambda _: (
         f"one file or folder of arrays {SHAPES} of {TYPES}: .npy or a folder of .npy, .npz, .h5, "
-        f".hdf5 or a zarr folder with {AUTOMATIC} or the array that data.images names; .parquet or "
-        ".csv with a column for each feature, or a folder of them; .tif with a stack of images"
+        f".hdf5, .nc or a zarr folder with {AUTOMATIC} or the array that data.images names; "
+        ".parquet or .csv with a column for each feature, or a folder of them; .tif with a stack "
+        "of images"
     ),
     find=_find,
     read=_read,
