@@ -16,6 +16,7 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import printable, refusing, some_of
+from vaeexp.data.formats.csv_files import check_points, is_number
 from vaeexp.data.formats.entries import Entry, described
 from vaeexp.data.formats.hierarchical import HDF5, hdf5_entries, is_zarr, zarr_entries
 from vaeexp.data.formats.image_folder import find
@@ -32,6 +33,8 @@ from vaeexp.runs.preparation import Picture, Preparation, Rows
 TABLES = (".parquet", ".csv")
 _ARRAYS = (".npy", ".npz", *HDF5)
 _FOLDER = (".npy", ".npz", *TABLES)
+_SWITCHES = {"true": 1.0, "1": 1.0, "false": 0.0, "0": 0.0, "": np.nan}
+"""Cells of a column of booleans."""
 _FILES_AT_ONCE = 400
 _MOST_ROWS = 4_000
 
@@ -286,6 +289,8 @@ def _open_table(path: Path, preparation: Preparation) -> Inputs:
     one is missing.
     """
     features = _features(str(path), preparation)
+    if path.suffix.lower() == ".csv" and preparation.edition > 1:
+        check_points(path)
     names, count = _columns_of(path)
     label = _check_columns(str(path), names, features, preparation)
     batches = partial(read_batches, path)
@@ -360,12 +365,23 @@ def _table_rows(
             columns = [batch.column(feature) for feature in features]
             numbers = _as_levels(numbers, columns, preparation)
         made = preparation.numbers(numbers)
+        for row, _, _, place in np.argwhere(np.isnan(numbers))[::-1].tolist():
+            said = _no_number(batch.column(features[place]), row, features[place])
+            made.problems[row] = said or made.problems[row]
         labels = [""] * len(numbers)
         if label is not None:
             labels = [preparation.label(each) for each in batch.column(label).to_pylist()]
         names = [f"{name}[{row}]" for row in range(start, start + len(numbers))]
         start += len(numbers)
         yield Rows(names, labels, *made)
+
+
+def _no_number(column: Any, row: int, name: str) -> str:
+    """Say that a cell holds no number; empty where it holds nothing, or NaN."""
+    text = str(column[row].as_py() or "nan").strip()
+    return (
+        "" if is_number(text) else f"got '{printable(text)}' in column '{name}'; must be a number"
+    )
 
 
 def _as_numbers(column: Any) -> np.ndarray:
@@ -382,17 +398,10 @@ def _as_numbers(column: Any) -> np.ndarray:
             numbers = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
         return numbers.astype(np.float64)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
-        return np.array([_as_number(cell) for cell in column.to_pylist()], np.float64)
-
-
-def _as_number(cell: Any) -> float:
-    text = str(cell).strip().lower()
-    if text in ("true", "false"):
-        return float(text == "true")
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
+        texts = ["" if cell is None else str(cell).strip() for cell in column.to_pylist()]
+        if {text.lower() for text in texts} <= _SWITCHES.keys():
+            return np.array([_SWITCHES[text.lower()] for text in texts])
+        return np.array([float(text) if is_number(text) else np.nan for text in texts])
 
 
 def _as_levels(numbers: np.ndarray, columns: Sequence[Any], preparation: Preparation) -> np.ndarray:
