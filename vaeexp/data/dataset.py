@@ -33,7 +33,7 @@ from vaeexp.data.formats import (
     printable,
 )
 from vaeexp.data.formats.image_files import check_unreadable
-from vaeexp.data.formats.levels import PLAIN, Stored
+from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
@@ -116,7 +116,7 @@ class Dataset:
         value of each.
     kept: the other columns of the file; None where none was left out.
     factors: names of the known factors of variation, which `Split.factors` holds.
-    whites, changed: as in `Prepared`.
+    whites, black, changed: as in `Prepared`.
     unlabelled: those of train, validation and test whose images have no labels although others
         have.
     """
@@ -146,6 +146,7 @@ class Dataset:
     kept: tuple[int, ...] | None = None
     factors: tuple[str, ...] = ()
     whites: Mapping[str, int] | None = None
+    black: int = DEEPEST
     changed: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
 
@@ -175,7 +176,7 @@ class Dataset:
     def preparation(self) -> dict[str, Any]:
         """What a run records to prepare other images as these were prepared: values for JSON."""
         names = ("name", "kind", "features", "kept", "dropped", "constants")
-        facts = {name: getattr(self, name) for name in (*names, "whites", "classes")}
+        facts = {name: getattr(self, name) for name in (*names, "whites", "black", "classes")}
         return facts | {"scaling": self.scaling.record(), "edition": EDITION}
 
     def describe(self) -> dict[str, Any]:
@@ -309,6 +310,7 @@ def dataset_of(source: Source, prepared: Prepared) -> Dataset:
         kept=prepared.kept,
         factors=prepared.factors,
         whites=prepared.whites,
+        black=prepared.black,
         changed=prepared.changed,
     )
 

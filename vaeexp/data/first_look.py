@@ -171,7 +171,7 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
     step = -(-len(training) * raw.images[:1].nbytes // _SAMPLE_BYTES)
     sampled = training[::step]
     histogram = np.zeros(256, np.int64)
-    for block in blocks(raw.images, sampled):
+    for block in pieces(raw.images, sampled):  # `bincount` makes eight bytes of each
         histogram += np.bincount(block.reshape(-1), minlength=256)
     pixels = {
         "lowest": int(low.min()),

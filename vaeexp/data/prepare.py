@@ -89,7 +89,7 @@ class Prepared:
         change, and the value of each.
     kept: the other columns of the file; None where none was left out.
     whites: the number that became 255 in each kind of file, where the images are bytes.
-    changed: as in `RawImages`.
+    black, changed: as in `RawImages`.
     files: images of the source.
     unreadable: those of them that cannot be read and were left out, as in `Unreadable`.
     """
@@ -119,6 +119,7 @@ class Prepared:
     constants: tuple[float, ...]
     kept: tuple[int, ...] | None
     whites: dict[str, int] | None
+    black: int
     changed: tuple[str, ...]
 
 
@@ -273,6 +274,7 @@ def _facts_of(made: "_Made") -> dict[str, Any]:
         "constants": made.constants,
         "kept": made.kept,
         "whites": made.whites,
+        "black": raw.black,
         "changed": raw.changed,
     }
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import printable, refusing, some_of
+from vaeexp.data.formats.csv_files import check_points, is_number
 from vaeexp.data.formats.entries import Entry, described
 from vaeexp.data.formats.hierarchical import HDF5, hdf5_entries, is_zarr, zarr_entries
 from vaeexp.data.formats.image_folder import find
@@ -32,6 +33,8 @@ from vaeexp.runs.preparation import Picture, Preparation, Rows
 TABLES = (".parquet", ".csv")
 _ARRAYS = (".npy", ".npz", *HDF5)
 _FOLDER = (".npy", ".npz", *TABLES)
+_SWITCHES = {"true": 1.0, "1": 1.0, "false": 0.0, "0": 0.0, "": np.nan}
+"""Cells of a column of booleans."""
 _FILES_AT_ONCE = 400
 _MOST_ROWS = 4_000
 
@@ -115,8 +118,10 @@ def _open_given(array: np.ndarray, place: int, preparation: Preparation, *, alon
 def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any]:
     if not path.exists():
         raise UserError(str(path), "there is no such file or folder.")
+    packed = preparation.edition > 1
     if is_zarr(path):
-        return [partial(_open_entries, zarr_entries(path), path, preparation, scratch)]
+        entries = zarr_entries(path, packed=packed)
+        return [partial(_open_entries, entries, path, preparation, scratch)]
     if path.is_dir():
         return _found_folder(path, preparation, scratch)
     ending = path.suffix.lower()
@@ -128,7 +133,8 @@ def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any
     if ending == ".npz":
         return [partial(_open_entries, npz_entries(path), path, preparation, scratch)]
     if ending in HDF5:
-        return [partial(_open_entries, hdf5_entries(path), path, preparation, scratch)]
+        entries = hdf5_entries(path, packed=packed)
+        return [partial(_open_entries, entries, path, preparation, scratch)]
     if ending in TIFF and preparation.data.dataset == "arrays":
         return [partial(_open_stack, path, preparation, scratch)]
     _check_pictures(path, preparation)
@@ -244,7 +250,7 @@ def _chosen(
     """Return the array of images: the one of the run's setting, one that is named as images are,
     or the only one that fits. Raises UserError where it is not clear which is meant.
     """
-    own = {name.lower(): entry for name, entry in entries.items()}
+    own = {name.lower(): entry for name, entry in entries.items() if not entry.coordinate}
     named = [name for name in (preparation.data.images, "images", "x") if name]
     images = next((own[name.lower()] for name in named if name.lower() in own), None)
     if images is None:
@@ -268,7 +274,7 @@ def _fits(entry: Entry, preparation: Preparation) -> bool:
 
 def _open_stack(path: Path, preparation: Preparation, scratch: Path, alone: bool) -> Inputs:
     first = preparation.data.channels_first
-    entry, _ = stack_entry(path, channels_first=first)
+    entry, *_ = stack_entry(path, channels_first=first, black=preparation.black)
     images = entry.read(_new(scratch))
     if images.shape[1:] != preparation.values.shape:
         raise UserError(str(path), f"got {list(images.shape)}; must be {preparation.wanted}")
@@ -283,6 +289,8 @@ def _open_table(path: Path, preparation: Preparation) -> Inputs:
     one is missing.
     """
     features = _features(str(path), preparation)
+    if path.suffix.lower() == ".csv" and preparation.edition > 1:
+        check_points(path)
     names, count = _columns_of(path)
     label = _check_columns(str(path), names, features, preparation)
     batches = partial(read_batches, path)
@@ -357,12 +365,23 @@ def _table_rows(
             columns = [batch.column(feature) for feature in features]
             numbers = _as_levels(numbers, columns, preparation)
         made = preparation.numbers(numbers)
+        for row, _, _, place in np.argwhere(np.isnan(numbers))[::-1].tolist():
+            said = _no_number(batch.column(features[place]), row, features[place])
+            made.problems[row] = said or made.problems[row]
         labels = [""] * len(numbers)
         if label is not None:
             labels = [preparation.label(each) for each in batch.column(label).to_pylist()]
         names = [f"{name}[{row}]" for row in range(start, start + len(numbers))]
         start += len(numbers)
         yield Rows(names, labels, *made)
+
+
+def _no_number(column: Any, row: int, name: str) -> str:
+    """Say that a cell holds no number; empty where it holds nothing, or NaN."""
+    text = str(column[row].as_py() or "nan").strip()
+    return (
+        "" if is_number(text) else f"got '{printable(text)}' in column '{name}'; must be a number"
+    )
 
 
 def _as_numbers(column: Any) -> np.ndarray:
@@ -379,17 +398,10 @@ def _as_numbers(column: Any) -> np.ndarray:
             numbers = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
         return numbers.astype(np.float64)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
-        return np.array([_as_number(cell) for cell in column.to_pylist()], np.float64)
-
-
-def _as_number(cell: Any) -> float:
-    text = str(cell).strip().lower()
-    if text in ("true", "false"):
-        return float(text == "true")
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
+        texts = ["" if cell is None else str(cell).strip() for cell in column.to_pylist()]
+        if {text.lower() for text in texts} <= _SWITCHES.keys():
+            return np.array([_SWITCHES[text.lower()] for text in texts])
+        return np.array([float(text) if is_number(text) else np.nan for text in texts])
 
 
 def _as_levels(numbers: np.ndarray, columns: Sequence[Any], preparation: Preparation) -> np.ndarray:

@@ -202,6 +202,13 @@ class Preparation:
         return stored_in(self.record)
 
     @property
+    def black(self) -> int:
+        """The number that is black in TIFF files in which 0 is white; 0 in a run of edition 1,
+        which took such files as they are.
+        """
+        return int(self.record.get("black", 0))
+
+    @property
     def edition(self) -> int:
         """How the run's own files were read, and new ones are: `vaeexp.data.formats.EDITION`."""
         return int(self.record.get("edition", 1))
@@ -410,14 +417,14 @@ class Preparation:
         if self.data.image_size is None and problem:
             return Picture(None, problem)
         if self.scaling.bytes:
-            pixels, facts = read_pixels(path, shape, crop, background, self.whites)
+            pixels, facts = read_pixels(path, shape, crop, background, self.whites, self.black)
             return Picture(pixels, cut=facts.above)
         if not header.dtype and kind != np.uint8:
             return Picture(None, f"got a picture of 8 bits; must be {kind}, as the run's files are")
         if header.dtype:
-            numbers, _ = read_numbers(path, shape, crop, kind)
+            numbers, _ = read_numbers(path, shape, crop, kind, self.black)
         else:
-            numbers, _ = read_pixels(path, shape, crop, background, self.whites)
+            numbers, _ = read_pixels(path, shape, crop, background, self.whites, self.black)
         return self._one(numbers)
 
     def _one(self, numbers: np.ndarray) -> Picture:
@@ -444,7 +451,8 @@ class Preparation:
         if self.data.image_size is None and problem:
             return Picture(None, problem)
         if self.scaling.bytes or plain:
-            pixels, facts = pixels_of(image, "image", shape, crop, background, self.whites)
+            how = crop, background, self.whites, self.black
+            pixels, facts = pixels_of(image, "image", shape, *how)
             return Picture(pixels, cut=facts.above) if self.scaling.bytes else self._one(pixels)
         array = np.asarray(image)
         if array.ndim == 3 and self.data.channels_first:

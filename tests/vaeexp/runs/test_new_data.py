@@ -22,8 +22,9 @@ from vaeexp.evaluation.latent import codes_of
 from vaeexp.evaluation.nll import evaluate_elbo
 from vaeexp.runs import new_data
 from vaeexp.runs.drawing import draw_extremes
+from vaeexp.runs.inputs import open_inputs
 from vaeexp.runs.preparation import Rows, rebatched
-from vaeexp.runs.run import Run, open_images, open_run
+from vaeexp.runs.run import Run, open_images, open_run, preparation_of
 from vaeexp.training.batches import derive_seed
 
 SIDES = (12, 10)
@@ -272,6 +273,71 @@ def test_cells_without_a_number_are_problems_of_their_rows(of_table, tmp_path):
     assert "column 'height'" in frame["problem"][1]
     assert "column 'mass'" in frame["problem"][2]
     assert means(frame)[[0, 3, 5]] == pytest.approx(means(run.encode(rows_of_table(6)))[[0, 3, 5]])
+
+
+def test_cells_that_training_refuses_are_problems_that_name_them(of_table, tmp_path):
+    run, _, _ = of_table
+    table = rows_of_table(8).astype(object)
+    table.loc[1, "height"] = "1_000"
+    table.loc[2, "mass"] = "TRUE"
+    table.loc[4, "age"] = "heavy"
+    table.loc[5, "age"] = "−12.5"
+    table.to_csv(tmp_path / "t.csv", index=False)
+    problems = run.encode(tmp_path / "t.csv")["problem"].tolist()
+    assert problems[1] == "got '1_000' in column 'height'; must be a number"
+    assert problems[2] == "got 'TRUE' in column 'mass'; must be a number"
+    assert problems[4] == "got 'heavy' in column 'age'; must be a number"
+    assert [row for row, problem in enumerate(problems) if problem] == [1, 2, 4]
+    table.loc[5, "age"] = -12.5
+    table.to_csv(tmp_path / "plain.csv", index=False)
+    plain, typeset = (run.encode(tmp_path / name) for name in ("plain.csv", "t.csv"))
+    assert np.array_equal(means(plain)[5], means(typeset)[5])
+
+
+def test_new_columns_of_booleans_are_read_as_those_of_the_run(tmp_path, cache):
+    table = rows_of_table(120)[["age", "height"]].assign(ill=np.arange(120) % 3 > 0)
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    path = tmp_path / "mine.csv"
+    folder, _ = trained_run(tmp_path, path, model=model, dataset="arrays", scale="standard")
+    run = a_run(folder)
+    new = table[:9]
+    written = new.assign(ill=new["ill"].map({True: "TRUE", False: "false"}))
+    written.to_csv(tmp_path / "new.csv", index=False)
+    frame = run.encode(tmp_path / "new.csv")
+    assert frame["problem"].eq("").all()
+    assert np.allclose(means(frame), means(run.encode(new)), rtol=1e-6)
+
+
+def test_new_spectra_are_read_by_their_wavelengths(tmp_path, cache):
+    rows = np.random.default_rng(0).normal(size=(120, 13))
+    table = pd.DataFrame(rows, columns=[str(place) for place in range(400, 1001, 50)])
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    path = tmp_path / "mine.csv"
+    folder, _ = trained_run(tmp_path, path, model=model, dataset="arrays", scale="standard")
+    run = a_run(folder)
+    table[:9][table.columns[::-1]].to_csv(tmp_path / "new.csv", index=False)
+    assert np.allclose(means(run.encode(tmp_path / "new.csv")), means(run.encode(table[:9])))
+    table[:9].drop(columns="450").to_csv(tmp_path / "less.csv", index=False)
+    with pytest.raises(UserError, match="got no column 450"):
+        run.encode(tmp_path / "less.csv")
+
+
+def test_points_of_new_rows_are_asked_about_unless_the_run_is_older(tmp_path, cache):
+    table = pd.DataFrame({"a": np.arange(120) / 8, "b": np.arange(120) % 7})
+    table.to_csv(tmp_path / "mine.csv", index=False, sep=";")
+    model = {"likelihood": "gaussian", "sigma": 0.5}
+    path = tmp_path / "mine.csv"
+    folder, _ = trained_run(tmp_path, path, model=model, dataset="arrays", scale="standard")
+    made = preparation_of(a_run(folder))
+    (tmp_path / "new.csv").write_text("a;b\n1.250;2\n987;3\n")
+    with pytest.raises(UserError, match="must be clear what the point is"):
+        open_inputs(tmp_path / "new.csv", made, tmp_path)
+    older = replace(made, record={**made.record, "edition": 1})
+    rows = next(open_inputs(tmp_path / "new.csv", older, tmp_path).read())
+    assert rows.problems == ["", ""]
+    assert older.scaling.numbers(rows.images)[:, 0, 0, 0] == pytest.approx([1.25, 987])
 
 
 # ---- what does not fit ----

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sweeps import UserError
-from vaeexp.data.formats.levels import Stored
+from vaeexp.data.formats.levels import DEEPEST, Stored
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
@@ -148,6 +148,8 @@ class RawImages(NamedTuple):
     """Names of the F features of a table."""
     whites: Mapping[Stored, int] | None = None
     """The number that became 255 in each kind of file, where the images were made bytes."""
+    black: int = DEEPEST
+    """The number that is black in TIFF files in which 0 is white."""
     names: np.ndarray | None = None
     """Name of each row for people, text [N]: what the role `names` says, the image file, or
     FILE[row]; None for data sets with a name.

@@ -1,8 +1,9 @@
 """Arrays in files: one file or one folder of them, of any of these formats.
 
-`.npy`, `.npz` (numpy), `.h5`, `.hdf5` (HDF5) and folders of zarr hold arrays; `.parquet` and `.csv`
-hold tables whose columns are features; `.tif` and `.tiff` hold stacks of images. A folder may hold
-several `.npy`, `.parquet` or `.csv` files, which are read in the order of their names.
+`.npy`, `.npz` (numpy), `.h5`, `.hdf5` (HDF5), `.nc` (netCDF-4) and folders of zarr hold arrays;
+`.parquet` and `.csv` hold tables whose columns are features; `.tif` and `.tiff` hold stacks of
+images. A folder may hold several `.npy`, `.parquet` or `.csv` files, which are read in the order of
+their names.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,11 @@ from sweeps import UserError
 from vaeexp.data.formats import Definition, Layout, RawImages, Source
 from vaeexp.data.formats.array_pixels import SHAPES, TYPES
 from vaeexp.data.formats.hierarchical import HDF5, hdf5_entries, is_zarr, zarr_entries
+from vaeexp.data.formats.levels import DEEPEST
 from vaeexp.data.formats.named_arrays import AUTOMATIC, ONE_CHANNEL, read_named, refuse_names
 from vaeexp.data.formats.npy_files import folder_entry, npy_entry, npz_entries
 from vaeexp.data.formats.tables import read_tables
-from vaeexp.data.formats.tiff import TIFF, stack_entry
+from vaeexp.data.formats.tiff import TIFF, TURNED, stack_entry
 
 __all__ = ["ARRAYS", "ONE_CHANNEL"]
 
@@ -72,8 +74,10 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     refuse_names(source, "has no names", _SAVE)
     notes = list[str]()
     if ending in TIFF:
-        entry, note = stack_entry(path, channels_first=source.settings.channels_first)
-        return read_named(source, {"images": entry}, scratch, [note], channels_first=True)
+        entry, note, black = stack_entry(path, channels_first=source.settings.channels_first)
+        said = [TURNED] if black else []
+        read = read_named(source, {"images": entry}, scratch, [note, *said], channels_first=True)
+        return read._replace(black=black or DEEPEST, changed=tuple(said))
     if root.is_dir():
         first = source.settings.channels_first
         entry, note = folder_entry(root, source.paths, channels_first=first)
@@ -86,8 +90,9 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
 ARRAYS = Layout(
     expected=lambda _: (
         f"one file or folder of arrays {SHAPES} of {TYPES}: .npy or a folder of .npy, .npz, .h5, "
-        f".hdf5 or a zarr folder with {AUTOMATIC} or the array that data.images names; .parquet or "
-        ".csv with a column for each feature, or a folder of them; .tif with a stack of images"
+        f".hdf5, .nc or a zarr folder with {AUTOMATIC} or the array that data.images names; "
+        ".parquet or .csv with a column for each feature, or a folder of them; .tif with a stack "
+        "of images"
     ),
     find=_find,
     read=_read,

@@ -2,16 +2,20 @@
 that are no numbers.
 
 Columns are separated by commas, semicolons or tabs, as the first lines have them. Where they are
-separated by semicolons or tabs, decimals may have a comma. The text must be UTF-8.
+separated by semicolons or tabs, decimals may have a comma. − (U+2212) is a minus. The text must be
+UTF-8.
 """
 
 import csv
+import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 
 from sweeps import UserError
 from vaeexp.data.formats import printable, row_words
@@ -26,11 +30,14 @@ WANTED = "a .csv file with a line of names, in UTF-8"
 _BLOCK = 2**24  # bytes; a row must fit
 _HEAD = 2**18  # bytes that are looked at for separators and decimal signs
 _LINES = 50  # that are looked at for separators
+csv.field_size_limit(_BLOCK)  # a line that another mark parts is one field
 _MARKS = {";": "semicolons", "\t": "tabs", ",": "commas"}
 _SEPARATOR = re.compile(r'"?sep=(.)"?')
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([,.' \u00a0\u202f])\d{3}(\1\d{3})*(?:(?!\1)[,.]\d+)?")
+_WHOLE = re.compile(r"[+-]?\d+")
+_MINUS = "−".encode()
 _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
 _MISFIT = re.compile(r"CSV column #(\d+): Row #(\d+): .* invalid value '(.*)'", re.DOTALL)
 
@@ -60,19 +67,53 @@ class Form:
 
 def form_of(path: Path) -> Form:
     """Return how a file is written. Raises UserError for UTF-16 and for what is no text."""
+    return _look(path)[0]
+
+
+def _look(path: Path) -> tuple[Form, list[str]]:
+    """Return how a file is written, and its first lines."""
     with path.open("rb") as file:
-        head = file.read(_HEAD)
+        # Of rows of many columns, the line of names and a whole row.
+        head = file.read(_HEAD) + file.readline(_BLOCK) + file.readline(_BLOCK)
     _check_text(path, head)
-    text = head.decode("utf-8-sig", "replace")
+    text = head.decode("utf-8-sig", "replace").replace("−", "-")
     lines = [line for line in re.split(r"\r\n|\r|\n", text) if line]
-    if len(head) == _HEAD:
-        lines = lines[:-1] or lines  # the last is cut
     said = _SEPARATOR.fullmatch(lines[0]) if lines else None
     if said is not None:
         lines = lines[1:]
     delimiter = said[1] if said is not None else _delimiter(lines[:_LINES])
     decimal = "." if delimiter == "," else _decimal(lines[1:], delimiter)
-    return Form(delimiter=delimiter, decimal=decimal, skipped=int(said is not None))
+    return Form(delimiter=delimiter, decimal=decimal, skipped=int(said is not None)), lines
+
+
+def check_points(path: Path) -> None:
+    """Raise UserError where a point may separate thousands between semicolons or tabs: all numbers
+    with a point have three digits after it, and stand beside decimal commas, or beside whole
+    numbers of at most three digits in their column.
+    """
+    form, lines = _look(path)
+    if form.delimiter == ",":
+        return
+    points = list[str]()
+    others = list[str]()
+    for cells in zip_longest(*csv.reader(lines[1:], delimiter=form.delimiter), fillvalue=""):
+        column = [cell.strip() for cell in cells]
+        own = [*filter(_POINT.fullmatch, column)]
+        whole = [cell.lstrip("+-") for cell in column if _WHOLE.fullmatch(cell)]
+        points += own
+        others += filter(_COMMA.fullmatch, column)
+        if own and max(map(len, whole), default=9) <= 3:
+            others += whole
+    if not (points and others and all(map(_GROUPED.fullmatch, points))):
+        return
+    problem = (
+        f"got '{points[0]}' beside '{others[0]}' between {_MARKS.get(form.delimiter, 'marks')}"
+    )
+    problem = f"{problem}; must be clear what the point is"
+    read = f"pandas.read_csv('{path.name}', sep={form.delimiter!r}"
+    write = ").to_csv('NEW.csv', index=False)"
+    remedy = f"If it separates thousands, try {read}, thousands='.', decimal=','{write}; if it is"
+    raise UserError(str(path), f"{problem}. {remedy} decimal, {read}{write}")
 
 
 def _delimiter(lines: Sequence[str]) -> str:
@@ -130,6 +171,27 @@ class OpenedCsv:
     batches: Any
 
 
+def has_minus(path: Path) -> bool:
+    """Return whether a file has a − (U+2212)."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(_MINUS) >= 0
+
+
+@contextmanager
+def _with_minus(path: Path, form: Form) -> Iterator[Path | IO[bytes]]:
+    """Yield a file, or a copy of it in which a − before the number of a cell is a minus."""
+    if not has_minus(path):
+        yield path
+        return
+    before = rb'(?<![^"\s' + re.escape(form.delimiter.encode()) + b"])"
+    sign = re.compile(before + _MINUS + rb"(?=[\d.,])")
+    with path.open("rb") as file, TemporaryFile() as copy:
+        for line in file:
+            copy.write(sign.sub(b"-", line))
+        copy.seek(0)
+        yield copy
+
+
 @contextmanager
 def open_csv(path: Path, types: "Mapping[str, pyarrow.DataType]") -> Iterator[OpenedCsv]:
     """Open a .csv; columns that `types` does not name get the type of their first rows.
@@ -151,7 +213,10 @@ def open_csv(path: Path, types: "Mapping[str, pyarrow.DataType]") -> Iterator[Op
         decimal_point=form.decimal,
     )
     try:
-        with arrow.open_csv(path, reading, parsing, converting) as reader:
+        with (
+            _with_minus(path, form) as source,
+            arrow.open_csv(source, reading, parsing, converting) as reader,
+        ):
             schema = reader.schema
             named = list(zip(schema.names, schema.types, strict=True))
             yield OpenedCsv(form=form, types=named, batches=reader)
@@ -283,7 +348,8 @@ def number_hint(text: str) -> str:
             return "This file has decimal commas. Save all numbers with one decimal sign"
         return f"Save numbers without separators of thousands, as {plain}"
     if _COMMA.fullmatch(text):
-        return f"Save numbers with a decimal point, as {text.replace(',', '.')}"
+        shown = text.replace(",", ".")
+        return f"Save numbers with a decimal point, as {shown}, and thousands without separators"
     if _POINT.fullmatch(text):
         return "This file has decimal commas. Save all numbers with one decimal sign"
     if text.lower() in _ABSENT:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +20,35 @@ class Entry:
     place: file and array, for an error.
     header: returns type and shape, and reads no more of the file than that.
     read: returns the array. It may be mapped from the file or from the new file that is named.
+    packed: how stored numbers are unpacked, in words; empty where they are read as they are.
+    coordinate: whether it holds the places along an axis of others, which are no images.
     """
 
     name: str
     place: str
     header: Callable[[], Header]
     read: Callable[[Path], np.ndarray]
+    packed: str = ""
+    coordinate: bool = False
 
 
 def described(entries: Iterable[Entry]) -> str:
     """Name the arrays with their types and shapes, as far as these can be read."""
     return some_of([_described(entry) for entry in entries])
+
+
+def largest(entries: Iterable[Entry]) -> str:
+    """Return the name of the array of most numbers, for an example."""
+    sizes = {entry.name: _size(entry) for entry in entries}
+    return max(sizes, key=lambda name: sizes[name], default="NAME")
+
+
+def _size(entry: Entry) -> int:
+    try:
+        dtype, shape = entry.header()
+    except Exception:  # as in `_described`
+        return 0
+    return prod(shape) if dtype.kind in "biuf" else 0
 
 
 def _described(entry: Entry) -> str:

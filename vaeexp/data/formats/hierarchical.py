@@ -1,10 +1,11 @@
 """Files of named arrays in groups: HDF5, read by h5py, and zarr.
 
 An array has the path of its groups as its name: `train/images`. It is read in blocks into a file of
-the scratch folder, because such files are compressed in chunks.
+the scratch folder, because such files are compressed in chunks. Attributes say which numbers the
+stored ones stand for (vaeexp/data/formats/packed.py). netCDF-4 is HDF5.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import refusing
-from vaeexp.data.formats.entries import Entry, Header
+from vaeexp.data.formats.entries import Entry
+from vaeexp.data.formats.packed import Packing, packing_of
 from vaeexp.data.formats.scratch import rows_of_block, write_rows
 
-HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
+HDF5 = (".h5", ".hdf5", ".hdf", ".he5", ".nc")
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 
 
@@ -48,91 +50,104 @@ def _missing(path: Path, package: str, extra: str) -> UserError:
     return UserError(str(path), f"{problem}. Try pip install 'vaeexp[{extra}]'")
 
 
-def hdf5_entries(path: Path) -> dict[str, Entry]:
-    """Return the arrays of an HDF5 file by their paths. No array is read."""
+def hdf5_entries(path: Path, *, packed: bool = True) -> dict[str, Entry]:
+    """Return the arrays of an HDF5 file by their paths. No array is read.
+
+    packed: whether attributes apply.
+    """
     h5py = _h5py(path)
-    names = list[str]()
+    with path.open("rb") as file:
+        if file.read(3) == b"CDF":
+            problem = "got a file of classic netCDF; must be netCDF-4, which is HDF5"
+            raise UserError(str(path), f"{problem}. Try nccopy -k nc4 {path.name} NEW.nc")
+    entries = dict[str, Entry]()
 
     def take(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            names.append(name)
+            text = h5py.check_string_dtype(item.dtype) is not None
+            read = partial(_read_hdf5, path, name)
+            entries[name] = _entry(path, name, item, read, text, item.is_scale, packed)
 
     with refusing(path, "a whole HDF5 file"), h5py.File(path, "r") as file:
         file.visititems(take)
-    return {
-        name: Entry(
-            name=name,
-            place=f"{path}: {name}",
-            header=partial(_hdf5_header, path, name),
-            read=partial(_read_hdf5, path, name),
-        )
-        for name in names
-    }
+    return entries
 
 
-def _hdf5_header(path: Path, name: str) -> Header:
-    h5py = _h5py(path)
-    with refusing(path, "a whole HDF5 file"), h5py.File(path, "r") as file:
-        array = file[name]
-        text = h5py.check_string_dtype(array.dtype)
-        return np.dtype(str) if text else array.dtype, array.shape or ()
+def _entry(
+    root: Path,
+    name: str,
+    array: Any,
+    read: Callable[[Packing | None, Path], np.ndarray],
+    text: bool,
+    coordinate: bool,
+    packed: bool,
+) -> Entry:
+    """Return an array by its name; `read` takes how it is unpacked, and a new file."""
+    packing = packing_of(array.dtype, array.attrs) if packed else None
+    dtype = packing.dtype if packing and packing.changes else array.dtype
+    header = np.dtype(str) if text else dtype, array.shape or ()
+    return Entry(
+        name=name,
+        place=f"{root}: {name}",
+        header=lambda: header,
+        read=partial(read, packing),
+        packed=packing.words() if packing else "",
+        coordinate=coordinate,
+    )
 
 
-def _read_hdf5(path: Path, name: str, target: Path) -> np.ndarray:
+def _read_hdf5(path: Path, name: str, packing: Packing | None, target: Path) -> np.ndarray:
     h5py = _h5py(path)
     with refusing(path, "a whole HDF5 file"), h5py.File(path, "r") as file:
         array = file[name]
         if h5py.check_string_dtype(array.dtype):
             return np.asarray(array.asstr()[()], dtype=str)
-        return _copied(array, array.chunks, target)
+        return _copied(array, array.chunks, target, packing)
 
 
-def zarr_entries(root: Path) -> dict[str, Entry]:
+def zarr_entries(root: Path, *, packed: bool = True) -> dict[str, Entry]:
     """Return the arrays of a zarr folder by their paths; a folder that is one array has the name
     images. No array is read.
+
+    packed: whether attributes apply.
     """
     zarr = _zarr(root)
+    entries = dict[str, Entry]()
     with refusing(root, "a whole zarr array or group"):
         opened = zarr.open(root, mode="r")
-        found = (
-            {"images": opened}
-            if isinstance(opened, zarr.Array)
-            else {
-                name: item
-                for name, item in opened.members(max_depth=None)
-                if isinstance(item, zarr.Array)
-            }
-        )
-    return {
-        name: Entry(
-            name=name,
-            place=f"{root}: {name}",
-            header=partial(_zarr_header, array),
-            read=partial(_read_zarr, root, array),
-        )
-        for name, array in sorted(found.items())
-    }
+        alone = isinstance(opened, zarr.Array)
+        found = {"images": opened} if alone else dict(opened.members(max_depth=None))
+        for name, array in sorted(found.items()):
+            if isinstance(array, zarr.Array):
+                axes = getattr(array.metadata, "dimension_names", None)  # of version 3
+                axes = axes or array.attrs.get("_ARRAY_DIMENSIONS", ())  # as xarray writes it
+                coordinate = [*axes] == [name.rpartition("/")[2]]
+                read = partial(_read_zarr, root, array)
+                text = array.dtype.kind in "OT"
+                entries[name] = _entry(root, name, array, read, text, coordinate, packed)
+    return entries
 
 
-def _zarr_header(array: Any) -> Header:
-    return np.dtype(str) if array.dtype.kind in "OT" else array.dtype, array.shape
-
-
-def _read_zarr(root: Path, array: Any, target: Path) -> np.ndarray:
+def _read_zarr(root: Path, array: Any, packing: Packing | None, target: Path) -> np.ndarray:
     with refusing(root, "a whole zarr array or group"):
         if array.dtype.kind in "OT":  # text of any length
             return np.asarray(array[...]).astype(str)
-        return _copied(array, array.chunks, target)
+        return _copied(array, array.chunks, target, packing)
 
 
-def _copied(array: Any, chunks: tuple[int, ...] | None, target: Path) -> np.ndarray:
-    """Return an array of the file as a mapped array of the bytes of this machine; in memory where
-    it has no rows to be read one after the other.
+def _copied(
+    array: Any, chunks: tuple[int, ...] | None, target: Path, packing: Packing | None
+) -> np.ndarray:
+    """Return an array of the file, unpacked, as a mapped array of the bytes of this machine; in
+    memory where it has no rows to be read one after the other.
     """
     dtype = array.dtype.newbyteorder("=")
     if dtype.hasobject or not array.shape:
         return np.asarray(array[...])
-    return write_rows(target, _blocks(array, chunks), dtype, array.shape[1:])
+    every = partial(_blocks, array, chunks)
+    if packing and (packing.changes or any(packing.missing(block).any() for block in every())):
+        return write_rows(target, map(packing.unpack, every()), packing.dtype, array.shape[1:])
+    return write_rows(target, every(), dtype, array.shape[1:])
 
 
 def _blocks(array: Any, chunks: tuple[int, ...] | None) -> Iterator[np.ndarray]:

@@ -44,8 +44,9 @@ from vaeexp.data.formats.image_pixels import (
     read_header,
     read_pixels,
 )
-from vaeexp.data.formats.levels import PLAIN, Stored
+from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored
 from vaeexp.data.formats.scratch import allocate
+from vaeexp.data.formats.tiff import TURNED
 from vaeexp.machine import usable_cores
 from vaeexp.words import plural
 
@@ -102,9 +103,11 @@ def decode(
     say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
     images = allocate(target, (count, *shape), dtype or np.uint8)
     read: Callable[..., tuple[np.ndarray, Facts]]
-    read = partial(read_pixels, shape=shape, crop=settings.crop, background=settings.background)
+    black = max(header.black for header in headers)
+    how: dict[str, Any] = {"shape": shape, "crop": settings.crop, "black": black}
+    read = partial(read_pixels, background=settings.background, **how)
     if dtype is not None:
-        read = partial(read_numbers, shape=shape, crop=settings.crop, dtype=dtype)
+        read = partial(read_numbers, dtype=dtype, **how)
     write = partial(_write_pixels, target=target, read=read)
     results = _work_on(listing, every, write, "decoding", say)
     unreadable = [result for result in results if isinstance(result, Unreadable)]
@@ -119,6 +122,8 @@ def decode(
         notes=notes,
         unreadable=tuple(unreadable),
         unlabelled=listing.unlabelled,
+        black=black or DEEPEST,
+        changed=(TURNED,) if black else (),
     )
     if dtype is not None:
         return raw._replace(stored=np.full(count, stored_kind(dtype), np.uint8))
@@ -230,6 +235,7 @@ def _notes(
         f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
         f"Channels: {channels} ({_CHANNELS.get(channels, 'pages and samples of a file')})",
         *([f"Numbers: {dtype}, as in the files"] if dtype is not None else []),
+        *([TURNED] if any(header.black for header in headers) else []),
         *([f"Dropped: {frames}"] if moving else []),
         f"Classes: {classes}",
         *listing.notes,

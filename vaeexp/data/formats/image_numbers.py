@@ -21,8 +21,9 @@ from vaeexp.data.formats.image_pixels import (
     opened,
     read_header,
     upright,
+    white_is_0,
 )
-from vaeexp.data.formats.levels import Stored
+from vaeexp.data.formats.levels import Stored, turned
 from vaeexp.data.formats.tiff import read_tiff
 from vaeexp.words import plural
 
@@ -70,15 +71,15 @@ def channels_of(root: Path, headers: Sequence[Header], settings: "DataSettings")
 
 
 def read_numbers(
-    path: Path, shape: tuple[int, int, int], crop: str, dtype: np.dtype
+    path: Path, shape: tuple[int, int, int], crop: str, dtype: np.dtype, black: int = 0
 ) -> tuple[np.ndarray, Facts]:
     """Read the numbers [C, H, W] of an image of any size.
 
     Where the size differs, each channel is cropped and resized as `read_pixels` does it, in
-    float32; whole numbers are rounded. Raises UnreadableError.
+    float32; whole numbers are rounded. `black`: as in `read_tiff`. Raises UnreadableError.
     """
     channels, *size = shape
-    numbers = _stored(path)
+    numbers = _stored(path, black)
     if len(numbers) != channels:
         numbers = _with_channels(numbers, channels)
     if list(numbers.shape[1:]) != size:
@@ -89,20 +90,20 @@ def read_numbers(
     return numbers.astype(dtype), Facts(stored_kind(dtype), 0, 0, False)
 
 
-def _stored(path: Path) -> np.ndarray:
+def _stored(path: Path, black: int) -> np.ndarray:
     """Return the numbers of a file as they are stored [C, H, W]. Raises UnreadableError."""
     header = read_header(path)
     try:
         with opened(path) as image:
             deep = image.mode[0] in "IF"
             if deep and header.channels == 1 and not header.animated:
-                values = np.asarray(upright(image))
-                return values.astype(np.dtype(header.dtype), copy=False)[None]
+                values = np.asarray(upright(image)).astype(np.dtype(header.dtype), copy=False)
+                return (turned(values, black) if black and white_is_0(image) else values)[None]
             coloured = is_deep_png(image)
     except UnreadableError:
         coloured = False
     try:
-        return _coloured_png(path) if coloured else read_tiff(path)
+        return _coloured_png(path) if coloured else read_tiff(path, black)
     except Exception as error:  # tifffile raises any error on a damaged file
         text = " ".join(str(error).split()) or type(error).__name__
         remedy = ": pip install imagecodecs" if "imagecodecs" in text else ""

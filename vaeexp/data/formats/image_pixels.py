@@ -16,8 +16,8 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.data.formats import printable
 from vaeexp.data.formats.array_pixels import HAIR, SCALE
-from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
-from vaeexp.data.formats.tiff import TIFF, tiff_facts
+from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, black_of, to_bytes, turned
+from vaeexp.data.formats.tiff import PHOTOMETRIC, TIFF, tiff_facts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,6 +69,7 @@ class Header(NamedTuple):
     dtype: type of the numbers of a file that is no plain picture, as it has more than 8 bits, or
         other channels than a picture; empty for a plain picture.
     channels: of such a file.
+    black: number that is black in such a file in which 0 is white; else 0.
     """
 
     height: int
@@ -77,6 +78,7 @@ class Header(NamedTuple):
     animated: bool
     dtype: str = ""
     channels: int = 0
+    black: int = 0
 
 
 class Facts(NamedTuple):
@@ -176,7 +178,8 @@ def _tiff_header(path: Path) -> Header | None:
     if plain or facts.dtype.kind not in "biuf":
         return None
     size = facts.height, facts.width
-    return Header(*size, facts.channels == 1, False, facts.dtype.str, facts.channels)
+    grey = facts.channels == 1
+    return Header(*size, grey, False, facts.dtype.str, facts.channels, facts.black)
 
 
 def _pillow_header(path: Path) -> tuple[Header, bool]:
@@ -191,7 +194,8 @@ def _pillow_header(path: Path) -> tuple[Header, bool]:
         grey = image.mode[0] in "IF" or image.mode in _GREY_MODES
         animated = getattr(image, "is_animated", False)
         channels = len(image.getbands()) if dtype else 0
-        header = Header(height, width, grey, animated, dtype, channels)
+        black = black_of(np.asarray(image)) if dtype and white_is_0(image) else 0
+        header = Header(height, width, grey, animated, dtype, channels, black)
         if image.format != "TIFF":
             return header, False
         bits = _tags(image).get(_BITS, (1,))
@@ -199,8 +203,13 @@ def _pillow_header(path: Path) -> tuple[Header, bool]:
         return header, animated or dropped
 
 
-def _tags(image: "ImageFile") -> Mapping[int, Any]:
+def _tags(image: "Image") -> Mapping[int, Any]:
     return getattr(image, "tag_v2", {})
+
+
+def white_is_0(image: "Image") -> bool:
+    """Return whether 0 is white in the numbers that Pillow has of a TIFF of more than 8 bits."""
+    return image.mode[0] in "IF" and _tags(image).get(PHOTOMETRIC) == 0
 
 
 def _deep_type(image: "ImageFile") -> str:
@@ -229,13 +238,14 @@ def read_pixels(
     crop: str,
     background: str = "white",
     whites: Mapping[Stored, int] = PLAIN,
+    black: int = 0,
 ) -> tuple[np.ndarray, Facts]:
     """Read the pixels uint8 [C, H, W] of an image of any size.
 
     Where the size differs, the largest centred rectangle of the wanted proportions is taken when
     `crop` is "center" and the whole image when it is "none"; it is resized with Lanczos' filter.
     The first frame counts. Transparent pixels show the `background`. `whites`: the number that is
-    white in each kind of file.
+    white in each kind of file. `black`: as in `read_tiff`.
 
     Raises UnreadableError, and UserError for numbers that are no grey levels.
     """
@@ -244,7 +254,7 @@ def read_pixels(
         # JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice the pixels
         # wanted.
         image.draft(None, (2 * max(width, height), 2 * max(width, height)))
-        return pixels_of(image, str(path), shape, crop, background, whites)
+        return pixels_of(image, str(path), shape, crop, background, whites, black)
 
 
 def pixels_of(
@@ -254,6 +264,7 @@ def pixels_of(
     crop: str,
     background: str,
     whites: Mapping[Stored, int],
+    black: int,
 ) -> tuple[np.ndarray, Facts]:
     """Return the pixels uint8 [C, H, W] of an opened image, as `read_pixels`.
 
@@ -265,7 +276,7 @@ def pixels_of(
     mode = "L" if channels == 1 else "RGB"
     composed = False
     if image.mode[0] in "IF":
-        values, stored = _deep_values(place, image)
+        values, stored = _deep_values(place, image, black)
     else:
         shown, composed = _composed(upright(image), background)
         values = np.asarray(shown.convert(mode))
@@ -285,12 +296,14 @@ def upright(image: "Image") -> "Image":
     return ImageOps.exif_transpose(image)
 
 
-def _deep_values(place: str, image: "Image") -> tuple[np.ndarray, Stored]:
+def _deep_values(place: str, image: "Image", black: int) -> tuple[np.ndarray, Stored]:
     """Return the numbers [H, W] of a file of 16 or 32 bits, and their kind; floats as 256 levels.
 
     Raises UserError for numbers that are no grey levels.
     """
     values = np.asarray(upright(image))
+    if black and white_is_0(image):
+        values = turned(values, black)
     low = values.min()
     high = values.max()
     if image.mode == "F":

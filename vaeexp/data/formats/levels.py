@@ -58,6 +58,28 @@ def to_bytes(values: np.ndarray, white: int) -> np.ndarray:
     return (clipped >> (white.bit_length() - 8)).astype(np.uint8)
 
 
+def black_of(values: np.ndarray) -> int:
+    """Return the number that is black in a file of whole numbers in which 0 is white: the largest
+    of the fewest bits that hold its values, because a camera stores 12 bits in 16.
+    """
+    largest = int(values.max()) if values.dtype.kind == "u" else 0
+    if largest > DEEPEST:
+        return 2 ** (8 * values.dtype.itemsize) - 1
+    return white_of(Stored.DEEP, max(largest, FEW + 1))
+
+
+def turned(values: np.ndarray, black: int) -> np.ndarray:
+    """Return the numbers of a file in which 0 is white, in their type, with 0 as black.
+
+    black: the least number that is black in files of 16 bits and more.
+    """
+    if values.dtype.kind == "f":
+        return 1 - values
+    if values.dtype.kind != "u" or values.dtype.itemsize == 1:
+        return ~values
+    return max(black, black_of(values)) - values
+
+
 def scale_words(kind: Stored, white: int) -> str:
     """Name the scale for a record; empty where numbers are read as they always were."""
     if white == PLAIN[kind]:

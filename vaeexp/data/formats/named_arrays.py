@@ -27,7 +27,7 @@ from vaeexp.data.formats import (
 )
 from vaeexp.data.formats.array_labels import read_labels
 from vaeexp.data.formats.array_pixels import as_bits, as_images, check_images, shape_note
-from vaeexp.data.formats.entries import Entry, described
+from vaeexp.data.formats.entries import Entry, described, largest
 from vaeexp.data.formats.scratch import write_rows
 
 if TYPE_CHECKING:
@@ -89,8 +89,14 @@ def read_named(
     kept = {*taken, *names}
     unread = sorted(entry.name for entry in entries.values() if entry.name not in kept)
     passed = [f"Not read: {some_of([printable(name) for name in unread])}"] if unread else []
+    packed = [
+        f"{printable(entry.name)} is unpacked as its attributes say: {entry.packed}"
+        for entry in entries.values()
+        if entry.packed and entry.name in kept
+    ]
     return raw._replace(
-        notes=(*notes, *raw.notes, *passed),
+        notes=(*notes, *raw.notes, *packed, *passed),
+        changed=tuple(packed),
         factors=factors,
         factor_names=factor_labels,
         groups=groups,
@@ -148,8 +154,11 @@ def _parts(source: Source, entries: Mapping[str, Entry]) -> dict[str, _Part]:
 
 
 def _own_names(entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Return the arrays by their names in small letters, with `_` for `/`; the first of each."""
-    return {name.lower().replace("/", "_"): entries[name] for name in reversed(list(entries))}
+    """Return the arrays by their names in small letters, with `_` for `/`; the first of each, and
+    no coordinates.
+    """
+    own = [name for name, entry in entries.items() if not entry.coordinate]
+    return {name.lower().replace("/", "_"): entries[name] for name in reversed(own)}
 
 
 def _found_parts(source: Source, entries: Mapping[str, Entry]) -> dict[str, _Part]:
@@ -160,8 +169,7 @@ def _found_parts(source: Source, entries: Mapping[str, Entry]) -> dict[str, _Par
             parts[part] = _Part(entry, next((own[name] for name in labels if name in own), None))
     problem = f"got the arrays {described(entries.values()) or 'none'}; must be"
     if parts.keys() != {""} and "train" not in parts:
-        example = next(iter(entries), "NAME")
-        remedy = f"Try --set images={printable(example)} for one of them."
+        remedy = f"Try --set images={printable(largest(entries.values()))} for one of them."
         raise UserError(
             str(source.root), f"{problem} named {AUTOMATIC}, or as in Keras x_train. {remedy}"
         )

@@ -6,7 +6,7 @@ files of a folder are read in the order of their names; all must have the same c
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
@@ -20,7 +20,9 @@ from vaeexp.data.formats.array_pixels import as_bits
 from vaeexp.data.formats.csv_files import (
     WANTED,
     Form,
+    check_points,
     form_of,
+    has_minus,
     is_number,
     lines_of,
     misfit_of,
@@ -30,13 +32,16 @@ from vaeexp.data.formats.csv_files import (
     with_points,
 )
 from vaeexp.data.formats.named_arrays import factor_names, label_parts
-from vaeexp.data.formats.scratch import rows_of_block, write_rows
+from vaeexp.data.formats.scratch import allocate, write_rows
 
 if TYPE_CHECKING:
     import pyarrow
 
 _INDEX = "__index_level_"  # pandas' name of the index in a parquet file
-_MOST_ROWS = 2**16
+_COLUMNS = 512
+_MOST_ROWS = 2**14
+"""Columns and rows of a parquet file that are read at a time."""
+_FEWEST_PLACES = 10
 _TABLE_ROWS = 4_000  # of `read_batches`
 _WANTED = {".parquet": "a whole parquet file", ".csv": WANTED}
 _ROLES = "--set labels={0} if it is a class, split_by={0} if it is a group, factors={0} if it is a"
@@ -90,8 +95,14 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     notes = [f"Features: {len(roles.features):,} ({some_of([*map(printable, roles.features)])})"]
     if len(paths) > 1:
         notes.append(f"Files: {len(paths):,} {ending} in the order of their names")
-    if ending == ".csv" and (form := form_of(paths[0]).words()):
-        notes.append(f"Form: {form}")
+    changed = []
+    if ending == ".csv":
+        form = form_of(paths[0])
+        notes += [f"Form: {form.words()}"] if form.words() else []
+        if _numbers(roles.features, form):
+            ends = [float(roles.features[place].replace(",", ".")) for place in (0, -1)]
+            notes.append("Names: " + " … ".join(f"{end:,.10g}" for end in ends))
+        changed = ["− is a minus"] if any(map(has_minus, paths)) else []
     if left := [name for name in types[0] if name.startswith(_INDEX)]:
         notes.append(f"Not read: {', '.join(left)}, the index of pandas")
     where = partial(_where, paths)
@@ -102,6 +113,7 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
         factors=np.column_stack(factors) if factors else None,
         factor_names=roles.factors,
         features=roles.features,
+        changed=tuple(changed),
         where=where,
     )
 
@@ -135,6 +147,7 @@ def _column_types(path: Path) -> Columns:
     form = Form()
     with refusing(path, _WANTED[ending]):
         if ending == ".csv":
+            check_points(path)
             with open_csv(path, {}) as opened:
                 columns = opened.types
                 form = opened.form
@@ -152,10 +165,36 @@ def _column_types(path: Path) -> Columns:
         if names.index("") == len(names) - 1 > 0:
             remedy = "If each line ends with a separator, remove the last one"
         raise UserError(str(path), f"{problem}. {remedy}")
-    if ending == ".csv" and all(is_number(name, form) for name in names) and not _counts(names):
+    if ending == ".csv" and _numbers(names, form) and not _are_places(path, names):
         problem = f"got the numbers {some_of(names, 4)} in the first line; must be names of columns"
-        raise UserError(str(path), f"{problem}. Put a line of names before the numbers")
+        remedy = f"If they are names, write them with a letter, as x{names[0]}"
+        raise UserError(str(path), f"{problem}. {remedy}; if they are a row, names are missing")
     return dict(columns)
+
+
+def _numbers(names: Sequence[str], form: Form) -> bool:
+    """Return whether all names are numbers, and not those that pandas gives columns without one."""
+    return all(is_number(name, form) for name in names) and not _counts(names)
+
+
+def _are_places(path: Path, names: Sequence[str]) -> bool:
+    """Return whether numbers in the first line name columns, as wavelengths do: ten or more that
+    rise or fall throughout, which the first row does not, and that lie outside the range of the
+    rows or are about equally far from each other.
+    """
+    with refusing(path, WANTED), open_csv(path, {}) as opened:
+        batch: Any = next(iter(opened.batches), [])
+    numbers = len(batch) and all(map(_holds_numbers, batch.schema.types))
+    if not numbers or len(names) < _FEWEST_PLACES:
+        return False
+    rows = np.stack([cells.to_numpy(zero_copy_only=False) for cells in batch.columns], axis=1)
+    places = np.array([name.replace(",", ".") for name in names], float)
+    steps = np.diff([places, rows[0].astype(float)])
+    ordered = (steps > 0).all(axis=1) | (steps < 0).all(axis=1)
+    outside = (places < np.nanmin(rows)) | (places > np.nanmax(rows))
+    widths = np.abs(steps[0])
+    clear = bool(outside.all() or widths.max() <= 2 * widths.min())
+    return clear and ordered.tolist() == [True, False]
 
 
 def _repeat(names: Sequence[str]) -> bool:
@@ -218,24 +257,35 @@ def _read_parquet(
     """Return the features [N, F], and put the cells of the other columns into `found`."""
     import pyarrow.parquet as parquet
 
-    def batches(path: Path) -> Iterator["pyarrow.RecordBatch"]:
-        with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(rows, columns=[*roles.features, *found])
-
-    rows = min(_MOST_ROWS, rows_of_block(8 * len(roles.features)))
     kinds = set[np.dtype]()
+    count = 0
     for path, columns in zip(paths, types, strict=True):
-        for name in roles.features:
-            if not _holds_numbers(columns[name]):
-                _refuse_text(path, name, columns[name], batches(path))
-            kinds.add(np.dtype(columns[name].to_pandas_dtype()))
+        with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
+            for name in roles.features:
+                if not _holds_numbers(columns[name]):
+                    _refuse_text(path, name, columns[name], file.iter_batches(columns=[name]))
+                kinds.add(np.dtype(columns[name].to_pandas_dtype()))
+            count += file.metadata.num_rows
+    shape = (count, len(roles.features))
     dtype = np.result_type(*kinds)
     if roles.gaps and dtype.kind != "f":
         dtype = np.dtype(np.float64)
-    pieces = (_rows(path, batches(path), roles, dtype, found) for path in paths)
-    return write_rows(
-        scratch / "table.raw", chain.from_iterable(pieces), dtype, (len(roles.features),)
-    )
+    values = allocate(scratch / "table.npy", shape, dtype)
+    first = 0
+    for path in paths:
+        with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
+            # pyarrow keeps a page of each column that is read.
+            for start in range(0, shape[1], _COLUMNS):
+                part = slice(start, start + _COLUMNS)
+                some = replace(roles, features=roles.features[part])
+                others = {} if start else found
+                batches = file.iter_batches(_MOST_ROWS, columns=[*some.features, *others])
+                row = first
+                for piece in _rows(path, batches, some, values.dtype, others):
+                    values[row : row + len(piece), part] = piece
+                    row += len(piece)
+            first += file.metadata.num_rows
+    return values
 
 
 def _read_csv(

@@ -18,6 +18,7 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.data.formats import refusing
 from vaeexp.data.formats.entries import Entry
+from vaeexp.data.formats.levels import black_of, turned
 from vaeexp.data.formats.scratch import allocate
 from vaeexp.words import plural
 
@@ -25,17 +26,24 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
 TIFF = (".tif", ".tiff")
+PHOTOMETRIC = 262
+"""Tag of TIFF that is 0 where 0 is white."""
+TURNED = "TIFF files in which 0 is white are turned, so that 0 is black"
 _WANTED = "a whole TIFF file; compression other than deflate needs pip install imagecodecs"
 
 
 class TiffFacts(NamedTuple):
-    """The first series of a file as one image: type, channels, height, width, and its pages."""
+    """The first series of a file as one image: type, channels, height, width, and its pages.
+
+    black: of a file in which 0 is white, the number that is black; else 0.
+    """
 
     dtype: np.dtype
     channels: int
     height: int
     width: int
     pages: int
+    black: int
 
 
 class _Remarks(logging.Handler):
@@ -73,39 +81,60 @@ def _first_series(path: Path) -> Iterator[tuple["TiffFile", "TiffPageSeries"]]:
         yield file, file.series[0]
 
 
+def _white_is_0(series: "TiffPageSeries") -> bool:
+    tag = series.keyframe.tags.get(PHOTOMETRIC)
+    return tag is not None and tag.value == 0
+
+
+def _black(file: "TiffFile", series: "TiffPageSeries") -> int:
+    """Return the number that is black in a file in which 0 is white; else 0."""
+    return black_of(file.asarray(series=0, out="memmap")) if _white_is_0(series) else 0
+
+
 def tiff_facts(path: Path) -> TiffFacts:
     """Return what a file says of itself as one image. Raises any error for a damaged file."""
-    with _first_series(path) as (_, series):
+    with _first_series(path) as (file, series):
         sizes = dict(zip(series.axes, series.shape, strict=True))
         height = sizes["Y"]
         width = sizes["X"]
         channels = prod(series.shape) // (height * width)
         samples = sizes.get("S", 1)
-        return TiffFacts(series.dtype, channels, height, width, channels // samples)
+        pages = channels // samples
+        return TiffFacts(series.dtype, channels, height, width, pages, _black(file, series))
 
 
-def read_tiff(path: Path) -> np.ndarray:
+def read_tiff(path: Path, black: int) -> np.ndarray:
     """Read a file as one image [C, H, W]: all its pages and samples are channels, in the order of
     the pages. Raises any error for a damaged file.
+
+    black: as `turned` has it; 0 to leave files as they are.
     """
     with _first_series(path) as (file, series):
         sides = [series.axes.index(side) for side in "YX"]
         samples = [place for place, axis in enumerate(series.axes) if axis == "S"]
         pages = [place for place in range(len(series.axes)) if place not in (*samples, *sides)]
         array = file.asarray(series=0).transpose(*pages, *samples, *sides)
+        if black and _white_is_0(series):
+            array = turned(array, black)
         return array.reshape(-1, *array.shape[-2:])
 
 
-def stack_entry(path: Path, *, channels_first: bool) -> tuple[Entry, str]:
-    """Return the images [N, C, H, W] of a stack, and a note on its axes.
+def stack_entry(
+    path: Path, *, channels_first: bool, black: int | None = None
+) -> tuple[Entry, str, int]:
+    """Return the images [N, C, H, W] of a stack, a note on its axes, and the number that is black
+    where 0 is white; else 0.
 
     C and S are channels, and with `channels_first` the axis before Y is, too; all other axes count
     images. In a file that has channels and no other axis, the channels are images. Raises
     UserError where two axes have no name.
+
+    black: as `read_tiff` has it; None: by the numbers of the file.
     """
     with refusing(path, _WANTED), _first_series(path) as (file, series):
         axes, shape, dtype = series.axes, series.shape, series.dtype
         others = len(file.series) - 1
+        least = _black(file, series) if black is None else black
     sizes = f"{axes} {list(shape)}"
     if axes.count("Q") > 1 and not channels_first:
         problem = f"got pages of several axes without a name ({sizes}); must be one axis of images"
@@ -132,10 +161,14 @@ def stack_entry(path: Path, *, channels_first: bool) -> tuple[Entry, str]:
         note = f"{note}; not read: {others:,} other series of pages"
 
     def read(target: Path) -> np.ndarray:
-        with refusing(path, _WANTED), _first_series(path) as (file, _):
+        with refusing(path, _WANTED), _first_series(path) as (file, series):
             array = allocate(target, shape, dtype.newbyteorder("="))
             file.asarray(series=0, out=array)
+            if least and _white_is_0(series):
+                most = max(least, black_of(array))
+                for page in array:
+                    page[:] = turned(page, most)
         return array.transpose(order).reshape(whole)
 
     entry = Entry(name="images", place=str(path), header=lambda: (dtype, whole), read=read)
-    return entry, note
+    return entry, note, least

@@ -1,5 +1,6 @@
 """Tables: columns that are features, labels, groups and factors; cells that are no numbers."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -423,3 +424,136 @@ def test_a_table_with_tabs_and_another_ending_is_to_be_renamed(tmp_path, ending)
     path.write_text("a\tb\n1\t2\n")
     with pytest.raises(UserError, match=rf"got a \{ending} file; must be called \.csv"):
         read_raw(path)
+
+
+# ---- what a point, a first line and a minus mean ----
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["1.250", "987", "12.034"],
+        ["987", "-1.250", "0"],
+        ["1.250", "283,29", "17,5"],
+    ],
+)
+def test_a_point_that_may_separate_thousands_is_asked_about(tmp_path, mark, cells):
+    rows = [f"{cell}{mark}{row}" for row, cell in enumerate(cells * 3)]
+    (tmp_path / "t.csv").write_text("\n".join([f"a{mark}b", *rows]))
+    with pytest.raises(UserError, match="clear what the point is") as caught:
+        read_raw(tmp_path / "t.csv")
+    codes = re.findall(r"pandas\.read_csv\('t\.csv'.*?index=False\)", caught.value.problem)
+    plain = [float(cell.replace(",", ".")) for cell in cells * 3]
+    thousands = [float(cell.replace(".", "").replace(",", ".")) for cell in cells * 3]
+    # A decimal comma beside a decimal point has no second reading.
+    readings = [thousands] if "283,29" in cells else [thousands, plain]
+    assert len(codes) == 2
+    for number, (code, expected) in enumerate(zip(codes, readings, strict=False)):
+        code = code.replace("'t.csv'", f"'{tmp_path / 't.csv'}'")
+        code = code.replace("NEW.csv", f"{tmp_path}/new{number}.csv")
+        eval(code, {"pandas": pd})
+        raw = read_raw(tmp_path / f"new{number}.csv")
+        np.testing.assert_allclose(raw.images[:, 0, 0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("cells", "mark"),
+    [
+        (["1.250", "3.141", "17.002"], ";"),
+        (["1.250", "987.5", "3"], ";"),
+        (["1.250", "0.987", "3"], "\t"),
+        (["1.250", "1250", "3"], ";"),
+        (["1.250", "987", "3"], ","),
+        (["1,250", "283,29", "3"], ";"),
+    ],
+)
+def test_a_point_that_is_clear_is_not_asked_about(tmp_path, cells, mark):
+    rows = [f"{cell}{mark}{row}" for row, cell in enumerate(cells)]
+    (tmp_path / "t.csv").write_text("\n".join([f"a{mark}b", *rows]))
+    raw = read_raw(tmp_path / "t.csv")
+    np.testing.assert_array_equal(
+        raw.images[:, 0, 0, 0], [float(cell.replace(",", ".")) for cell in cells]
+    )
+
+
+def spectra(names: list, rows: np.ndarray, path: Path) -> Path:
+    lines = [",".join(map(str, names)), *(",".join(map(str, row)) for row in rows.tolist())]
+    path.write_text("\n".join(lines))
+    return path
+
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("names", "rows", "note"),
+    [
+        ([*range(400, 1001, 50)], RANDOM.normal(size=(20, 13)), "Names: 400 … 1,000"),
+        ([*range(1000, 399, -50)], RANDOM.normal(size=(20, 13)), "Names: 1,000 … 400"),
+        # Irregular, and outside the range of the rows.
+        (
+            [400.5, 401, 410, 420, 500, 600, 700, 801, 900, 999],
+            RANDOM.random((20, 10)),
+            "Names: 40",
+        ),
+        # Within the range of the rows, and regular.
+        ([*range(10, 130, 10)], RANDOM.integers(0, 5000, (20, 12)), "Names: 10 … 120"),
+    ],
+)
+def test_a_first_line_of_wavelengths_is_names(tmp_path, names, rows, note):
+    raw = read_raw(spectra(names, rows, tmp_path / "t.csv"))
+    np.testing.assert_array_equal(raw.images[:, 0, 0], rows)
+    assert raw.features == tuple(map(str, names))
+    assert any(each.startswith(note) for each in raw.notes)
+
+
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        # Fewer than ten.
+        ([400, 500, 600, 700], RANDOM.random((20, 4))),
+        # The second line rises, too.
+        ([*range(400, 1001, 50)], np.sort(RANDOM.random((20, 13)))),
+        # A row among others.
+        (np.sort(RANDOM.normal(size=12)).round(3).tolist(), RANDOM.normal(size=(20, 12))),
+        (RANDOM.normal(size=12).round(3).tolist(), RANDOM.normal(size=(20, 12))),
+    ],
+)
+def test_other_numbers_in_the_first_line_are_refused(tmp_path, names, rows):
+    with pytest.raises(UserError, match=r"got the numbers .* in the first line") as caught:
+        read_raw(spectra(names, rows, tmp_path / "t.csv"))
+    assert "before" not in caught.value.problem
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_the_minus_of_typography_is_a_minus(tmp_path, mark):
+    lines = [mark.join(("a", "b", "kind", "age"))]
+    lines += [mark.join(("−1.5", f"{row}", "−2", "−3")) for row in range(20)]
+    lines += [mark.join(('"−2e3"', " −4", "2", "5")) for _ in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(lines), encoding="utf-8")
+    raw = read_raw(tmp_path / "t.csv", labels="kind", factors="age")
+    numbers = [[-1.5, row] for row in range(20)] + [[-2000, -4]] * 20
+    np.testing.assert_array_equal(raw.images[:, 0, 0], numbers)
+    np.testing.assert_array_equal(raw.factors[:, 0], [-3] * 20 + [5] * 20)
+    assert raw.classes == ("-2", "2")
+    assert raw.changed == ("− is a minus",)
+
+
+def test_a_dash_within_a_text_stays(tmp_path):
+    text = "a,kind\n" + "".join(f"{row},IL−{row % 2}\n" for row in range(20))
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    assert read_raw(tmp_path / "t.csv", labels="kind").classes == ("IL−0", "IL−1")
+
+
+@pytest.mark.parametrize("mark", [",", ";"])
+def test_a_first_line_of_many_letters_is_read(tmp_path, mark):
+    names = [f"ENSG{number:015d}" for number in range(20_000)]
+    rows = RANDOM.integers(0, 9, (3, 20_000)) / 2
+    lines = [mark.join(names), *(mark.join(map(str, row)) for row in rows.tolist())]
+    text = "\n".join(lines)
+    (tmp_path / "t.csv").write_text(text.replace(".", ",") if mark == ";" else text)
+    assert len(lines[0]) > 2**18
+    raw = read_raw(tmp_path / "t.csv")
+    np.testing.assert_array_equal(raw.images[:, 0, 0], rows)
+    assert raw.where(1) == "line 3"
