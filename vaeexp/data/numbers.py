@@ -18,6 +18,7 @@ from vaeexp.data.scaling import (
     Statistics,
     bytes_scaling,
     constant_columns,
+    constant_runs,
     extremes,
     pieces,
     sample,
@@ -196,6 +197,7 @@ def describe_numbers(
         scale=scaling.units(shape),
         shown=(black, white if white > black else black + 1),
         table=raw.features is not None,
+        constant=constant_runs(raw.images, taught, scaling),
     )
     pixels = {
         "lowest": float(known.low.item()),

@@ -58,7 +58,7 @@ from vaeexp.words import plural
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-_LAYOUT = 12  # raised whenever the same source would give other arrays
+_LAYOUT = 13  # raised whenever the same source would give other arrays
 _SCALED = ("scale", "scale_per", "clip")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}

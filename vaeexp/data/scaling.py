@@ -351,10 +351,30 @@ def constant_columns(raw: RawImages, training: np.ndarray) -> np.ndarray:
     """
     if not is_vector(raw.images.shape):
         return np.zeros(0, np.int64)
+    low, high = extent(raw.images, training)
+    return np.flatnonzero((low == high).reshape(-1))
+
+
+def extent(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the largest number of each sub-pixel of these images, both [C, H, W]."""
     lowest = []
     highest = []
-    for block in pieces(raw.images, training):
+    for block in pieces(images, rows):
         lowest.append(block.min(axis=0))
         highest.append(block.max(axis=0))
-    same = np.min(lowest, axis=0) == np.max(highest, axis=0)
-    return np.flatnonzero(same.reshape(-1))
+    return np.min(lowest, axis=0), np.max(highest, axis=0)
+
+
+def constant_runs(images: np.ndarray, rows: np.ndarray, scaling: Scaling) -> tuple[float, ...]:
+    """Return the runs of sub-pixels that never change in these images, as `Values.constant`; none
+    where no sub-pixel changes.
+    """
+    low, high = (scaling.cut(end).reshape(-1) for end in extent(images, rows))
+    same = low == high
+    if same.all():
+        return ()
+    targets = scaling.targets(low.reshape(images.shape[1:])).reshape(-1)
+    starts = np.flatnonzero(np.diff(same, prepend=~same[0]) | (np.diff(targets, prepend=0) != 0))
+    counts = np.diff(starts, append=len(same))
+    runs = np.stack([starts, counts, targets[starts]], axis=1)[same[starts]]
+    return tuple(runs.reshape(-1).tolist())
