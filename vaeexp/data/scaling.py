@@ -284,15 +284,20 @@ def limits_of(
     if settings.clip is None:
         free = np.full((1, 1, 1), np.inf)
         return -free, free
-    axes = _AXES["channel" if raw.features is None else "feature"]
-    numbers = sample(raw.images, training)
-    low, high = np.percentile(numbers, settings.clip, axis=axes, keepdims=True)
+    low, high = percentiles(raw, training, settings.clip)
     for place in np.flatnonzero(low == high):
         name = "" if raw.features is None else f" in the column '{raw.features[place]}'"
         problem = f"got percentiles that are equal{name} ({low.flat[place]:g})"
         remedy = "must leave a range. Try --set clip=null" + (", or leave it out" if name else "")
         raise UserError("data.clip", f"{problem} in the training images of {root}; {remedy}.")
-    return low[0], high[0]
+    return low, high
+
+
+def percentiles(raw: RawImages, rows: np.ndarray, pair: tuple[float, float]) -> np.ndarray:
+    """Return two percentiles of each column of a table, or each channel of images."""
+    axes = _AXES["channel" if raw.features is None else "feature"]
+    found: np.ndarray = np.percentile(sample(raw.images, rows), pair, axis=axes, keepdims=True)
+    return found[:, 0]
 
 
 def statistics(
