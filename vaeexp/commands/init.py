@@ -117,6 +117,7 @@ WORDS = {
     "scale_per": "global, channel or feature",
     "network": "mlp, conv, or one of your own: package.module:Class",
     "likelihood": "one that does not fit is refused with those that do",
+    "size_factor": "true: means in proportion to the sum of a row, as of sequencing depth",
     "hidden": "widths of the encoder's layers; [] is a linear model",
     "batch_size": "rows per step",
     "epochs": "passes over the training rows, at most",
@@ -250,14 +251,15 @@ def fitted_text(name: str, data: Path, labels: str | None, split_by: str | None)
         fitting = fit_study(data, labels=labels, split_by=split_by, say=say)
     except UserError as error:
         raise UserError(error.place, _as_options(error.problem)) from error
-    for line in filter(None, (fitting.words, fitting.order)):
+    notes = [*filter(None, (fitting.order, fitting.sums))]
+    for line in (fitting.words, *notes):
         write_line(open_console(), line)
     return FITTED.format(
         schema=f"# yaml-language-server: $schema={_schema_path()}",
         name=name,
         file=printable(shlex.quote(str(data))),
         words=fitting.words,
-        order=f"#   {fitting.order}\n" if fitting.order else "",
+        order="".join(f"#   {line}\n" for line in notes),
         data=_lines(fitting.data),
         model=_lines(fitting.model),
         train=_lines(fitting.train),

@@ -192,6 +192,7 @@ class Dataset:
             **({} if self.kind == "uint8" else {"kind": self.kind}),
             **({"files": list(self.notes)} if self.notes else {}),
             **({"reading": "; ".join(self.reading)} if self.reading else {}),
+            **({"constant": self.values.left_out} if self.values.left_out else {}),
         }
 
     @cached_property

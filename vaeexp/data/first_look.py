@@ -253,17 +253,24 @@ def look_at_numbers(
         raise UserError(root, f"{problem}; must be numbers that vary. Look at one of them.")
     warnings = []
     if raw.images.shape[2] > 1:
-        ends = [
-            (flat.min(axis=1), flat.max(axis=1))
-            for block in pieces(raw.images, taught)
-            if (flat := block.reshape(len(block), -1)).size
-        ]
-        lowest, highest = (np.concatenate(each) for each in zip(*ends, strict=True))
-        warnings += _empty_images(lowest, highest)
+        warnings += _empty_images(*_ends(raw.images, taught))
     if scaling.kind == "unit":
         warnings += _narrow_range(raw.images, taught, scaling)
     own = {part: rows[part] for part in (VALIDATION, TEST) if part in raw.parts}
-    return warnings + _other_ranges(raw, (low, high), own, cut=scaling.kind == "unit")
+    return warnings + _other_ranges(raw, taught, (low, high), own, cut=scaling.kind == "unit")
+
+
+def _ends(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the largest number of each of these images."""
+    ends = [(block.min((1, 2, 3)), block.max((1, 2, 3))) for block in pieces(images, rows)]
+    lowest, highest = zip(*ends, strict=True)
+    return np.concatenate(lowest), np.concatenate(highest)
+
+
+def _usual_range(images: np.ndarray, rows: np.ndarray) -> float:
+    """Return the range of these images without a twentieth of them at each end."""
+    low, high = _ends(images, rows)
+    return float(np.percentile(high, 95)) - float(np.percentile(low, 5))
 
 
 def _narrow_range(images: np.ndarray, training: np.ndarray, scaling: Scaling) -> list[str]:
@@ -288,12 +295,12 @@ def _narrow_range(images: np.ndarray, training: np.ndarray, scaling: Scaling) ->
 
 
 def _other_ranges(
-    raw: RawImages, known: tuple[float, float], others: Rows, *, cut: bool
+    raw: RawImages, taught: np.ndarray, known: tuple[float, float], others: Rows, *, cut: bool
 ) -> list[str]:
     """Return a sentence for each other split of the files that has another range than the training
     images.
 
-    known: least and largest number of the training images.
+    taught: rows of the training images; known: their least and largest number.
     cut: whether numbers beyond this range are cut, which a warning of its own says.
     """
     vectors = is_vector(raw.images.shape)
@@ -302,6 +309,10 @@ def _other_ranges(
     for part, rows in others.items():
         least, largest = extremes(raw.images, rows)
         narrow = 16 * (largest - least) <= high - low and not (vectors and len(rows) < _ROWS)
+        if narrow and largest > least:
+            # Of heavy tails, few images decide the whole range.
+            usual = _usual_range(raw.images, rows)
+            narrow = 0 < 16 * usual <= _usual_range(raw.images, taught)
         outside = 0
         for piece in pieces(raw.images, rows):
             outside += int(((piece < low) | (piece > high)).sum())

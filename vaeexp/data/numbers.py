@@ -18,6 +18,7 @@ from vaeexp.data.scaling import (
     Statistics,
     bytes_scaling,
     constant_columns,
+    constant_runs,
     extremes,
     pieces,
     sample,
@@ -167,20 +168,25 @@ def describe_bytes(raw: RawImages, training: np.ndarray, step: int) -> tuple[Val
     return values, scaling
 
 
+def are_counts(raw: RawImages, scale: str, *, whole: bool) -> bool:
+    """Return whether targets are counts. whole: whether all numbers are whole ones."""
+    if not whole or scale != "none" or raw.images.dtype.kind == "b":
+        return False
+    return extremes(raw.images, np.arange(len(raw.images)))[0] >= 0
+
+
 def describe_numbers(
-    raw: RawImages, taught: np.ndarray, known: Statistics, scaling: Scaling, *, whole: bool
+    raw: RawImages, taught: np.ndarray, known: Statistics, scaling: Scaling, *, counts: bool
 ) -> tuple[Values, dict[str, Any]]:
     """Return what a model is given, and facts for `vaeexp.data.first_look.pixel_words`.
 
     taught: rows of the training images, of which `known` are the statistics.
-    whole: whether all numbers are whole ones.
+    counts: whether targets are counts.
     """
     shape: tuple[int, int, int] = raw.images.shape[1:]
     if known.mean.size > 1 or np.isfinite(known.limits).any():
         free = np.full((1, 1, 1), np.inf)
         known = statistics(raw.images, taught, (-free, free), "global")
-    counts = whole and scaling.kind == "none" and raw.images.dtype.kind != "b"
-    counts = counts and extremes(raw.images, np.arange(len(raw.images)))[0] >= 0
     levels = None
     if scaling.kind == "unit" and raw.images.dtype.kind in "iu":
         levels = int(scaling.scale.reshape(-1)[0]) + 1
@@ -196,6 +202,7 @@ def describe_numbers(
         scale=scaling.units(shape),
         shown=(black, white if white > black else black + 1),
         table=raw.features is not None,
+        constant=constant_runs(raw.images, taught, scaling),
     )
     pixels = {
         "lowest": float(known.low.item()),

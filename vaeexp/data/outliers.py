@@ -16,7 +16,7 @@ from vaeexp.data.formats import (
     printable,
     some_of,
 )
-from vaeexp.data.scaling import Scaling, Statistics, pieces, place_words, sample
+from vaeexp.data.scaling import Scaling, Statistics, percentiles, pieces, place_words, sample
 from vaeexp.data.values import is_vector
 from vaeexp.words import plural
 
@@ -32,6 +32,8 @@ number of a heavy tail is not.
 """
 _FAR = 1_000.0
 """Deviations from the training mean above which a validation or test number is doubted."""
+_LIMITS = (0.1, 99.9)
+"""Percentiles that are proposed as limits."""
 _COARSE = 0.01
 """Largest step of float32, as a share of a deviation, that is not doubted."""
 
@@ -72,15 +74,20 @@ def look_at_sizes(
                 continue
             warnings.append(
                 f"{number:g} in {where} makes {min(share, 1):.0%} of the variance, so the others "
-                "are nearly equal beside it. Mend it, or try data.clip: [0.1, 99.9]"
+                f"are nearly equal beside it. {_remedy(raw, taught)}"
             )
         elif deviations > _FAR:
             warnings.append(
                 f"{number:g} in {where} lies {deviations:,.0f} standard deviations from the "
-                "training mean, so it decides the mean −ELBO. Mend it, or try data.clip: "
-                "[0.1, 99.9]"
+                f"training mean, so it decides the mean −ELBO. {_remedy(raw, taught)}"
             )
     return warnings
+
+
+def _remedy(raw: RawImages, taught: np.ndarray) -> str:
+    """Propose limits only where they leave each column and each channel a range."""
+    low, high = percentiles(raw, taught, _LIMITS)
+    return "Mend it" if (low == high).any() else f"Mend it, or try data.clip: {[*_LIMITS]}"
 
 
 def _farthest(

@@ -44,6 +44,7 @@ from vaeexp.data.formats import (
 )
 from vaeexp.data.missing import without_missing
 from vaeexp.data.numbers import (
+    are_counts,
     as_bytes,
     describe_bytes,
     describe_numbers,
@@ -356,11 +357,17 @@ def _numbers(
     varying = without_constant_columns(raw, taught, scratch, root)
     raw = varying.raw
     limits = limits_of(raw, taught, settings, root)
+    counts = are_counts(raw, settings.scale, whole=whole)
+    if counts:
+        # Outside, so that no more counts are cut than the percentiles say.
+        found, limits = limits, (np.floor(limits[0]), np.ceil(limits[1]))
+        if not np.array_equal(found, limits):
+            raw = raw._replace(changed=(*raw.changed, "the limits of clip on counts are whole"))
     known = statistics(raw.images, taught, limits, settings.scale_per)
     scaling = fit(raw, taught, known, settings, root)
     doubts = look_at_numbers(raw, rows, taught, scaling, root)
     doubts += look_at_sizes(raw, rows, taught, known, scaling, root)
-    values, pixels = describe_numbers(raw, taught, known, scaling, whole=whole)
+    values, pixels = describe_numbers(raw, taught, known, scaling, counts=counts)
     notes, reading, warnings = words_of(raw, rows, scaling, settings, varying.dropped, root)
     warnings += doubts
     raw = raw._replace(notes=(*raw.notes, *notes), reading=(*raw.reading, *reading))

@@ -286,15 +286,20 @@ def limits_of(
     if settings.clip is None:
         free = np.full((1, 1, 1), np.inf)
         return -free, free
-    axes = _AXES["channel" if raw.features is None else "feature"]
-    numbers = sample(raw.images, training)
-    low, high = np.percentile(numbers, settings.clip, axis=axes, keepdims=True)
+    low, high = percentiles(raw, training, settings.clip)
     for place in np.flatnonzero(low == high):
         name = "" if raw.features is None else f" in the column '{raw.features[place]}'"
         problem = f"got percentiles that are equal{name} ({low.flat[place]:g})"
         remedy = "must leave a range. Try --set clip=null" + (", or leave it out" if name else "")
         raise UserError("data.clip", f"{problem} in the training images of {root}; {remedy}.")
-    return low[0], high[0]
+    return low, high
+
+
+def percentiles(raw: RawImages, rows: np.ndarray, pair: tuple[float, float]) -> np.ndarray:
+    """Return two percentiles of each column of a table, or each channel of images."""
+    axes = _AXES["channel" if raw.features is None else "feature"]
+    found: np.ndarray = np.percentile(sample(raw.images, rows), pair, axis=axes, keepdims=True)
+    return found[:, 0]
 
 
 def statistics(
@@ -357,8 +362,29 @@ def constant_columns(raw: RawImages, training: np.ndarray) -> np.ndarray:
     """
     if not is_vector(raw.images.shape):
         return np.zeros(0, np.int64)
-    low = high = raw.images[training[0]]
-    for block in pieces(raw.images, training):
+    low, high = extent(raw.images, training)
+    return np.flatnonzero((low == high).reshape(-1))
+
+
+def extent(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the largest number of each sub-pixel of these images, both [C, H, W]."""
+    low = high = images[rows[0]]
+    for block in pieces(images, rows):
         low = np.minimum(low, block.min(axis=0))
         high = np.maximum(high, block.max(axis=0))
-    return np.flatnonzero((low == high).reshape(-1))
+    return low, high
+
+
+def constant_runs(images: np.ndarray, rows: np.ndarray, scaling: Scaling) -> tuple[float, ...]:
+    """Return the runs of sub-pixels that never change in these images, as `Values.constant`; none
+    where no sub-pixel changes.
+    """
+    low, high = (scaling.cut(end).reshape(-1) for end in extent(images, rows))
+    same = low == high
+    if same.all():
+        return ()
+    targets = scaling.targets(low.reshape(images.shape[1:])).reshape(-1)
+    starts = np.flatnonzero(np.diff(same, prepend=~same[0]) | (np.diff(targets, prepend=0) != 0))
+    counts = np.diff(starts, append=len(same))
+    runs = np.stack([starts, counts, targets[starts]], axis=1)[same[starts]]
+    return tuple(runs.reshape(-1).tolist())

@@ -4,7 +4,7 @@ A data set has its values, a run records them, and a model is built from its set
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ class Values:
     scale: how much of the unit of the report a target of 1 is; a number, or one for each sub-pixel.
     shown: targets that are black and white in pictures.
     table: whether a target is a row of a table, whose columns have names.
+    constant: runs of sub-pixels that never change in training, which some densities leave out;
+        three numbers each: place of the first, how many, their target.
     """
 
     shape: ImageShape
@@ -46,15 +48,30 @@ class Values:
     scale: float | tuple[float, ...] = 1.0
     shown: tuple[float, float] = (0.0, 1.0)
     table: bool = False
+    constant: tuple[float, ...] = ()
 
     @property
     def log_scale(self) -> float:
-        """Return Σ log scale over the sub-pixels: with it, −log p of a target under a density is
-        −log p in the unit of the report.
+        """Return Σ log scale over the sub-pixels that change: with it, −log p of a target under a
+        density is −log p in the unit of the report.
         """
-        if isinstance(self.scale, tuple):
-            return math.fsum(map(math.log, self.scale))
-        return math.prod(self.shape) * math.log(self.scale)
+        if not isinstance(self.scale, tuple):
+            return (math.prod(self.shape) - self.left_out) * math.log(self.scale)
+        scale = [*self.scale]
+        for places, _ in self.runs():
+            scale[places] = [1.0] * (places.stop - places.start)
+        return math.fsum(map(math.log, scale))
+
+    @property
+    def left_out(self) -> int:
+        """Return how many sub-pixels never change in training."""
+        return int(sum(self.constant[1::3]))
+
+    def runs(self) -> Iterator[tuple[slice, float]]:
+        """Yield the runs of `constant`: places among C · H · W, and their target."""
+        numbers = iter(self.constant)
+        for start, count, target in zip(numbers, numbers, numbers, strict=True):
+            yield slice(int(start), int(start + count)), target
 
     def record(self) -> dict[str, Any]:
         """Return the fields for JSON, of which `from_record` makes the values again."""

@@ -4,6 +4,7 @@ Vectors do not say whether their order means something. Those of 64 numbers or m
 signals where neighbouring columns go together, and more so than columns at random.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -29,6 +30,12 @@ _SAMPLED = 2**24
 """Numbers that are looked at for this, at most."""
 _RANGED = ("int8", "int16", "uint16")
 """Types whose whole range becomes 0 to 1, of which 1 is no white."""
+_DISPERSED = 0.8
+"""Least variance of counts, in means; that of a Poisson distribution is 1."""
+_NEAR_ZERO = 1 / 3
+"""How much of the mean the least count of a column has at most; heights stay far from 0."""
+_DEPTHS = 1.5
+"""How many times the 10th percentile of row sums the 90th is, from which sums are given."""
 _STEPS = 3_000
 """Steps of training that a study gets at least, as far as 300 epochs make them."""
 
@@ -45,6 +52,8 @@ class Fitting:
     words: str
     order: str
     """Why vectors were taken for signals or not, and how to choose the other; else empty."""
+    sums: str
+    """Why the model is given the sum of a row; else empty."""
 
 
 def fit_study(
@@ -70,6 +79,8 @@ def fit_study(
     }
     if model["network"] == "mlp":
         model["hidden"] = _hidden(dataset)
+    sums = _sums_words(dataset) if model["likelihood"] == "negative_binomial" else ""
+    model |= {"size_factor": True} if sums else {}
     if model["likelihood"] == "bernoulli":
         chosen["binarisation"] = "static"
     scaled = open_dataset(DataSettings(**{**data, **chosen}), root=path, say=lambda text: None)
@@ -82,6 +93,7 @@ def fit_study(
         latent_size=(min(2, most - 1), most),
         words=understood(scaled, model["likelihood"]),
         order="" if found is None else _order_words(*found, network, chosen["scale"]),
+        sums=sums,
     )
 
 
@@ -115,7 +127,7 @@ def _scale(dataset: Dataset, network: str) -> dict[str, Any]:
     low, high = dataset.limits
     if dataset.kind in ("uint8", "uint16", "bool") and _is_image(dataset):
         return {"scale": "unit"}
-    if dataset.values.counts and not _is_image(dataset) and low == 0:
+    if dataset.values.counts and not _is_image(dataset) and low == 0 and _are_counts(dataset):
         return {"scale": "none"}
     if dataset.kind.startswith("float") and _is_image(dataset) and low >= 0 and high <= 1:
         return {"scale": "unit"}
@@ -123,6 +135,29 @@ def _scale(dataset: Dataset, network: str) -> dict[str, Any]:
         return {"scale": "standard", "scale_per": "feature"}
     several = dataset.image_shape[0] > 1
     return {"scale": "standard", "scale_per": "channel" if several else "global"}
+
+
+def _are_counts(dataset: Dataset) -> bool:
+    """Return whether whole numbers vary as counts do, all together and in most columns; ages and
+    heights do not.
+    """
+    numbers = _training_rows(dataset)
+    mean = numbers.mean(axis=0)
+    variance = numbers.var(axis=0)
+    near_zero = numbers.min(axis=0) <= _NEAR_ZERO * mean
+    most = np.mean(near_zero & (variance >= _DISPERSED * mean)) > 0.5
+    return bool(most and variance.sum() >= _DISPERSED * mean.sum())
+
+
+def _sums_words(dataset: Dataset) -> str:
+    """Say that the sums of rows differ; empty where they hardly do."""
+    low, high = np.percentile(_training_rows(dataset).sum(axis=(1, 2, 3)), (10, 90))
+    if high <= _DEPTHS * low:
+        return ""
+    return (
+        f"Row sums: {low:,.0f} to {high:,.0f} (10th and 90th percentile), so means are in "
+        "proportion to them (size_factor); false, if the sums mean something"
+    )
 
 
 def _likelihood(dataset: Dataset, scale: str) -> str:
@@ -153,17 +188,22 @@ def _agreement(dataset: Dataset) -> tuple[float, float] | None:
     width = dataset.image_shape[2]
     if _is_image(dataset) or dataset.image_shape[0] > 1 or width < _LONG:
         return None
-    train = dataset.train
-    count = min(len(train), max(2, _SAMPLED // width))
-    rows = np.linspace(0, len(train) - 1, count).astype(np.int64)
-    train.check(rows)
-    numbers = train.unchecked[rows, 0, 0].astype(np.float64)
+    numbers = _training_rows(dataset)[:, 0, 0]
     numbers -= numbers.mean(axis=0)
     length = np.sqrt(np.square(numbers).sum(axis=0))
     numbers /= np.where(length > 0, length, 1)
     drawn = numbers[:, np.random.default_rng(0).permutation(width)]
     near, other = ((each[:, 1:] * each[:, :-1]).sum(axis=0) for each in (numbers, drawn))
     return float(near.mean()), float(other.mean())
+
+
+def _training_rows(dataset: Dataset) -> np.ndarray:
+    """Return training rows in float64, at equal distances where they are many."""
+    train = dataset.train
+    count = min(len(train), max(2, _SAMPLED // math.prod(dataset.image_shape)))
+    rows = np.linspace(0, len(train) - 1, count).astype(np.int64)
+    train.check(rows)
+    return train.unchecked[rows].astype(np.float64)
 
 
 def _are_signals(near: float, other: float) -> bool:

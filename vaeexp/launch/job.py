@@ -2,6 +2,7 @@
 Nothing is written yet.
 """
 
+import math
 import os
 import shlex
 import time
@@ -118,6 +119,13 @@ class Job:
             *code_warnings(self.study.name, self.code.get("code_changes", ())),
         )
 
+    @property
+    def left_out(self) -> int:
+        """How many sub-pixels never change in training, where a likelihood of the study leaves them
+        out; else 0.
+        """
+        return self.dataset.values.left_out if _leaves_out(self.study) else 0
+
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
         """Return the command that continues this study, as `SweepOptions.words` has it."""
         return f"{program} {shlex.join(['sweep', *self.options.words(budget=budget)])}"
@@ -184,6 +192,12 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     )
 
 
+def _leaves_out(study: "Study") -> bool:
+    """Return whether a likelihood of the study leaves out sub-pixels that never change."""
+    names = distinct_values(study, "likelihood")
+    return any(find_likelihood(name).of_varying for name in names)
+
+
 def data_changes(study: "Study") -> list[dict[str, Any]]:
     """Return the settings of the data in which the trials of a study may differ, a row for each
     data set that they may need.
@@ -200,6 +214,14 @@ def _check_same_numbers(study: "Study", datasets: Mapping[str, Dataset]) -> None
     first: dict[str, tuple[str, Dataset]] = {}
     for key, dataset in datasets.items():
         known, other = first.setdefault(dataset.binarisation, (key, dataset))
+        counts = other.values.left_out, dataset.values.left_out
+        if counts[0] != counts[1] and _leaves_out(study):
+            problem = f"leave {counts[0]:,} and {counts[1]:,} sub-pixels that never change out of"
+            raise UserError(
+                f"{study.path}: scale",
+                f"got scales that {problem} the density: bytes (unit) keep all. Trials of one "
+                "study are compared, so search scales without unit: range, standard, none.",
+            )
         if dataset.fingerprint == other.fingerprint:
             continue
         differ = [
@@ -311,6 +333,9 @@ def describe_data(job: Job) -> list[str]:
     searches several.
     """
     lines = describe_plan(job.dataset, job.settings.model.likelihood)
+    if left_out := job.left_out:
+        where = f"{left_out:,} of {math.prod(job.dataset.image_shape):,} sub-pixels"
+        lines.append(f"Left out of the density: {where}, which never change in training")
     ways = [*dict.fromkeys(map(target_words, job.datasets.values()))]
     return [*lines, f"Searched targets: {'; '.join(ways)}"] if len(ways) > 1 else lines
 

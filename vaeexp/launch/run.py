@@ -289,12 +289,21 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
     no ranking.
     """
     before = record.get("data")
-    if before is not None and before["fingerprint"] != job.dataset.fingerprint:
+    if before is None:
+        return
+    if before["fingerprint"] != job.dataset.fingerprint:
         raise UserError(
             f"study '{job.study.name}'",
             f"was made on {before['title']} ({before['source']}), and this run would use "
             f"{job.dataset.title} ({job.dataset.source}).{changes_words(job.dataset)} Try --name "
             "NEW for a new study, or give the first data again with --data.",
+        )
+    if job.left_out > before.get("constant", 0):
+        raise UserError(
+            f"study '{job.study.name}'",
+            f"has densities of all sub-pixels, and this version of vaeexp leaves out "
+            f"{job.left_out:,} that never change in training: its figures would not compare. Try "
+            "--name NEW for a new study.",
         )
 
 

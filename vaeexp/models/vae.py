@@ -21,6 +21,7 @@ from vaeexp.models.likelihoods import (
     MEANS,
     ImageDistribution,
     build_likelihood,
+    described,
     find_likelihood,
 )
 from vaeexp.models.networks import find_network
@@ -86,7 +87,7 @@ class VAE(nn.Module):
         """
         super().__init__()
         check_model(settings)
-        self.values = as_values(values)
+        self.values = described(settings.likelihood, as_values(values))
         image_shape = self.values.shape
         self.posterior = POSTERIORS[settings.posterior]
         self.likelihood, self.support = build_likelihood(settings, self.values)

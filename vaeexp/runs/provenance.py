@@ -3,6 +3,7 @@ each trial.
 """
 
 import importlib.metadata
+import math
 import platform
 import subprocess
 from collections.abc import Collection
@@ -55,7 +56,7 @@ def protocol(
 
 def _likelihood_words(dataset: Dataset, settings: Settings, searched: Collection[str]) -> str:
     """Describe the likelihood: with its fixed scale, in the unit of the report, too, and with its
-    levels where they are not 256.
+    levels where they are not 256, or what it leaves out.
     """
     model = settings.model
     likelihood = models.likelihoods.find_likelihood(model.likelihood)
@@ -68,6 +69,9 @@ def _likelihood_words(dataset: Dataset, settings: Settings, searched: Collection
     support = likelihood.distribution.support if likelihood.distribution else ""
     if support == "levels" and values.levels != 256:
         words += f", {values.levels:,} levels"
+    if likelihood.of_varying and values.left_out:
+        size = math.prod(values.shape)
+        words += f", over the {size - values.left_out:,} of {size:,} sub-pixels that vary"
     return words
 
 

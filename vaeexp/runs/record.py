@@ -37,6 +37,10 @@ class RunRecord:
     """`Dataset.fingerprint` of its images."""
     arithmetic: Mapping[str, Any]
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
+    leaves_out: bool
+    """Whether its density may leave out sub-pixels that never change; those of earlier versions
+    have all.
+    """
     damage: str | None
     """What is damaged in the settings of its folder; those of the study are used then."""
 
@@ -86,6 +90,9 @@ def read_record(
         (protocols[name] for name in baseline_names(trial.baseline) if name in protocols),
         study.provenance["data"],
     )
+    known = (
+        left["values"].constant if "values" in left else study.provenance["data"].get("constant")
+    )
     return RunRecord(
         asked=asked.name_in(study.name),
         name=name,
@@ -98,6 +105,7 @@ def read_record(
         folder=folder,
         fingerprint=left.get("fingerprint") or images["fingerprint"],
         arithmetic=left.get("arithmetic") or _arithmetic_of(study),
+        leaves_out=bool(known),
         damage=damage,
     )
 

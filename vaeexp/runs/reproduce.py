@@ -79,6 +79,8 @@ def reproduce_trial(
     )
     if dataset.fingerprint != record.fingerprint:
         raise other_images(record.name, record.fingerprint, dataset)
+    if not record.leaves_out:
+        dataset = replace(dataset, values=replace(dataset.values, constant=()))
     _announce(record, here, wanted, console)
     with tempfile.TemporaryDirectory(prefix="vaeexp-reproduce-") as folder:
         again = _train(record, here, wanted, dataset, Path(folder), console)

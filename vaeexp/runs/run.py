@@ -453,7 +453,7 @@ def evaluate_run(
         )
     k = evaluation.importance_samples
     bounds = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
-    protocol_parts = protocol(images.dataset, settings) | {
+    protocol_parts = protocol(replace(images.dataset, values=run.values), settings) | {
         "images": plural(len(images.x), f"{images.split} {run.noun}"),
         "weights": f"of the {run.epoch} epoch",
         "estimator": bounds

@@ -10,7 +10,9 @@ different options train as one program. A study may name a class of such heads o
 its import path, `likelihood: package.module:Class`.
 """
 
+import math
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -44,6 +46,7 @@ __all__ = [
     "Likelihood",
     "NegativeBinomialHead",
     "build_likelihood",
+    "described",
     "find_likelihood",
 ]
 
@@ -81,10 +84,10 @@ class Head(nn.Module):
         make: Callable[..., ImageDistribution],
         outputs: int,
         takes: str = LOGITS,
-        **options: float,
+        **options: float | Tensor,
     ) -> None:
         """`outputs`: numbers of the decoder's output per sub-pixel. `takes`: what they are, as
-        `LOGITS`. `options`: numbers that `make` takes by name.
+        `LOGITS`. `options`: numbers, or tensors of them, that `make` takes by name.
         """
         super().__init__()
         self.make = make
@@ -92,7 +95,7 @@ class Head(nn.Module):
         self.takes = takes
         self._options = tuple(options)
         for name, value in options.items():
-            self.register_buffer(name, torch.tensor(float(value)))
+            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32))
 
     def forward(self, h: Tensor) -> ImageDistribution:
         """Return the distribution that h [..., outputs·C, H, W] describes."""
@@ -100,7 +103,7 @@ class Head(nn.Module):
 
     @property
     def options(self) -> dict[str, Tensor]:
-        """The options by name; each []."""
+        """The options by name."""
         return {name: getattr(self, name) for name in self._options}
 
 
@@ -121,7 +124,7 @@ class LearnedScale(Head):
         **options: float,
     ) -> None:
         """`make`: takes the decoder's output, the scale `sigma`, and the options by name."""
-        super().__init__(make, 1, _takes(values), **options)
+        super().__init__(make, 1, _takes(values), **options, **_constants(values))
         # In float64, because it is rounded once.
         log_floor = least_sigma(values, settings.sigma_per).log()
         excess = (torch.tensor(settings.sigma, dtype=torch.float64).log() - log_floor).clamp(
@@ -163,8 +166,8 @@ def least_sigma(values: Values, per: str) -> Tensor:
     Where each sub-pixel has a bound b_i, below which an error of it means nothing, a σ that they
     share is bounded by the root mean square of the b_i: the best shared σ is the root mean squared
     error over the sub-pixels, and it is at least that if each error is at least b_i. The smallest
-    b_i is no bound, because that of a constant sub-pixel may be far below the precision of the
-    others.
+    b_i is no bound, because that of a nearly constant sub-pixel may be far below the precision of
+    the others. Sub-pixels that are left out do not count.
     """
     # Not 0, so that float32 stays finite.
     least = torch.tensor(values.least_sigma, dtype=torch.float64).clamp(min=1e-9)
@@ -174,8 +177,10 @@ def least_sigma(values: Values, per: str) -> Tensor:
     if per == "feature":
         return each
     over = {"channel": (-2, -1), "global": (-3, -2, -1)}[per]
-    mean = each.square().mean(over, keepdim=True).sqrt()
-    return mean.view(_scale_shape(values, per))
+    varies = _constants(values).get("varies", torch.ones(())).double().expand(values.shape)
+    share = varies.mean(over, keepdim=True).clamp(min=1e-9)
+    mean = ((each.square() * varies).mean(over, keepdim=True) / share).sqrt()
+    return mean.view(_scale_shape(values, per)).clamp(min=1e-9)
 
 
 class NegativeBinomialHead(Head):
@@ -208,6 +213,10 @@ class Likelihood(NamedTuple):
     """Name of the setting that two figures must share; searched, its values are compared."""
     words: Callable[[Any], str] = str
     """The value of `scale` → in words; empty where there is nothing to say."""
+    of_varying: bool = False
+    """Whether sub-pixels that never change in training are left out: a density of what is known has
+    no bound. Their mean and draws are the target that they have there.
+    """
 
     def describe(self, name: str, settings: "ModelSettings", searched: Collection[str]) -> str:
         """Return its name with its scale, where the scale is fixed and not `searched`."""
@@ -224,13 +233,35 @@ def _located(
     distribution: Callable[..., ImageDistribution], values: Values
 ) -> Callable[..., ImageDistribution]:
     """Return the distribution as a function of the decoder's output: its location is the sigmoid of
-    h where targets lie in [0, 1], else h itself.
+    h where targets lie in [0, 1], else h itself, and the known target where one is left out.
     """
-    return lambda h, **options: distribution(h.sigmoid() if values.unit else h, **options)
+
+    def located(h: Tensor, still: Tensor | None = None, **options: Tensor) -> ImageDistribution:
+        mean = h.sigmoid() if values.unit else h
+        if still is not None:
+            mean = torch.where(options["varies"] > 0, mean, still)
+        return distribution(mean, **options)
+
+    return located
+
+
+def _constants(values: Values) -> dict[str, Tensor]:
+    """Return `varies`, 0 for sub-pixels that never change in training and 1 for others, and
+    `still`, the target of the former, both [C, H, W]; nothing where all change.
+    """
+    if not values.constant:
+        return {}
+    varies = torch.ones(math.prod(values.shape))
+    still = torch.zeros(math.prod(values.shape))
+    for places, target in values.runs():
+        varies[places] = 0
+        still[places] = target
+    return {"varies": varies.view(values.shape), "still": still.view(values.shape)}
 
 
 def _gaussian(settings: "ModelSettings", values: Values) -> Head:
-    return Head(_located(Gaussian, values), 1, _takes(values), sigma=settings.sigma)
+    make = _located(Gaussian, values)
+    return Head(make, 1, _takes(values), sigma=settings.sigma, **_constants(values))
 
 
 def _learned_gaussian(settings: "ModelSettings", values: Values) -> Head:
@@ -238,7 +269,8 @@ def _learned_gaussian(settings: "ModelSettings", values: Values) -> Head:
 
 
 def _laplace(settings: "ModelSettings", values: Values) -> Head:
-    return Head(_located(Laplace, values), 1, _takes(values), scale=settings.laplace_scale)
+    make = _located(Laplace, values)
+    return Head(make, 1, _takes(values), scale=settings.laplace_scale, **_constants(values))
 
 
 def _student_t(settings: "ModelSettings", values: Values) -> Head:
@@ -287,13 +319,18 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "continuous_bernoulli": Likelihood(
         ContinuousBernoulli, lambda *_: Head(ContinuousBernoulli, 1)
     ),
-    "gaussian": Likelihood(Gaussian, _gaussian, scale="sigma", words=_sigma_in_words),
-    "gaussian_learned": Likelihood(Gaussian, _learned_gaussian, shapes=("sigma_per",)),
+    "gaussian": Likelihood(
+        Gaussian, _gaussian, scale="sigma", words=_sigma_in_words, of_varying=True
+    ),
+    "gaussian_learned": Likelihood(
+        Gaussian, _learned_gaussian, shapes=("sigma_per",), of_varying=True
+    ),
     "laplace": Likelihood(
         Laplace,
         _laplace,
         scale="laplace_scale",
         words=lambda scale: f"scale {scale:.4g}" + (" (absolute error)" if scale == 1 else ""),
+        of_varying=True,
     ),
     "student_t": Likelihood(
         StudentT,
@@ -301,6 +338,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
         shapes=("sigma_per",),
         scale="degrees",
         words=lambda degrees: f"{degrees:.4g} degrees of freedom",
+        of_varying=True,
     ),
     "categorical_256": Likelihood(
         Categorical, lambda *_: Head(lambda h: Categorical(h.unflatten(-3, (LEVELS, -1))), LEVELS)
@@ -330,6 +368,13 @@ def build_likelihood(settings: "ModelSettings", values: Values) -> tuple[nn.Modu
         support = head(torch.zeros(head.outputs * channels, height, width)).support
     check_values(name, values, support)
     return head, support
+
+
+def described(name: str, values: Values) -> Values:
+    """Return the values as the likelihood of this name describes them: those that describe all
+    sub-pixels know of no constant ones.
+    """
+    return values if find_likelihood(name).of_varying else replace(values, constant=())
 
 
 def find_likelihood(name: str) -> Likelihood:

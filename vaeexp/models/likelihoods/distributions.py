@@ -184,11 +184,25 @@ class ContinuousBernoulli:
         return torch.where(self.logits > 0, 1 - lower, lower).clamp(0, 1)
 
 
-def _sum_of_logs(scale: Tensor, constant: float, shape: torch.Size) -> Tensor | float:
-    """Return Σ_i (log scale_i + constant) over the sub-pixels of an image of this shape (..., C, H,
-    W), for one scale [] of all or scales that broadcast to [C, H, W].
+def _described(numbers: Tensor, varies: Tensor | None) -> Tensor:
+    """Return numbers [..., C, H, W], 0 for sub-pixels that are left out."""
+    return numbers if varies is None else numbers * varies
+
+
+def _count(shape: torch.Size, varies: Tensor | None) -> Tensor | int:
+    """Return how many sub-pixels of an image of this shape (..., C, H, W) are described."""
+    return math.prod(shape[-3:]) if varies is None else varies.sum()
+
+
+def _sum_of_logs(
+    scale: Tensor, constant: float, shape: torch.Size, varies: Tensor | None
+) -> Tensor | float:
+    """Return Σ_i (log scale_i + constant) over the described sub-pixels of an image of this shape
+    (..., C, H, W), for one scale [] of all or scales that broadcast to [C, H, W].
     """
     logs = scale.log() + constant
+    if varies is not None:
+        return (logs * varies).sum()
     return math.prod(shape[-3:]) * logs if logs.dim() == 0 else logs.expand(shape[-3:]).sum()
 
 
@@ -206,14 +220,20 @@ class Gaussian:
     """[..., C, H, W]."""
     sigma: Tensor
     """σ: one [], one of each channel [C, 1, 1], or one of each sub-pixel [C, H, W]."""
+    varies: Tensor | None = None
+    """1 for sub-pixels that are described, 0 for those left out [C, H, W]; None: all are
+    described.
+    """
 
     def log_prob(self, x: Tensor) -> Tensor:
-        squares = ((x - self.mean) / self.sigma).square().sum((-3, -2, -1))
-        return -0.5 * squares - _sum_of_logs(self.sigma, _HALF_LOG_2PI, self.mean.shape)
+        errors = _described((x - self.mean) / self.sigma, self.varies)
+        squares = errors.square().sum((-3, -2, -1))
+        logs = _sum_of_logs(self.sigma, _HALF_LOG_2PI, self.mean.shape, self.varies)
+        return -0.5 * squares - logs
 
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         noise = torch.randn(self.mean.shape, generator=generator, device=generator.device)
-        return self.mean + self.sigma * noise.to(self.mean)
+        return self.mean + _described(self.sigma * noise.to(self.mean), self.varies)
 
 
 @dataclass(frozen=True)
@@ -229,17 +249,19 @@ class Laplace:
     """Mean and median [..., C, H, W]."""
     scale: Tensor
     """b []."""
+    varies: Tensor | None = None
+    """As of `Gaussian`."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        errors = (x - self.mean).abs().sum((-3, -2, -1))
-        return -errors / self.scale - math.prod(self.mean.shape[-3:]) * (2 * self.scale).log()
+        errors = _described(x - self.mean, self.varies).abs().sum((-3, -2, -1))
+        return -errors / self.scale - _count(self.mean.shape, self.varies) * (2 * self.scale).log()
 
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         centred = 1 - 2 * _uniform(self.mean, generator)  # (−1, 1]
         # The clamp excludes ±1, where a draw would be infinite. 2⁻²⁴ is the step of torch's uniform
         # numbers.
         tail = torch.log1p(-centred.abs().clamp(max=1 - 2**-24))
-        return self.mean - self.scale * centred.sign() * tail
+        return self.mean - _described(self.scale * centred.sign() * tail, self.varies)
 
 
 @dataclass(frozen=True)
@@ -261,6 +283,8 @@ class StudentT:
     """Degrees of freedom ν []."""
     constant: Tensor
     """c [], as of `log_constant`."""
+    varies: Tensor | None = None
+    """As of `Gaussian`."""
 
     @staticmethod
     def log_constant(degrees: float) -> float:
@@ -271,10 +295,10 @@ class StudentT:
         return math.lgamma(half + 0.5) - math.lgamma(half) - 0.5 * math.log(degrees * math.pi)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        squares = ((x - self.mean) / self.sigma).square()
+        squares = _described((x - self.mean) / self.sigma, self.varies).square()
         tails = torch.log1p(squares / self.degrees).sum((-3, -2, -1))
-        scales = _sum_of_logs(self.sigma, 0.0, self.mean.shape)
-        normaliser = math.prod(self.mean.shape[-3:]) * self.constant
+        scales = _sum_of_logs(self.sigma, 0.0, self.mean.shape, self.varies)
+        normaliser = _count(self.mean.shape, self.varies) * self.constant
         return normaliser - scales - 0.5 * (self.degrees + 1) * tails
 
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
@@ -282,7 +306,7 @@ class StudentT:
         u = 1 - _uniform(self.mean, generator)  # (0, 1]
         radius = (self.degrees * torch.expm1(-2 / self.degrees * u.log())).sqrt()
         angle = 2 * math.pi * _uniform(self.mean, generator)
-        return self.mean + self.sigma * radius * angle.cos()
+        return self.mean + _described(self.sigma * radius * angle.cos(), self.varies)
 
 
 def _levels(x: Tensor, count: int) -> Tensor:

@@ -195,8 +195,9 @@ def _made_from(
         if name not in ("latent_size", "components")
     }
     # Other numbers of the values are buffers.
-    values = template.values.unit, template.values.levels, template.values.counts
-    return repr((settings, values, precision, move_names(parts), loss, _sources()))
+    values = template.values
+    kinds = values.unit, values.levels, values.counts, bool(values.constant)
+    return repr((settings, kinds, precision, move_names(parts), loss, _sources()))
 
 
 @cache
