@@ -283,6 +283,9 @@ from .storage import (
     hold_study as hold_study,
 )
 from .storage import (
+    keep_figures as keep_figures,
+)
+from .storage import (
     open_storage as open_storage,
 )
 from .storage import (

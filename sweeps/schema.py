@@ -13,7 +13,8 @@ from sweeps.checksums import check_seal
 from sweeps.errors import UserError
 from sweeps.program import program
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
+"""Rises with the form of what is stored, so that a line can name the version that opens a store."""
 SCHEMA = 1
 """Rises with every change of what is stored that an older version would misread."""
 

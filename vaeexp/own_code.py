@@ -199,7 +199,7 @@ def code_warnings(study: str, changes: Sequence[Mapping[str, Any]]) -> tuple[str
         ]
         unfinished = "".join(f", {study}{name}" for name in change["unfinished"])
         sentences.append(
-            f"the code that it names changed ({'; '.join(change['changes'])}): runs from "
+            f"its code changed ({'; '.join(change['changes'])}): runs from "
             f"{firsts[0]} and {firsts[1]} on{unfinished} ended under code {version} (column "
             "`code` of the tables). Compare no run of one code with a run of another; --name "
             "NEW begins a study under one code."

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeps import MARKS, SLOT, Damaged, check_file, seal, write_whole
+from sweeps import MARKS, SLOT, VERSION, Damaged, UserError, check_file, seal, write_whole
 
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS = "checkpoint-previous.safetensors"
@@ -60,6 +60,21 @@ def load_json(path: Path) -> dict[str, Any]:
     return {
         name: value for name, value in json.loads(content).items() if name not in (*MARKS, "sha256")
     }
+
+
+def unreadable_settings(place: str, folder: Path, error: Exception) -> UserError:
+    """Return the error for settings of a run that this version does not understand: it names the
+    version that wrote those in the run's folder, where they say it.
+    """
+    problem = f"does not hold settings that vaeexp {VERSION} reads ({' '.join(str(error).split())})"
+    try:
+        version = json.loads((folder / SETTINGS).read_bytes()).get("version")
+    except (OSError, ValueError):
+        version = None
+    if version == VERSION:
+        return UserError(place, f"{problem}.")
+    writer = f"vaeexp {version}" if version else "the version of vaeexp that trained it"
+    return UserError(place, f"{problem}. Open it with {writer}.")
 
 
 def rename_study(folder: Path, study: str) -> None:

@@ -365,5 +365,7 @@ class Settings(_Section):
 SECTIONS: dict[str, type[BaseModel]] = {
     name: type(field.default) for name, field in Settings.model_fields.items()
 }
+FIGURES = ("importance_samples", "active_threshold", "rate_threshold", "pictures_every", "metrics")
+"""Settings of which no value depends that trials are ranked by; a study goes on with its own."""
 OBJECTIVES = {name: f"val/{name}" for name in measured_at("val", "figure")}
 """Name that `objectives` of a study file may give → metric of an epoch."""

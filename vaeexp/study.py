@@ -39,6 +39,7 @@ from vaeexp.models.parts import DETERMINISTIC, check_parts, check_targets
 from vaeexp.schedules import SCHEDULES
 from vaeexp.settings import (
     APART,
+    FIGURES,
     OBJECTIVES,
     SECTIONS,
     DataSettings,
@@ -99,6 +100,7 @@ def open_study_file(
         shared={*DataSettings.model_fields} - {*APART},
         data="data",
         metrics=OBJECTIVES,
+        figures=FIGURES,
         text=text,
     )
     _check_used(study)
@@ -106,7 +108,8 @@ def open_study_file(
     check_warmups(study)
     _check_lengths(study)
     # Of a class that other processes know.
-    model = ModelSettings(**study.fixed["model"].model_dump())
+    given = study.fixed["model"]
+    model = ModelSettings.model_construct(given.model_fields_set, **given.model_dump())
     return replace(study, fixed={**study.fixed, "model": model})
 
 

@@ -34,6 +34,7 @@ from sweeps.state.trial import stored_path
 from sweeps.storage import (
     check_definition,
     hold_study,
+    keep_figures,
     open_study,
     recorded_study,
     repeat_study,
@@ -65,15 +66,16 @@ class Sweep:
         extend: bool,
         protocol: Protocol,
     ) -> None:
-        self.study = study
         self.storage = storage
         self.runs = runs
         self.protocol = protocol
         self.before: StudyRecord = record_in(storage, study.name)
         """The record as an earlier process left it."""
-        check_definition(self.before, study, extend=extend)
+        self.study, kept = keep_figures(self.before, study, extend=extend)
+        """The study, with the settings of figures of its record."""
+        check_definition(self.before, self.study, extend=extend)
         self._extend, (self._fields, lines) = extend, warm_start(study, self.before, protocol, read)
-        for line in lines:
+        for line in (*kept, *lines):
             _log.warning("%s", line)
         self._begun = False
 

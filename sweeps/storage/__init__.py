@@ -3,8 +3,11 @@
 """
 
 import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,8 @@ from optuna.storages import BaseStorage
 
 from sweeps.errors import UserError, did_you_mean, full_disk
 from sweeps.names import check_name
+from sweeps.program import program
+from sweeps.schema import VERSION
 from sweeps.state.record import StudyRecord
 from sweeps.storage.journals import PATIENCE, driver_in_words, journals_at
 from sweeps.storage.optuna_internals import study_ids
@@ -27,6 +32,8 @@ from sweeps.storage.study_record import (
 )
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from sweeps.study.study import Study
 
 
@@ -154,11 +161,6 @@ def open_study(
         }
         if kept != stored.grown:
             about["grown"] = kept
-        settings = with_new_settings(stored.spec, study)
-        if stored.spec and any(
-            settings.get(name) != new.get(name) for name in (*study.fixed, "seed")
-        ):
-            about["revives_from"] = len(optuna_study.get_trials(deepcopy=False))
         write_study(optuna_study, finished=False, **about, spec=new)
     return optuna_study
 
@@ -185,28 +187,109 @@ def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | Non
     return read_state(storage, study).study if study in study_ids(storage) else None
 
 
+_EXTENDABLE = (
+    "search",
+    "sampler",
+    "pruner",
+    "confirm",
+    "compare",
+    "baselines",
+    "start",
+    "learn_from",
+    "longest_warmup",
+)
+"""Entries of `Study.spec` that `extend` may change: the trials so far and later ones are trials of
+one study.
+"""
+
+
 def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> None:
     """Raise UserError where a study is stored with another definition, and `extend` is not given or
-    cannot work.
+    cannot work. `study`: as `keep_figures` returns it.
     """
     old = with_new_settings(stored.spec, study)
     new = json_able(study.spec())
     if not old or not (differences := spec_differences(old, new)):
         return
-    shown = "".join(f"\n  {line}" for line in differences)
+    place = f"study '{study.name}'"
+    remedy = "Use `--name NEW` for a new study"
+    shown = "".join(f"\n  {line}" for line in _with_defaults(differences, stored, study))
+    broken = _incompatible(old.get("search", {}), new.get("search", {}))
+    unlike = [
+        path
+        for path in differences
+        if path.partition(".")[0] not in _EXTENDABLE and path.partition(".")[2] not in study.figures
+    ]
+    if unlike and not broken:
+        broken = f"{unlike[0]} differs, and trials of one ranking share it"
     if not extend:
+        extendable = ", or `--extend` to continue this one with the new file"
         raise UserError(
-            f"study '{study.name}'",
+            place,
             f"exists with another definition (stored → file):{shown}\n"
-            "Use `--name NEW` for a new study, or `--extend` to continue this one with the new "
-            "file.",
+            f"{remedy}{'' if broken else extendable}.",
         )
-    if broken := _incompatible(old.get("search", {}), new.get("search", {})):
+    if broken:
         raise UserError(
-            f"study '{study.name}'",
-            f"cannot be extended, for {broken}; its trials would no longer fit:{shown}\n"
-            "Use `--name NEW` for a new study.",
+            place,
+            f"cannot be extended, for {broken}; its trials would no longer fit:{shown}\n{remedy}.",
         )
+
+
+def _with_defaults(
+    differences: Mapping[str, tuple[Any, Any]], stored: StudyRecord, study: "Study"
+) -> Iterator[str]:
+    """Yield a line for each difference; one of a default says so, and how to keep its old value."""
+    for path, (old, new) in differences.items():
+        line = f"{path}: {_json_text(old)} → {_json_text(new)}"
+        section, _, name = path.partition(".")
+        if section in study.fixed and _is_default(name, study.fixed[section], stored):
+            keep = shlex.quote(f"{path}={json.dumps(old, ensure_ascii=False)}")
+            line += f", the default of {_versions(stored)}. Keep it with --set {keep}"
+        yield line
+
+
+def _is_default(name: str, settings: "BaseModel", stored: StudyRecord) -> bool:
+    """Tell whether neither the present study file nor the stored one, nor its command, names a
+    setting.
+    """
+    named = f"{stored.text} {stored.provenance.get('command', '')}"
+    return name not in settings.model_fields_set and name not in re.findall(r"[\w.]+", named)
+
+
+def _versions(stored: StudyRecord) -> str:
+    name = program().name
+    before = stored.provenance.get("versions", {}).get(name, "an earlier version")
+    return f"{name} {before} → {VERSION}"
+
+
+def keep_figures(
+    stored: StudyRecord, study: "Study", *, extend: bool
+) -> tuple["Study", tuple[str, ...]]:
+    """Return the study with the settings of figures (`Study.figures`) that its record has, so that
+    all its runs are measured alike, and a line for each that changes thereby. With `extend`, those
+    that the study file names are taken from it.
+    """
+    lines = []
+    fixed = dict(study.fixed)
+    for section, settings in study.fixed.items():
+        before = stored.spec.get(section) or {}
+        now = settings.model_dump(mode="json")
+        named = settings.model_fields_set if extend else set()
+        kept = {
+            name: before[name]
+            for name in sorted(study.figures & before.keys() & now.keys() - named)
+            if before[name] != now[name]
+        }
+        for name, value in kept.items():
+            other = f"{_json_text(now[name])} of the file; --extend takes that for new runs"
+            if name not in settings.model_fields_set:
+                other = f"{_json_text(now[name])}, the default of {program().name} {VERSION}"
+            lines.append(f"{section}.{name} stays {_json_text(value)}, as on record, not {other}.")
+        if kept:
+            written = settings.model_dump(exclude_unset=True)
+            fixed[section] = type(settings).model_validate(written | kept)
+    return replace(study, fixed=fixed), tuple(lines)
 
 
 def with_new_settings(spec: Mapping[str, Any], study: "Study") -> dict[str, Any]:
@@ -226,11 +309,11 @@ def with_new_settings(spec: Mapping[str, Any], study: "Study") -> dict[str, Any]
     return completed
 
 
-def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """List what differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording
-    apart.
+def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what differs between two results of `Study.spec`, as `search.beta.high` → (10, 5);
+    wording apart.
     """
-    return _differences(_without_wording(old), _without_wording(new), "")
+    return dict(_differences(_without_wording(old), _without_wording(new), ""))
 
 
 def _without_wording(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,13 +325,13 @@ def _without_wording(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "baselines": baselines} if baselines else rest
 
 
-def _differences(old: Any, new: Any, path: str) -> list[str]:
+def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-        return [] if old == new else [f"{path}: {_json_text(old)} → {_json_text(new)}"]
-    lines = []
+        if old != new:
+            yield path, (old, new)
+        return
     for key in [*old, *(key for key in new if key not in old)]:
-        lines += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-    return lines
+        yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
 
 
 def _json_text(value: Any) -> str:
@@ -294,6 +377,7 @@ __all__ = [
     "check_definition",
     "driver_in_words",
     "hold_study",
+    "keep_figures",
     "keep_identity",
     "open_storage",
     "open_study",

@@ -86,6 +86,10 @@ class Study:
 
     epochs: str | None = None
     """Setting that says how many epochs a trial has; None where it is not known."""
+    figures: frozenset[str] = frozenset()
+    """Fixed settings that decide how runs are measured and shown, and no value that they are ranked
+    by. They never keep a study from going on.
+    """
 
     @property
     def unlike_lengths(self) -> bool:
@@ -157,6 +161,7 @@ def load_study(
     shared: Collection[str] = (),
     data: str | None = None,
     metrics: Mapping[str, str] | None = None,
+    figures: Collection[str] = (),
     text: str | None = None,
 ) -> Study:
     """Find, read and check a study.
@@ -181,6 +186,7 @@ def load_study(
         data: section that says what is trained on; published results of baselines hold for the
             file's alone.
         metrics: name → metric of an epoch of all that `objectives` may name.
+        figures: as `Study.figures`.
         text: the study itself, where it lies in no file; the first argument is then its name.
 
     Raises:
@@ -224,6 +230,7 @@ def load_study(
         objectives=objectives,
         warmup=warmup,
         epochs=epochs,
+        figures=frozenset(figures),
         **{name: getattr(file, name) for name in _AS_WRITTEN},
     )
 

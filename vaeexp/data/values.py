@@ -86,6 +86,15 @@ def from_record(record: Mapping[str, Any]) -> Values:
     return Values(**fields)
 
 
+def values_of_run(content: Mapping[str, Any]) -> Values:
+    """Return the values in the content of a run's settings file; the first runs recorded the shape
+    alone. Raises as `from_record`.
+    """
+    if "values" not in content and "image_shape" in content:
+        return from_record({"shape": content["image_shape"]})
+    return from_record(content["values"])
+
+
 def as_values(given: Values | ImageShape) -> Values:
     """Return the values; those of a bare shape are 256 levels in [0, 1]."""
     return given if isinstance(given, Values) else Values(shape=given)

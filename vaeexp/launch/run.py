@@ -24,6 +24,7 @@ from sweeps import (
     check_definition,
     check_reachable,
     exhausted,
+    keep_figures,
     masked,
     mirroring,
     named_sources,
@@ -72,6 +73,7 @@ from vaeexp.own_code import (
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.report.closing import sheet_statement
 from vaeexp.report.sentences import sentence
+from vaeexp.results import winners_outside
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
 from vaeexp.results.verdict import verdict_of
@@ -80,12 +82,13 @@ from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.provenance import describe_run, installed_versions, protocol
 from vaeexp.runs.raw_numbers import Reconstructor, raw_example
-from vaeexp.study import own_paths_of, train_options
+from vaeexp.study import own_paths_of, settings_of, train_options
 from vaeexp.words import one_line, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sweeps import Study
     from vaeexp.data import Dataset
 
 
@@ -118,8 +121,10 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
             protocol=_describe_objective(job),
         ) as sweep,
     ):
+        job = _of_study(job, sweep.study)
         _check_same_data(job, sweep.before.provenance)
-        job = _with_own_code(job, sweep.before.provenance, sweep.read)
+        job = _with_own_code(job, sweep.before, sweep.read)
+        _say_winners_outside(job, sweep.before, sweep.read)
         if sweep.finished and not _has_failed_runs(job, sweep):
             begin_log()
             return _conclude_again(job, sweep.read())
@@ -268,10 +273,16 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         check_reachable(tracking_uri(options.tracking))
     stored = recorded_study(options.storage, job.runs, job.study.name)
     if stored is not None:
-        check_definition(stored, job.study, extend=options.extend)
+        study, kept = keep_figures(stored, job.study, extend=options.extend)
+        for line in kept:
+            job.log.say(line)
+        job = _of_study(job, study)
+        check_definition(stored, study, extend=options.extend)
         _check_same_data(job, stored.provenance)
-        storage = open_storage(options.storage, job.runs, job.study.name)
-        job = _with_own_code(job, stored.provenance, partial(read_state, storage, job.study.name))
+        storage = open_storage(options.storage, job.runs, study.name)
+        read_study = partial(read_state, storage, study.name)
+        job = _with_own_code(job, stored, read_study)
+        _say_winners_outside(job, stored, read_study)
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
             return
@@ -282,6 +293,17 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         job.log.say(line)
     with engine_of(job) as engine:
         print_plan(job, console, engine)
+
+
+def _of_study(job: Job, study: "Study") -> Job:
+    """Return the job with the settings of figures that its study began with."""
+    return replace(job, study=study, settings=settings_of(study))
+
+
+def _say_winners_outside(job: Job, before: StudyRecord, read: Callable[[], State]) -> None:
+    if before.spec and before.spec.get("search") != job.study.space.as_dict():
+        for line in winners_outside(read(), job.study.space):
+            job.log.say(line, style="yellow")
 
 
 def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
@@ -314,35 +336,50 @@ def _has_failed_runs(job: Job, sweep: Sweep) -> bool:
     return job.options.retry_failed and any(run.state == "failed" for run in runs)
 
 
-def _with_own_code(job: Job, record: Mapping[str, Any], read: Callable[[], State]) -> Job:
+def _with_own_code(job: Job, study: StudyRecord, read: Callable[[], State]) -> Job:
     """Return the job with the user's own code that the study names, and with what has changed since
-    the study began.
+    the study began: that code, vaeexp or PyTorch.
 
     Args:
-        record: provenance of the study, as an earlier process left it.
+        study: the record, as an earlier process left it.
         read: reads the study where it goes on under changed code.
 
     Raises:
-        UserError: the code has changed, and the options do not say --extend; or it has changed
-            since this process imported it.
+        UserError: the user's code has changed, and the options do not say --extend; or it has
+            changed since this process imported it.
     """
     paths = own_paths_of(job.study)
     check_loaded(paths)
     now = own_code(paths)
-    before = record.get("own_code")
-    changes = list(record.get("code_changes", ()))
-    if before is not None and (differences := code_changes(before, now)):
-        if not job.options.extend:
-            shown = "".join(f"\n  {line}" for line in differences)
-            raise UserError(
-                f"study '{job.study.name}'",
-                f"began with other code:{shown}\nPut the code back as it was, or give --name NEW "
-                "for a new study. --extend goes on and marks the runs of the new code; with "
-                "--retry-failed, too, it trains failed runs once more.",
-            )
+    before = study.provenance.get("own_code")
+    changes = list(study.provenance.get("code_changes", ()))
+    differences = [] if before is None else code_changes(before, now)
+    if differences and not job.options.extend:
+        shown = "".join(f"\n  {line}" for line in differences)
+        raise UserError(
+            f"study '{job.study.name}'",
+            f"began with other code:{shown}\nPut the code back as it was, or give --name NEW "
+            "for a new study. --extend goes on and marks the runs of the new code; with "
+            "--retry-failed, too, it trains failed runs once more.",
+        )
+    if job.options.extend:  # without it, workers of other versions are refused
+        differences += _installed_changes(study)
+    if differences:
         changes.append({"changes": differences, **code_progress(read())})
     code = {"own_code": now, "code_changes": changes}
     return replace(job, code={name: content for name, content in code.items() if content})
+
+
+def _installed_changes(study: StudyRecord) -> list[str]:
+    """Name the installed code, vaeexp and PyTorch, that is not that of the study's workers."""
+    here = named_sources(sources(("sweeps", "vaeexp"))) | {
+        "torch": installed_versions().get("torch")
+    }
+    return [
+        f"{name} {study.worker_kind[name]} → {value}"
+        for name, value in here.items()
+        if study.worker_kind.get(name, value) != value
+    ]
 
 
 def _say_finished(job: Job, study: StudyRecord) -> None:
@@ -358,7 +395,7 @@ def _say_finished(job: Job, study: StudyRecord) -> None:
         return
     job.log.say(
         f"To extend it: {_as_begun(job, study).command(budget=False, program=program())} "
-        f"--trials {more}{_extend(study)}"
+        f"--trials {more}{' --extend' if _installed_changes(study) else ''}"
     )
 
 
@@ -372,20 +409,6 @@ def _as_begun(job: Job, study: StudyRecord) -> Job:
         if name in study.worker_kind and str(value) not in ("auto", str(study.worker_kind[name]))
     }
     return replace(job, options=replace(job.options, **refused))
-
-
-def _extend(study: StudyRecord) -> str:
-    """Return the option without which a study does not go on under another version of vaeexp or
-    PyTorch; empty where it began under these.
-    """
-    here = named_sources(sources(("sweeps", "vaeexp"))) | {
-        "torch": installed_versions().get("torch")
-    }
-    return (
-        " --extend"
-        if any(study.worker_kind.get(name, value) != value for name, value in here.items())
-        else ""
-    )
 
 
 def _conclude_again(job: Job, stored: State) -> bool:

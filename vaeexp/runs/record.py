@@ -8,7 +8,7 @@ from typing import Any
 from sweeps import Damaged, Outcome, StudyRecord, Trial, UserError, baseline_names, run_folder
 from vaeexp.own_code import check_code
 from vaeexp.results import FORMS, parse_run, stored_study
-from vaeexp.run_files import SETTINGS
+from vaeexp.run_files import SETTINGS, unreadable_settings
 from vaeexp.runs.run import read_settings
 from vaeexp.settings import Settings
 from vaeexp.study import StudyParts, recorded_parts, settings_of
@@ -78,10 +78,7 @@ def read_record(
         left, fixed, damage = _left_settings(folder, parts)
         settings = fixed.with_params(dict(trial.params))
     except (ValueError, KeyError, TypeError) as error:
-        problem = " ".join(str(error).split())
-        raise UserError(
-            name, f"does not have the settings of a run of this version of vaeexp: {problem}"
-        ) from error
+        raise unreadable_settings(name, folder, error) from error
     # Where it would lie in this store: the records, and not the folder, say which module is run.
     check_code(name, settings.flat(), runs / "trials" / study.name / folder.name, allow=allow_code)
     # A baseline may have images of its own; those that share a run share them.

@@ -18,13 +18,13 @@ from sweeps import UserError, did_you_mean, named_run, run_name
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.dataset import changes_words, targets
 from vaeexp.data.showing import kind_of
-from vaeexp.data.values import Values, from_record
+from vaeexp.data.values import Values, values_of_run
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
 from vaeexp.models.vae import VAE
 from vaeexp.own_code import check_code
 from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
-from vaeexp.run_files import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json
+from vaeexp.run_files import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json, unreadable_settings
 from vaeexp.runs import codes as measures
 from vaeexp.runs.comparison import Part, compare_figures
 from vaeexp.runs.preparation import Preparation
@@ -317,7 +317,7 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
     path = folder / SETTINGS
     try:
         stored = load_json(path)
-        values = from_record(stored["values"])
+        values = values_of_run(stored)
         origin = {
             name: stored[name]
             for name in ("study", "seed", "study_seed", "fingerprint", "arithmetic")
@@ -326,10 +326,7 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
         origin |= {"values": values, "preparation": stored.get("preparation")}
         return origin, settings
     except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = " ".join(str(error).split())
-        raise UserError(
-            str(path), f"does not hold the settings of a run of this version of vaeexp: {problem}"
-        ) from error
+        raise unreadable_settings(str(path), folder, error) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from sweeps import (
     warn_once,
     write_whole,
 )
-from vaeexp.data.values import Values, from_record
+from vaeexp.data.values import Values, values_of_run
 from vaeexp.import_paths import flat_settings, own_paths
 from vaeexp.models.networks import settings_from
 from vaeexp.models.networks.stateless import set_tensors, tensors_of
@@ -151,7 +151,7 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, allow_code: bool = False
     flat = flat_settings(settings)
     check_code(str(folder), flat, folder, allow=allow_code)
     tensors = load_tensors(folder / weights)
-    vae = VAE(settings_from(settings["model"]), from_record(settings["values"]))
+    vae = VAE(settings_from(settings["model"]), values_of_run(settings))
     shapes = {name: tensor.shape for name, tensor in tensors_of(vae).items()}
     changes = []
     if "own_code" in settings:

@@ -29,7 +29,7 @@ from sweeps.seeds import seed_of
 from sweeps.storage import open_storage, open_study
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.store import Store
-from sweeps.storage.study_record import read_state, study_record
+from sweeps.storage.study_record import json_able, read_state, write_study
 from sweeps.study.study_model import Budget, Confirm
 from sweeps.tracking import sync
 
@@ -193,8 +193,8 @@ def test_a_trial_of_other_settings_is_not_revived():
     search(in_memory(study, journal), study, simple(checkpoints), [])
     storage = storage_of(in_memory(study, journal))
     other = replace(larger(study, trials=60), fixed={"train": Fixed(epochs=21)})
-    stored = open_study(storage, other, extend=True)
-    assert study_record(stored).revives_from == 18
+    stored = open_study(storage, study)
+    write_study(stored, revives_from=18, spec=json_able(other.spec()))  # as 0.1.0 extended it
     search(stored, other, replace(simple(checkpoints), epochs=21), [])
     assert all(trial >= 18 for trial in map(revives, revivals(stored)))
     assert sum(map(may_revive, stored.trials[:18])) > 3

@@ -12,11 +12,16 @@ from pathlib import Path
 import optuna
 import pytest
 from killed_search import PATHS
+from pydantic import BaseModel, ConfigDict
 from toy_lanes import ToyLanes
 from toy_study import Fixed, X, in_memory, search, toy_study
 
 from sweeps.errors import UserError, full_disk
+from sweeps.schema import VERSION
+from sweeps.state.record import StudyRecord
 from sweeps.storage import (
+    check_definition,
+    keep_figures,
     open_storage,
     open_study,
     storage_errors_as_user_errors,
@@ -149,8 +154,83 @@ def test_a_changed_file_is_refused_with_the_differences():
     lines = message.splitlines()
     assert "study 'toy': exists with another definition" in lines[0]
     assert lines[1:4] == ["  train.epochs: 5 → 9", "  search.x.high: 1.0 → 5.0", "  seed: 0 → 3"]
-    assert "--name NEW" in lines[4]
-    assert "--extend" in lines[4]
+    assert lines[4] == "Use `--name NEW` for a new study."
+    lines = refused(toy_study(), toy_study(WIDER)).splitlines()
+    assert "--extend" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({"fixed": {"train": Fixed(epochs=9)}}, "train.epochs"),
+        ({"seed": 5}, "seed"),
+        ({"objectives": {"a": "val/a", "b": "val/b"}}, "objectives"),
+    ],
+)
+def test_extend_changes_nothing_that_trials_of_one_ranking_share(changes, first):
+    message = refused(toy_study(), replace(toy_study(WIDER), **changes), extend=True)
+    assert f"cannot be extended, for {first} differs" in message
+    assert message.endswith("Use `--name NEW` for a new study.")
+
+
+class Measured(BaseModel):
+    """A section with a setting of the training, and two of figures."""
+
+    model_config = ConfigDict(frozen=True)
+    width: int = 5
+    samples: int = 100
+    threshold: float = 0.1
+
+
+FIGURES = frozenset({"samples", "threshold"})
+
+
+def measured(**given):
+    return replace(toy_study(), fixed={"train": Measured(**given)}, figures=FIGURES)
+
+
+def recorded(study, **others):
+    return StudyRecord(name="toy", spec=json.loads(json.dumps(study.spec())), **others)
+
+
+def test_settings_of_figures_never_refuse_and_stay_as_they_are_on_record():
+    stored = recorded(measured(samples=50))
+    study, lines = keep_figures(stored, measured(threshold=0.2), extend=False)
+    assert study.fixed["train"] == Measured(samples=50)
+    assert lines == (
+        f"train.samples stays 50, as on record, not 100, the default of sweeps {VERSION}.",
+        "train.threshold stays 0.1, as on record, not 0.2 of the file; --extend takes that for new "
+        "runs.",
+    )
+    check_definition(stored, study, extend=False)
+    assert keep_figures(stored, measured(samples=50), extend=False)[1] == ()
+
+
+def test_extend_takes_the_figures_that_the_file_names():
+    stored = recorded(measured(samples=50))
+    study, lines = keep_figures(stored, measured(threshold=0.2), extend=True)
+    assert study.fixed["train"] == Measured(samples=50, threshold=0.2)
+    assert len(lines) == 1
+    check_definition(stored, study, extend=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "given", "of_default"),
+    [
+        ("train: {other: 3}", "", {}, True),
+        ("train: {width: 4}", "", {}, False),  # the line was taken out of the file
+        ("", "sweep toy --set width=4", {}, False),
+        ("", "", {"width": 5}, False),  # the file names it now
+    ],
+)
+def test_a_default_that_changed_is_said_to_be_one(text, command, given, of_default):
+    versions = {"versions": {"sweeps": "0.1.0"}, "command": command}
+    stored = recorded(measured(width=4), text=text, provenance=versions)
+    with pytest.raises(UserError) as error:
+        check_definition(stored, measured(**given), extend=False)
+    line = str(error.value).splitlines()[1]
+    said = f", the default of sweeps 0.1.0 → {VERSION}. Keep it with --set train.width=4"
+    assert line == "  train.width: 4 → 5" + of_default * said
 
 
 def test_a_changed_budget_or_wording_is_no_other_study():
@@ -164,7 +244,7 @@ def test_extend_continues_with_the_new_file():
     optuna_study = in_memory(study)
     search(optuna_study, study, ToyLanes(), [])
     optuna_study.set_user_attr("finished", True)
-    wider = toy_study(WIDER, seed=5, trials=9, sampler="tpe")
+    wider = toy_study(WIDER, trials=9, sampler="tpe")
     extended = open_study(optuna_study._storage, wider, extend=True)
     assert extended.user_attrs["spec"]["search"]["x"]["high"] == 5.0
     assert extended.user_attrs["finished"] is False

@@ -128,8 +128,8 @@ def test_what_was_reported_holds_for_the_data_of_the_file_alone_and_is_wording(t
         assert extending.baselines[0].published == published
     worded = load(tmp_path, baselines={"a": {"title": "A", "settings": {"beta": 2}}})
     other = load(tmp_path, baselines={"a": {"settings": {"beta": 3}}})
-    assert spec_differences(study.spec(), worded.spec()) == []
-    assert spec_differences(study.spec(), other.spec()) == ["baselines.a.settings.beta: 2.0 → 3.0"]
+    assert spec_differences(study.spec(), worded.spec()) == {}
+    assert spec_differences(study.spec(), other.spec()) == {"baselines.a.settings.beta": (2.0, 3.0)}
 
 
 # ---- start points ----

@@ -742,9 +742,9 @@ def test_what_check_refuses_is_placed_where_it_was_given():
 # ---- what differs ----
 
 
-def test_differences_are_told_line_by_line():
+def test_differences_are_told_entry_by_entry():
     old = load().spec()
-    assert spec_differences(old, json.loads(json.dumps(old))) == []
+    assert spec_differences(old, json.loads(json.dumps(old))) == {}
     new = load(
         None,
         "search.beta.high=5",
@@ -752,18 +752,18 @@ def test_differences_are_told_line_by_line():
         "search.hidden={values: [[64], [64, 64]]}",
         "compare=null",
     ).spec()
-    assert spec_differences(old, new) == [
-        "model.hidden: [512, 512] → absent",
-        "model.latent_size: 8 → 9",
-        "search.beta.high: 10.0 → 5.0",
-        "search.hidden: absent → {kind: choice, values: [[64], [64, 64]]}",
-        "compare: {parameters: [optimizer], top: 1, seeds: 2} → absent",
-    ]
+    assert spec_differences(old, new) == {
+        "model.hidden": ([512, 512], None),
+        "model.latent_size": (8, 9),
+        "search.beta.high": (10.0, 5.0),
+        "search.hidden": (None, {"kind": "choice", "values": [[64], [64, 64]]}),
+        "compare": ({"parameters": ["optimizer"], "top": 1, "seeds": 2}, None),
+    }
 
 
 def test_another_wording_of_the_question_is_no_difference():
     assert (
-        spec_differences(load().spec(), load(changed(question="Which beta is good?")).spec()) == []
+        spec_differences(load().spec(), load(changed(question="Which beta is good?")).spec()) == {}
     )
 
 
