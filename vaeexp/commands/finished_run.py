@@ -23,6 +23,7 @@ from vaeexp.words import format_short
 
 if TYPE_CHECKING:
     from vaeexp.runs.drawing import Drawing
+    from vaeexp.runs.output_files import Outputs
     from vaeexp.runs.run import Run
 
 
@@ -51,17 +52,27 @@ def run_argument(command: Callable) -> Callable:
     return argument(options.places_options(allow_code_option(command)))
 
 
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace files that vaeexp did not write; never its input."
+)
+
+
 def opened_run(command: Callable) -> Callable:
-    """Decorate a command with `run_argument`; it gets the opened run as its first argument."""
+    """Decorate a command with `run_argument` and --overwrite; its first arguments are the opened
+    run, and where it may write.
+    """
 
     @functools.wraps(command)
-    def with_run(*, run: str, places: Places, allow_code: bool, **options: Any) -> None:
-        command(
-            finished.run.open_run(run, places.runs, places.storage, allow_code=allow_code),
-            **options,
-        )
+    def with_run(
+        *, run: str, places: Places, allow_code: bool, overwrite: bool, **options: Any
+    ) -> None:
+        opened = finished.run.open_run(run, places.runs, places.storage, allow_code=allow_code)
+        codes = [options["codes"]] if "codes" in options else []
+        files = [*options.get("files", ()), *options.get("against", ()), *codes]
+        outputs = finished.output_files.Outputs(opened, files, options.get("data"), overwrite)
+        command(opened, outputs, **options)
 
-    return run_argument(with_run)
+    return run_argument(overwrite_option(with_run))
 
 
 def count_option(*names: str, default: int | None, help: str, **attributes: Any) -> Callable:
@@ -154,6 +165,7 @@ def print_evaluation(evaluation: Mapping[str, Any], own: Sequence[str]) -> None:
 @output_option("FILE.json", "Write protocol and figures as JSON too.")
 def evaluate(
     run: "Run",
+    outputs: "Outputs",
     *,
     data: Path | None,
     split: str,
@@ -174,6 +186,7 @@ def evaluate(
         run = finished.run.at_last_epoch(run)
     if output is not None:
         with writing(output):  # before hours of work
+            outputs.check(output, (), "--output")
             output.parent.mkdir(parents=True, exist_ok=True)
     images = finished.run.open_images(run, data, split=split, same=True, say=note)
     with progress_bar(open_console(stderr=True), "importance-weighted NLL") as progress:
@@ -203,7 +216,10 @@ def evaluate(
     is_flag=True,
     help="Write encoder.onnx and decoder.onnx, too. Needs `pip install 'vaeexp[onnx]'`.",
 )
-def export(*, run: str, places: Places, allow_code: bool, output: Path, onnx: bool) -> None:
+@overwrite_option
+def export(
+    *, run: str, places: Places, allow_code: bool, output: Path, onnx: bool, overwrite: bool
+) -> None:
     """Write a model that loads without vaeexp.
 
     RUN is as for `vaeexp evaluate`. DIR gets encoder.pt2 and decoder.pt2, which PyTorch loads by
@@ -213,7 +229,9 @@ def export(*, run: str, places: Places, allow_code: bool, output: Path, onnx: bo
     """
     opened = finished.run.open_run(run, places.runs, places.storage, allow_code=allow_code)
     with writing(output):
-        paths = finished.export.export_run(opened, output, onnx=onnx, storage=places.storage)
+        paths = finished.export.export_run(
+            opened, output, onnx=onnx, storage=places.storage, overwrite=overwrite
+        )
     click.echo("\n".join(map(str, paths)))
 
 
@@ -275,6 +293,7 @@ _seed = click.option(
 @_output("samples.png")
 def sample(
     run: "Run",
+    outputs: "Outputs",
     *,
     count: int,
     component: int | None,
@@ -289,9 +308,10 @@ def sample(
     only with --output.
     """
     if to is None or output is not None:
-        _check(output, "samples.png")
+        _check(outputs, output, "samples.png")
     if to is not None:
         with writing(to):
+            outputs.check(to, finished.new_data.array_files(run))
             click.echo(finished.new_data.sample_to(run, count, to, component=component, seed=seed))
     if to is not None and output is None:
         return
@@ -312,6 +332,7 @@ def sample(
 @_output("reconstructions.png")
 def reconstruct(
     run: "Run",
+    outputs: "Outputs",
     *,
     data: Path | None,
     split: str,
@@ -326,10 +347,10 @@ def reconstruct(
     run's files, and a picture only with --output.
     """
     if to is None or output is not None:
-        _check(output, "reconstructions.png")
+        _check(outputs, output, "reconstructions.png")
     if to is not None:
         with writing(to):
-            finished.new_data.check_arrays(run, to)
+            outputs.check(to, finished.new_data.array_files(run))
     images = finished.run.open_images(run, data, split=split, count=count, seed=seed, say=note)
     if to is not None:
         with writing(to):
@@ -350,6 +371,7 @@ def reconstruct(
 @_output("interpolations.png")
 def interpolate(
     run: "Run",
+    outputs: "Outputs",
     *,
     data: Path | None,
     pairs: int,
@@ -362,7 +384,7 @@ def interpolate(
     It goes between codes on a line and on a sphere, and between the images themselves.
     RUN is as for `vaeexp evaluate`.
     """
-    _check(output, "interpolations.png")
+    _check(outputs, output, "interpolations.png")
     images = finished.run.open_images(run, data, count=2 * pairs, seed=seed, say=note)
     drawing = finished.drawing.draw_interpolations(run, images, steps=steps)
     _write(drawing, output, "interpolations.png")
@@ -376,7 +398,14 @@ def interpolate(
 @_seed
 @_output("traversals.png")
 def traverse(
-    run: "Run", *, data: Path | None, dimensions: int, steps: int, seed: int, output: Path | None
+    run: "Run",
+    outputs: "Outputs",
+    *,
+    data: Path | None,
+    dimensions: int,
+    steps: int,
+    seed: int,
+    output: Path | None,
 ) -> None:
     """Draw what single latent dimensions do.
 
@@ -384,13 +413,14 @@ def traverse(
     posterior of test images to either side. A model of two dimensions is drawn as a plane too, in
     manifold.png beside the other file.
     """
-    _check(output, "traversals.png")
+    plane = _check(outputs, output, "traversals.png").with_name("manifold.png")
+    if run.settings.model.latent_size == 2:
+        _check(outputs, plane)
     images = finished.run.open_images(run, data, count=2000, seed=seed, say=note)
     drawing = finished.drawing.draw_traversals(run, images, dimensions=dimensions, steps=steps)
-    path = _write(drawing, output, "traversals.png")
+    _write(drawing, output, "traversals.png")
     if run.settings.model.latent_size == 2:
-        manifold = finished.drawing.draw_manifold(run, images.x)
-        _write(manifold, None, path.with_name("manifold.png"))
+        _write(finished.drawing.draw_manifold(run, images.x), plane)
 
 
 @click.command()
@@ -408,6 +438,7 @@ def traverse(
 @_output("embedding.png")
 def embed(
     run: "Run",
+    outputs: "Outputs",
     *,
     files: tuple[Path, ...],
     data: Path | None,
@@ -423,9 +454,10 @@ def embed(
     .csv has the place, class, point and code of each.
     """
     drawing = finished.drawing
-    path = _check(output, "embedding.png")
-    with writing(path):
-        drawing.check_map(path.with_suffix(".csv"), named=output is not None)
+    path = _check(outputs, output, "embedding.png")
+    table = path.with_suffix(".csv")
+    with writing(table):
+        outputs.check(table, (".csv",), "--output")
     if files:
         large_map.check_installed("FILES")
     if (count or 0) > drawing.MOST_MAPPED:
@@ -435,27 +467,23 @@ def embed(
     new = drawing.new_rows(run, files) if files else drawing.NO_ROWS
     images = finished.run.open_images(run, data, count=count, seed=seed, say=note)
     drawn, points, placed = drawing.draw_map(run, images, seed=seed, new=new)
-    path = _write(drawn, output, "embedding.png")
-    table = path.with_suffix(".csv")
+    _write(drawn, output, "embedding.png")
     with writing(table):
-        drawing.write_map(
-            run, images, points, table, named=output is not None, new=new, placed=placed
-        )
+        drawing.write_map(run, images, points, table, new=new, placed=placed)
     click.echo(f"{table}  place, class, point and code of each {run.noun}")
 
 
-def _check(output: Path | None, default: str) -> Path:
-    """Return the path of the picture to be drawn. Raises UserError where it cannot be written."""
+def _check(outputs: "Outputs", output: Path | None, default: str = "") -> Path:
+    """Return the path of the picture to be drawn. Raises UserError where it must not be written."""
     path = output or Path(default)
     with writing(path):
-        finished.drawing.check_figure(path, named=output is not None)
+        outputs.check(path, (".png",), "--output")
     return path
 
 
-def _write(drawing: "Drawing", output: Path | None, default: str | Path) -> Path:
-    """Write a picture, print its path, and return the path."""
+def _write(drawing: "Drawing", output: Path | None, default: str = "") -> None:
+    """Write a picture, and print its path."""
     path = output or Path(default)
     with writing(path):
-        finished.drawing.write_figure(*drawing, path, named=output is not None)
+        finished.drawing.write_figure(*drawing, path)
     click.echo(f"{path}  {drawing.words}")
-    return path

@@ -13,6 +13,7 @@ from vaeexp.commands.finished_run import note, opened_run, writing
 from vaeexp.console import open_console, print_table, progress_bar, write_line
 
 if TYPE_CHECKING:
+    from vaeexp.runs.output_files import Outputs
     from vaeexp.runs.run import Run
 
 _PATH = click.Path(path_type=Path)
@@ -43,6 +44,7 @@ def _to_option(endings: str) -> Callable:
 @options.device_option("cpu", "computes")
 def encode(
     run: "Run",
+    outputs: "Outputs",
     *,
     files: tuple[Path, ...],
     to: Path,
@@ -61,6 +63,7 @@ def encode(
     """
     given = finished.new_data.Given(files, split, data)
     with progress_bar(open_console(stderr=True), "encoding") as progress, writing(to):
+        outputs.check(to, finished.row_files.ROW_FILES)
         lines = finished.new_data.encode_to(
             run, given, to, device=device or "cpu", say=note, progress=progress
         )
@@ -108,6 +111,7 @@ def encode(
 @options.device_option("auto", "computes")
 def score(
     run: "Run",
+    outputs: "Outputs",
     *,
     files: tuple[Path, ...],
     to: Path,
@@ -131,9 +135,11 @@ def score(
     """
     if importance_samples is None:
         importance_samples = run.settings.evaluation.importance_samples
+    with writing(to):
+        outputs.check(to, finished.row_files.ROW_FILES)
     if sheet is not None:
         with writing(sheet):
-            finished.drawing.check_figure(sheet, named=True, option="--sheet")
+            outputs.check(sheet, (".png",), "--sheet")
     if not no_p and data is None and run.settings.data.dataset in ("arrays", "folder"):
         problem = f"is missing: p compares the rows with the run's own validation {run.noun}s"
         raise UserError("--data", f"{problem}. Give the file or folder of the study, or --no-p.")
@@ -152,7 +158,7 @@ def score(
     if sheet is not None:
         drawing = finished.drawing.draw_extremes(run, scored.seen, scored.by)
         if drawing is not None:
-            finished.drawing.write_figure(*drawing, sheet, named=True)
+            finished.drawing.write_figure(*drawing, sheet)
             click.echo(f"{sheet}  {drawing.words}")
 
 
@@ -161,7 +167,7 @@ def score(
 @click.argument("codes", metavar="CODES", type=_PATH)
 @_to_option(".npy, or, of a table, .csv or .parquet")
 @options.device_option("cpu", "computes")
-def decode(run: "Run", *, codes: Path, to: Path, device: str | None) -> None:
+def decode(run: "Run", outputs: "Outputs", *, codes: Path, to: Path, device: str | None) -> None:
     """Write what codes decode to.
 
     RUN is as for `vaeexp evaluate`. CODES is what `vaeexp encode` wrote, or a .npy [M, L]. Each row
@@ -169,4 +175,5 @@ def decode(run: "Run", *, codes: Path, to: Path, device: str | None) -> None:
     images, the numbers of the files elsewhere; a table has its columns' names.
     """
     with writing(to):
+        outputs.check(to, finished.new_data.array_files(run))
         click.echo(finished.new_data.decode_to(run, codes, to, device=device or "cpu"))

@@ -80,6 +80,7 @@ from vaeexp.results.verdict import verdict_of
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
+from vaeexp.runs.marks import check_ours
 from vaeexp.runs.provenance import describe_run, installed_versions, protocol
 from vaeexp.runs.raw_numbers import Reconstructor, raw_example
 from vaeexp.study import own_paths_of, settings_of, train_options
@@ -262,12 +263,13 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
     job = prepare_job(options, StudyLog(console))
     if show:
         path = Path(f"{job.study.name}-images.png")
+        check_ours(path, "Rename it")
         sheet = contact_sheet(job)
         trained_on = job.dataset.sizes[0]
         caption = sentence(sheet_statement(len(sheet.images), trained_on, job.dataset.binarisation))
         if sheet.words:
             caption += f" Each picture shows {sheet.words}."
-        write_figure(draw(sheet), caption, path, named=False)
+        write_figure(draw(sheet), caption, path)
         job.log.say(f"{path}  {caption}")
     if options.tracking is not None:
         check_reachable(tracking_uri(options.tracking))

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from sweeps import VERSION, UserError, write_whole
@@ -21,7 +20,7 @@ from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
 from vaeexp.plots.pictures import GAP, GRID_WIDTH, picture_grid
 from vaeexp.plots.style import write
-from vaeexp.runs.row_files import check_target
+from vaeexp.runs.marks import mark_csv
 from vaeexp.runs.run import Images, Run
 from vaeexp.runs.scoring import Seen
 from vaeexp.words import plural
@@ -246,7 +245,6 @@ def write_map(
     points: np.ndarray,
     path: Path,
     *,
-    named: bool,
     new: NewRows = NO_ROWS,
     placed: np.ndarray | None = None,
 ) -> None:
@@ -256,11 +254,10 @@ def write_map(
     classes = images.classes
     codes = latent.codes_of(run.vae, images.x)[0]
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
-    check_map(path, named=named)
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
             for index, label, point, code in zip(
                 images.places, images.labels.tolist(), points, codes, strict=True
@@ -273,6 +270,7 @@ def write_map(
                 new.names, new.labels, [] if placed is None else placed, new.codes, strict=True
             ):
                 writer.writerow([name, "", label, *(f"{value:.7g}" for value in (*point, *code))])
+        mark_csv(unfinished)
 
     write_whole(path, write)
 
@@ -286,49 +284,16 @@ def draw_manifold(run: Run, images: Tensor) -> Drawing:
     )
 
 
-def check_figure(path: Path, *, named: bool, option: str = "--output") -> None:
-    """Raise UserError where a picture cannot be written: its name does not end in .png, its folder
-    cannot hold it, or the user has not `named` the file and another program wrote it.
+def write_figure(figure: Figure, words: str, path: Path) -> None:
+    """Write a PNG whose metadata say in words what it shows. Raises UserError where the file cannot
+    be written.
     """
-    check_target(path, (".png",), option)
-    if not named and path.exists() and not _is_from_vaeexp(path):
-        raise _foreign(path)
-
-
-def check_map(path: Path, *, named: bool) -> None:
-    """Raise UserError where another program wrote the table of a map that the user has not
-    `named`.
-    """
-    begins = ",".join(CSV).encode()
-    if not named and path.exists() and not path.read_bytes().startswith(begins):
-        raise _foreign(path)
-
-
-def write_figure(figure: Figure, words: str, path: Path, *, named: bool) -> None:
-    """Write a PNG whose metadata say in words what it shows. Raises UserError as `check_figure`,
-    and where the file cannot be written.
-    """
-    check_figure(path, named=named)
     metadata = {"Software": f"vaeexp {VERSION}", "Description": words}
     options: dict[str, Any] = {"format": "png", "metadata": metadata, "facecolor": "white"}
     try:
         write_whole(path, lambda unfinished: figure.savefig(unfinished, **options))
     except OSError as error:
         raise UserError(str(path), f"cannot be written: {error.strerror or error}.") from error
-
-
-def _is_from_vaeexp(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return str(image.info.get("Software", "")).startswith("vaeexp")
-    except OSError:  # of which UnidentifiedImageError is one
-        return False
-
-
-def _foreign(path: Path) -> UserError:
-    return UserError(
-        str(path), "is there already and is not from vaeexp. Rename it, or give --output."
-    )
 
 
 def _rows(pictures: np.ndarray, across: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from vaeexp.own_code import check_code
 from vaeexp.run_files import SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.model_card import PREPARATION, README, write_card
 from vaeexp.runs.onnx_files import check_installed, write_onnx
+from vaeexp.runs.output_files import Outputs
 from vaeexp.runs.run import Run
 from vaeexp.training.checkpoint import load_model
 
@@ -66,7 +67,12 @@ class Decoder(nn.Module):
 
 
 def export_run(
-    run: Run, folder: Path, *, onnx: bool = False, storage: str | None = None
+    run: Run,
+    folder: Path,
+    *,
+    onnx: bool = False,
+    storage: str | None = None,
+    overwrite: bool = False,
 ) -> tuple[Path, ...]:
     """Write `FILES` into `folder` and return their paths. The programs take any number N ≥ 1 of
     images or codes.
@@ -74,15 +80,15 @@ def export_run(
     Args:
         onnx: whether to write `ONNX_FILES`, too.
         storage: that of the study, for the model card; a run without its study is exported as well.
+        overwrite: whether to replace files of these names that vaeexp did not write.
 
     Raises:
-        UserError: the folder holds another run; or the network cannot be traced, because its
-            `forward` branches on the values of a tensor; or a program computes other numbers than
-            the model; or it cannot be an ONNX file.
+        UserError: the folder holds another run, or files of others; or the network cannot be
+            traced, because its `forward` branches on the values of a tensor; or a program computes
+            other numbers than the model; or it cannot be an ONNX file.
     """
-    there = folder / SETTINGS
-    if there.exists() and there.read_bytes() != (run.folder / SETTINGS).read_bytes():
-        raise UserError("--output", f"'{folder}' holds another run; give another folder.")
+    written = (*ONNX_FILES, *FILES) if onnx else FILES
+    Outputs(run, overwrite=overwrite).check_folder(folder, (*ONNX_FILES, *FILES))
     if onnx:
         check_installed()
     vae = run.vae  # before the folder is made, because its files may be damaged
@@ -108,7 +114,7 @@ def export_run(
     for name in (WEIGHTS, SETTINGS):
         shutil.copyfile(run.folder / name, folder / name)
     write_card(run, folder, onnx=onnx, storage=storage)
-    return tuple(folder / name for name in ((*ONNX_FILES, *FILES) if onnx else FILES))
+    return tuple(folder / name for name in written)
 
 
 @contextlib.contextmanager

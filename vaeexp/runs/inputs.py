@@ -145,17 +145,29 @@ def _found_folder(folder: Path, preparation: Preparation, scratch: Path) -> list
     """Return the images of a folder, labelled with the folder that they lie in, or the files of
     arrays or tables in it.
     """
-    paths = find(None, folder)
-    pictures = [path for path in paths if path.suffix.lower() in readable()]
-    if pictures and preparation.values.shape[:2] != (1, 1):
-        return [
-            _Picture(str(path), "" if path.parent == folder else path.parent.name, path)
-            for path in pictures
-        ]
-    arrays = sorted(path for path in folder.iterdir() if path.suffix.lower() in _FOLDER)
-    if not arrays:
+    paths = files_in(folder, preparation)
+    if not paths:
         raise UserError(str(folder), f"holds no files that can be read; must be {_wanted()}")
-    return [*_flat(_found_path(path, preparation, scratch) for path in arrays)]
+    if paths[0].suffix.lower() in _FOLDER:
+        return [*_flat(_found_path(path, preparation, scratch) for path in paths)]
+    return [
+        _Picture(str(path), "" if path.parent == folder else path.parent.name, path)
+        for path in paths
+    ]
+
+
+def files_in(path: Path, preparation: Preparation) -> list[Path]:
+    """Return the files that are read where a path is given: itself, the files of a zarr folder, or
+    the images of another folder, else the arrays and tables in it.
+    """
+    if not path.is_dir():
+        return [path]
+    if is_zarr(path):
+        return [*path.rglob("*")]
+    pictures = [each for each in find(None, path) if each.suffix.lower() in readable()]
+    if pictures and preparation.values.shape[:2] != (1, 1):
+        return pictures
+    return sorted(each for each in path.iterdir() if each.suffix.lower() in _FOLDER)
 
 
 def _wanted() -> str:

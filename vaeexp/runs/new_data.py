@@ -19,9 +19,7 @@ from vaeexp.runs import codes as measures
 from vaeexp.runs.drawing import drawn_codes
 from vaeexp.runs.preparation import Batch
 from vaeexp.runs.row_files import (
-    ROW_FILES,
     array_endings,
-    check_target,
     read_codes,
     write_arrays,
     write_rows,
@@ -140,7 +138,6 @@ def encode_to(
     progress: measures.Progress | None,
 ) -> list[str]:
     """Write codes of all rows; return lines on what was written."""
-    check_target(to, ROW_FILES)
     seed = derive_seed(run.study_seed, "test")
     tally = _Tally()
     with _opened(run, given, say) as found:
@@ -190,7 +187,6 @@ def score_to(
     """Write scores of all rows; return what was found. What is asked for is checked before anything
     is computed.
     """
-    check_target(to, ROW_FILES)
     how = score_of(run, asked.by, asked.importance_samples)
     _model(run, device)
     with ExitStack() as stack:
@@ -378,7 +374,6 @@ def _size_said(size: Estimate, gain: Estimate) -> str:
 
 def decode_to(run: Run, codes: Path, to: Path, *, device: str) -> str:
     """Write what codes decode to; return a line on it."""
-    check_arrays(run, to)
     size = run.settings.model.latent_size
     array = read_codes(codes, size)
     return _write(run, _model(run, device), torch.from_numpy(array), to)
@@ -388,7 +383,6 @@ def sample_to(run: Run, count: int, to: Path, *, component: int | None, seed: in
     """Write the means of p(x|z) at draws from the prior, those that `draw_samples` shows; return a
     line on it.
     """
-    check_arrays(run, to)
     z, _ = drawn_codes(run, count, component=component, seed=seed)
     return _write(run, run.vae, z, to)
 
@@ -396,7 +390,6 @@ def sample_to(run: Run, count: int, to: Path, *, component: int | None, seed: in
 def reconstruct_to(run: Run, images: Images, to: Path) -> str:
     """Write the reconstructions of images, in their order; return a line on it."""
     preparation = preparation_of(run)
-    check_arrays(run, to)
 
     def pieces() -> Iterator[np.ndarray]:
         for x in images.x.split(max(1, image_rows(run.vae))):
@@ -405,9 +398,9 @@ def reconstruct_to(run: Run, images: Images, to: Path) -> str:
     return _written(run, pieces(), len(images.x), to)
 
 
-def check_arrays(run: Run, to: Path) -> None:
-    """Raise UserError where arrays of the run cannot be written to a file."""
-    check_target(to, array_endings(preparation_of(run).table))
+def array_files(run: Run) -> tuple[str, ...]:
+    """Return the endings of files of arrays of the run."""
+    return array_endings(preparation_of(run).table)
 
 
 def _write(run: Run, vae: VAE, z: torch.Tensor, to: Path) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from sweeps import UserError, write_whole
+from sweeps import VERSION, UserError, write_whole
 from vaeexp.data.formats import refusing
 from vaeexp.runs.codes import Measured, codes_in
+from vaeexp.runs.marks import NAME, mark_csv, mark_npz, npy_header
 
 ROW_FILES = (".parquet", ".csv", ".npz")
 
@@ -21,7 +22,7 @@ def check_target(path: Path, endings: Sequence[str], option: str = "--to") -> No
     """Raise UserError where a file that is to be written has another ending, or its folder cannot
     hold it.
     """
-    if path.suffix.lower() not in endings:
+    if endings and path.suffix.lower() not in endings:
         raise UserError(option, f"got '{path}'; must end in {' or '.join(endings)}.")
     folder = path.absolute().parent
     while not folder.exists():
@@ -47,7 +48,6 @@ def write_rows(path: Path, batches: Iterator[Measured]) -> None:
     """Write rows batch by batch; .npz is written from memory. Empty text stays empty text, in .csv
     an empty cell.
     """
-    check_target(path, ROW_FILES)
     write = (_TABLES | {".npz": _write_npz})[path.suffix.lower()]
     write_whole(path, lambda unfinished: write(unfinished, batches))
 
@@ -72,6 +72,7 @@ def _write_csv(path: Path, batches: Iterator[Measured]) -> None:
     from pyarrow import csv
 
     _write_tables(path, (_with_cells(_table(measured)) for measured in batches), csv.CSVWriter)
+    mark_csv(path)
 
 
 _TABLES: dict[str, Callable[[Path, Iterator[Measured]], None]] = {
@@ -82,7 +83,7 @@ _TABLES: dict[str, Callable[[Path, Iterator[Measured]], None]] = {
 
 def _write_tables(path: Path, tables: Iterator[Any], writer: Callable[..., Any]) -> None:
     first = next(tables)
-    with writer(path, first.schema) as file:
+    with writer(path, first.schema.with_metadata({NAME: VERSION})) as file:
         for table in chain([first], tables):
             file.write_table(table)
 
@@ -109,6 +110,7 @@ def _write_npz(path: Path, batches: Iterator[Measured]) -> None:
             kept.setdefault(name, []).append(part)
     arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in kept.items()}
     np.savez(path, **arrays)
+    mark_npz(path)
 
 
 def read_codes(path: Path, latent_size: int) -> np.ndarray:
@@ -163,7 +165,6 @@ def write_arrays(
     """Write `count` rows, as `Preparation.as_files` has them, as .npy, or, of a table with these
     columns, as .csv or .parquet.
     """
-    check_target(path, array_endings(columns))
     if path.suffix.lower() == ".npy":
         write_whole(path, lambda unfinished: _write_npy(unfinished, pieces, count))
         return
@@ -183,9 +184,7 @@ def _named(pieces: Iterator[np.ndarray], columns: Sequence[str]) -> Iterator[Mea
 
 def _write_npy(path: Path, pieces: Iterator[np.ndarray], count: int) -> None:
     first = next(pieces)
-    shape = (count, *first.shape[1:])
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=shape)
-    start = 0
-    for piece in chain([first], pieces):
-        array[start : start + len(piece)] = piece
-        start += len(piece)
+    with path.open("wb") as file:
+        file.write(npy_header(first.dtype, (count, *first.shape[1:])))
+        for piece in chain([first], pieces):
+            file.write(np.ascontiguousarray(piece).data)

@@ -358,7 +358,7 @@ def test_a_map_and_its_table(
     assert Path("embedding.csv").read_text() == "mine"
 
 
-def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(
+def test_a_file_that_is_not_ours_is_replaced_only_by_overwrite(
     made: Path, capsys: pytest.CaptureFixture
 ) -> None:
     letters, image = Path("letters.png"), Path("image.png")
@@ -368,7 +368,8 @@ def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(
         shutil.copy(other, "samples.png")
         assert "--output" in refused(capsys, "sample", made)
         assert Path("samples.png").read_bytes() == other.read_bytes()
-    run("sample", made, "--output", "samples.png")
+        assert "--overwrite" in refused(capsys, "sample", made, "--output", "samples.png")
+    run("sample", made, "--overwrite")
     run("sample", made)
     assert ".png" in refused(capsys, "sample", made, "--output", "samples.gif")
 
