@@ -2,10 +2,13 @@
 and the speed of MNIST before and after.
 
     python benchmarks/arrays.py memory [--gigabytes 4]
+    python benchmarks/arrays.py wide [--mebibytes 300] [--columns 30000]
     python benchmarks/arrays.py speed --former CHECKOUT [--pairs 40]
 
 memory: makes a .npy of float32 spectrograms, prepares it with `scale: standard` in a process of its
     own, and samples that process's anonymous memory (RssAnon: without the page cache).
+wide: the same for tables of uint8 with many columns, as .npy, .npz and .parquet, and of float64 as
+    .csv, of a tenth of the size; a peak above 1.3 times the numbers and 500 MB is an error.
 speed: one process of each checkout trains the same lane on MNIST; they take an epoch in turn, the
     first of a pair by turns. The table has the ratio of their times, this checkout by the former,
     paired: median and a 95 % interval of the median (binomial).
@@ -20,6 +23,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+from pyarrow import parquet
 from scipy.stats import binom
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +37,7 @@ from vaeexp.data import open_dataset
 from vaeexp.settings import DataSettings
 settings = DataSettings(dataset="arrays", binarisation="none", scale="standard", clip=(0.1, 99.9))
 data = open_dataset(settings, root=Path(sys.argv[1]), say=lambda text: None)
-print(data.sizes, data.pixels)
+print(data.sizes, data.pixels, file=sys.stderr)
 """
 
 TRAIN = """
@@ -87,24 +92,68 @@ def write_file(path: Path, gigabytes: float) -> tuple[int, ...]:
     return shape
 
 
+def peak_of(path: Path, folder: str) -> tuple[int, float, float]:
+    """Return the exit status of preparing a file, the peak of its anonymous memory in MiB, and its
+    seconds.
+    """
+    start = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", PREPARE, str(path)],
+        env=environment(ROOT, f"{folder}/cache"),
+        cwd=folder,
+    )
+    peak = 0.0
+    while child.poll() is None:
+        peak = max(peak, anonymous_mib(child.pid))
+        time.sleep(SAMPLED)
+    return child.returncode, peak, time.perf_counter() - start
+
+
 def memory(gigabytes: float) -> None:
     """Print the peak of the anonymous memory of preparing a file, and how long it took."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.npy"
         shape = write_file(path, gigabytes)
-        start = time.perf_counter()
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-c", PREPARE, str(path)],
-            env=environment(ROOT, f"{folder}/cache"),
-            cwd=folder,
-        )
-        peak = 0.0
-        while child.poll() is None:
-            peak = max(peak, anonymous_mib(child.pid))
-            time.sleep(SAMPLED)
-        seconds = time.perf_counter() - start
-    print(f"exit status {child.returncode}; float32 {list(shape)}, {gigabytes:g} GiB")
+        status, peak, seconds = peak_of(path, folder)
+    print(f"exit status {status}; float32 {list(shape)}, {gigabytes:g} GiB")
     print(f"peak of anonymous memory: {peak:,.0f} MiB; {seconds:.0f} s")
+
+
+def write_wide(path: Path, levels: np.ndarray) -> int:
+    """Write a table of bytes [N, F], or a tenth of it as floats in text; return the bytes of the
+    type in which it is read.
+    """
+    names = [f"gene_{number:05d}" for number in range(levels.shape[1])]
+    if path.suffix == ".npy":
+        np.save(path, levels)
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, images=levels)
+    elif path.suffix == ".parquet":
+        parquet.write_table(pyarrow.table(dict(zip(names, levels.T.copy(), strict=True))), path)
+    else:
+        some = levels[: len(levels) // 10] / 8
+        text = ",".join(names)
+        np.savetxt(path, some, fmt="%.3f", delimiter=",", header=text, comments="")
+        return some.nbytes
+    return levels.nbytes
+
+
+def wide(mebibytes: float, columns: int) -> bool:
+    """Print the peaks of preparing wide tables; return whether all lie within the limit."""
+    shape = (int(mebibytes * 2**20 / columns), columns)
+    levels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    fine = True
+    print("| file | numbers, MiB | peak, MiB | limit, MiB | s |\n|---|---|---|---|---|")
+    for ending in (".npy", ".npz", ".parquet", ".csv"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"wide{ending}"
+            size = write_wide(path, levels)
+            status, peak, seconds = peak_of(path, folder)
+        limit = (1.3 * size + 5e8) / 2**20
+        fine = fine and status == 0 and peak <= limit
+        shown = f"{size / 2**20:.0f} | {peak:.0f} | {limit:.0f} | {seconds:.0f}"
+        print(f"| {ending} | {shown} |", flush=True)
+    return fine
 
 
 def speed(former: Path, pairs: int, images: int) -> None:
@@ -150,14 +199,18 @@ def epoch(child: "subprocess.Popen[str]") -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("memory", "speed"))
+    parser.add_argument("what", choices=("memory", "wide", "speed"))
     parser.add_argument("--gigabytes", type=float, default=4.0)
+    parser.add_argument("--mebibytes", type=float, default=300.0)
+    parser.add_argument("--columns", type=int, default=30_000)
     parser.add_argument("--former", type=Path)
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--images", type=int, default=10_000)
     options = parser.parse_args()
     if options.what == "memory":
         memory(options.gigabytes)
+    elif options.what == "wide":
+        sys.exit(not wide(options.mebibytes, options.columns))
     elif options.former is None:
         parser.error("speed needs --former CHECKOUT, a folder with the code to compare with")
     else:

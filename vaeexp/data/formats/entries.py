@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +36,19 @@ def described(entries: Iterable[Entry]) -> str:
     return some_of([_described(entry) for entry in entries])
 
 
-def largest(entries: Iterable[Entry]) -> str:
-    """Return the name of the array of most numbers, for an example."""
-    sizes = {entry.name: _size(entry) for entry in entries}
-    return max(sizes, key=lambda name: sizes[name], default="NAME")
+def of_most_axes(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the arrays of numbers with the most axes, which are probably the data."""
+    axes = [(_axes(entry), entry) for entry in entries]
+    most = max((count for count, _ in axes), default=0)
+    return [entry for count, entry in axes if count == most]
 
 
-def _size(entry: Entry) -> int:
+def _axes(entry: Entry) -> int:
     try:
         dtype, shape = entry.header()
     except Exception:  # as in `_described`
         return 0
-    return prod(shape) if dtype.kind in "biuf" else 0
+    return len(shape) if dtype.kind in "biuf" else 0
 
 
 def _described(entry: Entry) -> str:

@@ -27,7 +27,7 @@ from vaeexp.data.formats import (
 )
 from vaeexp.data.formats.array_labels import read_labels
 from vaeexp.data.formats.array_pixels import as_bits, as_images, check_images, shape_note
-from vaeexp.data.formats.entries import Entry, described, largest
+from vaeexp.data.formats.entries import Entry, described, of_most_axes
 from vaeexp.data.formats.scratch import write_rows
 
 if TYPE_CHECKING:
@@ -167,9 +167,13 @@ def _found_parts(source: Source, entries: Mapping[str, Entry]) -> dict[str, _Par
     for part, (images, labels) in _NAMES.items():
         if entry := next((own[name] for name in images if name in own), None):
             parts[part] = _Part(entry, next((own[name] for name in labels if name in own), None))
+    likely = of_most_axes(reversed(own.values()))
+    if not parts and len(likely) == 1 and any(entry.coordinate for entry in entries.values()):
+        return {"": _Part(likely[0], None)}  # netCDF names arrays by what they hold
     problem = f"got the arrays {described(entries.values()) or 'none'}; must be"
     if parts.keys() != {""} and "train" not in parts:
-        remedy = f"Try --set images={printable(largest(entries.values()))} for one of them."
+        example = printable(likely[0].name) if likely else "NAME"
+        remedy = f"Try --set images={example} for one of them."
         raise UserError(
             str(source.root), f"{problem} named {AUTOMATIC}, or as in Keras x_train. {remedy}"
         )

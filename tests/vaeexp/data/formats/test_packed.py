@@ -162,21 +162,24 @@ def climate(path: Path) -> Path:
 
 def test_coordinates_are_no_images_and_no_labels(tmp_path):
     path = climate(tmp_path / "mine.nc")
+    for settings in ({}, {"images": "air", "split_by": "time"}):
+        raw = read_raw(path, **settings)
+        np.testing.assert_allclose(raw.images[:, 0], STORED * 0.01 + 273.15)
+        assert raw.classes is None
+    assert raw.groups.tolist() == list(range(40))
+    with h5py.File(path, "a") as file:
+        file.create_dataset("wind", data=STORED)
     with pytest.raises(UserError, match=r"got the arrays .*Try --set images=air for one of them"):
         read_raw(path)
-    raw = read_raw(path, images="air", split_by="time")
-    np.testing.assert_allclose(raw.images[:, 0], STORED * 0.01 + 273.15)
-    assert raw.classes is None
-    assert raw.groups.tolist() == list(range(40))
+    np.testing.assert_array_equal(read_raw(path, images="wind").images[:, 0], STORED)
 
 
 def test_coordinates_of_zarr_are_no_images(tmp_path):
     group = zarr.open_group(tmp_path / "z", mode="w")
     group.create_array("x", data=np.arange(40.0), dimension_names=("x",))
     group.create_array("air", data=STORED, dimension_names=("x", "lat", "lon"))
-    with pytest.raises(UserError, match="Try --set images=air for"):
-        read_raw(tmp_path / "z")
-    assert read_raw(tmp_path / "z", images="air").images.shape == (40, 1, 6, 5)
+    for settings in ({}, {"images": "air"}):
+        assert read_raw(tmp_path / "z", **settings).images.shape == (40, 1, 6, 5)
 
 
 @pytest.mark.parametrize("version", [1, 2, 5])
