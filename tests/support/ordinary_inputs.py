@@ -166,9 +166,15 @@ def spectra(folder: Path, draw: Draw) -> Ordinary:
     centres = draw.integers(20, 236, 6)
     heights = draw.gamma(4, 250, (300, 6))
     peaks = np.exp(-((places - centres[:, None]) ** 2) / 18)
-    return Ordinary(
-        _saved(folder / "spectra.npy", heights @ peaks + 1 + 0.05 * draw.random((300, 256))), {}
-    )
+    baseline = draw.uniform(0.5, 1, (300, 1)) + 0.02 * draw.normal(size=(300, 256))
+    return Ordinary(_saved(folder / "spectra.npy", heights @ peaks + baseline), {})
+
+
+def windows(folder: Path, draw: Draw) -> Ordinary:
+    """Pieces of one recording that do not overlap."""
+    steps = draw.normal(size=300 * 96) - 0.002
+    recording = np.convolve(steps, np.exp(-np.arange(400) / 60))[: 300 * 96]
+    return Ordinary(_saved(folder / "windows.npy", recording.reshape(300, 96)), {})
 
 
 # ---- tables ----
@@ -215,6 +221,17 @@ def counts(folder: Path, draw: Draw) -> Ordinary:
     rows[:, rows.max(axis=0) == 0] = 1
     names = [f"gene_{column}" for column in range(30)]
     return Ordinary(_rows(folder / "counts.csv", names, rows), {})
+
+
+def log_counts(folder: Path, draw: Draw) -> Ordinary:
+    """Counts as most people normalise them: to 10,000 in each cell, then log(1 + x)."""
+    rates = draw.gamma(0.4, 1, 200) * draw.gamma(8, 0.2, (400, 1))
+    rows = draw.poisson(rates)
+    rows[:, :2] += 1
+    shares = 1e4 * rows / rows.sum(axis=1, keepdims=True)
+    table = pd.DataFrame(np.log1p(shares)).add_prefix("gene_")
+    table.to_parquet(folder / "cells.parquet")
+    return Ordinary(folder / "cells.parquet", {})
 
 
 def many_genes(folder: Path, draw: Draw) -> Ordinary:
@@ -297,11 +314,13 @@ ORDINARY: dict[str, Callable[[Path, Draw], Ordinary]] = {
         rain_maps,
         signals,
         spectra,
+        windows,
         measurements,
         heavy_tails,
         rainfall,
         rare_flag,
         counts,
+        log_counts,
         many_genes,
         new_cells,
         visits_by_patient,

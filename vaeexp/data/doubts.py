@@ -7,15 +7,26 @@ returns a sentence, or empty text. `DOUBTS` lists them all. A doubt must be sile
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaeexp.data.formats import RawImages, printable, some_of
+from vaeexp.data import facts as find
+from vaeexp.data.formats import TEST, VALIDATION, RawImages, printable, some_of
+from vaeexp.data.formats.array_pixels import LONG
 from vaeexp.data.scaling import pieces
 from vaeexp.data.values import is_vector
+from vaeexp.words import format_share, format_signed
+
+if TYPE_CHECKING:
+    from vaeexp.settings import DataSettings
 
 _ROWS = 16
 """Rows of the shortest table of which a column is doubted for its order."""
+_SAMPLE = 2**20
+"""Numbers of the sample that is looked at."""
+_SAMPLE_ROWS = 64
+"""Rows of the sample, at least, whatever their width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +36,52 @@ class Facts:
     raw: the numbers of the files, and what is known of them.
     rows: TRAINING, VALIDATION or TEST → rows of `raw` of this split.
     counting: columns of vectors that rise by 1 from row to row of the file.
+    codes: numbers that are probably codes for missing values.
+    gap, groups: of the largest numbers of images.
+    jumps: columns of vectors at which numbers of another unit begin.
+    overlap: columns by which rows are their neighbours shifted, where the split parts them.
     """
 
     raw: RawImages
     rows: Mapping[int, np.ndarray]
     counting: tuple[int, ...]
+    codes: list[find.Code]
+    gap: find.Gap | None
+    groups: tuple[float, float, float] | None
+    jumps: list[int]
+    overlap: int
+
+    def name(self, column: int) -> str:
+        """Name a column of vectors."""
+        names = self.raw.features
+        return f"column {column}" if names is None else printable(names[column])
 
 
-def gather(raw: RawImages, rows: Mapping[int, np.ndarray]) -> Facts:
-    """Collect the facts by one pass over the numbers, in the order of the file."""
+def gather(raw: RawImages, rows: Mapping[int, np.ndarray], settings: "DataSettings") -> Facts:
+    """Collect the facts: from all numbers in the order of the file, or from a sample of rows."""
+    images = raw.images
+    vectors = is_vector(images.shape)
+    every = np.sort(np.concatenate([*rows.values()]))
+    shown = every[:: -(-len(every) // max(_SAMPLE_ROWS, _SAMPLE // images[0].size))]
+    sample = images[shown].reshape(len(shown), -1).astype(np.float64)
+    levels = sample.min() >= 0 and (not vectors or settings.keeps_range)
+    gap, groups = _largest(raw, every) if levels else (None, None)
+    own_splits = {VALIDATION, TEST} <= set(np.unique(raw.parts).tolist())
+    drawn = settings.split == "random" and raw.groups is None and not own_splits
+    one_scale = settings.scale in ("range", "standard") and settings.scale_per == "global"
+    return Facts(
+        raw=raw,
+        rows=rows,
+        counting=_counting(raw),
+        codes=_codes(images, sample),
+        gap=gap,
+        groups=groups,
+        jumps=find.unit_jumps(sample) if vectors and one_scale else [],
+        overlap=find.overlap_of(images, every) if drawn else 0,
+    )
+
+
+def _counting(raw: RawImages) -> tuple[int, ...]:
     vectors = is_vector(raw.images.shape) and len(raw.images) >= _ROWS
     counting = np.full(raw.images.shape[3] if vectors else 0, True)
     before: np.ndarray | None = None
@@ -44,7 +92,35 @@ def gather(raw: RawImages, rows: Mapping[int, np.ndarray]) -> Facts:
         flat = flat if before is None else np.concatenate([before, flat])
         counting &= (np.diff(flat, axis=0) == 1).all(axis=0)
         before = flat[-1:]
-    return Facts(raw=raw, rows=rows, counting=tuple(np.flatnonzero(counting).tolist()))
+    return tuple(np.flatnonzero(counting).tolist())
+
+
+def _codes(images: np.ndarray, sample: np.ndarray) -> list[find.Code]:
+    """Return codes of columns; of images, and of signals without others, of all numbers."""
+    vectors = is_vector(images.shape)
+    if images.dtype == np.uint8 and not vectors:
+        return []
+    found = find.missing_codes(sample, together=False) if vectors else []
+    if found or (vectors and sample.shape[1] < LONG):
+        return found
+    return find.missing_codes(sample, together=True)
+
+
+def _largest(
+    raw: RawImages, rows: np.ndarray
+) -> tuple[find.Gap | None, tuple[float, float, float] | None]:
+    """Return what the largest number of each image tells, of the files of each kind alone."""
+    largest = np.concatenate(
+        [piece.reshape(len(piece), -1).max(axis=1) for piece in pieces(raw.images)]
+    )
+    stored = np.zeros(len(largest), np.uint8) if raw.stored is None else raw.stored
+    in_files = largest if raw.largest is None else raw.largest
+    gap, groups = None, None
+    for kind in np.unique(stored[rows]):
+        own = rows[stored[rows] == kind]
+        gap = gap or find.gap_of(raw.images, largest[own], own)
+        groups = groups or find.groups_of(in_files[own])
+    return gap, groups
 
 
 def doubts(facts: Facts) -> list[str]:
@@ -56,9 +132,77 @@ def counting_columns(facts: Facts) -> str:
     """Doubt columns that number the rows."""
     if not facts.counting:
         return ""
-    names = facts.raw.features or [f"column {place}" for place in range(facts.counting[-1] + 1)]
-    named = some_of([printable(names[place]) for place in facts.counting])
+    named = some_of([facts.name(column) for column in facts.counting])
     return f"{named} counts the rows, and is modelled as a feature. Leave it out of the file"
 
 
-DOUBTS: tuple[Callable[[Facts], str], ...] = (counting_columns,)
+def missing_values(facts: Facts) -> str:
+    """Doubt numbers that stand for missing values."""
+    if not facts.codes:
+        return ""
+    first = facts.codes[0]
+    columns = sorted({code.column for code in facts.codes[1:]} - {first.column})
+    where = f" of {facts.name(first.column)}" if first.column >= 0 else ""
+    found = [format_signed(number) for number in (first.value, first.low, first.high)]
+    problem = f"{found[0]} in {format_share(first.share)} of the rows{where} lies far from all "
+    problem += f"other values, {found[1]} to {found[2]}, as a code for missing values does"
+    if columns:
+        problem += f"; so it is in {some_of([facts.name(column) for column in columns])}"
+    listed = ", ".join(f"{value:g}" for value in sorted({code.value for code in facts.codes}))
+    return f"{problem}. Leave such rows out: --set 'missing=[{listed}]'"
+
+
+def a_number_alone(facts: Facts) -> str:
+    """Doubt one number that makes all others dark."""
+    if facts.gap is None:
+        return ""
+    raw, (times, row) = facts.raw, facts.gap
+    top = raw.images[row].max() if raw.largest is None else raw.largest[row]
+    return (
+        f"{format_signed(float(top))} in {raw.where(row)} is {times:,.0f} times the next number of "
+        "all images, as a broken pixel is, so that the others are dark. Mend it, or leave out what "
+        "has it"
+    )
+
+
+def two_kinds_of_images(facts: Facts) -> str:
+    """Doubt images of which some have numbers of another range."""
+    if facts.groups is None:
+        return ""
+    dark, bright, share = facts.groups
+    return (
+        f"{format_share(share)} of the images have numbers up to {format_signed(dark)}, all others "
+        f"up to {format_signed(bright)} or more, so the former are nearly black. Save all images "
+        "with the same range"
+    )
+
+
+def several_units(facts: Facts) -> str:
+    """Doubt one scale for blocks of columns that have units of their own."""
+    if not facts.jumps:
+        return ""
+    named = some_of([facts.name(column) for column in facts.jumps])
+    return (
+        f"Numbers of another size begin at {named}, as those of another sensor do, and one scale "
+        "for all columns lets the largest decide. Try data.scale_per: feature"
+    )
+
+
+def overlapping_rows(facts: Facts) -> str:
+    """Doubt a random split of windows that overlap."""
+    if not facts.overlap:
+        return ""
+    return (
+        f"Rows are the rows before them, shifted by {facts.overlap:,}, as overlapping windows are, "
+        "so validation and test rows repeat training rows. Try data.split: time, or data.split_by"
+    )
+
+
+DOUBTS: tuple[Callable[[Facts], str], ...] = (
+    counting_columns,
+    missing_values,
+    a_number_alone,
+    two_kinds_of_images,
+    several_units,
+    overlapping_rows,
+)

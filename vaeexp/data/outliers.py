@@ -126,7 +126,7 @@ def _stands_apart(
 ) -> bool:
     """Return whether the number at `place` in `images` is far from all others that share its mean.
 
-    The 1 of a rare flag, among zeros alone, is not.
+    The only number of a column that is no 0 is not, nor is that of a rare flag.
     """
     number = float(images[place])
     shared = [size == 1 for size in known.mean.shape]
@@ -138,7 +138,7 @@ def _stands_apart(
         others = piece[:, *own].astype(np.float64)
         others = others[others != number]
         ends += [others.min(), others.max()] if len(others) else []
-    if max(ends) == min(ends) and abs(number - ends[0]) == 1:
+    if max(ends) == min(ends) and (ends[0] == 0 or abs(number - ends[0]) == 1):
         return False
     farthest = max(abs(end - mean) for end in ends)
     # The farthest of many columns is farther by chance.

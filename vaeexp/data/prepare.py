@@ -222,7 +222,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         own_sizes = len(training), len(rows[TEST]), facts["validation"], facts["holdout"]
         taught = training[order[: sizes_of(source, *own_sizes)[0]]]
     own = {name: rows[part] for part, name in SPLIT_WORDS.items()}
-    doubted = doubts(gather(raw, rows)) if source.definition.counts is None else []
+    doubted = doubts(gather(raw, rows, settings)) if source.definition.counts is None else []
     made = _bytes(raw, rows, kind, scratch, root) if is_bytes(raw, settings) else None
     made = made or _numbers(raw, rows, taught, settings, whole, scratch, root)
     raw = made.raw

@@ -1,7 +1,8 @@
 """Settings that fit a file: what is read of it decides likelihood, network, scale, batch size.
 
 Vectors do not say whether their order means something. Those of 64 numbers or more are taken for
-signals where neighbouring columns go together, and more so than columns at random.
+signals where neighbouring columns go together, and more so than columns at random. Where their
+numbers jump in size at few places, they are sensors of several units, each with a scale.
 """
 
 import math
@@ -9,19 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.dataset import understood
-from vaeexp.data.formats import blocks
+from vaeexp.data.facts import unit_jumps
+from vaeexp.data.formats import blocks, some_of
+from vaeexp.data.formats.array_pixels import LONG
 from vaeexp.data.formats.hierarchical import is_zarr
 from vaeexp.data.formats.image_folder import holds_images
+from vaeexp.data.formats.levels import WHITE
 from vaeexp.settings import DataSettings
 
-_LONG = 64
-"""Numbers of the shortest vectors that may be signals."""
 _AGREE = 0.5
 """Least correlation of neighbouring columns of signals."""
 _CLOSER = 0.5
@@ -70,7 +72,7 @@ def fit_study(
     data |= {"split_by": split_by} if split_by else {}
     dataset = open_dataset(DataSettings(**data, scale="none"), root=path, say=say)
     found = _agreement(dataset)
-    network = _network(dataset, signals=found is not None and _are_signals(*found))
+    network = _network(dataset, signals=found is not None and _are_signals(found))
     binary = _is_binary(dataset)
     chosen = {"scale": "unit"} if binary else _scale(dataset, network)
     model: dict[str, Any] = {
@@ -92,7 +94,7 @@ def fit_study(
         train=_training(dataset.sizes[0]),
         latent_size=(min(2, most - 1), most),
         words=understood(scaled, model["likelihood"]),
-        order="" if found is None else _order_words(*found, network, chosen["scale"]),
+        order="" if found is None else _order_words(found, network, chosen["scale"]),
         sums=sums,
     )
 
@@ -127,6 +129,8 @@ def _scale(dataset: Dataset, network: str) -> dict[str, Any]:
     low, high = dataset.limits
     if dataset.kind in ("uint8", "uint16", "bool") and _is_image(dataset):
         return {"scale": "unit"}
+    if _are_pixels(dataset):
+        return {"scale": "range" if dataset.kind.startswith("float") else "unit"}
     if dataset.values.counts and not _is_image(dataset) and low == 0 and _are_counts(dataset):
         return {"scale": "none"}
     if dataset.kind.startswith("float") and _is_image(dataset) and low >= 0 and high <= 1:
@@ -160,6 +164,17 @@ def _sums_words(dataset: Dataset) -> str:
     )
 
 
+def _are_pixels(dataset: Dataset) -> bool:
+    """Return whether vectors are images of grey levels or of colours, from 0 to 255."""
+    channels, height, varying = dataset.image_shape
+    width = varying + len(dataset.dropped)
+    low, high = dataset.limits
+    if channels * height > 1 or width < LONG or low != 0 or high != WHITE:
+        return False
+    square = any(math.isqrt(width // each) ** 2 * each == width for each in (1, 3))
+    return dataset.values.counts and square
+
+
 def _likelihood(dataset: Dataset, scale: str) -> str:
     """Choose the likelihood of numbers that are not all 0 or 1: of levels, of counts, or a
     density.
@@ -179,22 +194,35 @@ def _network(dataset: Dataset, *, signals: bool) -> str:
     return "conv" if signals else "mlp"
 
 
-def _agreement(dataset: Dataset) -> tuple[float, float] | None:
-    """Return the mean correlation of neighbouring columns of the training rows, and that of columns
-    at random; None for images and for vectors that are too short.
+class _Agreement(NamedTuple):
+    """How columns of vectors go together.
+
+    near, other: mean correlation of neighbouring columns, and of columns at random.
+    jumps: columns at which numbers of another size begin.
+    """
+
+    near: float
+    other: float
+    jumps: list[int]
+
+
+def _agreement(dataset: Dataset) -> _Agreement | None:
+    """Return how the columns of the training rows go together; None for images, for pixels, and
+    for vectors that are too short.
 
     Each column counts the same, because a table may hold one of large numbers.
     """
     width = dataset.image_shape[2]
-    if _is_image(dataset) or dataset.image_shape[0] > 1 or width < _LONG:
+    if _is_image(dataset) or dataset.image_shape[0] > 1 or width < LONG or _are_pixels(dataset):
         return None
     numbers = _training_rows(dataset)[:, 0, 0]
+    jumps = unit_jumps(numbers)
     numbers -= numbers.mean(axis=0)
     length = np.sqrt(np.square(numbers).sum(axis=0))
     numbers /= np.where(length > 0, length, 1)
     drawn = numbers[:, np.random.default_rng(0).permutation(width)]
     near, other = ((each[:, 1:] * each[:, :-1]).sum(axis=0) for each in (numbers, drawn))
-    return float(near.mean()), float(other.mean())
+    return _Agreement(float(near.mean()), float(other.mean()), jumps)
 
 
 def _training_rows(dataset: Dataset) -> np.ndarray:
@@ -206,23 +234,28 @@ def _training_rows(dataset: Dataset) -> np.ndarray:
     return train.unchecked[rows].astype(np.float64)
 
 
-def _are_signals(near: float, other: float) -> bool:
+def _are_signals(found: _Agreement) -> bool:
     """Return whether neighbours go together more than columns at random, which do so in a table
-    whose columns all follow one cause.
+    whose columns all follow one cause, and have one unit.
     """
-    return near >= _AGREE and 1 - near <= _CLOSER * (1 - max(0.0, other))
+    near, other, jumps = found
+    return near >= _AGREE and 1 - near <= _CLOSER * (1 - max(0.0, other)) and not jumps
 
 
-def _order_words(near: float, other: float, network: str, scale: str) -> str:
+def _order_words(found: _Agreement, network: str, scale: str) -> str:
     """Say what the order of the columns was taken for, and how to choose the other."""
     signals = network == "conv"
-    numbers = f"{near:.2f}, others {other:.2f}".replace("-", "−")
+    numbers = f"{found.near:.2f}, others {found.other:.2f}".replace("-", "−")
     change = f"network: {'mlp' if signals else 'conv'}"
     if scale == "standard":
         change += f", scale_per: {'feature' if signals else 'global'}"
     if signals:
         text = f"Neighbouring columns agree ({numbers}): taken for signals"
         return f"{text}. If their order means nothing: {change}"
+    if found.jumps:
+        named = some_of([f"{column:,}" for column in found.jumps])
+        text = f"Numbers of another size begin at the columns {named} (from 0): taken for features"
+        return f"{text} of several units. For signals of one unit: {change}"
     text = f"Neighbouring columns agree too little ({numbers}): taken for features without an order"
     return f"{text}. For signals: {change}"
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import blocks
+from vaeexp.data.formats.levels import WHITE
 from vaeexp.data.formats.scratch import write_rows
+from vaeexp.data.values import is_vector
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
@@ -25,6 +27,8 @@ HAIR = 1e-3
 """How far beyond [0, 1] floats of grey levels may lie, because resizing and arithmetic in float16
 and float32 leave such values.
 """
+LONG = 64
+"""Numbers of the shortest vectors that may be signals or pixels."""
 SCALE = "Save ({name} - black) / (white - black), with the numbers that are black and white."
 """What to do about numbers of image files that are no grey levels."""
 _FEW = 4  # an axis as short as this holds channels, where the other axes are longer
@@ -101,8 +105,8 @@ def as_images(array: np.ndarray, *, channels_first: bool) -> np.ndarray:
 def as_bits(
     images: np.ndarray, settings: "DataSettings", scratch: Path, *, table: bool = False
 ) -> np.ndarray:
-    """Return numbers that are all 0 or 1 as bytes, where they are to be black and white; other
-    numbers as they are.
+    """Return numbers that are all 0 or 1 as bytes, where they are to be black and white, and rows
+    of pixels from 0 to 255; other numbers as they are.
 
     These are whole numbers of a type without a range, as numpy and tables have them, under `scale:
     unit`. Floats of a table that are to be binarised are such numbers, too: a text 1.0 is a 1.
@@ -112,10 +116,20 @@ def as_bits(
     floats = table and kind.kind == "f" and settings.binarisation != "none"
     if not settings.keeps_range or not (whole or floats):
         return images
-    if not all(bool(((block == 0) | (block == 1)).all()) for block in blocks(images)):
+    bits = all(bool(((block == 0) | (block == 1)).all()) for block in blocks(images))
+    if not bits and not (whole and _are_pixels(images)):
         return images
     pieces = (block.astype(np.uint8) for block in blocks(images))
     return write_rows(scratch / "bits.raw", pieces, np.dtype(np.uint8), images.shape[1:])
+
+
+def _are_pixels(images: np.ndarray) -> bool:
+    """Return whether long vectors of whole numbers go from 0 to 255."""
+    if not is_vector(images.shape) or images.shape[3] < LONG:
+        return False
+    ends = [(int(block.min()), int(block.max())) for block in blocks(images)]
+    lows, highs = zip(*ends, strict=True)
+    return min(lows) == 0 and max(highs) == WHITE
 
 
 def shape_note(images: np.ndarray) -> str:

@@ -1,0 +1,182 @@
+"""What tells numbers that are no measurements, scales that do not belong together, and rows that
+repeat each other: facts for the doubts of vaeexp/data/doubts.py.
+
+All but `gap_of` look at a sample of rows at equal distances.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from vaeexp.data.formats.array_pixels import LONG
+from vaeexp.data.formats.levels import FEW
+from vaeexp.data.scaling import pieces
+
+USUAL_CODES = (-9999, -999, -200, 999, -32768)
+_LEAST_ROWS = 3
+_LEAST_SHARE = 0.005
+"""Rows, and share of the rows, that have a code for missing values at least."""
+_FEW_VALUES = 20
+"""Different values besides a code from which on a column is a measurement."""
+_GAP = 4
+"""How many times the next different number the largest one is that stands alone."""
+_LOOKED_AT = 2_000
+"""Images that have the largest number and are looked at for the next one."""
+_GROUPS = 16
+_GROUP_SHARE = 0.05
+"""How many times apart the largest numbers of two kinds of images are, and the share of the images
+that each kind has at least.
+"""
+_JUMP = 10
+"""How many times the spread of the next column a spread is that has another unit."""
+_SPREAD_ROWS = 256
+"""Rows that spreads are taken from."""
+_BLOCK = 8
+"""Columns of one unit at least; fewer are a peak."""
+_PAIRS = 64
+"""Neighbouring rows that are compared."""
+_LEAST_PAIRS = 8
+_CANDIDATES = 32
+"""Shifts that are tried for a pair of rows at most."""
+
+
+class Code(NamedTuple):
+    """A number that stands far from the others of its column, which go from low to high.
+
+    column: -1 for all columns together.
+    share: of the rows that have it.
+    """
+
+    column: int
+    value: float
+    share: float
+    low: float
+    high: float
+
+
+class Gap(NamedTuple):
+    """How many times the next number the largest of all images is, and a row that has it."""
+
+    times: float
+    row: int
+
+
+def missing_codes(sample: np.ndarray, *, together: bool) -> list[Code]:
+    """Return the numbers of a sample [n, F] that are probably codes for missing values: the least
+    or the largest of a column, or of all numbers together, in several rows.
+    """
+    count = len(sample)
+    found = list[Code]()
+    for sign in (1, -1):
+        # Rows, columns that are looked at, numbers of each.
+        signed = sign * (sample[:, None] if together else sample[..., None])
+        low, high = signed.min(axis=(0, 2)), signed.max(axis=(0, 2))
+        least = signed == low[:, None]
+        above = np.where(least, np.inf, signed).min(axis=(0, 2))
+        having = least.any(axis=2).sum(axis=0)
+        usual = np.isin(sign * low, USUAL_CODES)
+        likely = (having >= max(_LEAST_ROWS, _LEAST_SHARE * count)) & (above < high)
+        # 0 is an answer: of rain, of counts, and of their logarithms, which have a gap above it.
+        likely &= low != 0
+        likely &= usual | (above - low > high - above)
+        for column in np.flatnonzero(likely).tolist():
+            others = signed[:, column][~least[:, column]]
+            room = high[column] - above[column]
+            if usual[column]:
+                room = np.subtract(*np.percentile(others, (75, 25)))
+            if above[column] - low[column] > room and len(np.unique(others)) > _FEW_VALUES:
+                ends = sorted((sign * float(above[column]), sign * float(high[column])))
+                value, share = sign * float(low[column]), float(having[column] / count)
+                found.append(Code(-1 if together else column, value, share, *ends))
+    return found
+
+
+def gap_of(images: np.ndarray, largest: np.ndarray, rows: np.ndarray) -> Gap | None:
+    """Return the largest number of images [N, C, H, W] where it is more than four times the next
+    different one; None where it is not, and for masks.
+
+    largest: of the images at these rows.
+    """
+    top = float(largest.max())
+    least = top / _GAP
+    if top <= (FEW if images.dtype.kind in "iu" else 0):
+        return None
+    others = largest[largest < top]
+    following = float(others.max(initial=0))
+    having = rows[largest == top]
+    for piece in pieces(images, having[:: -(-len(having) // _LOOKED_AT)]):
+        if following >= least:
+            break
+        following = max(following, float(np.where(piece < top, piece, 0).max()))
+    return Gap(top / following, int(having[0])) if 0 < following < least else None
+
+
+def groups_of(largest: np.ndarray) -> tuple[float, float, float] | None:
+    """Return the largest number of dark images, the least maximum of bright ones, and the share of
+    dark ones; None where the maxima [N] of images are not of two kinds.
+    """
+    shown = np.sort(largest[largest > 0]).astype(np.float64)
+    if len(shown) < 2:
+        return None
+    ratios = shown[1:] / shown[:-1]
+    place = int(ratios.argmax())
+    share = (place + 1) / len(shown)
+    if ratios[place] <= _GROUPS or not _GROUP_SHARE <= share <= 1 - _GROUP_SHARE:
+        return None
+    return float(shown[place]), float(shown[place + 1]), share
+
+
+def unit_jumps(sample: np.ndarray) -> list[int]:
+    """Return the columns of a sample [n, F] at which blocks of another unit begin: their spread is
+    ten times more or less, or they lie ten spreads apart. None where they are many, as those of
+    peaks and of tables are.
+    """
+    few = sample[:: -(-len(sample) // _SPREAD_ROWS)]
+    low, middle, high = np.percentile(few, (5, 50, 95), axis=0)
+    used = np.flatnonzero(high > low)
+    if len(used) < LONG:
+        return []
+    spread = (high - low)[used]
+    wider = np.maximum(spread[1:], spread[:-1])
+    jumps = wider > _JUMP * np.minimum(spread[1:], spread[:-1])
+    jumps |= np.abs(np.diff(middle[used])) > _JUMP * wider
+    starts = np.flatnonzero(jumps) + 1
+    edges = [0, *starts.tolist(), len(used)]
+    if any(end - start < _BLOCK for start, end in pairwise(edges)):
+        return []
+    return used[starts].tolist()
+
+
+def overlap_of(images: np.ndarray, rows: np.ndarray) -> int:
+    """Return by how many columns, or lines, most rows of images [N, C, H, W] are their neighbours
+    shifted, as windows of one recording are; 0 where they are not.
+
+    rows: in the order of the file.
+    """
+    first = rows[:-1][:: -(-len(rows) // _PAIRS)]
+    for axis in (2, 1):
+        shifts = list[int]()
+        for row in first.tolist():
+            pair = np.moveaxis(images[row : row + 2], axis + 1, 0)
+            shift = _shift(pair[:, 0], pair[:, 1]) or _shift(pair[:, 1], pair[:, 0])
+            shifts += [shift] if shift is not None else []
+        usual = max(set(shifts), key=shifts.count, default=0)
+        if usual and len(shifts) >= _LEAST_PAIRS and 2 * shifts.count(usual) > len(shifts):
+            return usual
+    return 0
+
+
+def _shift(one: np.ndarray, other: np.ndarray) -> int | None:
+    """Return by how many steps of the first axis, at most three quarters of it, `other` is `one`
+    shifted; 0 where it is not, None where too much of it is alike to tell.
+    """
+    most = 3 * len(one) // 4
+    alike = (one[1 : most + 1] == other[0]).all(axis=(1, 2))
+    steps = np.flatnonzero(alike) + 1
+    if len(steps) > _CANDIDATES:
+        return None
+    for step in steps.tolist():
+        if np.array_equal(one[step:], other[:-step]) and len(np.unique(one[step:])) > 2:
+            return step
+    return 0
