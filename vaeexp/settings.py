@@ -48,6 +48,12 @@ class DataSettings(_Section):
     """Names of arrays or columns of known factors of variation: kept with the images, and not given
     to the model.
     """
+    names: str | None = Field(default=None, min_length=1)
+    """Name of the array or the column that names the rows for people; when empty, the first column
+    of a table with a different text in each row.
+    """
+    drop: tuple[str, ...] | str | None = None
+    """Names of columns of a table that are left out."""
     channels_first: bool = False
     """Whether arrays of images are [N, C, H, W]; [N, H, W, C] otherwise."""
     missing: tuple[float, ...] | Literal["drop"] | None = None

@@ -6,21 +6,26 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 from click.shell_completion import get_completion_class
+from pydantic import ValidationError
 
 from sweeps import UserError, check_name, find_study, is_path
 from vaeexp.commands.options import complete_study
 from vaeexp.console import open_console, program, write_line
 from vaeexp.data import DATASETS
 from vaeexp.data.formats import printable
+from vaeexp.data.formats.named_arrays import ROLES
 from vaeexp.launch.fitting import fit_study
 from vaeexp.machine import shipped_studies
+from vaeexp.settings import DataSettings
 from vaeexp.study import open_study_file
 
 WHOLE = """\
@@ -112,6 +117,9 @@ WORDS = {
     "dataset": "folder: image files; arrays: one file, or a folder, of arrays or tables",
     "binarisation": "none: numbers as they are; static: grey levels drawn black or white, once",
     "labels": "array or column of labels; a model is not given them",
+    "names": "array or column that names the rows",
+    "factors": "known factors, kept with the rows and not given to a model",
+    "drop": "columns that are left out",
     "split_by": "groups that no split parts: array, column, or pattern of paths, the group in ()",
     "scale": "unit: the type's full range; range, standard: of the training rows; none",
     "scale_per": "global, channel or feature",
@@ -168,12 +176,32 @@ SIZE = (
     type=click.Path(path_type=Path),
     help="File of arrays or a table, or folder of images, that the study is to fit.",
 )
+@click.option("--names", metavar="NAME", help="Array or column that names the rows of --data.")
 @click.option("--labels", metavar="NAME", help="Array or column of labels in --data.")
 @click.option(
     "--split-by",
     metavar="NAME",
     help="Array or column of groups in --data; of image files, a pattern of their paths with the "
     "group in brackets: 'slide([0-9]+)'.",
+)
+@click.option(
+    "--factors",
+    multiple=True,
+    metavar="NAME",
+    help="Array or column of a known factor in --data. Repeatable.",
+)
+@click.option(
+    "--drop",
+    multiple=True,
+    metavar="NAME",
+    help="Column of --data that is left out. Repeatable.",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another setting of the data, as images=NAME or image_size=64. Repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Say how --data is understood, and write nothing.")
 def init(
@@ -182,9 +210,9 @@ def init(
     parent: str | None,
     dataset: str | None,
     data: Path | None,
-    labels: str | None,
-    split_by: str | None,
     dry_run: bool,
+    changes: tuple[str, ...],
+    **roles: Any,
 ) -> None:
     """Write a study file to start from.
 
@@ -196,10 +224,10 @@ def init(
     if data is not None and (parent or dataset):
         other = "--extends" if parent else "--dataset"
         raise UserError("--data", f"decides what {other} names; give one of the two.")
-    of_data = {"--labels": labels, "--split-by": split_by, "--dry-run": dry_run}
-    for option, given in of_data.items():
-        if given and data is None:
-            raise UserError(option, "is of --data; give the file, too.")
+    given = {name: _several(value) for name, value in roles.items() if value}
+    for option, value in (given | {"set": changes, "dry-run": dry_run}).items():
+        if value and data is None:
+            raise UserError(_option(option), "is of --data; give the file, too.")
     if parent is not None:
         find_study(parent, shipped_studies(), "--extends")
         if Path(parent).stem == name:
@@ -211,7 +239,7 @@ def init(
     if data is None:
         text = study_text(name, parent, dataset)
     else:
-        text = fitted_text(name, data, labels, split_by)
+        text = fitted_text(name, data, given | _changes(changes))
     if dry_run:
         write_line(open_console(), "Nothing was written.")
         return
@@ -243,12 +271,33 @@ def _write_study(path: Path, text: str) -> None:
         raise UserError(str(path), "exists already. Choose another name, or edit it.") from None
 
 
-def fitted_text(name: str, data: Path, labels: str | None, split_by: str | None) -> str:
-    """Return the text of a study that fits a file."""
+def _several(value: Any) -> Any:
+    """Return the names that an option was given one by one, or as the list of an advice."""
+    if isinstance(value, str):
+        return value
+    names = (yaml.safe_load(each) if each.startswith("[") else [each] for each in value)
+    return [*chain.from_iterable(names)]
+
+
+def _changes(changes: Sequence[str]) -> dict[str, Any]:
+    """Return settings of the data from KEY=VALUE. Raises UserError where one is none."""
+    pairs = [change.partition("=") for change in changes]
+    given = {key.removeprefix("data."): yaml.safe_load(value) for key, _, value in pairs}
+    try:
+        DataSettings(**given)
+    except ValidationError as error:
+        [*_, mistake] = error.errors()
+        problem = f"got {mistake['loc'][0]}={mistake['input']}; must be a setting of the data"
+        raise UserError("--set", f"{problem} ({mistake['msg']})") from error
+    return given
+
+
+def fitted_text(name: str, data: Path, given: Mapping[str, Any]) -> str:
+    """Return the text of a study that fits a file, with the settings that are given."""
     console = open_console(stderr=True)
     say = partial(write_line, console)
     try:
-        fitting = fit_study(data, labels=labels, split_by=split_by, say=say)
+        fitting = fit_study(data, say=say, **given)
     except UserError as error:
         raise UserError(error.place, _as_options(error.problem)) from error
     notes = [*filter(None, (fitting.order, fitting.sums))]
@@ -269,12 +318,14 @@ def fitted_text(name: str, data: Path, labels: str | None, split_by: str | None)
 
 
 def _as_options(problem: str) -> str:
-    """Return a problem in which settings are options of init, which has no --set."""
+    """Return a problem in which roles are options of init."""
     return re.sub(
-        r"(?:--set )?\b(labels|split_by)=",
-        lambda found: f"--{found[1].replace('_', '-')} ",
-        problem,
+        rf"(?:--set )?\b({'|'.join(ROLES)})=", lambda found: f"{_option(found[1])} ", problem
     )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _lines(settings: Mapping[str, Any]) -> str:
@@ -282,7 +333,7 @@ def _lines(settings: Mapping[str, Any]) -> str:
     text = ""
     for name, value in settings.items():
         shown = _plain(value) if isinstance(value, str) else json.dumps(value)
-        text += f"{f'  {name}: {shown}':<32} # {WORDS[name]}\n"
+        text += f"{f'  {name}: {shown}':<32} # {WORDS.get(name, 'as --set says')}\n"
     return text
 
 

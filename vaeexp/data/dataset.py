@@ -34,6 +34,7 @@ from vaeexp.data.formats import (
 )
 from vaeexp.data.formats.image_files import check_unreadable
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored
+from vaeexp.data.formats.named_arrays import ROLES
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
@@ -339,8 +340,7 @@ def check_data(settings: "DataSettings") -> Definition:
 def _refuse_meanings(settings: "DataSettings", definition: Definition) -> None:
     """Raise UserError for settings that give files a meaning, where official files have one."""
     without = {"channels_first": "false", "split": "random"}
-    meanings = ("images", "labels", "factors", "channels_first", "missing", "split_by", "split")
-    for name in meanings:
+    for name in ("images", *ROLES, "channels_first", "missing", "split"):
         setting = getattr(settings, name)
         if not setting or setting == without.get(name):
             continue

@@ -5,6 +5,9 @@ returns a sentence, or empty text. `DOUBTS` lists them all. A doubt must be sile
 (tests/vaeexp/data/test_ordinary_inputs.py).
 """
 
+import json
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,17 +19,26 @@ from vaeexp.data.formats import TEST, VALIDATION, RawImages, printable, some_of
 from vaeexp.data.formats.array_pixels import LONG
 from vaeexp.data.scaling import pieces
 from vaeexp.data.values import is_vector
-from vaeexp.words import format_share, format_signed
+from vaeexp.words import format_share, format_signed, plural
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-_ROWS = 16
-"""Rows of the shortest table of which a column is doubted for its order."""
 _SAMPLE = 2**20
 """Numbers of the sample that is looked at."""
 _SAMPLE_ROWS = 64
 """Rows of the sample, at least, whatever their width."""
+_LOOKED_AT = 1_024
+"""Names of rows that are looked at."""
+_RESTARTS = 3
+"""Rising runs from which a counter is doubted."""
+_GENES = re.compile(
+    r"(?i)(.*[^a-z])?(gene|probe|probeset|feature|transcript|ensembl|hgnc|symbol)s?"
+    r"([^a-z].*|ids?|names?|symbols?)?"
+)
+_OF_GENES = re.compile(
+    r"ENS[A-Z]*[GTP]\d{11}(\.\d+)?|(AFFX.*|\d+)(_[a-z]+)?_at|ILMN_\d+|[NX][MR]_\d+(\.\d+)?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +47,15 @@ class Facts:
 
     raw: the numbers of the files, and what is known of them.
     rows: TRAINING, VALIDATION or TEST → rows of `raw` of this split.
-    counting: columns of vectors that rise by 1 from row to row of the file.
+    counting: columns of vectors that rise by 1 from row to row of the file, or that hold such
+        numbers shuffled, or of some of the rows.
     codes: numbers that are probably codes for missing values.
     gap, groups: of the largest numbers of images.
     jumps: columns of vectors at which numbers of another unit begin.
     overlap: columns by which rows are their neighbours shifted, where the split parts them.
+    restarts: rising runs of times that are numbers, in the order of the file, that each cover most
+        of their range.
+    spellings: pairs of groups whose names differ in case or in leading zeros alone.
     """
 
     raw: RawImages
@@ -50,6 +66,8 @@ class Facts:
     groups: tuple[float, float, float] | None
     jumps: list[int]
     overlap: int
+    restarts: int
+    spellings: tuple[tuple[str, str], ...]
 
     def name(self, column: int) -> str:
         """Name a column of vectors."""
@@ -67,32 +85,22 @@ def gather(raw: RawImages, rows: Mapping[int, np.ndarray], settings: "DataSettin
     levels = sample.min() >= 0 and (not vectors or settings.keeps_range)
     gap, groups = _largest(raw, every) if levels else (None, None)
     own_splits = {VALIDATION, TEST} <= set(np.unique(raw.parts).tolist())
+    times = raw.groups if settings.split == "time" else None
+    names = None if settings.split == "time" else raw.groups
     drawn = settings.split == "random" and raw.groups is None and not own_splits
     one_scale = settings.scale in ("range", "standard") and settings.scale_per == "global"
     return Facts(
         raw=raw,
         rows=rows,
-        counting=_counting(raw),
+        counting=tuple(find.counting_columns(images)),
         codes=_codes(images, sample),
         gap=gap,
         groups=groups,
         jumps=find.unit_jumps(sample) if vectors and one_scale else [],
         overlap=find.overlap_of(images, every) if drawn else 0,
+        restarts=0 if times is None else find.restarts_of(times),
+        spellings=() if names is None else tuple(find.spellings_of(names)),
     )
-
-
-def _counting(raw: RawImages) -> tuple[int, ...]:
-    vectors = is_vector(raw.images.shape) and len(raw.images) >= _ROWS
-    counting = np.full(raw.images.shape[3] if vectors else 0, True)
-    before: np.ndarray | None = None
-    for piece in pieces(raw.images):
-        if not counting.any():
-            break
-        flat = piece[:, 0, 0].astype(np.float64)
-        flat = flat if before is None else np.concatenate([before, flat])
-        counting &= (np.diff(flat, axis=0) == 1).all(axis=0)
-        before = flat[-1:]
-    return tuple(np.flatnonzero(counting).tolist())
 
 
 def _codes(images: np.ndarray, sample: np.ndarray) -> list[find.Code]:
@@ -132,8 +140,10 @@ def counting_columns(facts: Facts) -> str:
     """Doubt columns that number the rows."""
     if not facts.counting:
         return ""
-    named = some_of([facts.name(column) for column in facts.counting])
-    return f"{named} counts the rows, and is modelled as a feature. Leave it out of the file"
+    named = [facts.name(column) for column in facts.counting]
+    remedy = f"Try --set drop={shlex.quote(json.dumps(named, ensure_ascii=False))}"
+    remedy = "Leave it out of the file" if facts.raw.features is None else remedy
+    return f"{some_of(named)} counts the rows, and is modelled as a feature. {remedy}"
 
 
 def missing_values(facts: Facts) -> str:
@@ -198,6 +208,39 @@ def overlapping_rows(facts: Facts) -> str:
     )
 
 
+def restarting_times(facts: Facts) -> str:
+    """Doubt times that start again: a clock, or a counter of each recording."""
+    if facts.restarts < _RESTARTS:
+        return ""
+    problem = f"the times rise through most of their range {facts.restarts:,} times in the file"
+    remedy = "If they start again, test rows lie among training rows. Number all rows in time"
+    return f"{problem}. {remedy}, or leave split_by out where the file is in this order"
+
+
+def spelt_groups(facts: Facts) -> str:
+    """Doubt groups that are one, written in two ways."""
+    if not facts.spellings:
+        return ""
+    one, other = (f"'{printable(name)}'" for name in facts.spellings[0])
+    count = plural(len(facts.spellings), "pair")
+    problem = f"{count} of groups differ in case or leading zeros alone, as {one} and {other}"
+    return f"{problem}; they may lie in two splits. If they are one, write them alike"
+
+
+def rows_of_genes(facts: Facts) -> str:
+    """Doubt a table whose rows are named as features are."""
+    column = facts.raw.named_by
+    if not column or facts.raw.names is None:
+        return ""
+    known = [bool(_OF_GENES.fullmatch(name)) for name in facts.raw.names[:_LOOKED_AT].tolist()]
+    if not _GENES.fullmatch(column) and 2 * sum(known) < len(known):
+        return ""
+    shown = printable(column)
+    problem = f"the rows are named by {shown}, so each gene or feature is an example"
+    remedy = f"If samples are the columns, save the table transposed; else --set names={shown}"
+    return f"{problem}. {remedy}"
+
+
 DOUBTS: tuple[Callable[[Facts], str], ...] = (
     counting_columns,
     missing_values,
@@ -205,4 +248,7 @@ DOUBTS: tuple[Callable[[Facts], str], ...] = (
     two_kinds_of_images,
     several_units,
     overlapping_rows,
+    restarting_times,
+    spelt_groups,
+    rows_of_genes,
 )

@@ -1,10 +1,14 @@
 """What tells numbers that are no measurements, scales that do not belong together, and rows that
 repeat each other: facts for the doubts of vaeexp/data/doubts.py.
 
-All but `gap_of` look at a sample of rows at equal distances.
+`gap_of`, and what asks for columns that count, for times and for groups, look at all rows; the
+others at a sample of rows at equal distances.
 """
 
-from itertools import pairwise
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +16,8 @@ import numpy as np
 from vaeexp.data.formats.array_pixels import LONG
 from vaeexp.data.formats.levels import FEW
 from vaeexp.data.scaling import pieces
+from vaeexp.data.times import numbers_of
+from vaeexp.data.values import is_vector
 
 USUAL_CODES = (-9999, -999, -200, 999, -32768)
 _LEAST_ROWS = 3
@@ -39,6 +45,19 @@ _PAIRS = 64
 _LEAST_PAIRS = 8
 _CANDIDATES = 32
 """Shifts that are tried for a pair of rows at most."""
+
+_ROWS = 16
+"""Rows of the shortest table of which a column is doubted for its order."""
+_FIRST_ROWS = 1_024
+_REPEATED = 30
+"""Rows N of whole numbers drawn from fewer than N² / 30 hold one twice, but for a chance of
+10⁻⁶."""
+_GAPS = 2
+"""Numbers per row, at most, where rows were numbered before some were left out."""
+_RUN = 10
+_COVERED = 0.8
+"""Rows of the shortest rising run of a counter, and its least share of the range."""
+_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
 
 
 class Code(NamedTuple):
@@ -180,3 +199,45 @@ def _shift(one: np.ndarray, other: np.ndarray) -> int | None:
         if np.array_equal(one[step:], other[:-step]) and len(np.unique(one[step:])) > 2:
             return step
     return 0
+
+
+def counting_columns(images: np.ndarray) -> list[int]:
+    """Return the columns that number the rows. The first rows exclude most columns, so that few are
+    read to the end. Where most are left, they are ranks.
+    """
+    count = len(images)
+    if not is_vector(images.shape) or count < _ROWS:
+        return []
+    columns = np.arange(images.shape[3])
+    most = min(_GAPS * count, count**2 / _REPEATED)
+    for seen in (_ROWS, _FIRST_ROWS, count):
+        flat = images[:seen, 0, 0][:, columns].astype(np.float64)
+        steps = np.diff(flat, axis=0)
+        kept = (np.ptp(flat, axis=0) < most) & (steps != steps[:1]).any(axis=0)
+        kept |= (steps == 1).all(axis=0)
+        kept &= (np.diff(np.sort(flat, axis=0), axis=0) > 0).all(axis=0)
+        columns = columns[kept & (flat == np.rint(flat)).all(axis=0)]
+    return columns.tolist() if 2 * len(columns) <= max(2, images.shape[3]) else []
+
+
+def restarts_of(times: np.ndarray) -> int:
+    """Return how many rising runs of times that are numbers cover most of their range."""
+    numbers = numbers_of(times)
+    if numbers is None or not len(numbers):
+        return 0
+    numbers = numbers.astype(np.float64)
+    first = np.flatnonzero(np.diff(numbers, prepend=np.inf) < 0)
+    last = np.append(first[1:], len(numbers)) - 1
+    covered = numbers[last] - numbers[first] >= _COVERED * np.ptp(numbers)
+    return int((covered & (last - first + 1 >= _RUN) & (np.ptp(numbers) > 0)).sum())
+
+
+def spellings_of(groups: np.ndarray) -> Iterator[tuple[str, str]]:
+    """Yield pairs of groups whose names differ in case or in leading zeros alone."""
+    if groups.dtype.kind != "U":
+        return
+    alike = defaultdict[str, list[str]](list)
+    for name in np.unique(groups).tolist():
+        alike[_ZEROS.sub("", name.casefold())].append(name)
+    for names in alike.values():
+        yield from combinations(names, 2)

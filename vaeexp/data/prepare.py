@@ -16,11 +16,13 @@ keep the raw output of its bit generators, but not what `Generator.permutation` 
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +43,10 @@ from vaeexp.data.formats import (
     RawImages,
     Source,
     blocks,
+    natural,
+    printable,
+    row_words,
+    some_of,
 )
 from vaeexp.data.missing import without_missing
 from vaeexp.data.numbers import (
@@ -53,7 +59,14 @@ from vaeexp.data.numbers import (
 )
 from vaeexp.data.outliers import look_at_sizes
 from vaeexp.data.scaling import Scaling, check_finite, fit, limits_of, pieces, statistics
-from vaeexp.data.splits import large_groups, split_groups, split_time
+from vaeexp.data.splits import (
+    joined_spellings,
+    known_times,
+    large_groups,
+    spans,
+    split_groups,
+    split_time,
+)
 from vaeexp.data.values import Values
 from vaeexp.words import plural
 
@@ -152,6 +165,17 @@ def prepare(source: Source, *, say: Callable[[str], None]) -> Prepared:
     return prepared
 
 
+def _time_of(raw: RawImages, row: int) -> str:
+    """Name the time of a row; else its file of several, else its place."""
+    if raw.groups is not None:
+        return printable(re.sub(r"(T00:00:00)?(\.0+)?$", "", str(raw.groups[row]).strip()))
+    for name, rows in raw.files if len(raw.files) > 1 else ():
+        if row < rows:
+            return printable(name)
+        row -= rows
+    return row_words(row)
+
+
 def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
     """Split the images. Return the facts of the split, as in `Prepared`, and the rows of each part.
 
@@ -166,8 +190,10 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     settings = source.settings
     root = str(source.root)
     if settings.split == "time":
-        parts = split_time(parts, raw.groups, settings.validation_size, root, raw.where)
-        notes = (*notes, "Split: in time, the last images for test, those before for validation")
+        times = None if raw.groups is None else known_times(raw.groups, root, raw.where)
+        parts = split_time(parts, times, settings.validation_size, root, raw.where)
+        said = "Split: in time, the last images for test, those before for validation"
+        notes = (*notes, said, spans(parts, times, partial(_time_of, raw)))
     elif raw.groups is not None:
         seed = settings.split_seed
         parts = split_groups(parts, raw.groups, settings.validation_size, seed, root, raw.where)
@@ -200,6 +226,30 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     return facts, rows
 
 
+def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
+    """Read the files: where their order is that in time, in the order of the numbers in their
+    names. Spellings of one group become one.
+    """
+    settings = source.settings
+    paths = source.paths
+    if settings.split == "time" and settings.split_by is None:
+        paths = tuple(sorted(paths, key=lambda path: [*map(natural, path.parts)]))
+    raw = source.definition.layout.read(replace(source, paths=paths), scratch, say)
+    changed = raw.changed
+    if paths != source.paths and raw.files:
+        changed += ("files are in the order of the numbers in their names, day_2 before day_10",)
+    groups = raw.groups
+    notes = raw.notes
+    if groups is not None and settings.split != "time":
+        groups, joined = joined_spellings(groups)
+        if joined:
+            named = some_of([f"'{printable(name)}'" for name in joined])
+            spelt = f"names that differ in spaces or forms of Unicode alone are one group: {named}"
+            changed += (spelt,)
+            notes += (f"Groups: {spelt}",)
+    return raw._replace(groups=groups, notes=notes, changed=changed)
+
+
 def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
@@ -207,7 +257,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         source.check()
     settings = source.settings
     root = str(source.root)
-    raw = source.definition.layout.read(source, scratch, say)
+    raw = _read(source, scratch, say)
     kind = raw.images.dtype.name
     raw = without_missing(raw, settings.missing, scratch, root)
     whole = check_finite(raw, root)

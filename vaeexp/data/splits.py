@@ -5,6 +5,7 @@ on the study's split seed.
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Callable
 
 import numpy as np
@@ -56,6 +57,28 @@ def split_groups(
             problem = f"got {len(names):,} groups by data.split_by; must be at least 3"
             raise UserError(root, f"{problem}, so that each split has one: {name} has none.")
     return parts
+
+
+def joined_spellings(groups: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return groups [N] in which texts that differ in spaces, in what is invisible, or in the form
+    of Unicode (NFKC) alone are one group, and the spellings that were joined.
+
+    Other names stay as they are, because groups are drawn by their names.
+    """
+    names, number = np.unique(groups, return_inverse=True)
+    if names.dtype.kind != "U":
+        return groups, []
+    plain = np.array([_plain(name) for name in names.tolist()])
+    _, place, count = np.unique(plain, return_inverse=True, return_counts=True)
+    several = count[place] > 1
+    kept = np.where(several, plain, names)
+    return kept[number.reshape(-1)], names[several].tolist()
+
+
+def _plain(name: str) -> str:
+    letters = unicodedata.normalize("NFKC", name)
+    # Category Cf: zero-width spaces, marks of direction and of byte order.
+    return " ".join("".join(x for x in letters if unicodedata.category(x) != "Cf").split())
 
 
 def _check_apart(parts: np.ndarray, number: np.ndarray, names: np.ndarray, root: str) -> None:
@@ -151,6 +174,26 @@ def large_groups(parts: np.ndarray, groups: np.ndarray | None) -> list[str]:
     return notes
 
 
+def known_times(times: np.ndarray, root: str, where: Where = row_words) -> np.ndarray:
+    """Return numbers [N] in the order of the times [N]. Raises UserError where times are missing or
+    of no sure order.
+    """
+    _check_known(times, "times", root, where)
+    return ranks_of(times, root, where)
+
+
+def spans(parts: np.ndarray, times: np.ndarray | None, said: Callable[[int], str]) -> str:
+    """Say from where to where each split goes in time; `said` names the time of a row, or its
+    file.
+    """
+    order = np.arange(len(parts)) if times is None else np.argsort(times, kind="stable")
+    words = list[str]()
+    for part, name in PART_NAMES.items():
+        own = order[parts[order] == part].tolist()
+        words.append(f"{name} from {said(own[0])} to {said(own[-1])}")
+    return f"In time: {', '.join(words)}"
+
+
 def split_time(
     parts: np.ndarray,
     times: np.ndarray | None,
@@ -172,8 +215,7 @@ def split_time(
             root, "got splits in the files; data.split: time needs one part. Try random."
         )
     if times is not None:
-        _check_known(times, "times", root, where)
-        times = ranks_of(times, root, where)
+        times = known_times(times, root, where)
     count = len(parts)
     order = np.arange(count) if times is None else np.argsort(times, kind="stable")
     tenth = max(1, round(count / _TENTH))

@@ -58,19 +58,17 @@ class Fitting:
     """Why the model is given the sum of a row; else empty."""
 
 
-def fit_study(
-    path: Path, *, labels: str | None, split_by: str | None, say: Callable[[str], None]
-) -> Fitting:
+def fit_study(path: Path, *, say: Callable[[str], None], **given: Any) -> Fitting:
     """Return the settings that fit a file of arrays, or a folder of image files.
 
-    labels, split_by: as the settings of these names.
+    given: settings of the data that are known.
 
     Raises UserError where the file cannot be read.
     """
-    data: dict[str, Any] = {"dataset": _kind(path), "binarisation": "none"}
-    data |= {"labels": labels} if labels else {}
-    data |= {"split_by": split_by} if split_by else {}
-    dataset = open_dataset(DataSettings(**data, scale="none"), root=path, say=say)
+    given = {name: value for name, value in given.items() if value is not None}
+    data: dict[str, Any] = {"dataset": _kind(path), "binarisation": "none", **given}
+    unscaled = {"binarisation": "none", "scale": "none", "clip": None}
+    dataset = open_dataset(DataSettings(**data | unscaled), root=path, say=say)
     found = _agreement(dataset)
     network = _network(dataset, signals=found is not None and _are_signals(found))
     binary = _is_binary(dataset)
@@ -85,11 +83,12 @@ def fit_study(
     model |= {"size_factor": True} if sums else {}
     if model["likelihood"] == "bernoulli":
         chosen["binarisation"] = "static"
-    scaled = open_dataset(DataSettings(**{**data, **chosen}), root=path, say=lambda text: None)
+    data |= chosen | given
+    scaled = open_dataset(DataSettings(**data), root=path, say=lambda text: None)
     size = dataset.image_shape[0] * dataset.image_shape[1] * dataset.image_shape[2]
     most = max(2, min(64, size // 2))
     return Fitting(
-        data={**data, **chosen},
+        data=data,
         model=model,
         train=_training(dataset.sizes[0]),
         latent_size=(min(2, most - 1), most),

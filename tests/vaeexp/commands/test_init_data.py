@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -345,3 +346,64 @@ def test_what_cannot_be_fitted_is_refused(arguments, words):
     with pytest.raises(UserError, match=words):
         run("init", "mine", *arguments)
     assert not Path("studies").exists()
+
+
+PATIENTS = table(
+    "patients.csv",
+    ["id", "pulse", "dose", "cell type", "site", "note"],
+    lambda: [
+        [f"s{row}", *RANDOM.normal(size=2), "ab"[row % 2], f"p{row % 9}", "fine"]
+        for row in range(60)
+    ],
+)
+
+
+def test_every_role_that_is_advised_is_taken():
+    """What an advice says is typed as it stands, until a study is written."""
+    given = ["init", "mine", "--data", PATIENTS()]
+    with pytest.raises(UserError, match="Nor are there numbers in site, note") as caught:
+        run(*given)
+    assert "--set" not in caught.value.problem
+    advised = {words[0]: words for words in _options(caught.value.problem)}
+    assert {*advised} == {"--labels", "--split-by", "--names", "--drop"}
+    assert advised["--drop"][1] == '["cell type", "site", "note"]'
+    run(*given, *advised["--drop"], "--dry-run")
+    given += [*advised["--labels"], "--split-by", "site", "--factors", "dose"]
+    with pytest.raises(UserError, match="note: got 'fine' in line 2") as caught:
+        run(*given)
+    *_, drop = _options(caught.value.problem)
+    assert drop == ["--drop", "note"]
+    run(*given, *drop, "--names", "id")
+    data = settings_of(open_study_file("mine")).data
+    assert (data.names, data.labels, data.split_by) == ("id", "cell type", "site")
+    assert (data.factors, data.drop) == (("dose",), ("note",))
+    run("sweep", "mine", "--data", "patients.csv", "--dry-run")
+
+
+def _options(problem: str) -> list[list[str]]:
+    words = shlex.split(problem)
+    places = [place for place, word in enumerate(words) if word.startswith("--")]
+    return [words[place : place + 2] for place in places]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("images=5", r"--set: got images=5; must be a setting of the data"),
+        ("imges=x", "--set: got imges=x; must be a setting of the data"),
+        ("image_size=big", "--set: got image_size=big; must be a setting of the data"),
+    ],
+)
+def test_a_change_that_is_no_setting_of_the_data_is_refused(change, words):
+    with pytest.raises(UserError, match=words):
+        run("init", "mine", "--data", VISITS(), "--set", change)
+
+
+def test_init_takes_the_changes_that_it_advises():
+    images = RANDOM.integers(0, 256, (40, 12, 12), np.uint8)
+    np.savez("mine.npz", pictures=images, others=images)
+    with pytest.raises(UserError, match="Try --set images=pictures for") as caught:
+        run("init", "mine", "--data", "mine.npz")
+    [change] = _options(caught.value.problem)
+    run("init", "mine", "--data", "mine.npz", *change)
+    assert settings_of(open_study_file("mine")).data.images == "pictures"

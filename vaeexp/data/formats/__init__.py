@@ -5,6 +5,7 @@ at random.
 """
 
 import errno
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,9 +44,11 @@ EDITION = 2
 read, and new files are read by it. Runs without one have edition 1.
 """
 _BLOCK_BYTES = 2**26
+_NUMBER = re.compile(r"((?<![0-9.])[0-9]+)(\.[0-9]+)(?!\.?[0-9])|[0-9]+")
+_DIGITS = 32  # of the longest number in a name that is compared as one
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_IMAGE_FILES = ("image_size", "crop", "image_channels", "background", "split_folders")
-_OF_ARRAYS = ("images", "labels", "factors", "channels_first")
+_OF_ARRAYS = ("images", "labels", "factors", "channels_first", "names", "drop")
 ONE_CHANNEL = "image_channels: 1, or --set image_channels=1"
 """What makes image files images of one channel."""
 
@@ -154,6 +157,10 @@ class RawImages(NamedTuple):
     """Name of each row for people, text [N]: what the role `names` says, the image file, or
     FILE[row]; None for data sets with a name.
     """
+    named_by: str = ""
+    """Column that names the rows, where no setting says so and it was found."""
+    files: Sequence[tuple[str, int]] = ()
+    """Name and rows of each file, in their order, where rows come from several."""
     changed: tuple[str, ...] = ()
     """Sentences on what is read otherwise than in edition 1."""
     where: Callable[[int], str] = row_words
@@ -311,6 +318,13 @@ def class_notes(
             f"FID: not measured, because no training image has the classes {named} of test images"
         )
     return notes
+
+
+def natural(name: str) -> str:
+    """Return a text by which names are in the order of their numbers: `day_2` before `day_10`. The
+    digits after a decimal point, and all other letters, are compared as in any text.
+    """
+    return _NUMBER.sub(lambda found: (found[1] or found[0]).zfill(_DIGITS) + (found[2] or ""), name)
 
 
 def some_of(names: Sequence[str], most: int = 12) -> str:

@@ -14,18 +14,26 @@ from vaeexp.data.formats import Definition, Layout, RawImages, Source
 from vaeexp.data.formats.array_pixels import SHAPES, TYPES
 from vaeexp.data.formats.hierarchical import HDF5, hdf5_entries, is_zarr, zarr_entries
 from vaeexp.data.formats.levels import DEEPEST
-from vaeexp.data.formats.named_arrays import AUTOMATIC, ONE_CHANNEL, read_named, refuse_names
+from vaeexp.data.formats.named_arrays import (
+    AUTOMATIC,
+    ONE_CHANNEL,
+    ROLES,
+    read_named,
+    refuse_settings,
+)
 from vaeexp.data.formats.npy_files import folder_entry, npy_entry, npz_entries
 from vaeexp.data.formats.tables import read_tables
 from vaeexp.data.formats.tiff import TIFF, TURNED, stack_entry
 
 __all__ = ["ARRAYS", "ONE_CHANNEL"]
 
-_SEVERAL = (".npy", ".parquet", ".csv")
+_TABLES = (".parquet", ".csv")
+_SEVERAL = (".npy", *_TABLES)
 """Endings of files of which a folder may hold several."""
 _FILES = (*_SEVERAL, ".npz", *HDF5, *TIFF)
 _TABS = (".tsv", ".tab")
 """Endings of tables that are read by another name."""
+_OTHERS = "Arrays without a role are not read"
 _SAVE = "Try numpy.savez('FILE.npz', images=…, labels=…), which gives each array a name"
 
 
@@ -61,30 +69,28 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     that does not fit.
     """
     root = source.root
+    if source.paths[0].suffix.lower() in _TABLES and not is_zarr(root):
+        return read_tables(source, scratch)
+    refuse_settings(source, ["drop"], f"{root.name} is no table", _OTHERS)
     if is_zarr(root):
         return read_named(source, zarr_entries(root), scratch)
     path = source.paths[0]
     ending = path.suffix.lower()
-    if ending in (".parquet", ".csv"):
-        return read_tables(source, scratch)
     if ending == ".npz":
         return read_named(source, npz_entries(path), scratch)
     if ending in HDF5:
         return read_named(source, hdf5_entries(path), scratch)
-    refuse_names(source, "has no names", _SAVE)
-    notes = list[str]()
+    refuse_settings(source, ("images", *ROLES), f"{root.name} has no names", _SAVE)
     if ending in TIFF:
         entry, note, black = stack_entry(path, channels_first=source.settings.channels_first)
         said = [TURNED] if black else []
         read = read_named(source, {"images": entry}, scratch, [note, *said], channels_first=True)
         return read._replace(black=black or DEEPEST, changed=tuple(said))
-    if root.is_dir():
-        first = source.settings.channels_first
-        entry, note = folder_entry(root, source.paths, channels_first=first)
-        notes.append(note)
-    else:
-        entry = npy_entry(path)
-    return read_named(source, {"images": entry}, scratch, notes)
+    if not root.is_dir():
+        return read_named(source, {"images": npy_entry(path)}, scratch)
+    first = source.settings.channels_first
+    entry, note, files = folder_entry(root, source.paths, channels_first=first)
+    return read_named(source, {"images": entry}, scratch, [note])._replace(files=files)
 
 
 ARRAYS = Layout(

@@ -16,7 +16,7 @@ from sweeps import UserError
 from vaeexp.data.formats import Definition, Layout, RawImages, Source
 from vaeexp.data.formats.entries import Entry, described
 from vaeexp.data.formats.hierarchical import HDF5, hdf5_entries
-from vaeexp.data.formats.named_arrays import read_column, read_named, refuse_names
+from vaeexp.data.formats.named_arrays import ROLES, read_column, read_named, refuse_settings
 from vaeexp.data.formats.npy_files import npz_entries
 
 SPRITES = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
@@ -46,7 +46,9 @@ def _read(
     factors: tuple[str, ...],
 ) -> RawImages:
     """Return the images with the shape as class, and all factors. Raises UserError."""
-    refuse_names(source, "has arrays of its own", "All its factors are read", "channels_first")
+    fields = ("images", *ROLES, "channels_first")
+    subject = f"{source.root.name} has arrays of its own"
+    refuse_settings(source, fields, subject, "All its factors are read")
     path = source.paths[0]
     missing = [name for name in (images, values) if name not in arrays]
     if missing:

@@ -112,6 +112,8 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     factors = [beside[name].astype(np.float64) for name in columns.factors]
     return raw._replace(
         groups=beside[columns.groups] if columns.groups else None,
+        names=beside[columns.names].astype(str) if columns.names else None,
+        changed=columns.changed,
         factors=np.stack(factors, axis=1) if factors else None,
         factor_names=columns.factors,
     )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps import UserError, did_you_mean
 from vaeexp.data.formats import Source, printable, some_of
+from vaeexp.data.formats.named_arrays import names_given, roles_in
+from vaeexp.data.formats.tables import index_words, pandas_index
 
 if TYPE_CHECKING:
     import pyarrow
@@ -26,6 +28,7 @@ class Columns:
     encoded: whether `images` are image files.
     classes: names of the labels, where the files have them.
     notes: sentences for people on the choice.
+    changed: as in `RawImages`.
     """
 
     images: str | None
@@ -35,11 +38,13 @@ class Columns:
     classes: tuple[str, ...] | None
     factors: tuple[str, ...]
     groups: str | None
+    names: str | None
     notes: tuple[str, ...]
+    changed: tuple[str, ...]
 
     def beside(self) -> list[str]:
         """Return the columns that are read beside the images."""
-        named = [self.labels, *self.factors, self.groups]
+        named = [self.labels, *self.factors, self.groups, self.names]
         return list(dict.fromkeys(name for name in named if name))
 
 
@@ -50,13 +55,13 @@ def choose_columns(source: Source, schema: "pyarrow.Schema") -> Columns:
     settings = source.settings
     title = source.definition.title
     kinds = {field.name: _kind(field.type) for field in schema}
-    given = settings.factors or ()
-    factors = (given,) if isinstance(given, str) else tuple(given)
-    named = {"images": settings.images, "labels": settings.labels, "split_by": settings.split_by}
-    for setting, name in (*named.items(), *(("factors", factor) for factor in factors)):
+    named = roles_in(settings)
+    for setting, name in (("images", settings.images), *named):
         if name and name not in kinds:
             raise UserError(f"data.{setting}", _unknown(name, title, kinds))
-    taken = {settings.labels, settings.split_by, *factors}
+    taken: set[str | None] = {name for _, name in named}
+    index = sorted({*pandas_index(schema)} - {*taken, settings.images})
+    taken |= {*index}
     images = settings.images or _only_images(title, kinds, taken)
     if images and kinds[images] not in ("image", "list"):
         problem = f"got '{images}', a column of type {kinds[images]}"
@@ -75,9 +80,11 @@ def choose_columns(source: Source, schema: "pyarrow.Schema") -> Columns:
         features=features,
         labels=labels,
         classes=classes.get(labels or ""),
-        factors=factors,
+        factors=names_given(settings.factors),
         groups=settings.split_by,
+        names=settings.names,
         notes=notes,
+        changed=index_words(index),
     )
 
 

@@ -28,6 +28,7 @@ from vaeexp.data.formats import (
 from vaeexp.data.formats.folder_tree import list_tree
 from vaeexp.data.formats.image_files import Listing, decode
 from vaeexp.data.formats.image_pixels import readable
+from vaeexp.data.formats.named_arrays import ROLES, refuse_settings
 from vaeexp.words import plural
 
 _EXPECTED = (
@@ -131,16 +132,18 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
         listing = replace(listing, notes=(*listing.notes, note))
     groups = _groups(source.root, listing.names, source.settings.split_by)
     raw = decode(listing, source.settings, scratch, say)
-    return raw._replace(groups=groups, where=lambda row: printable(listing.names[row]))
+    return raw._replace(
+        groups=groups,
+        files=[(name, 1) for name in listing.names],
+        where=lambda row: printable(listing.names[row]),
+    )
 
 
 def _refuse_arrays(source: Source) -> None:
     """Raise UserError for settings that are for arrays."""
-    for name in ("images", "labels", "factors", "channels_first"):
-        if value := getattr(source.settings, name):
-            shown = ", ".join(value) if isinstance(value, tuple) else value
-            problem = f"got {shown}, but {source.definition.name} has image files; must be left out"
-            raise UserError(f"data.{name}", f"{problem}. It is for arrays: dataset: arrays")
+    fields = {"images", *ROLES, "channels_first"} - {"split_by"}
+    subject = f"{source.definition.name} has image files"
+    refuse_settings(source, sorted(fields), subject, "It is for arrays: dataset: arrays")
 
 
 def _groups(root: Path, names: Sequence[str], pattern: str | None) -> np.ndarray | None:

@@ -1,9 +1,9 @@
 """Images, labels, groups and factors in a file of arrays that have names.
 
-The settings `images`, `labels`, `factors` and `split_by` name arrays. Without them, the arrays are
-`images` and `labels`, or `train_images`, `test_images` (and `val_images`) with their labels; the
-names of Keras' files (`x_train`, `y_train`, …) work too, in small letters or capitals. In a file
-with groups (HDF5, zarr), `train/images` is such a name. Other arrays are not read.
+The settings `images`, `labels`, `factors`, `split_by` and `names` name arrays. Without them, the
+arrays are `images` and `labels`, or `train_images`, `test_images` (and `val_images`) with their
+labels; the names of Keras' files (`x_train`, `y_train`, …) work too, in small letters or capitals.
+In a file with groups (HDF5, zarr), `train/images` is such a name. Other arrays are not read.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
@@ -45,6 +45,8 @@ _NAMES = {
 """Part → names of its images and names of its labels; of each, the first that the file has is read,
 in any case, and with `/` for `_`.
 """
+ROLES = ("labels", "split_by", "factors", "names", "drop")
+"""Settings that name arrays or columns that are no features."""
 _PARTS = {"": TRAINING, "train": TRAINING, "val": VALIDATION, "test": TEST}
 AUTOMATIC = "images (and labels), or train_images and test_images (and val_images, …_labels)"
 ONE_CHANNEL = "images[..., :1] in the file"
@@ -70,7 +72,6 @@ def read_named(
     """
     settings = source.settings
     first = settings.channels_first if channels_first is None else channels_first
-    names = [settings.images, settings.labels, settings.split_by, *factor_names(settings)]
     parts = _parts(source, entries)
     images = dict[str, np.ndarray]()
     columns = list[np.ndarray | None]()
@@ -84,9 +85,11 @@ def read_named(
     joined = _join(source.root, images, scratch)
     check_grey(source.root.name, joined.shape[1], settings.binarisation, ONE_CHANNEL)
     factors, factor_labels = _factors(source, entries, len(joined), scratch)
-    groups = _groups(source, entries, len(joined), scratch)
+    groups, names = (
+        _texts(source, entries, role, len(joined), scratch) for role in ("split_by", "names")
+    )
     raw = label_parts(as_bits(joined, settings, scratch), columns, images)
-    kept = {*taken, *names}
+    kept = {*taken, settings.images, *(name for _, name in roles_in(settings))}
     unread = sorted(entry.name for entry in entries.values() if entry.name not in kept)
     passed = [f"Not read: {some_of([printable(name) for name in unread])}"] if unread else []
     packed = [
@@ -100,24 +103,29 @@ def read_named(
         factors=factors,
         factor_names=factor_labels,
         groups=groups,
+        names=None if names is None else names.astype(str),
     )
 
 
-def factor_names(settings: "DataSettings") -> tuple[str, ...]:
-    """Return the names in the setting `factors`; none where it is empty."""
-    given = settings.factors or ()
-    return (given,) if isinstance(given, str) else tuple(given)
+def names_given(given: Sequence[str] | str | None) -> tuple[str, ...]:
+    """Return the names that a setting gives; none where it is empty."""
+    return (given,) if isinstance(given, str) else tuple(given or ())
 
 
-def refuse_names(source: Source, what: str, remedy: str, *more: str) -> None:
-    """Raise UserError where a setting names an array in a file that has no names.
+def roles_in(settings: "DataSettings") -> list[tuple[str, str]]:
+    """Return (role, name) for each name that a setting of a role gives."""
+    found = list[tuple[str, str]]()
+    for role in ROLES:
+        found += [(role, name) for name in names_given(getattr(settings, role))]
+    return found
 
-    more: other settings that do not apply.
-    """
-    for field in ("images", "labels", "factors", "split_by", *more):
+
+def refuse_settings(source: Source, fields: Iterable[str], subject: str, remedy: str) -> None:
+    """Raise UserError where one of these settings is given for files that have no use for it."""
+    for field in fields:
         if value := getattr(source.settings, field):
             shown = ", ".join(value) if isinstance(value, tuple) else value
-            problem = f"got {shown}, but {source.root.name} {what}; must be left out"
+            problem = f"got {shown}, but {subject}; must be left out"
             raise UserError(f"data.{field}", f"{problem}. {remedy}")
 
 
@@ -143,7 +151,7 @@ def _parts(source: Source, entries: Mapping[str, Entry]) -> dict[str, _Part]:
             parts[""] = _Part(images, label)
     else:
         parts = _found_parts(source, entries)
-    for field in ("labels", "split_by", "factors"):
+    for field in ROLES:
         if getattr(settings, field) and parts.keys() != {""}:
             problem = "got an array's name, but the file has splits of its own; must be left out"
             remedy = "Save all images as one array, or name one of the splits in data.images"
@@ -224,7 +232,7 @@ def _factors(
     """Return the known factors, float64 [N, K], and their K names; None where none is asked for."""
     columns = list[np.ndarray]()
     names = list[str]()
-    for name in factor_names(source.settings):
+    for name in names_given(source.settings.factors):
         entry = _find(source, entries, "factors", name)
         dtype, shape = entry.header()
         if dtype.kind not in "biuf" or len(shape) not in (1, 2) or shape[0] != images:
@@ -237,13 +245,16 @@ def _factors(
     return (np.hstack(columns) if columns else None), tuple(names)
 
 
-def _groups(
-    source: Source, entries: Mapping[str, Entry], images: int, scratch: Path
+def _texts(
+    source: Source, entries: Mapping[str, Entry], role: str, images: int, scratch: Path
 ) -> np.ndarray | None:
-    """Return the group of each image, numbers or text [N]; None where `split_by` is empty."""
-    if source.settings.split_by is None:
+    """Return the group or the name of each image, numbers or text [N]; None where the setting is
+    empty.
+    """
+    name = getattr(source.settings, role)
+    if name is None:
         return None
-    entry = _find(source, entries, "split_by", source.settings.split_by)
+    entry = _find(source, entries, role, name)
     dtype, shape = entry.header()
     if not shape or shape[0] != images or int(np.prod(shape)) != images:
         wanted = f"{images:,} numbers or texts, one for each image"

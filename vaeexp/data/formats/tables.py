@@ -1,12 +1,17 @@
 """Tables, `.parquet` and `.csv`: each row is an example, each column a feature.
 
-The settings `labels`, `split_by` and `factors` name columns that are no features. All features
-become one type, that of numpy's promotion, and are written row by row into the scratch folder. The
-files of a folder are read in the order of their names; all must have the same columns.
+The settings `labels`, `split_by`, `factors`, `names` and `drop` name columns that are no features,
+and nor is an index of pandas. Without `names`, the first column with a different text in each row
+names the rows. All features become one type, that of numpy's promotion, and are written row by row
+into the scratch folder. The files of a folder are read in their order; all must have the same
+columns.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+import shlex
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
@@ -31,7 +36,7 @@ from vaeexp.data.formats.csv_files import (
     row_of_csv,
     with_points,
 )
-from vaeexp.data.formats.named_arrays import factor_names, label_parts
+from vaeexp.data.formats.named_arrays import label_parts, names_given, refuse_settings, roles_in
 from vaeexp.data.formats.scratch import allocate, write_rows
 
 if TYPE_CHECKING:
@@ -44,8 +49,8 @@ _MOST_ROWS = 2**14
 _FEWEST_PLACES = 10
 _TABLE_ROWS = 4_000  # of `read_batches`
 _WANTED = {".parquet": "a whole parquet file", ".csv": WANTED}
-_ROLES = "--set labels={0} if it is a class, split_by={0} if it is a group, factors={0} if it is a"
-_ROLES = f"{_ROLES} known factor; else leave the column out of the file"
+_ROLES = "--set labels={0} if it is a class, split_by={0} if it is a group, names={0} if it names"
+_ROLES = f"{_ROLES} the rows; else drop={{1}}"
 
 Columns = Mapping[str, "pyarrow.DataType"]
 """Name of each column → its type."""
@@ -53,7 +58,8 @@ Columns = Mapping[str, "pyarrow.DataType"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Roles:
-    """The names of columns: features, and those of labels, groups and factors.
+    """The names of columns: features, and those of labels, groups, names and factors; and the rows
+    of each file, as far as it was read.
 
     gaps: whether cells of features may be empty, so that they are floats, and NaN there.
     """
@@ -61,61 +67,100 @@ class _Roles:
     features: tuple[str, ...]
     labels: str | None
     split_by: str | None
+    names: str | None
     factors: tuple[str, ...]
     gaps: bool
+    rows: dict[Path, int] = field(default_factory=dict)
 
     def others(self) -> list[str]:
-        """Return the columns that are no features, each once."""
-        named = (self.labels, self.split_by, *self.factors)
+        """Return the columns that are read and no features, each once."""
+        named = (self.labels, self.split_by, self.names, *self.factors)
         return list(dict.fromkeys(name for name in named if name is not None))
+
+    def texts(self, columns: Columns) -> list[str]:
+        """Return the features that hold no numbers."""
+        return [name for name in self.features if not _holds_numbers(columns[name])]
+
+
+def pandas_index(schema: "pyarrow.Schema") -> list[str]:
+    """Return the columns that hold an index of pandas, by the metadata of a file."""
+    named = list[Any]()
+    with suppress(KeyError, TypeError, ValueError):
+        named = json.loads(schema.metadata[b"pandas"])["index_columns"]
+    return [name for name in schema.names if name in named or name.startswith(_INDEX)]
+
+
+def index_words(left: Sequence[str]) -> tuple[str, ...]:
+    """Say which columns are no features any more, because they are an index of pandas."""
+    named = ", ".join(map(printable, left))
+    return (f"the index of pandas ({named}) is no feature",) if left else ()
 
 
 def read_tables(source: Source, scratch: Path) -> RawImages:
     """Read tables as vectors [N, 1, 1, F]. Raises UserError naming the file, the column and the
     row that do not fit.
     """
-    for name in ("images", "channels_first"):
-        if value := getattr(source.settings, name):
-            problem = f"got {value}, but {source.root.name} is a table; must be left out"
-            raise UserError(f"data.{name}", f"{problem}. All columns without a name are features")
+    import pyarrow.parquet as parquet
+
+    subject = f"{source.root.name} is a table"
+    remedy = "All columns without a role are features"
+    refuse_settings(source, ("images", "channels_first"), subject, remedy)
+    settings = source.settings
     paths = source.paths
     ending = paths[0].suffix.lower()
     types = [_column_types(path) for path in paths]
     _check_same(paths, types)
-    roles = _roles(source, types[0])
+    index = set[str]()
+    if ending == ".parquet":
+        index = index.union(*(pandas_index(parquet.read_schema(path)) for path in paths))
+    roles = _roles(source, types[0], index)
     found = dict[str, list[np.ndarray]]((name, []) for name in roles.others())
     read = _read_csv if ending == ".csv" else _read_parquet
     values = read(paths, types, roles, found, scratch)
-    columns = {name: np.concatenate(cells) for name, cells in found.items()}
+    texts = {name: np.concatenate(cells) for name, cells in found.items()}
+    columns = texts
     if ending == ".csv":
-        columns = {name: _typed(cells) for name, cells in columns.items()}
+        columns = {name: _typed(cells) for name, cells in texts.items()}
+    # As text, 01.11 is the first of November.
+    groups = texts if settings.split == "time" else columns
     labels = columns.get(roles.labels or "")
     images = as_bits(values[:, None, None], source.settings, scratch, table=True)
     raw = label_parts(images, [labels], {"": values})
     notes = [f"Features: {len(roles.features):,} ({some_of([*map(printable, roles.features)])})"]
     if len(paths) > 1:
         notes.append(f"Files: {len(paths):,} {ending} in the order of their names")
-    changed = []
+    if roles.names:
+        notes.append(f"Names: column {printable(roles.names)}")
+    left = sorted(index.difference(found))
+    changed = index_words([name for name in left if not name.startswith(_INDEX)])
     if ending == ".csv":
-        form = form_of(paths[0])
-        notes += [f"Form: {form.words()}"] if form.words() else []
-        if _numbers(roles.features, form):
-            ends = [float(roles.features[place].replace(",", ".")) for place in (0, -1)]
-            notes.append("Names: " + " … ".join(f"{end:,.10g}" for end in ends))
-        changed = ["− is a minus"] if any(map(has_minus, paths)) else []
-    if left := [name for name in types[0] if name.startswith(_INDEX)]:
-        notes.append(f"Not read: {', '.join(left)}, the index of pandas")
+        notes += _form_notes(roles.features, form_of(paths[0]))
+        changed = ("− is a minus",) if any(map(has_minus, paths)) else ()
+    if left:
+        notes.append(f"Not read: {', '.join(map(printable, left))}, the index of pandas")
     where = partial(_where, paths)
     factors = [_as_factor(paths[0], name, columns[name], where) for name in roles.factors]
     return raw._replace(
         notes=(*raw.notes, *notes),
-        groups=columns.get(roles.split_by or ""),
+        groups=groups.get(roles.split_by or ""),
+        names=texts[roles.names].astype(str) if roles.names else None,
+        named_by="" if settings.names else roles.names or "",
+        files=[(path.name, roles.rows[path]) for path in paths],
         factors=np.column_stack(factors) if factors else None,
         factor_names=roles.factors,
         features=roles.features,
-        changed=tuple(changed),
+        changed=changed,
         where=where,
     )
+
+
+def _form_notes(features: Sequence[str], form: Form) -> list[str]:
+    """Say how a .csv is written, and which numbers are names."""
+    notes = [f"Form: {form.words()}"] if form.words() else []
+    if _numbers(features, form):
+        ends = [float(features[place].replace(",", ".")) for place in (0, -1)]
+        notes.append("Names: " + " … ".join(f"{end:,.10g}" for end in ends))
+    return notes
 
 
 def _where(paths: Sequence[Path], row: int) -> str:
@@ -173,8 +218,11 @@ def _column_types(path: Path) -> Columns:
 
 
 def _numbers(names: Sequence[str], form: Form) -> bool:
-    """Return whether all names are numbers, and not those that pandas gives columns without one."""
-    return all(is_number(name, form) for name in names) and not _counts(names)
+    """Return whether all names are numbers that do not count from 0 or from 1, as pandas names
+    columns without names.
+    """
+    counts = ([str(first + place) for place in range(len(names))] for first in (0, 1))
+    return all(is_number(name, form) for name in names) and [*names] not in counts
 
 
 def _are_places(path: Path, names: Sequence[str]) -> bool:
@@ -201,11 +249,6 @@ def _repeat(names: Sequence[str]) -> bool:
     return len(set(names)) < len(names)
 
 
-def _counts(names: Sequence[str]) -> bool:
-    """Return whether names count from 0 or from 1, as pandas names columns without names."""
-    return any([*names] == [str(first + place) for place in range(len(names))] for first in (0, 1))
-
-
 def _check_same(paths: Sequence[Path], types: Sequence[Columns]) -> None:
     """Raise UserError where a file has other columns than the first."""
     for path, columns in zip(paths, types, strict=True):
@@ -218,30 +261,59 @@ def _check_same(paths: Sequence[Path], types: Sequence[Columns]) -> None:
             raise UserError(str(path), f"{problem} ({'; '.join(said)}); must be the same")
 
 
-def _roles(source: Source, columns: Columns) -> _Roles:
+def _roles(source: Source, columns: Columns, index: Container[str]) -> _Roles:
     """Return the columns that are features and those that the settings name. Raises UserError."""
     settings = source.settings
-    factors = factor_names(settings)
-    named = [("labels", settings.labels), ("split_by", settings.split_by)]
-    for field, name in [*named, *(("factors", name) for name in factors)]:
-        if name is not None and name not in columns:
-            listed = some_of([*map(printable, columns)])
-            problem = f"got '{name}'; must be a column of {source.root.name}: {listed}"
+    named = roles_in(settings)
+    for role, name in named:
+        if name not in columns:
+            known = some_of([*map(printable, columns)])
+            problem = f"got '{name}'; must be a column of {source.root.name}: {known}"
             hint = did_you_mean(name, columns)
             wanted = f"{problem}. {hint}" if hint.startswith("Did") else problem
-            raise UserError(f"data.{field}", wanted)
-    taken = {settings.labels, settings.split_by, *factors}
-    features = [name for name in columns if name not in taken and not name.startswith(_INDEX)]
+            raise UserError(f"data.{role}", wanted)
+    taken = {name for _, name in named}
+    own = settings.names
+    if own is None:
+        own = _naming_column(source.paths, {n: columns[n] for n in columns if n not in taken})
+        taken |= {own or ""}
+    features = [name for name in columns if name not in taken and name not in index]
     if not features:
-        problem = "got no columns besides labels, groups and factors; must be a column of numbers"
+        problem = "got no columns besides those with a role; must be a column of numbers"
         raise UserError(str(source.paths[0]), f"{problem} for each feature")
     return _Roles(
         features=tuple(features),
         labels=settings.labels,
         split_by=settings.split_by,
-        factors=factors,
+        names=own,
+        factors=names_given(settings.factors),
         gaps=settings.missing is not None,
     )
+
+
+def _naming_column(paths: Sequence[Path], columns: Columns) -> str | None:
+    """Return the first column with a different text in each row. None where one of its texts may
+    be a number, and where the names of all other columns of a .csv are: its first line may be a
+    row.
+    """
+    texts = [name for name, kind in columns.items() if _holds_text(kind)]
+    others = [name for name in columns if name not in texts]
+    if paths[0].suffix.lower() == ".csv" and _numbers(others, form_of(paths[0])):
+        return None
+    return next((name for name in texts if _all_differ(paths, name)), None)
+
+
+def _all_differ(paths: Sequence[Path], name: str) -> bool:
+    seen = set[str]()
+    count = 0
+    for batch in chain.from_iterable(read_batches(path, [name]) for path in paths):
+        texts = [str(text) for text in batch.column(0).to_pylist()]
+        seen.update(texts)
+        count += len(texts)
+        # An empty cell is `None`, of which there is a hint.
+        if len(seen) < count or any(is_number(text) or number_hint(text) for text in texts):
+            return False
+    return count > 0
 
 
 # ---- reading ----
@@ -261,9 +333,10 @@ def _read_parquet(
     count = 0
     for path, columns in zip(paths, types, strict=True):
         with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
+            texts = roles.texts(columns)
             for name in roles.features:
                 if not _holds_numbers(columns[name]):
-                    _refuse_text(path, name, columns[name], file.iter_batches(columns=[name]))
+                    _refuse_text(path, name, texts, file.iter_batches(columns=[name]))
                 kinds.add(np.dtype(columns[name].to_pandas_dtype()))
             count += file.metadata.num_rows
     shape = (count, len(roles.features))
@@ -309,7 +382,8 @@ def _read_csv(
                     refusing(path, WANTED),
                     open_csv(path, {name: pyarrow.string()}) as opened,
                 ):
-                    _refuse_text(path, name, columns[name], opened.batches, opened.form)
+                    texts = roles.texts(columns)
+                    _refuse_text(path, name, texts, opened.batches, opened.form)
     kinds = {columns[name] for columns, name in product(types, roles.features)}
     plans = [pyarrow.float64()]
     if pyarrow.float64() not in kinds and not roles.gaps:
@@ -417,6 +491,7 @@ def _rows(
             cells.append(_cells(column))
         start += len(rows)
         yield rows
+    roles.rows[path] = start
 
 
 def _check_filled(path: Path, name: str, column: Any, start: int) -> None:
@@ -472,15 +547,31 @@ def _first_text(values: Sequence[Any], form: Form | None = None) -> tuple[int, s
     return 0, str(values[0]) if len(values) else ""
 
 
-def _no_number(path: Path, name: str, where: str, text: str, remedy: str = "") -> UserError:
-    """Return an error for a cell that is no number; `where` names its row."""
+def _no_number(
+    path: Path, name: str, where: str, text: str, remedy: str = "", several: Sequence[str] = ()
+) -> UserError:
+    """Return an error for a cell that is no number; `where` names its row.
+
+    several: columns of which this is the first, that have none.
+    """
     shown = printable(text)[:60]
     if is_number(text) and path.suffix.lower() != ".csv":
         problem = f"got '{shown}' in {where}, a text; must be a number in each row"
         return UserError(f"{path}: {printable(name)}", f"{problem}. Save its .astype('float64')")
     problem = f"got '{shown}' in {where}; must be a number in each row"
-    tip = number_hint(shown) or remedy or f"Try {_ROLES.format(printable(name))}"
+    if len(several) > 1:
+        problem += f". Nor are there numbers in {', '.join(map(printable, several[1:]))}"
+    given = json.dumps([*several], ensure_ascii=False) if len(several) > 1 else name
+    quoted = (shlex.quote(printable(each)) for each in (name, given))
+    tip = number_hint(shown) or remedy or f"Try {_ROLES.format(*quoted)}"
     return UserError(f"{path}: {printable(name)}", f"{problem}. {tip}")
+
+
+def _holds_text(kind: "pyarrow.DataType") -> bool:
+    from pyarrow import types
+
+    held = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(held) or types.is_large_string(held))
 
 
 def _holds_numbers(kind: "pyarrow.DataType") -> bool:
@@ -490,16 +581,16 @@ def _holds_numbers(kind: "pyarrow.DataType") -> bool:
 
 
 def _refuse_text(
-    path: Path, name: str, kind: "pyarrow.DataType", batches: Any, form: Form | None = None
+    path: Path, name: str, texts: Sequence[str], batches: Any, form: Form | None = None
 ) -> None:
-    """Raise UserError for a column of features that holds no numbers: empty cells, text, times."""
-    import pyarrow
-
+    """Raise UserError for a column of features that holds no numbers, the first of all such
+    `texts`: empty cells, text, times.
+    """
     batch = next(iter(batches), None)
     if batch is None or not len(batch):
         raise UserError(str(path), "got a table without rows; must be a row for each example")
     column = batch.column(name)
-    if column.null_count == len(column) or pyarrow.types.is_null(kind):
+    if column.null_count == len(column):
         _check_filled(path, name, column, 0)
     row, text = _first_text(column.to_pylist(), form)
-    raise _no_number(path, name, _where([path], row), text)
+    raise _no_number(path, name, _where([path], row), text, several=texts)

@@ -272,3 +272,15 @@ def test_a_compressed_file_is_never_whole_in_memory(tmp_path, write):
     command = [sys.executable, "-c", _PEAK, str(path)]
     grown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert int(grown.stdout) < 200, "MiB"
+
+
+@every_format
+def test_an_array_names_the_images_and_none_is_dropped(tmp_path, write):
+    images = np.random.default_rng(0).random((12, 7))
+    who = np.array([f"P{row}" for row in range(12)])
+    path = write(tmp_path, images=images, who=who, number=np.arange(12))
+    assert read_raw(path, names="who").names.tolist() == who.tolist()
+    assert read_raw(path, names="number").names.tolist() == [*map(str, range(12))]
+    with pytest.raises(UserError, match="is no table; must be left out") as caught:
+        read_raw(path, drop="who")
+    assert caught.value.place == "data.drop"
