@@ -78,6 +78,7 @@ from vaeexp.results.verdict import verdict_of
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
+from vaeexp.runs.preparation import other_columns, table_in
 from vaeexp.runs.provenance import describe_run, installed_versions, protocol
 from vaeexp.runs.raw_numbers import Reconstructor, raw_example
 from vaeexp.study import own_paths_of, train_options
@@ -291,6 +292,13 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
     before = record.get("data")
     if before is None:
         return
+    columns = table_in(job.dataset.preparation)
+    if (known := tuple(record.get("columns") or columns)) != columns:
+        raise UserError(
+            f"study '{job.study.name}'",
+            f"was made on other columns: {job.dataset.title} has {other_columns(known, columns)}. "
+            "Give the first names and their order again, or try --name NEW for a new study.",
+        )
     if before["fingerprint"] != job.dataset.fingerprint:
         raise UserError(
             f"study '{job.study.name}'",
@@ -463,6 +471,7 @@ def _describe_study(job: Job, execution: Execution) -> Description:
             "protocols": protocols,
             "warnings": list(job.warnings),
             "contact_sheet": pack(contact_sheet(job)),
+            "columns": [*table_in(job.dataset.preparation)],
             **job.code,
         },
         constants=job.settings.flat(),

@@ -188,7 +188,8 @@ def _roles(source: Source, columns: Columns) -> _Roles:
             wanted = f"{problem}. {hint}" if hint.startswith("Did") else problem
             raise UserError(f"data.{field}", wanted)
     taken = {settings.labels, settings.split_by, *factors}
-    features = [name for name in columns if name not in taken and not name.startswith(_INDEX)]
+    order = source.columns or columns
+    features = [name for name in order if name not in taken and not name.startswith(_INDEX)]
     if not features:
         problem = "got no columns besides labels, groups and factors; must be a column of numbers"
         raise UserError(str(source.paths[0]), f"{problem} for each feature")
