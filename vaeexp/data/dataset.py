@@ -38,7 +38,7 @@ from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
 from vaeexp.data.scaling import Scaling, scaling_from
-from vaeexp.data.showing import to_pictures
+from vaeexp.data.showing import kind_of, to_pictures
 from vaeexp.data.values import Values, from_record
 from vaeexp.words import plural
 
@@ -528,4 +528,10 @@ def examples(dataset: Dataset, count: int) -> tuple[np.ndarray, tuple[str, ...]]
     train.check(rows)
     shown = targets(train.unchecked[rows], dataset.target_kind, dataset.split_seed)
     names = tuple(dataset.classes[label] for label in train.labels[rows]) if dataset.classes else ()
-    return to_pictures(shown, dataset.values), names
+    return to_pictures(shown, drawn(dataset)), names
+
+
+def drawn(dataset: Dataset) -> Values:
+    """Return the values by which examples are drawn: images in [0, 1] are not stretched."""
+    as_they_are = dataset.values.unit and kind_of(dataset.values) == "image"
+    return replace(dataset.values, shown=(0.0, 1.0)) if as_they_are else dataset.values

@@ -43,7 +43,7 @@ from sweeps import (
 from sweeps.results import Results, best_run
 from vaeexp import report as pages
 from vaeexp.console import in_notebook, program
-from vaeexp.data.dataset import changes_words
+from vaeexp.data.dataset import changes_words, drawn
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.import_paths import flat_settings
 from vaeexp.launch.execution import Execution
@@ -82,7 +82,7 @@ from vaeexp.runs.preparation import other_columns, table_in
 from vaeexp.runs.provenance import describe_run, installed_versions, protocol
 from vaeexp.runs.raw_numbers import Reconstructor, raw_example
 from vaeexp.study import own_paths_of, train_options
-from vaeexp.words import one_line, plural
+from vaeexp.words import format_signed, one_line, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -263,6 +263,9 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         caption = sentence(sheet_statement(len(sheet.images), trained_on, job.dataset.binarisation))
         if sheet.words:
             caption += f" Each picture shows {sheet.words}."
+        elif not job.dataset.scaling.bytes:
+            black, white = map(format_signed, drawn(job.dataset).shown)
+            caption += f" Black is the target {black}, white {white}; numbers: {job.dataset.pixels}"
         write_figure(draw(sheet), caption, path, named=False)
         job.log.say(f"{path}  {caption}")
     if options.tracking is not None:
