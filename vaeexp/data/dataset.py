@@ -4,7 +4,7 @@ the plan for people.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +39,9 @@ from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
 from vaeexp.data.scaling import Scaling, scaling_from
-from vaeexp.data.showing import to_pictures
+from vaeexp.data.showing import kind_of, to_pictures
 from vaeexp.data.values import Values, from_record
+from vaeexp.words import plural
 
 if TYPE_CHECKING:
     import torch
@@ -100,8 +101,8 @@ class Dataset:
     source: the origin of the files, for people, without a path of this machine.
     folder: the prepared arrays (vaeexp/data/prepare.py).
     sizes: images in train, validation and test.
-    classes: name of each label; None where the images have none. A split may have none all the
-        same: `Split.classes`.
+    classes: name of each label, empty for one that does not occur; None where the images have
+        none. A split may have none all the same: `Split.classes`.
     notes: sentences for people on the files and on their preparation.
     warnings: sentences for people on what they cannot have meant, each with what to do.
     reading: words on what decides the pixels besides the files; empty where files are read as they
@@ -150,6 +151,11 @@ class Dataset:
     black: int = DEEPEST
     changed: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
+
+    @property
+    def class_count(self) -> int:
+        """How many classes occur; 0 where the images have none."""
+        return sum(map(bool, self.classes or ()))
 
     @property
     def target_kind(self) -> str:
@@ -243,19 +249,26 @@ def open_dataset(
     *,
     root: Path | None = None,
     full_data: bool = False,
+    columns: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> Dataset:
     """Find, prepare (the first time) and open the data set that `settings` name.
 
     root: folder with the files, or the file of arrays (`--data`, `VAEEXP_DATA`). None: the user's
         cache, a download and, for MNIST unless `full_data`, the bundled digits.
+    columns: of a table, all of them in the order in which they are taken; by default that of the
+        file.
     say: is told of a download, of the bundled digits, and of the decoding of image files.
 
     Raises UserError when the settings contradict the data, when there are no files, when a file is
     damaged, when the split leaves nothing to train on, or when the cache cannot be written.
     """
     definition = check_data(settings)
-    find = partial(find_source, settings, definition, root=root, full_data=full_data, say=say)
+    known = partial(find_source, settings, definition, root=root, full_data=full_data, say=say)
+
+    def find() -> Source:
+        return replace(known(), columns=tuple(columns))
+
     make = partial(prepare, say=say)
     try:
         prepared = make(source := find())
@@ -382,7 +395,7 @@ def understood(dataset: Dataset, likelihood: str) -> str:
     shape = f"{height} × {width}" if height > 1 else f"{width}"
     shape += f" × {channels} channels" if channels > 1 else ""
     kind = "vectors" if height == channels == 1 else "arrays"
-    labels = f"{len(dataset.classes)} classes" if dataset.classes else "no labels"
+    labels = plural(dataset.class_count, "class", "classes") if dataset.classes else "no labels"
     found = dataset.pixels.partition(", mean")[0]
     if dataset.scaling.bytes:
         white = white_in(dataset.preparation)
@@ -436,7 +449,7 @@ def describe_plan(dataset: Dataset, likelihood: str = "") -> list[str]:
             f"Values: {dataset.pixels}",
             f"Memory: {train * channels * height * width / 2**18:,.1f} MiB to train on, as float32",
         ]
-    classes = [f"Classes: {len(dataset.classes)}"] if dataset.classes else []
+    classes = [f"Classes: {dataset.class_count}"] if dataset.classes else []
     return [
         *(dataset.notes or (f"Images: {height} × {width} pixels, channels: {channels}", *classes)),
         f"Sizes: {train:,} images to train on, {validation:,} to validate, {test:,} to test; "
@@ -510,7 +523,7 @@ def examples(dataset: Dataset, count: int) -> tuple[np.ndarray, tuple[str, ...]]
     the class of each; no classes where the images have none. They are the same for the same data,
     and of as many classes as they can be. Raises Damaged."""
     train = dataset.train
-    rows = stratified(train.labels, max(count, len(dataset.classes or ())))
+    rows = stratified(train.labels, max(count, dataset.class_count))
     kinds = len(np.unique(train.labels[rows]))
     if kinds > count:
         rows = rows[np.linspace(0, kinds - 1, count).round().astype(int)]
@@ -518,4 +531,10 @@ def examples(dataset: Dataset, count: int) -> tuple[np.ndarray, tuple[str, ...]]
     train.check(rows)
     shown = targets(train.unchecked[rows], dataset.target_kind, dataset.split_seed)
     names = tuple(dataset.classes[label] for label in train.labels[rows]) if dataset.classes else ()
-    return to_pictures(shown, dataset.values), names
+    return to_pictures(shown, drawn(dataset)), names
+
+
+def drawn(dataset: Dataset) -> Values:
+    """Return the values by which examples are drawn: images in [0, 1] are not stretched."""
+    as_they_are = dataset.values.unit and kind_of(dataset.values) == "image"
+    return replace(dataset.values, shown=(0.0, 1.0)) if as_they_are else dataset.values

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaeexp.data.formats.array_labels import only_occurring
 from vaeexp.data.showing import to_pictures
 from vaeexp.evaluation.latent import chosen, codes_of, component_use
 from vaeexp.evaluation.nll import image_rows
@@ -53,7 +54,8 @@ def gallery(
     first, second = (images[indices] for indices in pairs(labels))
     indices = chosen(len(images), seed)
     looked_at = images[indices]
-    names = classes or ()
+    # Labels without a class have no colour and no column.
+    labels, names = only_occurring(np.asarray(labels), classes) if classes else (labels, ())
     shown = {
         f"{name}_interpolations": interpolations(vae, first, second, _STEPS, kind)
         for name, kind in (("latent", "linear"), ("spherical", "spherical"), ("pixel", "pixel"))

@@ -44,7 +44,7 @@ from sweeps import (
 from sweeps.results import Results, best_run
 from vaeexp import report as pages
 from vaeexp.console import in_notebook, program
-from vaeexp.data.dataset import changes_words
+from vaeexp.data.dataset import changes_words, drawn
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.import_paths import flat_settings
 from vaeexp.launch.execution import Execution
@@ -81,10 +81,11 @@ from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.marks import check_ours
+from vaeexp.runs.preparation import other_columns, table_in
 from vaeexp.runs.provenance import describe_run, installed_versions, protocol
 from vaeexp.runs.raw_numbers import Reconstructor, raw_example
 from vaeexp.study import own_paths_of, settings_of, train_options
-from vaeexp.words import one_line, plural
+from vaeexp.words import format_signed, one_line, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -269,6 +270,9 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         caption = sentence(sheet_statement(len(sheet.images), trained_on, job.dataset.binarisation))
         if sheet.words:
             caption += f" Each picture shows {sheet.words}."
+        elif not job.dataset.scaling.bytes:
+            black, white = map(format_signed, drawn(job.dataset).shown)
+            caption += f" Black is the target {black}, white {white}; numbers: {job.dataset.pixels}"
         write_figure(draw(sheet), caption, path)
         job.log.say(f"{path}  {caption}")
     if options.tracking is not None:
@@ -315,6 +319,13 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
     before = record.get("data")
     if before is None:
         return
+    columns = table_in(job.dataset.preparation)
+    if (known := tuple(record.get("columns") or columns)) != columns:
+        raise UserError(
+            f"study '{job.study.name}'",
+            f"was made on other columns: {job.dataset.title} has {other_columns(known, columns)}. "
+            "Give the first names and their order again, or try --name NEW for a new study.",
+        )
     if before["fingerprint"] != job.dataset.fingerprint:
         raise UserError(
             f"study '{job.study.name}'",
@@ -488,6 +499,7 @@ def _describe_study(job: Job, execution: Execution) -> Description:
             "protocols": protocols,
             "warnings": list(job.warnings),
             "contact_sheet": pack(contact_sheet(job)),
+            "columns": [*table_in(job.dataset.preparation)],
             **job.code,
         },
         constants=job.settings.flat(),

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sweeps import VERSION, UserError, write_whole
+from vaeexp.data.formats.array_labels import only_occurring
 from vaeexp.data.showing import picture_words, to_pictures
 from vaeexp.evaluation import gallery, latent
 from vaeexp.evaluation.large_map import map_codes
@@ -225,10 +226,12 @@ def draw_map(
         points, placed = map_codes(codes, new.codes, seed=seed)
     else:
         points = gallery.embedding(run.vae, images.x, seed=seed)
-    classes = images.classes or ()
+    labels, classes = images.labels.numpy(), images.classes or ()
+    if classes:
+        labels, classes = only_occurring(labels, classes)
     arrays = {
         "embedding": points,
-        "embedding_labels": images.labels.numpy(),
+        "embedding_labels": labels,
         "classes": np.array(classes),
         "placed": placed,
     }

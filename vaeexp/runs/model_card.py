@@ -170,7 +170,8 @@ def _data(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None) -
     if preparation["features"]:
         yield f"- Columns: {_listed(preparation['features'])}"
     if preparation["classes"]:
-        yield f"- Classes, of no use to the model: {_listed(preparation['classes'])}"
+        names = [*filter(None, preparation["classes"])]
+        yield f"- Classes, of no use to the model: {_listed(names)}"
     if left_out := run.vae.values.left_out:
         yield f"- Left out of the density: {left_out:,} sub-pixels that never changed in training"
     yield f"- Fingerprint: {run.fingerprint[:12] or 'none'}"

@@ -8,7 +8,7 @@ Shapes: N rows, C channels, H × W sub-pixels; a row of a table is [1, 1, F].
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sweeps import UserError
 from vaeexp.data.dataset import TARGETS, draw_thresholds, stored_in, white_in, whites_in
+from vaeexp.data.formats import printable, some_of
 from vaeexp.data.formats.array_pixels import HAIR, as_images
 from vaeexp.data.formats.image_numbers import read_numbers
 from vaeexp.data.formats.image_pixels import UnreadableError, pixels_of, read_header, read_pixels
@@ -146,6 +147,29 @@ def columns_in(record: Mapping[str, Any]) -> Columns | None:
     return Columns(named, (*kept,), (*record["constants"],))
 
 
+def table_in(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of all columns of a table, in the order of the files; none for other data,
+    and where a record does not name them.
+    """
+    unnamed = record["kept"] is not None and not record.get("constants")
+    if record["features"] is None or unnamed:
+        return ()
+    columns = columns_in(record)
+    return tuple(record["features"]) if columns is None else columns.names
+
+
+def other_columns(before: Sequence[str], now: Sequence[str]) -> str:
+    """Say in what way the columns of a table are not those that it had before."""
+    lacks = [printable(name) for name in before if name not in now]
+    more = [printable(name) for name in now if name not in before]
+    parts = [f"no column {some_of(lacks)}"] if lacks else []
+    parts += [f"the new {some_of(more)}"] if more else []
+    if parts:
+        return " and ".join(parts)
+    pairs = enumerate(zip(before, now, strict=True), 1)
+    return next(f"'{new}' as column {at}, not '{old}'" for at, (old, new) in pairs if old != new)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
     """How a run prepares what it is shown.
@@ -182,9 +206,7 @@ class Preparation:
     @property
     def table(self) -> tuple[str, ...] | None:
         """Names of all columns of a table, in the order of the files; None for other data."""
-        if self.features is None or self.columns is None:
-            return self.features
-        return self.columns.names
+        return table_in(self.record) or None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -234,7 +256,7 @@ class Preparation:
             return value.decode("utf-8", "backslashreplace")
         whole = isinstance(value, int) and not isinstance(value, bool)
         if whole and 0 <= value < len(self.classes):
-            return self.classes[value]
+            return self.classes[value] or str(value)
         return str(value)
 
     # ---- shapes ----

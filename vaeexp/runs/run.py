@@ -27,7 +27,7 @@ from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
 from vaeexp.run_files import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json, unreadable_settings
 from vaeexp.runs import codes as measures
 from vaeexp.runs.comparison import Part, compare_figures
-from vaeexp.runs.preparation import Preparation
+from vaeexp.runs.preparation import Preparation, other_columns, table_in
 from vaeexp.runs.provenance import arithmetic, protocol
 from vaeexp.runs.row_files import finite_codes, flat
 from vaeexp.runs.scoring import Score, opened, score_rows, split_batches
@@ -368,6 +368,13 @@ def open_images(
         UserError: the images cannot be had, or do not fit the model.
     """
     dataset = open_dataset(run.settings.data, root=data, say=say)
+    own = table_in(run.preparation) if run.preparation else ()
+    columns = table_in(dataset.preparation)
+    if own and own != columns:
+        if {*own} != {*columns}:
+            problem = f"was trained on other columns: {dataset.title} has"
+            raise UserError(run.name, f"{problem} {other_columns(own, columns)}.")
+        dataset = open_dataset(run.settings.data, root=data, columns=own, say=say)
     if dataset.image_shape != run.values.shape:
         here, there = (
             " × ".join(map(str, shape)) for shape in (run.values.shape, dataset.image_shape)

@@ -240,6 +240,8 @@ class Source:
     paths: tuple[Path, ...]
     words: str
     subset: bool = False
+    columns: tuple[str, ...] = ()
+    """Columns of a table in the order in which they are taken; that of the file where empty."""
     check: Callable[[], object] | None = None
     """Checks the files before they are read, where they have checksums. Raises Damaged."""
 
@@ -267,7 +269,7 @@ class Source:
         names = [*_OF_IMAGE_FILES] if many else []
         names += _OF_ARRAYS if self.definition.layout.columns or not many else []
         settings = [getattr(self.settings, name) for name in (*names, "split_by")]
-        return [*files, settings]
+        return [*files, settings, *self.columns]
 
 
 def blocks(array: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:

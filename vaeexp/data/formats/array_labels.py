@@ -51,6 +51,14 @@ def read_labels(columns: Sequence[np.ndarray | None], counts: Sequence[int]) -> 
     return labels._replace(values=values, unlabelled=unlabelled)
 
 
+def only_occurring(
+    labels: np.ndarray, classes: Sequence[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the names of the classes that occur, and labels [N] that number these from 0."""
+    kept = [label for label, name in enumerate(classes) if name]
+    return np.searchsorted(kept, labels), tuple(classes[label] for label in kept)
+
+
 def _says_none(array: np.ndarray) -> bool:
     """Return whether all labels are −1 or NaN, as where the labels of a test split are kept
     secret.
@@ -85,14 +93,16 @@ def _one_each(array: np.ndarray) -> np.ndarray:
 
 
 def _number(values: np.ndarray) -> Labels:
-    """Number the classes from 0: whole numbers of 16 bits stay as they are, others are numbered in
-    sorted order.
+    """Number the classes from 0: whole numbers of 16 bits stay as they are, with an empty name for
+    each that does not occur; others are numbered in sorted order.
     """
     distinct, places = np.unique(values, return_inverse=True)
     if values.dtype == np.int64 and distinct[0] >= 0 and distinct[-1] < _MOST_CLASSES:
-        count = int(distinct[-1]) + 1
-        kept = values.astype(np.min_scalar_type(count - 1))
-        return Labels(kept, tuple(map(str, range(count))), (f"Classes: {count:,}",))
+        kept = values.astype(np.min_scalar_type(distinct[-1]))
+        every = [""] * (int(distinct[-1]) + 1)
+        for label in distinct.tolist():
+            every[label] = str(label)
+        return Labels(kept, tuple(every), (f"Classes: {len(distinct):,}",))
     if values.dtype == np.int64 and distinct[0] == -1 and distinct.tolist() != [-1, 1]:
         raise _LeftOut("some are −1, which marks images without a label")
     if values.dtype.kind == "U" and np.isin(distinct, ("", "nan")).any():

@@ -171,7 +171,7 @@ def _class_names(schema: "pyarrow.Schema") -> dict[str, tuple[str, ...]]:
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
     return {
-        column: tuple(printable(str(each)) for each in listed)
+        column: tuple(printable(str(each)) or "(empty)" for each in listed)
         for column, listed in names.items()
         if isinstance(listed, list)
     }

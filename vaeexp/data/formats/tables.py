@@ -277,7 +277,8 @@ def _roles(source: Source, columns: Columns, index: Container[str]) -> _Roles:
     if own is None:
         own = _naming_column(source.paths, {n: columns[n] for n in columns if n not in taken})
         taken |= {own or ""}
-    features = [name for name in columns if name not in taken and name not in index]
+    order = source.columns or columns
+    features = [name for name in order if name not in taken and name not in index]
     if not features:
         problem = "got no columns besides those with a role; must be a column of numbers"
         raise UserError(str(source.paths[0]), f"{problem} for each feature")
