@@ -44,7 +44,7 @@ read, and new files are read by it. Runs without one have edition 1.
 """
 _BLOCK_BYTES = 2**26
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_OF_IMAGE_FILES = ("image_size", "crop", "image_channels", "background", "split_folders")
+_OF_IMAGE_FILES = ("image_size", "crop", "image_channels", "background", "split_folders", "splits")
 _OF_ARRAYS = ("images", "labels", "factors", "channels_first")
 ONE_CHANNEL = "image_channels: 1, or --set image_channels=1"
 """What makes image files images of one channel."""
