@@ -1,5 +1,5 @@
 """The user's own code that a study names: modules by their import path, and what they import from
-the same folder.
+the same folder, or from packages that are installed from a folder.
 
 A study that goes on under changed code would put two networks, or two losses, into one table. The
 code is compared definition by definition; comments, docstrings and formatting do not count. What is
@@ -13,6 +13,7 @@ note it.
 """
 
 import ast
+import importlib.metadata
 import importlib.util
 import inspect
 import re
@@ -20,6 +21,7 @@ import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -56,11 +58,11 @@ def own_code(paths: Iterable[str]) -> dict[str, dict[str, str]]:
 
 def code_changes(before: OwnCode, now: OwnCode) -> list[str]:
     """Name what differs in each file, as "my_networks.py: Pooled changed"; a definition may be new
-    or gone, too.
+    or gone, too. A file that is new counts by the file that imports it, because earlier records
+    have fewer files.
     """
     lines = []
-    for file in sorted(before.keys() | now.keys()):
-        old = before.get(file, {})
+    for file, old in sorted(before.items()):
         new = now.get(file, {})
         names = sorted(name for name in old.keys() | new if old.get(name) != new.get(name))
         if names:
@@ -241,7 +243,33 @@ def _add(code: dict[str, dict[str, str]], root: Path, module: str, *, only: str 
         imported = list(_imports(tree, name if file == package else name.rpartition(".")[0]))
         code[key] = _definitions(tree)
         for each in imported:
-            _add(code, root, each, only=only)
+            top = each.partition(".")[0]
+            beside = [root / top, root / f"{top}.py"]
+            if only is None and any(path.exists() for path in beside):
+                _add(code, root, each, only=None)
+            elif elsewhere := root if top == only else _own_folder(top):
+                _add(code, elsewhere, each, only=top)
+
+
+def _own_folder(top: str) -> Path | None:
+    """Return the folder of a top-level module that the user may have written: one outside
+    site-packages, or that pip installed from a folder. None for others.
+    """
+    if top in sys.stdlib_module_names or top in ("sweeps", "vaeexp"):
+        return None
+    try:
+        folder = _folder_of(top)
+    except (ImportError, ValueError):
+        return None
+    installed = folder is not None and folder.name in _INSTALLED
+    return None if installed and not _installed_from_folder(top) else folder
+
+
+@cache
+def _installed_from_folder(top: str) -> bool:
+    names = importlib.metadata.packages_distributions().get(top, [])
+    origins = [importlib.metadata.distribution(name).read_text("direct_url.json") for name in names]
+    return any("dir_info" in (origin or "") for origin in origins)
 
 
 def _imports(tree: ast.Module, package: str) -> Iterator[str]:

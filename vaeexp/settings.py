@@ -20,6 +20,7 @@ Margin = Annotated[int, Field(ge=0, le=512)]
 Pixels = Annotated[int, Field(ge=1, le=8192)]
 
 
+SplitName = Literal["train", "validation", "test"]
 Percentile = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -112,8 +113,11 @@ class DataSettings(_Section):
     unreadable_share: float = Field(default=0.01, ge=0, lt=1)
     """Share of image files that may be unreadable and are left out; more is an error."""
     split_folders: bool = True
-    """Whether folders of image files that are named as splits (train, test, ...) are the splits;
-    otherwise they are classes.
+    """Earlier form of `splits`: false is `splits: none`."""
+    splits: dict[SplitName, str] | Literal["none"] | None = None
+    """Splits of a folder of image files, by patterns of the names below the folder, as
+    {train: Lerndaten/*, test: Testdaten/*}, where * also takes in /; none: all folders are
+    classes. When empty, folders that are named as splits (train, test, ...) are the splits.
     """
 
     @field_validator("missing", mode="before")

@@ -242,7 +242,7 @@ def _with_defaults(
     """Yield a line for each difference; one of a default says so, and how to keep its old value."""
     for path, (old, new) in differences.items():
         line = f"{path}: {_json_text(old)} → {_json_text(new)}"
-        section, _, name = path.partition(".")
+        section, name = [*path.split("."), ""][:2]
         if section in study.fixed and _is_default(name, study.fixed[section], stored):
             keep = shlex.quote(f"{path}={json.dumps(old, ensure_ascii=False)}")
             line += f", the default of {_versions(stored)}. Keep it with --set {keep}"

@@ -7,6 +7,7 @@ import pytest
 
 from sweeps.errors import UserError
 from vaeexp.own_code import (
+    _installed_from_folder,
     check_loaded,
     code_changes,
     code_in_process,
@@ -83,6 +84,56 @@ def test_a_change_is_named_and_what_changes_nothing_is_none(place, file, old, ne
             "helper.py: top-level code changed",
         ]
     assert changes == said
+
+
+@pytest.mark.parametrize(
+    ("network", "edited"),
+    [
+        ("mine.nets:Net", "mine/layers.py"),  # in the package that is named
+        ("single:Net", "layers/more.py"),  # a package that an installed module imports
+        ("local:Net", "layers/more.py"),  # a package that a file of the folder imports
+        ("local:Net", "other.py"),  # a module that lies in another folder of the path
+    ],
+)
+def test_code_of_installed_modules_counts_where_they_are_the_users_own(
+    tmp_path, monkeypatch, network, edited
+):
+    installed, other, here = (tmp_path / name for name in ("site-packages", "other", "here"))
+    texts = {
+        installed / "mine" / "__init__.py": "",
+        installed / "mine" / "nets.py": "from mine.layers import x\n",
+        installed / "mine" / "layers.py": "x = 1\n",
+        installed / "single.py": "import layers.more\nimport published\n",
+        installed / "layers" / "__init__.py": "",
+        installed / "layers" / "more.py": "x = 1\n",
+        installed / "published.py": "x = 1\n",
+        other / "other.py": "x = 1\n",
+        here / "local.py": "import other, layers.more, json, torch, published\n",
+    }
+    for name, origin in (
+        ("layers", '{"url": "file:///layers", "dir_info": {}}'),
+        ("published", None),
+    ):
+        folder = installed / f"{name}-1.0.dist-info"
+        texts[folder / "METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        texts[folder / "top_level.txt"] = name
+        if origin:
+            texts[folder / "direct_url.json"] = origin
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", [str(installed), str(other), *sys.path])
+    _installed_from_folder.cache_clear()
+    before = own_code([network])
+    assert not any("published" in file or "torch" in file for file in before)
+    for path in (installed / edited, other / edited):
+        if path.exists():
+            path.write_text("x = 2\n")
+    assert code_changes(before, own_code([network])) == [f"{edited}: top-level code changed"]
+    earlier = {file: code for file, code in before.items() if file != edited}
+    assert code_changes(earlier, own_code([network])) == []
+    _installed_from_folder.cache_clear()
 
 
 def test_runs_are_told_apart_by_the_code_under_which_they_ended():

@@ -338,6 +338,9 @@ def check_data(settings: "DataSettings") -> Definition:
         check_grey(definition.title, definition.image_shape[0], settings.binarisation)
     if definition.counts is not None and not definition.layout.columns:
         _refuse_meanings(settings, definition)
+    if settings.splits and definition.name != "folder":
+        problem = f"got {settings.splits}; must be left out for '{definition.name}'"
+        raise UserError("data.splits", f"{problem}. It is for image files: dataset: folder.")
     for name in ("image_size", "image_channels"):
         if (setting := getattr(settings, name)) is not None and not definition.layout.resized:
             resized = ", ".join(row.name for row in DATASETS.values() if row.layout.resized)

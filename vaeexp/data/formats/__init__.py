@@ -47,7 +47,7 @@ _BLOCK_BYTES = 2**26
 _NUMBER = re.compile(r"((?<![0-9.])[0-9]+)(\.[0-9]+)(?!\.?[0-9])|[0-9]+")
 _DIGITS = 32  # of the longest number in a name that is compared as one
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_OF_IMAGE_FILES = ("image_size", "crop", "image_channels", "background", "split_folders")
+_OF_IMAGE_FILES = ("image_size", "crop", "image_channels", "background", "split_folders", "splits")
 _OF_ARRAYS = ("images", "labels", "factors", "channels_first", "names", "drop")
 ONE_CHANNEL = "image_channels: 1, or --set image_channels=1"
 """What makes image files images of one channel."""

@@ -6,14 +6,17 @@ into words. It names a split where one of the words does and the other words are
 splits (`dogs_train/`, `dogs_test/`). Splits may lie deeper (`archive/images/training/`).
 """
 
+import json
 import os
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,6 +31,9 @@ from vaeexp.data.formats import (
     some_of,
 )
 from vaeexp.data.formats.image_files import Listing
+
+if TYPE_CHECKING:
+    from vaeexp.settings import SplitName
 
 _EVALUATION = 3  # the test split, or the validation split where a test split is there
 
@@ -54,6 +60,10 @@ _FILLERS = _IMAGES | _words_of(
 )
 _PIECES = _words_of("fold folds part parts cv batch shard chunk subset")
 _GLUED = re.compile(r"(.+?)(set|data|dataset|images|imgs)")
+_TRAINING_LIKE = re.compile("(train(?:ings?)?|lern|labell?ed)(.*)")
+_REST_LIKE = re.compile("(test|valid(?:ations?|ierungs?)?|val|unlabell?ed)(.*)")
+_OF_DATA = re.compile("(set|.{4,})?")
+"""What may follow in such names: `daten`, `satz`; not the end of `trained` or `tester`."""
 _NAMED = 8
 _PLAIN = {TRAINING: ("train",), VALIDATION: ("val", "valid", "validation"), TEST: ("test",)}
 
@@ -111,27 +121,32 @@ def _read_name(name: str) -> _Name | None:
     return _Name(named[word], others)
 
 
-def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -> Listing:
+def list_tree(
+    root: Path, names: Sequence[str], *, splits: "Mapping[SplitName, str] | str | None" = None
+) -> Listing:
     """Find the splits and classes of the image files `names` below `root`.
 
     A class is the first folder below a split, and there are at least two classes. Folders of labels
-    (`masks/`) beside a folder of images, and folders beside the splits, are left out. Without
-    split_folders no folder is taken for a split. Raises UserError where folders look like splits
-    and it cannot be told whether they are.
+    (`masks/`) beside a folder of images, and folders beside the splits, are left out. `splits` is
+    the setting. Raises UserError where folders look like splits and it cannot be told whether they
+    are.
     """
     images = _without_label_folders(names)
-    home, splits = _find_splits(root, _subfolders(images)) if split_folders else ("", {})
-    part_of = {f"{home}{folder}/": part for folder, part in splits.items()}
-    if not splits:
-        common = os.path.commonpath([os.path.dirname(name) for name in images])
-        part_of = {f"{common}/" if common else "": TRAINING}
-    pairs = product(images, part_of)
-    found = [(name, prefix) for name, prefix in pairs if name.startswith(prefix)]
-    inside = [name for name, _ in found]
-    rests = [name.removeprefix(prefix) for name, prefix in found]
-    parts = np.array([part_of[prefix] for _, prefix in found], dtype=np.uint8)
+    if isinstance(splits, Mapping):
+        found, notes = _by_patterns(images, splits)
+    else:
+        home, folders = ("", {}) if splits else _find_splits(root, _subfolders(images))
+        part_of = {f"{home}{folder}/": part for folder, part in folders.items()}
+        if not folders:
+            common = os.path.commonpath([os.path.dirname(name) for name in images])
+            part_of = {f"{common}/" if common else "": TRAINING}
+        pairs = product(images, part_of.items())
+        found = [(name, *each) for name, each in pairs if name.startswith(each[0])]
+        notes = [_split_note(home, folders)] if folders else []
+    inside = [name for name, _, _ in found]
+    rests = [name.removeprefix(prefix) for name, prefix, _ in found]
+    parts = np.array([part for _, _, part in found], dtype=np.uint8)
     classes, labels, unlabelled = _classes(rests, parts)
-    notes = [_split_note(home, splits)] if splits else []
     return Listing(
         title=printable(root.resolve().name),
         root=root,
@@ -146,6 +161,31 @@ def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -
         ),
         unlabelled=unlabelled,
     )
+
+
+def _by_patterns(
+    names: Sequence[str], splits: "Mapping[SplitName, str]"
+) -> tuple[list[tuple[str, str, int]], list[str]]:
+    """Return (name, folder before the first wildcard, part) of each file that a pattern takes in,
+    and the note. Raises UserError for a pattern that takes in no file, and for a file of two.
+    """
+    found: list[tuple[str, str, int]] = []
+    for split, pattern in splits.items():
+        folder = re.split(r"[*?\[]", pattern)[0].rpartition("/")
+        part = (TRAINING, VALIDATION, TEST)[("train", "validation", "test").index(split)]
+        taken = [name for name in names if fnmatchcase(name, pattern)]
+        if not taken:
+            problem = f"got '{pattern}', which takes in none of the image files, such as"
+            raise UserError(f"data.splits.{split}", f"{problem} '{printable(names[0])}'.")
+        found += [(name, "".join(folder[:2]), part) for name in taken]
+    found.sort()
+    for (name, *_), (again, *_) in pairwise(found):
+        if name == again:
+            problem = f"got two patterns that take in '{printable(name)}'; must be one for a file."
+            raise UserError("data.splits", problem)
+    if "train" not in splits:
+        raise UserError("data.splits", "got no pattern of images to train on; must have `train`.")
+    return found, [f"Split: {', '.join(f'{name} {text}' for name, text in splits.items())}"]
 
 
 def _subfolders(names: Iterable[str]) -> dict[str, list[str]]:
@@ -188,6 +228,8 @@ def _find_splits(root: Path, folders: Mapping[str, list[str]]) -> tuple[str, dic
         home = ahead.pop()
         if (splits := _splits(folders.get(home, []))) is None:
             raise UserError(str(root), _doubt(home, folders[home]))
+        if alike := _alike(home, folders) if not splits else {}:
+            raise UserError(str(root), _alike_doubt(home, alike))
         if splits:
             found[home] = splits
         else:
@@ -204,6 +246,41 @@ def _find_splits(root: Path, folders: Mapping[str, list[str]]) -> tuple[str, dic
     return found.popitem() if found else ("", {})
 
 
+def _alike(home: str, folders: Mapping[str, list[str]]) -> dict[str, str]:
+    """Return train, validation or test → a folder that is named so in other words, as `Lerndaten`
+    and `Testdaten`; empty unless one of the rest shares a class folder with that of training, or
+    holds files alone.
+    """
+    below = {folder: {*folders.get(f"{home}{folder}/", [])} for folder in folders.get(home, [])}
+    names = {}
+    for folder in below:
+        words = (word for word in _words(folder) if word not in _FILLERS and not word.isdecimal())
+        names[folder] = "".join(words)
+    for first, name in names.items():
+        train = _TRAINING_LIKE.fullmatch(name)
+        if not train or not _OF_DATA.fullmatch(train[2]):
+            continue
+        found = {"train": first}
+        for second, other in names.items():
+            rest = _REST_LIKE.fullmatch(other)
+            alike = not below[second] or below[first] & below[second]
+            if rest and rest[2] == train[2] and alike:
+                found["validation" if rest[1].startswith("val") else "test"] = second
+        if len(found) > 1:
+            return found
+    return {}
+
+
+def _alike_doubt(home: str, alike: Mapping[str, str]) -> str:
+    patterns = {split: f"{home}{folder}/*" for split, folder in alike.items()}
+    option = shlex.quote(f"splits={json.dumps(patterns, ensure_ascii=False)}")
+    shown = ", ".join(f"{printable(home + folder)}/" for folder in alike.values())
+    return (
+        f"got {shown}, which may be splits or classes. If they are splits, --set {option}. If they "
+        "are classes, --set splits=none."
+    )
+
+
 def _doubt(home: str, folders: Sequence[str]) -> str:
     named = [folder for folder in folders if _read_name(folder)]
     shown = ", ".join(f"{printable(home + folder)}/" for folder in named[:_NAMED])
@@ -214,7 +291,8 @@ def _doubt(home: str, folders: Sequence[str]) -> str:
 
 _REMEDY = (
     "If folders are splits, name them train/, val/ and test/, each once, with at least train/ "
-    "and one other (a folder of links will do). If they are classes, --set split_folders=false"
+    "and one other, or --set 'splits={train: GLOB, test: GLOB}'. If they are classes, --set "
+    "splits=none"
 )
 
 

@@ -125,7 +125,8 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     if not images:
         problem = f"got a folder without image files that can be read, but {_counted(passed)}"
         raise UserError(str(source.root), f"{problem}; must hold {_EXPECTED}.{_advice(passed)}")
-    listing = list_tree(source.root, images, split_folders=source.settings.split_folders)
+    splits = source.settings.splits if source.settings.split_folders else "none"
+    listing = list_tree(source.root, images, splits=splits)
     if passed:
         note = f"Passed over: {_counted(passed)}, which are not read here.{_advice(passed)}"
         say(note)  # before an error, because what is passed over may be its cause

@@ -16,6 +16,7 @@ from torch import Tensor, vmap
 
 from sweeps import TrialSpec, warn_once
 from vaeexp.compiler import has_convolutions
+from vaeexp.import_paths import own_paths
 from vaeexp.models.networks import changed_settings, find_network
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.training import fresh_state, leading_slice, open_lane
@@ -31,7 +32,14 @@ from vaeexp.training.steps.compiled import CompiledStep
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings, Settings
 
-__all__ = ["Group", "fastest_lanes", "fusion_problem", "open_group", "seconds_per_image"]
+__all__ = [
+    "Group",
+    "fastest_lanes",
+    "fusion_problem",
+    "may_fuse",
+    "open_group",
+    "seconds_per_image",
+]
 
 _IMAGES = 8
 _TOLERANCE = 1e-4  # relative; rounding over eight images stays well below
@@ -125,20 +133,45 @@ def _least_rows(network: str, source: Source) -> int:
     return rows
 
 
-def fusion_problem(template: VAE, model: "ModelSettings", objective: Objective) -> str | None:
+def may_fuse(source: Source, settings: "Settings", maxima: Mapping[str, int]) -> bool:
+    """Tell whether a lane of just these sizes can be a row of a fused group; the log says why not.
+
+    The code of a user may branch on a size, so that each size is compared before its lane joins.
+    """
+    model = settings.model
+    own = own_paths({**model.model_dump(), "loss": settings.train.loss})
+    try:
+        template = padded_template(model, source.values, maxima) if own else None
+    except Exception as error:  # then no lane of this network is fused, which `open_group` says
+        if is_out_of_memory(error):
+            raise
+        return False
+    if template is None:
+        return True
+    problem = fusion_problem(template, model, find_loss(settings.train.loss), own_sizes=True)
+    if problem is not None:
+        sizes = f"latent_size {model.latent_size}, components {model.components}"
+        warn_once(f"Lanes of {', '.join(own)} with {sizes} train alone, not fused: {problem}")
+    return problem is None
+
+
+def fusion_problem(
+    template: VAE, model: "ModelSettings", objective: Objective, *, own_sizes: bool = False
+) -> str | None:
     """Say why lanes of `model` cannot be rows of `template`, or return None where they can.
 
     One batch is trained both ways: by a plain module of half the template's latent size and
-    components, and by two fused rows in which that module is embedded. Losses and running
-    statistics must agree, in training and in evaluation. The check runs on the CPU in float32,
-    whatever the lanes use, so that the answer depends on the settings alone.
+    components, or of the model's own, and by two fused rows in which that module is embedded.
+    Losses and running statistics must agree, in training and in evaluation. The check runs on the
+    CPU in float32, whatever the lanes use, so that the answer depends on the settings alone.
     """
     sizes = {"latent_size": len(template.latent_mask)}
     if "prior.component_mask" in dict(template.named_buffers()):
         sizes["components"] = len(template.get_buffer("prior.component_mask"))
-    half = {name: max(1, size // 2) for name, size in sizes.items()}
+    for name, size in sizes.items():
+        sizes[name] = getattr(model, name) if own_sizes else max(1, size // 2)
     try:
-        plain = build_vae(changed_settings(model, half), template.values, seed=0)
+        plain = build_vae(changed_settings(model, sizes), template.values, seed=0)
         fused, alone = _one_batch(template, plain, objective)
     except Exception as error:  # of a user's network, whatever it raises
         if is_out_of_memory(error):

@@ -34,7 +34,7 @@ from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_
 from vaeexp.training.batches import Source
 from vaeexp.training.checkpoint_places import Checkpoints, FolderCheckpoints
 from vaeexp.training.device import free_memory, is_out_of_memory
-from vaeexp.training.groups import Group, open_group
+from vaeexp.training.groups import Group, may_fuse, open_group
 
 if TYPE_CHECKING:
     from vaeexp.settings import Settings
@@ -118,22 +118,28 @@ class LaneGroups:
 
     def __init__(
         self,
-        opened: Callable[[Source, "Settings"], Group],
+        opened: Callable[..., Group],
         source_of: Callable[[str], Source],
         *,
+        may_fuse: Callable[[Source, "Settings"], bool] | None,
         by_shape: bool,
         limit: int,
     ) -> None:
         """
         Args:
-            opened: images and settings of a lane → an empty group for such lanes.
+            opened: images and settings of a lane, and fuse=False for one that may not be fused → an
+                empty group for such lanes.
             source_of: key of the data (`DataSettings.key`) → the images.
+            may_fuse: tells whether a lane may be fused; None where none is.
             by_shape: whether the lanes of a group have tensors of the same shapes.
             limit: the most lanes of a fused group.
         """
         self.limit = limit
         self._opened = opened
         self._source_of = source_of
+        self._may_fuse = may_fuse
+        self._fusible: dict[tuple[Any, ...], bool] = {}
+        """Shape and sizes of a lane → what `_may_fuse` said."""
         self._by_shape = by_shape
         self._groups: dict[tuple, list[Group]] = {}
 
@@ -149,13 +155,20 @@ class LaneGroups:
     def for_lane(self, settings: "Settings") -> Group:
         """Return the group with room for a lane of these settings; open it if there is none."""
         shape: tuple[Any, ...] = (settings.data.key,)
+        source = self._source_of(settings.data.key)
+        options: dict[str, Any] = {}
         if self._by_shape:  # these settings change tensors or code
             shape += (*shape_of(settings.model), settings.train.batch_size, settings.train.loss)
-        groups = self._groups.setdefault(shape, [])
+        if self._may_fuse is not None:
+            sizes = (shape, settings.model.latent_size, settings.model.components)
+            if sizes not in self._fusible:
+                self._fusible[sizes] = self._may_fuse(source, settings)
+            options = {} if self._fusible[sizes] else {"fuse": False}
+        groups = self._groups.setdefault((*shape, *options), [])
         for group in groups:
             if not group.fused or len(group.lanes) < self.limit:
                 return group
-        groups.append(self._opened(self._source_of(settings.data.key), settings))
+        groups.append(self._opened(source, settings, **options))
         return groups[-1]
 
     def shrink(self) -> None:
@@ -240,7 +253,13 @@ class TrainingLanes:
         self._checkpoints = checkpoints or FolderCheckpoints(folder)
         self._artifacts = artifacts
         self._pictures = Pictures(artifacts, self._evaluated, pictures)
-        self.groups = LaneGroups(opened, source_of, by_shape=fuse or compile, limit=rows)
+        self.groups = LaneGroups(
+            opened,
+            source_of,
+            may_fuse=partial(may_fuse, maxima=maxima) if fuse else None,
+            by_shape=fuse or compile,
+            limit=rows,
+        )
 
     def add(self, trial: TrialSpec) -> None:
         lane, vae = self._open(trial)

@@ -2,11 +2,13 @@
 classes, missing labels.
 """
 
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from image_files import write_tree
 
 from sweeps.errors import UserError
@@ -117,19 +119,19 @@ def test_folders_that_may_be_splits_or_classes_are_refused_with_both_readings(fo
     with pytest.raises(UserError) as caught:
         listed(*folders)
     assert caught.value.place == str(ROOT)
-    for word in ("splits or classes", "train/, val/ and test/", "--set split_folders=false"):
+    for word in ("splits or classes", "train/, val/ and test/", "--set splits=none"):
         assert word in caught.value.problem
-    listing, parts = listed(*folders, split_folders=False)
+    listing, parts = listed(*folders, splits="none")
     assert set(parts.values()) == {0}
     assert len(listing.names) == 2 * len(folders)
 
 
 def test_several_folders_of_splits_are_refused_by_name():
     with pytest.raises(
-        UserError, match=r"cat/ \(test, train\), dog/ \(test, train\).*--data.*split_folders=false"
+        UserError, match=r"cat/ \(test, train\), dog/ \(test, train\).*--data.*splits=none"
     ):
         listed("cat/train", "cat/test", "dog/train", "dog/test")
-    assert listed("cat/train", "cat/test", "dog/train", split_folders=False)[0].classes == (
+    assert listed("cat/train", "cat/test", "dog/train", splits="none")[0].classes == (
         "cat",
         "dog",
     )
@@ -148,6 +150,82 @@ def test_names_with_other_words_are_classes(folders):
     listing, parts = listed(*folders)
     assert listing.classes == tuple(sorted(folders))
     assert set(parts.values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("folders", "train", "others"),
+    [
+        (["Trainingsdaten/a", "Trainingsdaten/b", "Testdaten/a", "Testdaten/b"], "Trainingsdaten", {"test": "Testdaten"}),  # noqa: E501
+        (["x/Lerndaten", "x/Testdaten"], "x/Lerndaten", {"test": "x/Testdaten"}),
+        (["labeled/a", "labeled/b", "unlabeled"], "labeled", {"test": "unlabeled"}),
+        (["labelled", "unlabelled"], "labelled", {"test": "unlabelled"}),
+        (["Trainingsbilder/a", "Validierungsbilder/a", "Testbilder/b", "Testbilder/a"], "Trainingsbilder",  # noqa: E501
+         {"validation": "Validierungsbilder", "test": "Testbilder"}),
+        (["Trainingssatz/a", "Testsatz/a"], "Trainingssatz", {"test": "Testsatz"}),
+        (["Lerndaten_2/a", "Testdaten_2/a", "docs"], "Lerndaten_2", {"test": "Testdaten_2"}),
+    ],
+)  # fmt: skip
+def test_folders_like_splits_in_other_words_are_refused_with_patterns_to_copy(
+    folders, train, others
+):
+    patterns = {"train": f"{train}/*"} | {name: f"{each}/*" for name, each in others.items()}
+    with pytest.raises(UserError) as caught:
+        listed(*folders)
+    words = shlex.split(caught.value.problem)
+    option = words[words.index("--set") + 1]
+    assert yaml.safe_load(option.removeprefix("splits=").rstrip(".")) == patterns
+    assert "--set splits=none" in caught.value.problem
+    listing, parts = listed(*folders, splits=patterns)
+    number = {"train": 0, "validation": 1, "test": 2}
+    for name, folder in {"train": train, **others}.items():
+        taken = {each for each in parts if f"{each}/".startswith(f"{folder}/")}
+        assert {parts[each] for each in taken} == {number[name]}
+    deep = [each for each in folders if each.count("/") > train.count("/")]
+    classes = {each.rpartition("/")[2] for each in deep}
+    assert set(listing.classes or ()) == (classes if len(classes) > 1 else set())
+    assert listed(*folders, splits="none")[0].notes[:1] != listing.notes[:1]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["test_tube", "trained"],
+        ["trained/x", "tested/x"],
+        ["trainers", "testers"],
+        ["trains", "vans"],
+        ["labeled/a", "unlabeled/b", "unlabeled/c"],
+        ["Lernende", "Testbilder"],
+        ["Lerndaten", "Rohdaten"],
+    ],
+)
+def test_class_folders_that_only_begin_like_splits_are_classes(folders):
+    listing, parts = listed(*folders)
+    assert set(parts.values()) == {0}
+    assert set(listing.classes) == {folder.partition("/")[0] for folder in folders}
+
+
+def test_patterns_may_cross_class_folders():
+    splits = {"train": "*/train/*", "test": "*/test/*"}
+    listing, parts = listed("cat/train", "cat/test", "dog/train", "dog/test", "x", splits=splits)
+    assert parts == {"cat/train": 0, "cat/test": 2, "dog/train": 0, "dog/test": 2}
+    assert listing.classes == ("cat", "dog")
+    assert listing.notes[0] == "Split: train */train/*, test */test/*"
+    assert listing.notes[-1] == "Left out: 2 image files in x/"
+
+
+@pytest.mark.parametrize(
+    ("splits", "place", "said"),
+    [
+        ({"train": "a/*", "test": "c/*"}, "data.splits.test", "such as 'a/0.png'"),
+        ({"train": "*", "test": "b/*"}, "data.splits", "two patterns that take in 'b/0.png'"),
+        ({"validation": "a/*", "test": "b/*"}, "data.splits", "must have `train`"),
+    ],
+)
+def test_patterns_that_part_no_files_are_refused(splits, place, said):
+    with pytest.raises(UserError) as caught:
+        listed("a", "b", splits=splits)
+    assert caught.value.place == place
+    assert said in caught.value.problem
 
 
 @pytest.mark.parametrize(
