@@ -310,7 +310,8 @@ def describe_data(job: Job) -> list[str]:
     """Return the lines of `describe_plan`, and one on all targets that the study searches, where it
     searches several.
     """
-    lines = describe_plan(job.dataset, job.settings.model.likelihood)
+    likelihoods = searched_values(job.study, "likelihood")
+    lines = describe_plan(job.dataset, " or ".join(likelihoods))
     ways = [*dict.fromkeys(map(target_words, job.datasets.values()))]
     return [*lines, f"Searched targets: {'; '.join(ways)}"] if len(ways) > 1 else lines
 
@@ -379,7 +380,11 @@ def _describe_later_runs(study: "Study") -> Iterator[str]:
 
 def _describe_cost(job: Job, execution: Execution, trials: int) -> Iterator[str]:
     study = job.study
-    measured = [_measure(job, execution, network) for network in searched_values(study, "network")]
+    choices = ("network", "likelihood")
+    models = product(*(searched_values(study, name) for name in choices))
+    measured = [
+        _measure(job, execution, dict(zip(choices, model, strict=True))) for model in models
+    ]
     parameters, epoch = (max(numbers) for numbers in zip(*measured, strict=True))
     search = trials * _find_most_epochs(job) * epoch
     yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
@@ -475,14 +480,14 @@ def _test_seconds(job: Job, execution: Execution) -> float:
     return per_code * samples * dataset.sizes[2] / execution.workers
 
 
-def _measure(job: Job, execution: Execution, network: str) -> tuple[int, float]:
-    """Return the parameters of the network's largest model, and the machine's seconds per
-    trial-epoch of such models.
+def _measure(job: Job, execution: Execution, model: Mapping[str, str]) -> tuple[int, float]:
+    """Return the parameters of the largest model of a network and a likelihood, and the machine's
+    seconds per trial-epoch of such models.
     """
     if execution.threads:
         torch.set_num_threads(execution.threads)
     study, dataset, maxima = job.study, job.dataset, maxima_of(job.study)
-    largest = job.settings.with_params({**largest_own(study), **maxima, "network": network})
+    largest = job.settings.with_params({**largest_own(study), **maxima, **model})
     source = open_source(
         dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb
     )

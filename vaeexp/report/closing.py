@@ -319,11 +319,15 @@ def _scales(view: StudyView) -> list[tuple[str, float]]:
         {},
         *((section.get("settings") or {}) for section in view.plan.baseline_specs.values()),
     ):
-        likelihood = changed.get("likelihood", view.plan.fixed("likelihood"))
-        name = {"gaussian": "sigma", "laplace": "laplace_scale"}.get(likelihood, "")
-        scale = changed.get(name, view.plan.fixed(name))
-        if scale is not None and name not in view.plan.parameters:
-            scales.append((likelihood, float(scale)))
+        searched = view.plan.parameters.get("likelihood")
+        likelihoods = searched.values if searched else [view.plan.fixed("likelihood")]
+        if "likelihood" in changed:
+            likelihoods = [changed["likelihood"]]
+        for likelihood in likelihoods:
+            name = {"gaussian": "sigma", "laplace": "laplace_scale"}.get(likelihood, "")
+            scale = changed.get(name, view.plan.fixed(name))
+            if scale is not None and name not in view.plan.parameters:
+                scales.append((likelihood, float(scale)))
     return list(dict.fromkeys(scales))
 
 

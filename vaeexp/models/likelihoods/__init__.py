@@ -209,6 +209,11 @@ class Likelihood(NamedTuple):
     words: Callable[[Any], str] = str
     """The value of `scale` → in words; empty where there is nothing to say."""
 
+    @property
+    def support(self) -> str:
+        """What its values describe, from `SUPPORTS`; empty where only the head's output tells."""
+        return self.distribution.support if self.distribution else ""
+
     def describe(self, name: str, settings: "ModelSettings", searched: Collection[str]) -> str:
         """Return its name with its scale, where the scale is fixed and not `searched`."""
         fixed = self.scale and self.scale not in searched
