@@ -97,7 +97,7 @@ def open_study_file(
             "size_factor",
             "posterior",
         },
-        shared={*DataSettings.model_fields} - {*APART},
+        shared={*DataSettings.model_fields, "validation_draws"} - {*APART},
         without_default=WITHOUT_DEFAULT,
         data="data",
         metrics=OBJECTIVES,

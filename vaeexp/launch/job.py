@@ -2,6 +2,7 @@
 Nothing is written yet.
 """
 
+import math
 import os
 import shlex
 import time
@@ -36,6 +37,7 @@ from vaeexp.launch.options import Places, SweepOptions
 from vaeexp.machine import nearest_folder, shipped_studies
 from vaeexp.models.likelihoods import find_likelihood
 from vaeexp.models.network_warnings import network_warnings
+from vaeexp.models.parts import DETERMINISTIC
 from vaeexp.models.vae import build_vae
 from vaeexp.own_code import code_warnings
 from vaeexp.plots.contact_sheet import ContactSheet
@@ -328,6 +330,7 @@ def _describe_intent(job: Job) -> Iterator[str]:
         f"{validation:,} to validate, {test:,} to test"
     )
     yield from (f"  {line}" for line in describe_data(job))
+    yield from _describe_validation(job)
     yield (
         f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner "
         f"{study.pruner.name}"
@@ -348,6 +351,25 @@ def _describe_intent(job: Job) -> Iterator[str]:
         f"{epochs} epochs each"
     )
     yield from _describe_later_runs(study)
+
+
+def _describe_validation(job: Job) -> Iterator[str]:
+    """Say how far the draws of z can move a validation −ELBO.
+
+    Under the exact posterior of a linear Gaussian model with posterior variances s_i, one draw
+    moves −log p(x|z) of an image by a variance of ½ Σ (1 − s_i²) in the mean: at most ½ for each
+    latent dimension. Nothing better is known before training.
+    """
+    if job.settings.model.posterior in DETERMINISTIC:
+        return
+    rows, draws = job.dataset.sizes[1], job.settings.evaluation.validation_draws
+    size = maxima_of(job.study)["latent_size"]
+    error = math.sqrt(size / (2 * rows * draws))
+    yield (
+        f"Validation: {plural(rows, 'image')} with {plural(draws, 'draw')} of z each; the draws "
+        f"give −ELBO a standard error of up to about {error:.2g} nats (of a linear model with "
+        f"latent_size {size}), the same draws for every trial"
+    )
 
 
 def _describe_later_runs(study: "Study") -> Iterator[str]:

@@ -46,6 +46,8 @@ def protocol(
         )
     if dataset.kind not in ("uint8", "bool") or is_vector(dataset.image_shape):
         binarised["none"] = f"none ({dataset.kind} numbers, 1 of which is the unit)"
+    draws = settings.evaluation.validation_draws
+    samples = "one sample" if draws == 1 else f"{draws} samples"
     model = settings.model
     each = [model.model_copy(update={"likelihood": name}) for name in likelihoods] or [model]
     words = [_likelihood_words(dataset, one, searched) for one in each]
@@ -59,7 +61,7 @@ def protocol(
         "likelihood": " or ".join(words),
         "measure": measure_of(words[0], likelihood.support, dataset.binarisation),
         "posterior": model.posterior,
-        "estimator": "search: −ELBO at β = 1 on validation, one sample per image, the same "
+        "estimator": f"search: −ELBO at β = 1 on validation, {samples} per image, the same "
         "noise for every trial; test: −ELBO, and importance-weighted NLL with k = "
         f"{settings.evaluation.importance_samples:,}",
     }
