@@ -137,7 +137,8 @@ def measure_of(likelihood: str, support: str, binarisation: str) -> str:
     """
     name, _, given = likelihood.partition(", ")
     if is_density(support):
-        return "densities of real numbers"
+        # Not over those that a likelihood leaves out.
+        return f"densities of real numbers{''.join(likelihood.partition(' over ')[1:])}"
     if support == "counts":
         return f"masses of counts, {given}" if given else "masses of counts"
     if support == "levels":

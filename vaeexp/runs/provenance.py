@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps import VERSION, masked
+from sweeps import VERSION, UserError, masked
 from vaeexp import models
 from vaeexp.data import Dataset
 from vaeexp.data.values import is_vector
@@ -31,7 +31,10 @@ def protocol(
 
     Args:
         searched: settings that vary.
-        likelihoods: those that are searched; they share their measure.
+        likelihoods: those that are searched.
+
+    Raises:
+        UserError: these do not share their measure.
     """
     train, validation, test = dataset.sizes
     binarised = {
@@ -50,7 +53,18 @@ def protocol(
     samples = "one sample" if draws == 1 else f"{draws} samples"
     model = settings.model
     each = [model.model_copy(update={"likelihood": name}) for name in likelihoods] or [model]
-    words = [_likelihood_words(dataset, one, searched) for one in each]
+    words: list[str] = []
+    measures: list[str] = []
+    for one in each:
+        words.append(_likelihood_words(dataset, one, searched))
+        support = models.likelihoods.find_likelihood(one.likelihood).support
+        measures.append(measure_of(words[-1], support, dataset.binarisation))
+    if len({*measures}) > 1:
+        raise UserError(
+            "search.likelihood",
+            f"got {' and '.join(words)}: their −log p are {' and '.join(measures)}, so their "
+            "trials cannot be ranked together. Search likelihoods of one measure.",
+        )
     return {
         "data": dataset.title,
         "fingerprint": dataset.fingerprint,
@@ -59,7 +73,7 @@ def protocol(
         "binarisation": binarised[dataset.binarisation],
         **({"reading": "; ".join(dataset.reading)} if dataset.reading else {}),
         "likelihood": " or ".join(words),
-        "measure": measure_of(words[0], likelihood.support, dataset.binarisation),
+        "measure": measures[0],
         "posterior": model.posterior,
         "estimator": f"search: −ELBO at β = 1 on validation, {samples} per image, the same "
         "noise for every trial; test: −ELBO, and importance-weighted NLL with k = "

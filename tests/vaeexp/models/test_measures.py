@@ -19,6 +19,9 @@ OLD = {
     ("laplace, scale 1 (absolute error)", "none"): DENSITIES,
     ("gaussian_learned", "none"): DENSITIES,
     ("continuous_bernoulli", "none"): DENSITIES,
+    ("laplace, scale 1, over the 61 of 144 sub-pixels that vary", "none"): (
+        f"{DENSITIES} over the 61 of 144 sub-pixels that vary"
+    ),
     ("categorical_256", "none"): "masses of 256 levels",
     ("discretised_logistic", "none"): "masses of 256 levels",
     ("discretised_logistic, 4,096 levels", "none"): "masses of 4,096 levels",
