@@ -326,6 +326,10 @@ class TrainSettings(_Section):
 class EvaluationSettings(_Section):
     """The figures and pictures of a trained model."""
 
+    validation_draws: int = Field(default=1, ge=1, le=100)
+    """Draws of z per validation image, whose mean is the −ELBO by which trials are ranked; more
+    where images are few. The same for all trials and epochs.
+    """
     importance_samples: int = Field(default=500, ge=1, le=10_000_000)
     """Samples per image (k) of the importance-weighted NLL on test images."""
     active_threshold: float = Field(default=0.01, gt=0)

@@ -35,7 +35,7 @@ from vaeexp.data.datasets import find_definition
 from vaeexp.data.values import ImageShape, Values
 from vaeexp.import_paths import BY_PATH, own_paths, paths_in
 from vaeexp.machine import shipped_studies
-from vaeexp.models.parts import DETERMINISTIC, check_parts, check_targets
+from vaeexp.models.parts import DETERMINISTIC, SUPPORTS, check_parts, check_targets, measure_of
 from vaeexp.schedules import SCHEDULES
 from vaeexp.settings import (
     APART,
@@ -49,6 +49,8 @@ from vaeexp.settings import (
     TrainSettings,
 )
 
+WITHOUT_DEFAULT = ("likelihood",)
+"""Choices whose default describes few data."""
 _USED_BY = {
     "momentum": ("optimizer", ["sgd"]),
     "beta1": ("optimizer", ["adam", "adamax", "adamw", "radam", "nadam", "lion"]),
@@ -93,11 +95,11 @@ def open_study_file(
         unsearchable={
             *DataSettings.model_fields.keys() - {"scale", "scale_per"},
             *EvaluationSettings.model_fields,
-            "likelihood",
             "size_factor",
             "posterior",
         },
-        shared={*DataSettings.model_fields} - {*APART},
+        shared={*DataSettings.model_fields, "validation_draws"} - {*APART},
+        without_default=WITHOUT_DEFAULT,
         data="data",
         metrics=OBJECTIVES,
         figures=FIGURES,
@@ -105,6 +107,7 @@ def open_study_file(
     )
     _check_used(study)
     _check_objectives(study)
+    _check_measure(study)
     check_warmups(study)
     _check_lengths(study)
     # Of a class that other processes know.
@@ -158,6 +161,25 @@ def _check_objectives(study: Study) -> None:
         raise UserError(f"{shown_path(study.path)}: objectives", problem)
 
 
+def _check_measure(study: Study) -> None:
+    """Raise UserError where the searched likelihoods do not measure one thing, so that no ranking
+    may hold their values.
+    """
+    found: dict[str, str] = {}
+    for name in searched_values(study, "likelihood"):
+        support = models.likelihoods.find_likelihood(name).support
+        measure = measure_of(name, support, settings_of(study).data.binarisation)
+        found.setdefault(measure, f"{name} ({SUPPORTS.get(support, 'no declared support')})")
+    if len(found) > 1:
+        field = "search.likelihood"
+        problem = (
+            f"got {' and '.join(found.values())}: −log p of one measures another thing than that "
+            "of the other, so their trials cannot be ranked together. Search likelihoods of one "
+            "kind of values; `baselines:` holds rows with others."
+        )
+        raise UserError(f"{_place(study, field)}: {field}", problem)
+
+
 def _check_used(study: Study) -> None:
     """Raise UserError where a number of an optimizer or a schedule is fixed and no trial uses it,
     or is searched and some trial would not use it, as momentum without sgd.
@@ -207,10 +229,10 @@ def check_warmups(study: Study, images: int | None = None) -> list[str]:
     """
     lines = []
     for row in (None, *study.baselines):
-        epochs = _options(study, "epochs", row)
+        epochs = setting_options(study, "epochs", row)
         lines += _check_warmup(study, row, "warmup_epochs", epochs)
         if images is not None:
-            batches = [images // size for size in _options(study, "batch_size", row)]
+            batches = [images // size for size in setting_options(study, "batch_size", row)]
             steps = [count * each for count, each in product(epochs, batches)]
             lines += _check_warmup(study, row, "warmup_steps", steps)
     return lines
@@ -222,7 +244,7 @@ def _check_warmup(
     """Compare a warm-up with the lengths that trainings of a baseline, or of the search (None), can
     have. Returns and raises as `check_warmups`.
     """
-    warmups = _options(study, name, row)
+    warmups = setting_options(study, name, row)
     unit = name.removeprefix("warmup_")
     if math.ceil(max(warmups)) < min(lengths):
         return []
@@ -244,8 +266,8 @@ def _check_warmup(
     ]
 
 
-def _options(study: Study, name: str, row: Baseline | None) -> list[Any]:
-    """Return the values of a number that a trial of the search, or a run of a baseline, can have;
+def setting_options(study: Study, name: str, row: Baseline | None) -> list[Any]:
+    """Return the values of a setting that a trial of the search, or a run of a baseline, can have;
     of a range its ends.
     """
     if row is not None and name in row.settings:
@@ -342,8 +364,12 @@ def recorded_parts(spec: Mapping[str, Any]) -> StudyParts:
 
 
 def settings_of(study: AnyStudy) -> Settings:
-    """Return the settings that the study fixes; searched ones stand at their defaults."""
-    return Settings.model_validate(dict(study.fixed))
+    """Return the settings that the study fixes; searched ones stand at their defaults, a searched
+    likelihood at its first value.
+    """
+    settings = Settings.model_validate(dict(study.fixed))
+    searched = [name for name in WITHOUT_DEFAULT if name in study.space.names]
+    return settings.with_params({name: study.space[name].values[0] for name in searched})
 
 
 def largest(study: AnyStudy, name: str) -> int:

@@ -159,6 +159,7 @@ def load_study(
     warmup: str | None = None,
     unsearchable: Collection[str] = (),
     shared: Collection[str] = (),
+    without_default: Collection[str] = (),
     data: str | None = None,
     metrics: Mapping[str, str] | None = None,
     figures: Collection[str] = (),
@@ -183,6 +184,8 @@ def load_study(
             (`Study.warmup`).
         unsearchable: settings that make results incomparable; they are never searched.
         shared: settings that belong to the whole study; no baseline changes them.
+        without_default: choices whose default fits few data; where one is searched, the others are
+            tried with its first value.
         data: section that says what is trained on; published results of baselines hold for the
             file's alone.
         metrics: name → metric of an epoch of all that `objectives` may name.
@@ -206,7 +209,8 @@ def load_study(
         section: model.model_validate(getattr(file, section).model_dump(exclude_unset=True))
         for section, model in sections.items()
     }
-    _SettingsCheck(check, fixed, mistakes).try_all(space, baselines)
+    first = {name: space[name].values[0] for name in without_default if name in space.names}
+    _SettingsCheck(check, fixed, mistakes, first).try_all(space, baselines)
     reading.check_search(space)
     reading.check_baselines(baselines, space)
     sampler, pruner = reading.for_epochs(space, fixed, epochs, warmup)
@@ -507,10 +511,16 @@ class _SettingsCheck:
     """Tries settings on their models and on the workload's check, and notes what these refuse."""
 
     def __init__(
-        self, check: Check | None, fixed: Mapping[str, BaseModel], mistakes: Mistakes
+        self,
+        check: Check | None,
+        fixed: Mapping[str, BaseModel],
+        mistakes: Mistakes,
+        first: Mapping[str, Any],
     ) -> None:
+        """`first`: values that stand for searched settings unless others are tried."""
         self._check = check
         self._fixed = fixed
+        self._first = first
         self._mistakes = mistakes
         self._plain = {section: settings.model_dump() for section, settings in fixed.items()}
 
@@ -530,6 +540,7 @@ class _SettingsCheck:
 
     def _try(self, params: Mapping[str, Any], path: EntryPath) -> None:
         """Try the fixed settings with these changes. `path`: the entry that makes them."""
+        params = {**self._first, **params}
         settings = {
             section: values | {name: value for name, value in params.items() if name in values}
             for section, values in self._plain.items()

@@ -16,7 +16,7 @@ from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.study_record import read_state, write_study
 from vaeexp.data import open_dataset
 from vaeexp.launch.execution import resolve_execution
-from vaeexp.runs.provenance import describe_run
+from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.runs.worker import open_lanes
 from vaeexp.study import maxima_of, open_study_file, settings_of, train_options, uses_average
 from vaeexp.training.optimizers import parts_of
@@ -72,9 +72,8 @@ def train_study(root: Path, name: str, text: str, **asked: Any) -> Path:
     execution = resolve_execution(asked, {}, dataset, settings, maxima_of(study), 4)
     storage = open_storage(None, runs, name)
     optuna_study = open_study(storage, study)
-    record = describe_run(
-        dataset, settings, study_text=study.text, searched=study.space.names, command="vaeexp sweep"
-    )
+    facts = protocol(dataset, settings, study.space.names)
+    record = describe_run(dataset, facts, study_text=study.text, command="vaeexp sweep")
     [arguments] = execution.worker_arguments()
     execution = execution.as_dict() | {"threads": 1}
     write_study(optuna_study, execution=execution, provenance=record)

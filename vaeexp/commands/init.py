@@ -98,7 +98,7 @@ data:
 {model}train:
 {train}  schedule: cosine               # the learning rate falls to 0 over the epochs
 evaluation:
-  importance_samples: 100        # samples per row of the final NLL; 5000 for figures to publish
+{evaluation}  importance_samples: 100        # samples per row of the final NLL; 5000 for figures to publish
 
 # ---- searched: a range {{low, high}}, with log: true or step: where wanted, or a choice {{values: […]}} ----
 search:
@@ -129,6 +129,7 @@ WORDS = {
     "hidden": "widths of the encoder's layers; [] is a linear model",
     "batch_size": "rows per step",
     "epochs": "passes over the training rows, at most",
+    "validation_draws": "draws of z per validation row, because these are few",
 }
 """Setting → what a fitted study says beside it."""
 _VALUES = ("true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf")
@@ -312,6 +313,7 @@ def fitted_text(name: str, data: Path, given: Mapping[str, Any]) -> str:
         data=_lines(fitting.data),
         model=_lines(fitting.model),
         train=_lines(fitting.train),
+        evaluation=_lines(fitting.evaluation),
         least=fitting.latent_size[0],
         most=fitting.latent_size[1],
     )

@@ -104,7 +104,7 @@ METRICS: dict[str, Metric] = {
     ),
     "neg_elbo": Metric(
         label="−ELBO",
-        meaning="−ELBO at β = 1, one sample per image",
+        meaning="−ELBO at β = 1, one sample per image; on validation `validation_draws`",
         unit=NATS,
         places=_EVERYWHERE,
         measured=_NLL,

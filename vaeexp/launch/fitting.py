@@ -49,6 +49,7 @@ class Fitting:
     data: dict[str, Any]
     model: dict[str, Any]
     train: dict[str, Any]
+    evaluation: dict[str, Any]
     latent_size: tuple[int, int]
     """The range to search."""
     words: str
@@ -91,6 +92,7 @@ def fit_study(path: Path, *, say: Callable[[str], None], **given: Any) -> Fittin
         data=data,
         model=model,
         train=_training(dataset.sizes[0]),
+        evaluation=_evaluation(scaled.sizes[1]),
         latent_size=(min(2, most - 1), most),
         words=understood(scaled, model["likelihood"]),
         order="" if found is None else _order_words(found, network, chosen["scale"]),
@@ -271,3 +273,8 @@ def _training(images: int) -> dict[str, Any]:
     batch_size = min(images, max(8, min(128, 2 ** (tenth.bit_length() - 1))))
     steps = max(1, images // batch_size)
     return {"batch_size": batch_size, "epochs": max(20, min(300, -(-_STEPS // steps)))}
+
+
+def _evaluation(rows: int) -> dict[str, Any]:
+    """Choose draws of z where few rows validate, so that chance decides no ranking."""
+    return {"validation_draws": min(20, -(-2_000 // rows))} if rows < 1_000 else {}

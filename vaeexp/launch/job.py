@@ -37,6 +37,7 @@ from vaeexp.launch.options import Places, SweepOptions
 from vaeexp.machine import nearest_folder, shipped_studies
 from vaeexp.models.likelihoods import find_likelihood
 from vaeexp.models.network_warnings import network_warnings
+from vaeexp.models.parts import DETERMINISTIC
 from vaeexp.models.vae import build_vae
 from vaeexp.own_code import code_warnings
 from vaeexp.plots.contact_sheet import ContactSheet
@@ -332,7 +333,8 @@ def describe_data(job: Job) -> list[str]:
     """Return the lines of `describe_plan`, and one on all targets that the study searches, where it
     searches several.
     """
-    lines = describe_plan(job.dataset, job.settings.model.likelihood)
+    likelihoods = searched_values(job.study, "likelihood")
+    lines = describe_plan(job.dataset, " or ".join(likelihoods))
     if left_out := job.left_out:
         where = f"{left_out:,} of {math.prod(job.dataset.image_shape):,} sub-pixels"
         lines.append(f"Left out of the density: {where}, which never change in training")
@@ -352,6 +354,7 @@ def _describe_intent(job: Job) -> Iterator[str]:
         f"{validation:,} to validate, {test:,} to test"
     )
     yield from (f"  {line}" for line in describe_data(job))
+    yield from _describe_validation(job)
     yield (
         f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner "
         f"{study.pruner.name}"
@@ -372,6 +375,25 @@ def _describe_intent(job: Job) -> Iterator[str]:
         f"{epochs} epochs each"
     )
     yield from _describe_later_runs(study)
+
+
+def _describe_validation(job: Job) -> Iterator[str]:
+    """Say how far the draws of z can move a validation −ELBO.
+
+    Under the exact posterior of a linear Gaussian model with posterior variances s_i, one draw
+    moves −log p(x|z) of an image by a variance of ½ Σ (1 − s_i²) in the mean: at most ½ for each
+    latent dimension. Nothing better is known before training.
+    """
+    if job.settings.model.posterior in DETERMINISTIC:
+        return
+    rows, draws = job.dataset.sizes[1], job.settings.evaluation.validation_draws
+    size = maxima_of(job.study)["latent_size"]
+    error = math.sqrt(size / (2 * rows * draws))
+    yield (
+        f"Validation: {plural(rows, 'image')} with {plural(draws, 'draw')} of z each; the draws "
+        f"give −ELBO a standard error of up to about {error:.2g} nats (of a linear model with "
+        f"latent_size {size}), the same draws for every trial"
+    )
 
 
 def _describe_later_runs(study: "Study") -> Iterator[str]:
@@ -404,7 +426,11 @@ def _describe_later_runs(study: "Study") -> Iterator[str]:
 
 def _describe_cost(job: Job, execution: Execution, trials: int) -> Iterator[str]:
     study = job.study
-    measured = [_measure(job, execution, network) for network in searched_values(study, "network")]
+    choices = ("network", "likelihood")
+    models = product(*(searched_values(study, name) for name in choices))
+    measured = [
+        _measure(job, execution, dict(zip(choices, model, strict=True))) for model in models
+    ]
     parameters, epoch = (max(numbers) for numbers in zip(*measured, strict=True))
     search = trials * _find_most_epochs(job) * epoch
     yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
@@ -500,14 +526,14 @@ def _test_seconds(job: Job, execution: Execution) -> float:
     return per_code * samples * dataset.sizes[2] / execution.workers
 
 
-def _measure(job: Job, execution: Execution, network: str) -> tuple[int, float]:
-    """Return the parameters of the network's largest model, and the machine's seconds per
-    trial-epoch of such models.
+def _measure(job: Job, execution: Execution, model: Mapping[str, str]) -> tuple[int, float]:
+    """Return the parameters of the largest model of a network and a likelihood, and the machine's
+    seconds per trial-epoch of such models.
     """
     if execution.threads:
         torch.set_num_threads(execution.threads)
     study, dataset, maxima = job.study, job.dataset, maxima_of(job.study)
-    largest = job.settings.with_params({**largest_own(study), **maxima, "network": network})
+    largest = job.settings.with_params({**largest_own(study), **maxima, **model})
     source = open_source(
         dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb
     )

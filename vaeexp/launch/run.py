@@ -62,6 +62,7 @@ from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.progress import BarProgress, LiveProgress
 from vaeexp.launch.study_log import StudyLog, log_path
 from vaeexp.launch.workers import engine_of, make_workers
+from vaeexp.models.parts import recorded_measure
 from vaeexp.own_code import (
     check_code,
     check_loaded,
@@ -84,13 +85,13 @@ from vaeexp.runs.marks import check_ours
 from vaeexp.runs.preparation import other_columns, table_in
 from vaeexp.runs.provenance import describe_run, installed_versions, protocol
 from vaeexp.runs.raw_numbers import Reconstructor, raw_example
-from vaeexp.study import own_paths_of, settings_of, train_options
+from vaeexp.study import own_paths_of, setting_options, settings_of, train_options
 from vaeexp.words import format_signed, one_line, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sweeps import Study
+    from sweeps import Baseline, Study
     from vaeexp.data import Dataset
 
 
@@ -478,19 +479,10 @@ def _describe_study(job: Job, execution: Execution) -> Description:
 
     A baseline on the best setting of the search differs from the study in its own settings only.
     """
-    searched = job.study.space.names
     record = describe_run(
-        job.dataset,
-        job.settings,
-        study_text=job.study.text,
-        searched=searched,
-        command=job.command(),
+        job.dataset, _protocol(job), study_text=job.study.text, command=job.command()
     )
-    protocols = {}
-    for row in job.study.baselines:
-        settings = job.settings.with_params(dict(row.settings))
-        dataset = job.datasets[settings.data.key]
-        protocols[row.name] = protocol(dataset, settings, searched)
+    protocols = {row.name: _protocol(job, row) for row in job.study.baselines}
     data = record["data"]
     return Description(
         execution=execution.as_dict(),
@@ -518,6 +510,14 @@ def _describe_study(job: Job, execution: Execution) -> Description:
     )
 
 
+def _protocol(job: Job, row: "Baseline | None" = None) -> dict[str, str]:
+    """Return the protocol of the search, or that of a baseline."""
+    settings = job.settings.with_params(dict(row.settings) if row else {})
+    dataset = job.datasets[settings.data.key] if row else job.dataset
+    likelihoods = dict.fromkeys(setting_options(job.study, "likelihood", row))
+    return protocol(dataset, settings, job.study.space.names, [*likelihoods])
+
+
 def _describe_objective(job: Job) -> dict[str, str]:
     """Return the facts that the −ELBO of another study must share to be compared with that of this
     one, trial by trial.
@@ -526,11 +526,15 @@ def _describe_objective(job: Job) -> dict[str, str]:
     settings = job.settings
     epochs = space["epochs"].domain() if "epochs" in space.names else str(settings.train.epochs)
     objective = "−ELBO at β = 1 on validation images, nats per image"
+    facts = _protocol(job)
+    measure = facts.pop("measure")
+    # Studies that were recorded before measures were have the likelihood alone.
+    facts |= {} if measure == recorded_measure(facts) else {"measure": measure}
     if job.study.objectives:
         objective = f"{' and '.join(job.study.objectives)}, two at once"
     return {
         "objective": objective,
-        **protocol(job.dataset, settings, space.names),
+        **facts,
         "epochs": epochs,
     }
 

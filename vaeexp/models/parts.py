@@ -123,6 +123,42 @@ def _in_words(values: "Values") -> str:
     return f"{values.levels:,} levels in [0, 1]" if values.levels else "real numbers in [0, 1]"
 
 
+def measure_of(likelihood: str, support: str, binarisation: str) -> str:
+    """Say what −log p(x|z) measures: equal for two likelihoods whose values can be compared, on the
+    same data.
+
+    Bernoulli on grey levels is neither a mass nor a density, and of a likelihood of the user's own
+    without a declared support it is not known; such values compare with their own kind alone.
+
+    Args:
+        likelihood: in words, as a protocol has it.
+        support: what it describes, from `SUPPORTS`; empty where that is not declared.
+        binarisation: in words, as a protocol has it.
+    """
+    name, _, given = likelihood.partition(", ")
+    if is_density(support):
+        # Not over those that a likelihood leaves out.
+        return f"densities of real numbers{''.join(likelihood.partition(' over ')[1:])}"
+    if support == "counts":
+        return f"masses of counts, {given}" if given else "masses of counts"
+    if support == "levels":
+        return f"masses of {given or '256 levels'}"
+    if support == "binary" and not binarisation.startswith("none"):
+        return "masses of zeros and ones"
+    return f"{name} values, which compare with each other only"
+
+
+def recorded_measure(protocol: Mapping[str, str]) -> str | None:
+    """Return the measure of a recorded protocol. Older ones have a likelihood instead; None without
+    both.
+    """
+    if "measure" in protocol or "likelihood" not in protocol:
+        return protocol.get("measure")
+    words = protocol["likelihood"]
+    support = LIKELIHOOD_SUPPORTS.get(words.partition(",")[0], "")
+    return measure_of(words, support, protocol.get("binarisation", ""))
+
+
 def is_density(support: str) -> bool:
     """Return whether a likelihood of this support is a density, whose value depends on the unit of
     the targets; others are probabilities.

@@ -270,7 +270,7 @@ CHAPTERS = _by_name(
                 "Learning curves of the baselines",
                 comparisons.baseline_curves,
                 "On validation images after each epoch, each row's best run: −ELBO = rate + "
-                "distortion. Rows share panels only where data, binarisation and likelihood are "
+                "distortion. Rows share panels only where data, binarisation and measure are "
                 "the same; a plain autoencoder has rate 0 and no ELBO.",
                 "No baseline has finished an epoch.",
                 groups=comparisons.best_and_baselines,

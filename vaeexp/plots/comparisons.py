@@ -101,7 +101,7 @@ def baseline_curves(view: StudyView) -> Figure | None:
     """Draw −ELBO, rate and distortion on validation by epoch of each baseline and of the best
     configuration, the best run of each.
 
-    Three panels for each data, binarisation and likelihood. None without a baseline that finished
+    Three panels for each data, binarisation and measure. None without a baseline that finished
     an epoch.
     """
     every = (
@@ -124,7 +124,8 @@ def baseline_curves(view: StudyView) -> Figure | None:
             _draw_measure(panel, group, f"val/{name}", first)
         if len(groups) > 1:
             setting = group[0][0]
-            title = f"{_targets(setting)}, {str(setting.settings['likelihood']).replace('_', ' ')}"
+            names = dict.fromkeys(str(setting.settings["likelihood"]) for setting, _ in group)
+            title = f"{_targets(setting)}, {' or '.join(names).replace('_', ' ')}"
             # Above the remark on values that are cut off, for which the panel is too narrow beside
             # it.
             axes[0].set_title(title, fontsize=11, color=style.TEXT_COLOUR, loc="left", pad=20)

@@ -24,6 +24,7 @@ from vaeexp.report.tables import (
     table_of,
 )
 from vaeexp.report.templates import PICTURES
+from vaeexp.results.plan import likelihood_words
 from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, interval_on_test, own_metrics, row_names
@@ -56,7 +57,7 @@ def protocol_tables(view: StudyView) -> list[Block]:
     blocks: list[Block] = [heading("Rows by protocol"), f"{INTRODUCTION}{drawn}"]
     titles: set[str] = set()
     for group in by_protocol(settings):
-        title = _title(view, group[0])
+        title = _title(view, group)
         # Two protocols may differ in a part that the heading does not name.
         title = title if title not in titles else f"{title} ({len(titles) + 1})"
         titles.add(title)
@@ -65,18 +66,15 @@ def protocol_tables(view: StudyView) -> list[Block]:
     return blocks
 
 
-def _title(view: StudyView, row: TestedSetting) -> str:
+def _title(view: StudyView, group: Sequence[TestedSetting]) -> str:
     """Return the heading of a protocol: `Static binarisation, bernoulli likelihood, gaussian
     posterior`.
     """
+    row = group[0]
     shape = view.plan.recorded("data").get("image_shape") or [1]
-    names = ("binarisation", "likelihood", "posterior")
-    # Where the study's settings are not recorded, its protocol has them.
-    recorded = [
-        str(row.settings[name] or row.protocol.get(name) or "unknown").split(" (")[0]
-        for name in names
-    ]
-    binarisation, likelihood, posterior = recorded
+    binarisation = _recorded(row, "binarisation")
+    posterior = _recorded(row, "posterior")
+    likelihood = " or ".join(dict.fromkeys(_recorded(each, "likelihood") for each in group))
     levels = "Grey levels" if shape[0] == 1 else "Colour levels"
     # So the protocol calls targets that are no levels of bytes.
     if "numbers" in row.protocol.get("binarisation", ""):
@@ -86,12 +84,18 @@ def _title(view: StudyView, row: TestedSetting) -> str:
     return f"{targets}, {likelihood.replace('_', ' ')} likelihood, {ending}"
 
 
+def _recorded(row: TestedSetting, name: str) -> str:
+    """Return a setting; where the study's settings are not recorded, its protocol has them."""
+    return str(row.settings[name] or row.protocol.get(name) or "unknown").split(" (")[0]
+
+
 def _protocol_words(group: Sequence[TestedSetting]) -> Block:
     protocol = group[0].protocol
     parts = {
         "Data": ", ".join(protocol[name] for name in ("data", "split") if protocol.get(name)),
         "Binarisation": protocol.get("binarisation"),
-        "Likelihood p(x|z)": protocol.get("likelihood"),
+        "Likelihood p(x|z)": likelihood_words(row.protocol for row in group),
+        "Measure": protocol.get("measure"),
         "Posterior q(z|x)": protocol.get("posterior"),
     }
     sentence = "; ".join(f"{name}: {escape(value)}" for name, value in parts.items() if value)

@@ -255,10 +255,13 @@ def _numbers_explained(view: StudyView) -> Block:
             "In the front a trial counts with its last epoch, as it was trained. Taking the front "
             "of many trials makes it optimistic."
         )
+    draws = view.plan.fixed("validation_draws") or 1
+    drawn = "one posterior sample" if draws == 1 else f"{draws} posterior samples"
+    alone = "" if draws == 1 else " with one posterior sample"
     elbo_and_nll = f"""\
 - **Validation −ELBO** ({elbo.unit}; {elbo.direction}) {use} + rate at β = 1, whatever β a trial \
-trained with, on the validation images, one posterior sample per image and the same noise for every trial and epoch. {counts}
-- **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of baselines, trained afresh with \
+trained with, on the validation images, {drawn} per image and the same noise for every trial and epoch. {counts}
+- **Test −ELBO** is the same estimate on the test images{alone}. Only runs of the confirmation and of baselines, trained afresh with \
 new seeds, look at them; so it carries no such optimism.
 - **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images"""  # noqa: E501
     parts = """.
@@ -319,11 +322,15 @@ def _scales(view: StudyView) -> list[tuple[str, float]]:
         {},
         *((section.get("settings") or {}) for section in view.plan.baseline_specs.values()),
     ):
-        likelihood = changed.get("likelihood", view.plan.fixed("likelihood"))
-        name = {"gaussian": "sigma", "laplace": "laplace_scale"}.get(likelihood, "")
-        scale = changed.get(name, view.plan.fixed(name))
-        if scale is not None and name not in view.plan.parameters:
-            scales.append((likelihood, float(scale)))
+        searched = view.plan.parameters.get("likelihood")
+        likelihoods = searched.values if searched else [view.plan.fixed("likelihood")]
+        if "likelihood" in changed:
+            likelihoods = [changed["likelihood"]]
+        for likelihood in likelihoods:
+            name = {"gaussian": "sigma", "laplace": "laplace_scale"}.get(likelihood, "")
+            scale = changed.get(name, view.plan.fixed(name))
+            if scale is not None and name not in view.plan.parameters:
+                scales.append((likelihood, float(scale)))
     return list(dict.fromkeys(scales))
 
 

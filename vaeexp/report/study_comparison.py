@@ -15,7 +15,7 @@ from vaeexp.report.folder import README, png, write_folder
 from vaeexp.report.markup import code, escape, fenced, heading, narrow_tables, picture, table
 from vaeexp.report.page.document import page
 from vaeexp.report.page.inline import inline_drawings
-from vaeexp.results.plan import PROTOCOL
+from vaeexp.results.plan import PROTOCOL, likelihood_words
 from vaeexp.results.study_summary import StudySummary, by_protocol
 from vaeexp.words import format_duration, format_interval, format_number, join_and, one_line, plural
 
@@ -62,7 +62,7 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
     blocks = [heading(f"{escape(title)} side by side", 1), *_introduction(groups)]
     figures = {}
     for number, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
-        blocks += [heading(escape(title)), protocol_words(group[0])]
+        blocks += [heading(escape(title)), protocol_words(group)]
         blocks += [*leader_sentence(group), _table(group)]
         figure = side_by_side(group)
         file = f"studies_{number}.png"
@@ -86,13 +86,13 @@ def protocol_titles(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     likelihood, gaussian posterior`.
     """
     titles: list[str] = []
-    for study, *_ in groups:
-        protocol = study.protocol
+    for group in groups:
+        study, protocol = group[0], group[0].protocol
         targets = str(protocol.get("binarisation", "")).partition(" (")[0].replace("none", "no")
         parts = {
             "": protocol.get("data"),
             " binarisation": targets,
-            " likelihood": protocol.get("likelihood"),
+            " likelihood": likelihood_words(each.protocol for each in group),
         }
         recorded = [
             f"{value}{ending}".replace("_", " ") for ending, value in parts.items() if value
@@ -110,15 +110,22 @@ def protocol_titles(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     return titles
 
 
-def protocol_words(study: StudySummary) -> str:
-    """Say all parts of a protocol in one sentence, with a warning where the images are a small part
-    of a data set.
+def protocol_words(group: Sequence[StudySummary]) -> str:
+    """Say all parts of the protocol of a table in one sentence, and the likelihoods; with a warning
+    where the images are a small part of a data set.
     """
+    study = group[0]
     parts = [
         f"{name}: {_part(part, value)}"
         for part, name in PROTOCOL.items()
         if (value := study.protocol.get(part))
     ]
+    likelihoods: dict[str, list[str]] = {}
+    for each in group:
+        likelihoods.setdefault(each.protocol.get("likelihood", ""), []).append(escape(each.name))
+    for words, names in likelihoods.items():
+        of = f" of {join_and(names)}" if len(likelihoods) > 1 else ""
+        parts += [f"likelihood{of}: {escape(words)}"] if words else []
     sentence = "; ".join(parts)
     subset = (
         "**These are figures of a small part of the data set and cannot be compared with "
@@ -283,7 +290,7 @@ def write_index(
     )
     blocks = [TITLE, opening]
     for title, group in sorted(zip(titles, groups, strict=True), key=lambda pair: pair[0]):
-        blocks += [heading(escape(title)), protocol_words(group[0]), _index_table(group)]
+        blocks += [heading(escape(title)), protocol_words(group), _index_table(group)]
     if unread:
         lines = [f"- {escape(name)}: {escape(problem)}" for name, problem in sorted(unread.items())]
         blocks += [heading("Studies that could not be read"), "\n".join(lines)]

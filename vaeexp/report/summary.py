@@ -23,7 +23,7 @@ from vaeexp.report.answer import answer_of, notice_statements, plain_checks, pla
 from vaeexp.report.findings import STATES, cost, pair_caveats
 from vaeexp.report.headline import shared_result
 from vaeexp.report.sentences import sentence
-from vaeexp.results.plan import PROTOCOL
+from vaeexp.results.plan import PROTOCOL, likelihood_words, shared_parts
 from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import (
@@ -116,11 +116,12 @@ def _plain(value: Any) -> Any:
 
 def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[str, Any]:
     settings = [*view.confirmed, *view.retrained.baselines]
-    protocols = [view.plan.protocol()]
-    for setting in settings:
-        protocols += [] if setting.protocol in protocols else [dict(setting.protocol)]
+    protocols: dict[tuple[str | None, ...], list[Mapping[str, str]]] = {}
+    for protocol in (view.plan.protocol(), *(setting.protocol for setting in settings)):
+        protocols.setdefault(shared_parts(protocol), []).append(protocol)
+    places = {parts: place for place, parts in enumerate(protocols)}
     tested = [
-        _tested(view, setting, protocols.index(dict(setting.protocol))) for setting in settings
+        _tested(view, setting, places[shared_parts(setting.protocol)]) for setting in settings
     ]
     confirmed = [entry for entry in tested if entry["baseline"] is None]
     study = view.study
@@ -135,7 +136,11 @@ def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[s
         "stopped": masked(study.stopped) if study.stopped else None,
         "seed": study.spec.get("seed", study.seed),
         "data": {name: data.get(name) for name in DATA},
-        "protocols": [{part: protocol.get(part) for part in PROTOCOL} for protocol in protocols],
+        "protocols": [
+            dict(zip(PROTOCOL, parts, strict=True))
+            | {"likelihood": likelihood_words(those) or None}
+            for parts, those in protocols.items()
+        ],
         "best": _best(view, confirmed),
         "front": _front(view),
         "confirmed": confirmed,

@@ -1,6 +1,6 @@
 """What a study asks for: its searched parameters, fixed settings, baselines, protocol and rungs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,14 +10,28 @@ import pandas as pd
 from sweeps import StudyRecord
 from sweeps.results import promotes
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
+from vaeexp.models.parts import recorded_measure
 from vaeexp.results.parameters import SearchedParameter, configuration_of, searched_parameter
 from vaeexp.results.tested_settings import CHANGES, SAME_ELBO
 from vaeexp.settings import SECTIONS
 
 PROTOCOL = {part: part for part in (*SAME_ELBO, "estimator")} | {"fingerprint": "images"}
-"""Parts of a protocol, and what each is called. Studies must share all of them to stand in one
-table.
+"""Parts of a protocol that studies must share to stand in one table, and what each is called. A
+protocol has the likelihood, too, of which they share the measure.
 """
+
+
+def shared_parts(protocol: Mapping[str, str]) -> tuple[str | None, ...]:
+    """Return the parts `PROTOCOL`: equal for figures that may stand in one table."""
+    return tuple(protocol.get(part) for part in PROTOCOL)
+
+
+def likelihood_words(protocols: Iterable[Mapping[str, str]]) -> str:
+    """Return the likelihoods of protocols that share their measure: `poisson or
+    negative_binomial`; empty where none is recorded.
+    """
+    names = filter(None, (protocol.get("likelihood") for protocol in protocols))
+    return " or ".join(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +124,13 @@ class StudyPlan:
             "posterior": str(self.fixed("posterior") or "gaussian"),
             **self.recorded("protocol"),
         }
-        if baseline is None:
-            return protocol
-        if written := self.recorded("protocols").get(baseline):
-            return dict(written)
+        if baseline is not None:
+            protocol = self.recorded("protocols").get(baseline) or self._changed(protocol, baseline)
+        measure = recorded_measure(protocol)
+        return protocol | ({} if measure is None else {"measure": measure})
+
+    def _changed(self, protocol: Mapping[str, str], baseline: str) -> dict[str, str]:
+        """Return the protocol as the settings of a baseline change it."""
         changed = self.baseline_specs[baseline].get("settings") or {}
-        return protocol | {
-            part: str(changed[name]) for name, part in CHANGES.items() if name in changed
-        }
+        parts = {part: str(changed[name]) for name, part in CHANGES.items() if name in changed}
+        return {name: words for name, words in protocol.items() if name != "measure"} | parts

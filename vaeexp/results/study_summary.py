@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sweeps.results import Interval, mean_interval
-from vaeexp.results.plan import PROTOCOL
+from vaeexp.results.plan import shared_parts
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import search_course
 from vaeexp.results.tested_settings import TestedSetting
@@ -107,6 +107,6 @@ def by_protocol(studies: Iterable[StudySummary]) -> list[list[StudySummary]]:
     groups: dict[tuple[str | None, ...], list[StudySummary]] = {}
     for study in sorted(studies, key=lambda study: study.name):
         recorded = "fingerprint" in study.protocol
-        key = tuple(study.protocol.get(part) for part in PROTOCOL) if recorded else (study.name,)
+        key = shared_parts(study.protocol) if recorded else (study.name,)
         groups.setdefault(key, []).append(study)
     return [sorted(group, key=lambda study: study.order) for group in groups.values()]

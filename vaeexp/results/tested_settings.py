@@ -35,7 +35,7 @@ from vaeexp.results.paired_configurations import (
 from vaeexp.results.tables import column, interval_on_test
 from vaeexp.words import is_missing, plural
 
-SAME_DISTORTION = ("data", "fingerprint", "split", "binarisation", "likelihood")
+SAME_DISTORTION = ("data", "fingerprint", "split", "binarisation", "measure")
 """Parts of a protocol that two distortions must share to be the same quantity."""
 SAME_ELBO = (*SAME_DISTORTION, "posterior")
 """Parts of a protocol that two values of −ELBO must share to stand in one table."""
@@ -490,7 +490,7 @@ def same_images(setting: TestedSetting, other: TestedSetting) -> bool:
     """Tell whether two configurations saw the same images and targets, so that FID and MSE measure
     one thing.
     """
-    parts = [part for part in SAME_DISTORTION if part != "likelihood"]
+    parts = [part for part in SAME_DISTORTION if part != "measure"]
     return all(setting.protocol.get(part) == other.protocol.get(part) for part in parts)
 
 

@@ -6,25 +6,36 @@ import importlib.metadata
 import math
 import platform
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps import VERSION, masked
+from sweeps import VERSION, UserError, masked
 from vaeexp import models
 from vaeexp.data import Dataset
 from vaeexp.data.values import is_vector
 from vaeexp.machine import describe_hardware, processor_name
-from vaeexp.settings import Settings
+from vaeexp.models.parts import measure_of
+from vaeexp.settings import ModelSettings, Settings
 
 _PACKAGES = ("torch", "numpy", "optuna", "mlflow", "pandas")
 
 
 def protocol(
-    dataset: Dataset, settings: Settings, searched: Collection[str] = ()
+    dataset: Dataset,
+    settings: Settings,
+    searched: Collection[str] = (),
+    likelihoods: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Describe in words the facts that two numbers must share before one ranking may hold both.
-    `searched`: settings that vary.
+    """Describe in words the facts that two numbers must share before one ranking may hold both, and
+    the likelihood.
+
+    Args:
+        searched: settings that vary.
+        likelihoods: those that are searched.
+
+    Raises:
+        UserError: these do not share their measure.
     """
     train, validation, test = dataset.sizes
     binarised = {
@@ -33,12 +44,28 @@ def protocol(
         "none": "none (grey levels in [0, 1])",
     }
     likelihood = models.likelihoods.find_likelihood(settings.model.likelihood)
-    if likelihood.distribution is not None and likelihood.distribution.support == "binary":
+    if likelihood.support == "binary":
         binarised["none"] = (
             "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)"
         )
     if dataset.kind not in ("uint8", "bool") or is_vector(dataset.image_shape):
         binarised["none"] = f"none ({dataset.kind} numbers, 1 of which is the unit)"
+    draws = settings.evaluation.validation_draws
+    samples = "one sample" if draws == 1 else f"{draws} samples"
+    model = settings.model
+    each = [model.model_copy(update={"likelihood": name}) for name in likelihoods] or [model]
+    words: list[str] = []
+    measures: list[str] = []
+    for one in each:
+        words.append(_likelihood_words(dataset, one, searched))
+        support = models.likelihoods.find_likelihood(one.likelihood).support
+        measures.append(measure_of(words[-1], support, dataset.binarisation))
+    if len({*measures}) > 1:
+        raise UserError(
+            "search.likelihood",
+            f"got {' and '.join(words)}: their −log p are {' and '.join(measures)}, so their "
+            "trials cannot be ranked together. Search likelihoods of one measure.",
+        )
     return {
         "data": dataset.title,
         "fingerprint": dataset.fingerprint,
@@ -46,19 +73,19 @@ def protocol(
         f"{settings.data.split_seed}",
         "binarisation": binarised[dataset.binarisation],
         **({"reading": "; ".join(dataset.reading)} if dataset.reading else {}),
-        "likelihood": _likelihood_words(dataset, settings, searched),
-        "posterior": settings.model.posterior,
-        "estimator": "search: −ELBO at β = 1 on validation, one sample per image, the same "
+        "likelihood": " or ".join(words),
+        "measure": measures[0],
+        "posterior": model.posterior,
+        "estimator": f"search: −ELBO at β = 1 on validation, {samples} per image, the same "
         "noise for every trial; test: −ELBO, and importance-weighted NLL with k = "
         f"{settings.evaluation.importance_samples:,}",
     }
 
 
-def _likelihood_words(dataset: Dataset, settings: Settings, searched: Collection[str]) -> str:
+def _likelihood_words(dataset: Dataset, model: ModelSettings, searched: Collection[str]) -> str:
     """Describe the likelihood: with its fixed scale, in the unit of the report, too, and with its
     levels where they are not 256, or what it leaves out.
     """
-    model = settings.model
     likelihood = models.likelihoods.find_likelihood(model.likelihood)
     words = likelihood.describe(model.likelihood, model, searched)
     values = dataset.values
@@ -66,8 +93,7 @@ def _likelihood_words(dataset: Dataset, settings: Settings, searched: Collection
     fixed = likelihood.scale and likelihood.scale not in searched and not of_data
     if fixed and isinstance(values.scale, float) and values.scale != 1:
         words += f", {getattr(model, likelihood.scale) * values.scale:.4g} in the unit of the data"
-    support = likelihood.distribution.support if likelihood.distribution else ""
-    if support == "levels" and values.levels != 256:
+    if likelihood.support == "levels" and values.levels != 256:
         words += f", {values.levels:,} levels"
     if likelihood.of_varying and values.left_out:
         size = math.prod(values.shape)
@@ -76,18 +102,13 @@ def _likelihood_words(dataset: Dataset, settings: Settings, searched: Collection
 
 
 def describe_run(
-    dataset: Dataset,
-    settings: Settings,
-    *,
-    study_text: str,
-    searched: Collection[str] = (),
-    command: str,
+    dataset: Dataset, protocol: Mapping[str, str], *, study_text: str, command: str
 ) -> dict[str, Any]:
     """Describe code, versions, machine, data and protocol of a study. `command` continues the
     study; its passwords are masked.
     """
     return {
-        "protocol": protocol(dataset, settings, searched),
+        "protocol": dict(protocol),
         "data": dataset.describe(),
         "git": _git(),
         "versions": installed_versions(),

@@ -115,7 +115,13 @@ def open_lanes(
 
     place = torch.device(device)
     sources = cache(
-        lambda name: open_source(datasets[name], place, study_seed, resident_mb=resident_mb)
+        lambda name: open_source(
+            datasets[name],
+            place,
+            study_seed,
+            resident_mb=resident_mb,
+            validation_draws=settings.evaluation.validation_draws,
+        )
     )
     here = arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads)
     fingerprints = {key: dataset.fingerprint for key, dataset in datasets.items()}
@@ -165,6 +171,7 @@ def open_source(
     study_seed: int,
     *,
     resident_mb: float | Literal["auto"] = "auto",
+    validation_draws: int = 1,
 ) -> Source:
     """Open the training and validation images of a study, for training on `device`.
 
@@ -192,6 +199,7 @@ def open_source(
         targets=dataset.target_kind,
         values=dataset.values,
         noise_seed=study_seed,
+        validation_draws=validation_draws,
         check=dataset.train.check if mapped else None,
         streamed=streamed,
     )

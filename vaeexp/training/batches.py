@@ -57,10 +57,14 @@ class Source:
     """Called with the rows, int64 [M], of training images on the CPU before they are read. It
     raises Damaged.
     """
+    validation_draws: int = 1
+    """Draws of the validation noise, over which −ELBO is averaged."""
     streamed: bool = False
     """Whether each chunk of training images is gathered on the CPU and then moved to the device."""
-    noise_columns: list[Tensor] = field(init=False, default_factory=list, compare=False, repr=False)
-    """Validation noise [N] of each latent dimension drawn so far."""
+    noise_columns: dict[int, list[Tensor]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+    """Draw → validation noise [N] of each latent dimension drawn so far."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -144,16 +148,17 @@ def fixed_batches(
         )
 
 
-def validation_noise(source: Source, latent_size: int) -> Tensor:
-    """Return standard normal noise [N, L], the same for every trial and epoch of a study (common
-    random numbers).
+def validation_noise(source: Source, latent_size: int, draw: int = 0) -> Tensor:
+    """Return standard normal noise [N, L] of a draw, the same for every trial and epoch of a study
+    (common random numbers).
 
     Each dimension has its own generator, so that the noise of a small latent space is a leading
     slice of the noise of a large latent space. The source keeps what is drawn.
     """
-    columns = source.noise_columns
+    columns = source.noise_columns.setdefault(draw, [])
     device = source.device
+    later = (draw,) if draw else ()
     for dimension in range(len(columns), latent_size):
-        drawn_by = generator(device, source.noise_seed, "validation", dimension)
+        drawn_by = generator(device, source.noise_seed, "validation", dimension, *later)
         columns.append(torch.randn(len(source.validation), generator=drawn_by, device=device))
     return torch.stack(columns[:latent_size], dim=1)

@@ -108,6 +108,18 @@ def test_a_study_that_fits_a_file_names_what_it_chose(shape, likelihood):
 
 
 @pytest.mark.parametrize(
+    ("rows", "draws"), [(400, 20), (2_000, 10), (3_010, 7), (9_900, 3), (10_000, 1)]
+)
+def test_few_validation_rows_get_several_draws_each(rows, draws):
+    np.save("values.npy", np.random.default_rng(0).normal(size=(rows, 3)))
+    run("mine", "--data", "values.npy")
+    fixed = open_study_file("mine").fixed["evaluation"].model_dump()
+    assert fixed["validation_draws"] == draws
+    text = Path("studies/mine.yaml").read_text(encoding="utf-8")
+    assert ("# draws of z per validation row, because these are few" in text) == (draws > 1)
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["../x"], "NAME: got '../x' as name; must be letters"),

@@ -1,6 +1,7 @@
 """`--dry-run` refuses what the sweep itself would refuse, and leaves nothing behind."""
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,22 @@ def test_addresses_that_do_not_answer_are_found(options, changes, says):
     with pytest.raises(UserError, match=says):
         planned(replace(options, **changes))
     assert not options.runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ((), "Validation: 40 images with 1 draw of z each; .* up to about 0.35 nats"),
+        (("validation_draws=10",), "Validation: 40 images with 10 draws .* about 0.11 nats"),
+        (("posterior=deterministic", "beta=0", "prior=normal", "components=1"), None),
+    ],
+)
+def test_the_plan_says_how_far_draws_move_a_validation_value(options, changes, says):
+    asked = (*options.overrides, "latent_size=10", *changes)
+    found = planned(replace(options, overrides=asked))
+    lines = [line for line in found.splitlines() if line.startswith("Validation: ")]
+    assert len(lines) == (says is not None)
+    assert says is None or re.match(says, lines[0])
 
 
 def test_a_changed_study_is_found(options):

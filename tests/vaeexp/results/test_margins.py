@@ -120,7 +120,7 @@ def test_a_baseline_under_another_protocol_is_compared_by_samples_and_reconstruc
     other = setting_of("other likelihood", [900.0, 901.5, 902.0], source=1)
     for setting, fid in ((best, [60.0, 62.0, 61.0]), (other, [20.0, 23.0, 20.0])):
         setting.runs["result.test/fid"] = fid
-    other = replace(other, protocol={"likelihood": "gaussian"})
+    other = replace(other, protocol={"measure": "densities of real numbers"})
     (margin,) = baseline_margins([best], [(other, best)])
     assert np.isnan(margin.interval.mean)
     assert not margin.settled

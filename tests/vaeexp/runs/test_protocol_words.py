@@ -1,10 +1,13 @@
 """What two figures must share: the type and the unit of the numbers, levels, limits, and what a
 likelihood is given; not the scale of the training."""
 
+import re
+
 import numpy as np
 import pytest
 from made_data import made
 
+from sweeps.errors import UserError
 from vaeexp.runs.provenance import protocol
 from vaeexp.settings import Settings
 
@@ -76,3 +79,25 @@ def test_levels_and_the_sum_of_a_row_are_told(tmp_path):
     given = {"likelihood": "negative_binomial", "size_factor": True}
     said = words(counts, tmp_path, data={"scale": "none"}, **given)["likelihood"]
     assert said == "negative_binomial, given the sum of each image"
+
+
+def test_searched_likelihoods_are_named_and_share_their_measure(tmp_path):
+    dataset = made(drawn(), tmp_path, scale="range")
+    settings = Settings().with_params({"binarisation": "none", "likelihood": "laplace"})
+    names = ["laplace", "student_t", "continuous_bernoulli"]
+    said = protocol(dataset, settings, (), names)
+    assert said["measure"] == "densities of real numbers"
+    assert re.fullmatch(r"laplace, .* or student_t, .* or continuous_bernoulli", said["likelihood"])
+
+
+def test_likelihoods_over_other_sub_pixels_are_not_searched_together(tmp_path, monkeypatch):
+    def words(dataset, model, searched):
+        of_all = model.likelihood == "continuous_bernoulli"
+        return model.likelihood + ("" if of_all else ", over the 2 of 12 sub-pixels that vary")
+
+    monkeypatch.setattr("vaeexp.runs.provenance._likelihood_words", words)
+    dataset = made(drawn(), tmp_path, scale="range")
+    settings = Settings().with_params({"binarisation": "none", "likelihood": "laplace"})
+    assert "over the 2 of 12" in protocol(dataset, settings, (), ["laplace", "gaussian"])["measure"]
+    with pytest.raises(UserError, match=r"over the 2 of 12 .* and densities of real numbers, so"):
+        protocol(dataset, settings, (), ["laplace", "continuous_bernoulli"])

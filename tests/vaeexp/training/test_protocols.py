@@ -92,7 +92,7 @@ def test_autoencoders_train_in_lanes(tmp_path):
 @pytest.mark.parametrize(
     "search",
     [
-        "likelihood: {values: [bernoulli, laplace]}",
+        "size_factor: {values: [true, false]}",
         "posterior: {values: [gaussian, deterministic]}",
         "binarisation: {values: [none, static]}",
     ],

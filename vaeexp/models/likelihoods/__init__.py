@@ -218,6 +218,11 @@ class Likelihood(NamedTuple):
     no bound. Their mean and draws are the target that they have there.
     """
 
+    @property
+    def support(self) -> str:
+        """What its values describe, from `SUPPORTS`; empty where only the head's output tells."""
+        return self.distribution.support if self.distribution else ""
+
     def describe(self, name: str, settings: "ModelSettings", searched: Collection[str]) -> str:
         """Return its name with its scale, where the scale is fixed and not `searched`."""
         fixed = self.scale and self.scale not in searched

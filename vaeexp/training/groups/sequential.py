@@ -12,7 +12,7 @@ from sweeps import heartbeat
 from vaeexp.compiler import has_foreign_layers
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, State
-from vaeexp.training.batches import Source, fixed_batches, validation_noise
+from vaeexp.training.batches import Source, fixed_batches
 from vaeexp.training.device import training_precision, wide_dtype
 from vaeexp.training.optimizers import rule_of, update_one
 from vaeexp.training.running_statistics import estimated_buffers, needs_estimates
@@ -192,10 +192,8 @@ class SequentialGroup:
             )
             buffers = estimated_buffers(module, lane_terms(module), parameters, buffers, batches)
             lane.buffer_layout.write(state["buffers"], buffers)
-        noise = validation_noise(self.source, latent_size)
-        totals = validation_totals(
-            lane_terms(module.eval()), parameters, buffers, self.source, noise
-        )
+        terms_of = lane_terms(module.eval())
+        totals = validation_totals(terms_of, parameters, buffers, self.source, latent_size)
         return lane.validation_sums(totals, len(self.source.validation))
 
 

@@ -18,7 +18,7 @@ from vaeexp.data.values import Values
 from vaeexp.models.networks import changed_settings
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, Layout, State, leading_slice
-from vaeexp.training.batches import Source, fixed_batches, validation_noise
+from vaeexp.training.batches import Source, fixed_batches
 from vaeexp.training.losses import Objective
 from vaeexp.training.running_statistics import estimated_buffers, needs_estimates
 from vaeexp.training.steps import lane_terms, validation_totals
@@ -67,7 +67,6 @@ class VectorisedGroup:
         self.template = template.to(source.device)
         self._objective = objective
         self.latent_size = len(template.latent_mask)
-        self.validation_noise = validation_noise(source, self.latent_size)
         self.least_rows = least_rows
         self._compiled = compiled
         self._parts = parts
@@ -152,7 +151,7 @@ class VectorisedGroup:
             self._keep_statistics(numbers, which, lane.settings.train.batch_size)
         terms_of = vmap(lane_terms(self.template.eval()), in_dims=(0, 0, None, None))
         tensors = self._rows[which], self._rows["buffers"]
-        totals = validation_totals(terms_of, *tensors, self.source, self.validation_noise)
+        totals = validation_totals(terms_of, *tensors, self.source, self.latent_size)
         rows = list(zip(*totals, strict=True))
         images = len(self.source.validation)
         return {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vaeexp.models.networks.stateless import stateless
 from vaeexp.models.vae import VAE
-from vaeexp.training.batches import Source
+from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.device import training_precision, wide_dtype
 from vaeexp.training.losses import Objective, make_step
 from vaeexp.training.optimizers import move_all
@@ -105,16 +105,18 @@ def validation_totals(
     parameters: Tensors,
     buffers: Tensors,
     source: Source,
-    noise: Tensor,
+    latent_size: int,
 ) -> list[Tensor]:
     """Return the sums of `lane_terms` (or vmap of it, with an axis of rows) over the validation
-    images, on the CPU.
+    images, on the CPU; their mean over the draws of noise, one after the other.
     """
-    batches = zip(
-        source.validation.split(VALIDATION_BATCH), noise.split(VALIDATION_BATCH), strict=True
-    )
-    terms = [terms_of(parameters, buffers, x, e) for x, e in batches]
-    return [reduce(add, parts).cpu() for parts in zip(*terms, strict=True)]
+    images = source.validation.split(VALIDATION_BATCH)
+    terms = []
+    for draw in range(source.validation_draws):
+        noise = validation_noise(source, latent_size, draw).split(VALIDATION_BATCH)
+        terms += [terms_of(parameters, buffers, x, e) for x, e in zip(images, noise, strict=True)]
+    draws = source.validation_draws
+    return [(reduce(add, parts) / draws).cpu() for parts in zip(*terms, strict=True)]
 
 
 class Numbers(NamedTuple):
