@@ -51,7 +51,7 @@ _ROWS = 16
 _FIRST_ROWS = 1_024
 _REPEATED = 30
 """Rows N of whole numbers drawn from fewer than N² / 30 hold one twice, but for a chance of
-10⁻⁶."""
+10⁻⁶, unless they rise throughout."""
 _GAPS = 2
 """Numbers per row, at most, where rows were numbered before some were left out."""
 _RUN = 10
@@ -209,11 +209,13 @@ def counting_columns(images: np.ndarray) -> list[int]:
     if not is_vector(images.shape) or count < _ROWS:
         return []
     columns = np.arange(images.shape[3])
-    most = min(_GAPS * count, count**2 / _REPEATED)
+    most = _GAPS * count
     for seen in (_ROWS, _FIRST_ROWS, count):
         flat = images[:seen, 0, 0][:, columns].astype(np.float64)
         steps = np.diff(flat, axis=0)
-        kept = (np.ptp(flat, axis=0) < most) & (steps != steps[:1]).any(axis=0)
+        by_chance = np.where((steps > 0).all(axis=0), most, count**2 / _REPEATED)
+        kept = np.ptp(flat, axis=0) < np.minimum(most, by_chance)
+        kept &= (steps != steps[:1]).any(axis=0)
         kept |= (steps == 1).all(axis=0)
         kept &= (np.diff(np.sort(flat, axis=0), axis=0) > 0).all(axis=0)
         columns = columns[kept & (flat == np.rint(flat)).all(axis=0)]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
+import yaml
 from image_files import write_image
 from pyarrow import parquet
 from raw_images import read_raw
@@ -210,6 +211,16 @@ def test_spellings_in_names_of_image_files_are_one_group(tmp_path):
     assert f"Split: 12 groups by {settings['split_by']}, each in one split" in data.notes
 
 
+def test_case_and_zeros_in_names_of_image_files_are_doubted(tmp_path):
+    for patient in range(12):
+        for visit in range(4):
+            name = (f"P{patient:02d}", f"p{patient}")[visit % 2]
+            pixels = np.random.default_rng(4 * patient + visit).integers(0, 256, (6, 5), np.uint8)
+            write_image(tmp_path / "mine" / f"{name}_{visit}.png", pixels)
+    data = opened(tmp_path / "mine", dataset="folder", scale="unit", split_by=r"([Pp]\d+)_")
+    assert data.warnings[0].startswith("12 pairs of groups differ in case or leading zeros alone")
+
+
 # ---- doubts ----
 
 
@@ -368,6 +379,16 @@ def test_a_table_whose_rows_are_samples_is_not_doubted(column):
     numbers = np.random.default_rng(0).random((40, 3))
     raw = table_of(numbers, named_by=column, names=np.array(IDS))
     assert said_of(raw) == []
+
+
+def test_an_index_that_was_saved_as_a_column_is_doubted_from_the_file(tmp_path):
+    table = named_table()
+    table[table["a"] > 0.2].to_csv(tmp_path / "saved.csv")
+    pd.read_csv(tmp_path / "saved.csv").to_csv(tmp_path / "mine.csv", index=False)
+    data = opened(tmp_path / "mine.csv")
+    assert [words.partition(" counts")[0] for words in data.warnings] == ["Unnamed: 0"]
+    [remedy] = [words.partition("--set drop=")[2] for words in data.warnings]
+    assert opened(tmp_path / "mine.csv", drop=yaml.safe_load(remedy.strip("'"))).warnings == ()
 
 
 # ---- the index of pandas ----

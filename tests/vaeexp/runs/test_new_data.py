@@ -226,6 +226,14 @@ def test_pictures_are_labelled_by_their_folder(of_pictures):
 # ---- tables ----
 
 
+def test_a_feature_may_be_the_index_of_a_new_table(of_table, tmp_path):
+    """As where a run was trained before an index of pandas was no feature."""
+    run, *_ = of_table
+    table = rows_of_table(50, seed=2)
+    table.set_index("age").to_parquet(tmp_path / "t.parquet")
+    assert np.allclose(means(run.encode(tmp_path / "t.parquet")), means(run.encode(table)))
+
+
 def test_a_table_is_read_by_the_names_of_its_columns(of_table, tmp_path):
     run, dataset, _ = of_table
     assert dataset.features == ("age", "height", "mass")
