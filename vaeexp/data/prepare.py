@@ -50,6 +50,7 @@ from vaeexp.data.numbers import (
     words_of,
 )
 from vaeexp.data.outliers import look_at_sizes
+from vaeexp.data.row_names import write_names
 from vaeexp.data.scaling import Scaling, check_finite, fit, limits_of, pieces, statistics
 from vaeexp.data.splits import large_groups, split_groups, split_time
 from vaeexp.data.values import Values
@@ -58,7 +59,7 @@ from vaeexp.words import plural
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-_LAYOUT = 12  # raised whenever the same source would give other arrays
+_LAYOUT = 13  # raised whenever the same source would give other arrays
 _SCALED = ("scale", "scale_per", "clip")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
@@ -88,7 +89,7 @@ class Prepared:
         change, and the value of each.
     kept: the other columns of the file; None where none was left out.
     whites: the number that became 255 in each kind of file, where the images are bytes.
-    changed: as in `RawImages`.
+    named_by, changed: as in `RawImages`.
     files: images of the source.
     unreadable: those of them that cannot be read and were left out, as in `Unreadable`.
     """
@@ -118,6 +119,7 @@ class Prepared:
     constants: tuple[float, ...]
     kept: tuple[int, ...] | None
     whites: dict[str, int] | None
+    named_by: str
     changed: tuple[str, ...]
 
 
@@ -209,6 +211,9 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     whole = check_finite(raw, root)
     if settings.keeps_range:
         raw = as_bytes(raw, settings.binarisation, scratch, root)
+    own_data = source.definition.counts is None and not source.definition.downloadable
+    if own_data and not raw.files:
+        raw = raw._replace(files=[(source.root.name, len(raw.parts))])
     facts, rows = _split(source, raw)
     raw = raw._replace(notes=facts["notes"])
     training = np.concatenate([rows[TRAINING], rows[VALIDATION]])
@@ -239,6 +244,8 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         "warnings": (*raw.warnings, *doubted, *made.warnings, *doubles),
         "digest": digest,
     }
+    if own_data:
+        write_names(folder, raw, {"training": training[order], "test": rows[TEST]})
     shutil.rmtree(scratch)
     large = [path for path in folder.glob("*_images.npy") if path.stat().st_size > WHOLE]
     for path in large:
@@ -271,6 +278,7 @@ def _facts_of(made: "_Made") -> dict[str, Any]:
         "constants": made.constants,
         "kept": made.kept,
         "whites": made.whites,
+        "named_by": raw.named_by,
         "changed": raw.changed,
     }
 

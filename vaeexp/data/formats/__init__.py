@@ -152,6 +152,12 @@ class RawImages(NamedTuple):
     """Name of each row for people, text [N]: what the role `names` says, the image file, or
     FILE[row]; None for data sets with a name.
     """
+    named_by: str = ""
+    """Column that names the rows, where no setting says so and it was found."""
+    files: Sequence[tuple[str, int]] = ()
+    """Name and rows of each file, in their order, where rows come from several."""
+    rows: np.ndarray | None = None
+    """Place in the files of each row, int64 [N], where rows were left out."""
     changed: tuple[str, ...] = ()
     """Sentences on what is read otherwise than in edition 1."""
     where: Callable[[int], str] = row_words

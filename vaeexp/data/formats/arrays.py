@@ -70,17 +70,14 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     if ending in HDF5:
         return read_named(source, hdf5_entries(path), scratch)
     refuse_names(source, "has no names", _SAVE)
-    notes = list[str]()
     if ending in TIFF:
         entry, note = stack_entry(path, channels_first=source.settings.channels_first)
         return read_named(source, {"images": entry}, scratch, [note], channels_first=True)
-    if root.is_dir():
-        first = source.settings.channels_first
-        entry, note = folder_entry(root, source.paths, channels_first=first)
-        notes.append(note)
-    else:
-        entry = npy_entry(path)
-    return read_named(source, {"images": entry}, scratch, notes)
+    if not root.is_dir():
+        return read_named(source, {"images": npy_entry(path)}, scratch)
+    first = source.settings.channels_first
+    entry, note, files = folder_entry(root, source.paths, channels_first=first)
+    return read_named(source, {"images": entry}, scratch, [note])._replace(files=files)
 
 
 ARRAYS = Layout(

@@ -131,7 +131,11 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
         listing = replace(listing, notes=(*listing.notes, note))
     groups = _groups(source.root, listing.names, source.settings.split_by)
     raw = decode(listing, source.settings, scratch, say)
-    return raw._replace(groups=groups, where=lambda row: printable(listing.names[row]))
+    return raw._replace(
+        groups=groups,
+        files=[(name, 1) for name in listing.names],
+        where=lambda row: printable(listing.names[row]),
+    )
 
 
 def _refuse_arrays(source: Source) -> None:

@@ -117,9 +117,11 @@ def _unpack(packed: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path | Non
             file.writelines(pieces)
 
 
-def folder_entry(root: Path, paths: Sequence[Path], *, channels_first: bool) -> tuple[Entry, str]:
-    """Return the arrays of a folder of `.npy` files, joined in the order of their names, and a note
-    on what each file holds.
+def folder_entry(
+    root: Path, paths: Sequence[Path], *, channels_first: bool
+) -> tuple[Entry, str, list[tuple[str, int]]]:
+    """Return the arrays of a folder of `.npy` files, joined in the order of these paths, a note on
+    what each file holds, and the name and the rows of each.
 
     Each file is a batch [n, ...] where the files differ in n alone, where there is one file, and
     where all are of four axes, or of three of which the last is too long for channels. Else each
@@ -148,7 +150,8 @@ def folder_entry(root: Path, paths: Sequence[Path], *, channels_first: bool) -> 
             target, _rows_of_files(paths, batches=batches), dtype.newbyteorder("="), row
         ),
     )
-    return entry, f"Files: {len(paths):,} .npy in the order of their names, {held}"
+    files = [(path.name, count) for path, count in zip(paths, counts, strict=True)]
+    return entry, f"Files: {len(paths):,} .npy in the order of their names, {held}", files
 
 
 def _rows_of_files(paths: Sequence[Path], *, batches: bool) -> Iterator[np.ndarray]:

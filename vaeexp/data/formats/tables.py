@@ -6,7 +6,7 @@ files of a folder are read in the order of their names; all must have the same c
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
@@ -48,12 +48,15 @@ Columns = Mapping[str, "pyarrow.DataType"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Roles:
-    """The names of columns: features, and those of labels, groups and factors."""
+    """The names of columns: features, and those of labels, groups and factors; and the rows of each
+    file, as far as it was read.
+    """
 
     features: tuple[str, ...]
     labels: str | None
     split_by: str | None
     factors: tuple[str, ...]
+    rows: dict[Path, int] = field(default_factory=dict)
 
     def others(self) -> list[str]:
         """Return the columns that are no features, each once."""
@@ -95,6 +98,7 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     return raw._replace(
         notes=(*raw.notes, *notes),
         groups=columns.get(roles.split_by or ""),
+        files=[(path.name, roles.rows[path]) for path in paths],
         factors=np.column_stack(factors) if factors else None,
         factor_names=roles.factors,
         features=roles.features,
@@ -180,13 +184,13 @@ def _roles(source: Source, columns: Columns) -> _Roles:
     settings = source.settings
     factors = factor_names(settings)
     named = [("labels", settings.labels), ("split_by", settings.split_by)]
-    for field, name in [*named, *(("factors", name) for name in factors)]:
+    for role, name in [*named, *(("factors", name) for name in factors)]:
         if name is not None and name not in columns:
             listed = some_of([*map(printable, columns)])
             problem = f"got '{name}'; must be a column of {source.root.name}: {listed}"
             hint = did_you_mean(name, columns)
             wanted = f"{problem}. {hint}" if hint.startswith("Did") else problem
-            raise UserError(f"data.{field}", wanted)
+            raise UserError(f"data.{role}", wanted)
     taken = {settings.labels, settings.split_by, *factors}
     features = [name for name in columns if name not in taken and not name.startswith(_INDEX)]
     if not features:
@@ -355,6 +359,7 @@ def _rows(
             cells.append(_cells(column))
         start += len(rows)
         yield rows
+    roles.rows[path] = start
 
 
 def _check_filled(path: Path, name: str, column: Any, start: int) -> None:
