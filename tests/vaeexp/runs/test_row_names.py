@@ -81,7 +81,20 @@ def pictures(root: Path) -> Source:
     return Source(root / "images", rows, {"dataset": "folder"})
 
 
+def of_splits(root: Path) -> Source:
+    """Arrays of training and test in one file."""
+    numbers = {"x_train": table(100).to_numpy(), "x_test": table(40, seed=1).to_numpy()}
+    np.savez(root / "own.npz", **numbers)
+    rows = {
+        f"own.npz: {name}[{place}]": row
+        for name, array in numbers.items()
+        for place, row in enumerate(array)
+    }
+    return Source(root / "own.npz", rows, SCALED)
+
+
 SOURCES = {
+    "splits of one file": of_splits,
     "one csv": one_csv,
     "csv files": lambda root: of_folder(root, "csv"),
     "parquet files": lambda root: of_folder(root, "parquet"),
@@ -294,3 +307,26 @@ def test_names_of_a_column_stand_in_every_output(of_patients):
     np.savez("new.npz", images=numbers, patient=np.array(wanted))
     ran("encode", run.folder, "new.npz", "--to", "codes.parquet")
     assert pd.read_parquet("codes.parquet")["name"].tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "numbers"),
+    [
+        (np.array([1, 2, 3]), {"1": 1, "2": 2, "3": 3}),
+        (np.array(["a", "_background_", "c"]), {"_background_": 0, "a": 1, "c": 2}),
+        (np.array([2019, 2021, 2022]), {"2019": 2019, "2021": 2021, "2022": 2022}),
+    ],
+    ids=["from 1", "texts", "years"],
+)
+def test_the_table_of_a_map_has_one_numbering(given, numbers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    labels = np.resize(given, 150)
+    np.savez("own.npz", images=table(150).to_numpy(), labels=labels)
+    np.savez("new.npz", images=table(9, seed=1).to_numpy(), labels=labels[:9])
+    folder, _ = trained_run(tmp_path, Path("own.npz"), model=MODEL, **SCALED)
+    ran("embed", folder, "new.npz", "--data", "own.npz", "-o", "map.png")
+    mapped = pd.read_csv("map.csv", dtype={"class": str})
+    assert len(mapped) > 9
+    assert mapped["class"].tolist()[-9:] == [*map(str, labels[:9])]
+    assert mapped["label"].tolist() == [numbers[name] for name in mapped["class"]]

@@ -89,11 +89,14 @@ def read_named(
     kept = {*taken, *names}
     unread = sorted(entry.name for entry in entries.values() if entry.name not in kept)
     passed = [f"Not read: {some_of([printable(name) for name in unread])}"] if unread else []
+    root = source.root.name
+    files = [(f"{root}: {parts[part].images.name}", len(rows)) for part, rows in images.items()]
     return raw._replace(
         notes=(*notes, *raw.notes, *passed),
         factors=factors,
         factor_names=factor_labels,
         groups=groups,
+        files=files if len(files) > 1 else (),
     )
 
 
