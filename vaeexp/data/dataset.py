@@ -38,6 +38,7 @@ from vaeexp.data.formats.named_arrays import ROLES
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
+from vaeexp.data.row_names import RowNames
 from vaeexp.data.scaling import Scaling, scaling_from
 from vaeexp.data.showing import kind_of, to_pictures
 from vaeexp.data.values import Values, from_record
@@ -61,6 +62,7 @@ class Split:
     first: row of the first image in its file.
     factors: known factors of variation, float64 [N, K]; None without them.
     blocks: the checks of a large file; None for a file that was hashed at the start.
+    names: of its rows, for people.
     """
 
     unchecked: np.ndarray
@@ -68,6 +70,7 @@ class Split:
     classes: tuple[str, ...] | None
     first: int
     blocks: BlockChecks | None
+    names: RowNames
     factors: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -118,7 +121,7 @@ class Dataset:
         value of each.
     kept: the other columns of the file; None where none was left out.
     factors: names of the known factors of variation, which `Split.factors` holds.
-    whites, black, changed: as in `Prepared`.
+    whites, black, named_by, changed: as in `Prepared`.
     unlabelled: those of train, validation and test whose images have no labels although others
         have.
     """
@@ -149,6 +152,7 @@ class Dataset:
     factors: tuple[str, ...] = ()
     whites: Mapping[str, int] | None = None
     black: int = DEEPEST
+    named_by: str = ""
     changed: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
 
@@ -182,7 +186,7 @@ class Dataset:
     @property
     def preparation(self) -> dict[str, Any]:
         """What a run records to prepare other images as these were prepared: values for JSON."""
-        names = ("name", "kind", "features", "kept", "dropped", "constants")
+        names = ("name", "kind", "features", "kept", "dropped", "constants", "named_by")
         facts = {name: getattr(self, name) for name in (*names, "whites", "black", "classes")}
         return facts | {"scaling": self.scaling.record(), "edition": EDITION}
 
@@ -229,7 +233,8 @@ class Dataset:
             ) from error
         classes = None if name in self.unlabelled else self.classes
         first = which.indices(len(images))[0]
-        return Split(images[which], labels[which], classes, first, blocks, factors)
+        names = RowNames(self.folder, part, which, name)
+        return Split(images[which], labels[which], classes, first, blocks, names, factors)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -326,6 +331,7 @@ def dataset_of(source: Source, prepared: Prepared) -> Dataset:
         factors=prepared.factors,
         whites=prepared.whites,
         black=prepared.black,
+        named_by=prepared.named_by,
         changed=prepared.changed,
     )
 

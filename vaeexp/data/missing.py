@@ -84,6 +84,7 @@ def _taken(
     return raw._replace(
         **{name: array[kept] for name, array in given.items() if array is not None},
         images=images,
+        rows=kept,
         notes=(*raw.notes, note),
         unreadable=tuple(Unreadable(int(place[row]), *rest) for row, *rest in raw.unreadable),
         where=where,

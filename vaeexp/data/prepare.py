@@ -58,6 +58,7 @@ from vaeexp.data.numbers import (
     words_of,
 )
 from vaeexp.data.outliers import look_at_sizes
+from vaeexp.data.row_names import write_names
 from vaeexp.data.scaling import Scaling, check_finite, fit, limits_of, pieces, statistics
 from vaeexp.data.splits import (
     joined_spellings,
@@ -103,7 +104,7 @@ class Prepared:
         change, and the value of each.
     kept: the other columns of the file; None where none was left out.
     whites: the number that became 255 in each kind of file, where the images are bytes.
-    black, changed: as in `RawImages`.
+    black, named_by, changed: as in `RawImages`.
     files: images of the source.
     unreadable: those of them that cannot be read and were left out, as in `Unreadable`.
     """
@@ -134,6 +135,7 @@ class Prepared:
     kept: tuple[int, ...] | None
     whites: dict[str, int] | None
     black: int
+    named_by: str
     changed: tuple[str, ...]
 
 
@@ -263,6 +265,9 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     whole = check_finite(raw, root)
     if settings.keeps_range:
         raw = as_bytes(raw, settings.binarisation, scratch, root)
+    own_data = source.definition.counts is None and not source.definition.downloadable
+    if own_data and not raw.files:
+        raw = raw._replace(files=[(source.root.name, len(raw.parts))])
     facts, rows = _split(source, raw)
     raw = raw._replace(notes=facts["notes"])
     training = np.concatenate([rows[TRAINING], rows[VALIDATION]])
@@ -293,6 +298,8 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         "warnings": (*raw.warnings, *doubted, *made.warnings, *doubles),
         "digest": digest,
     }
+    if own_data:
+        write_names(folder, raw, {"training": training[order], "test": rows[TEST]})
     shutil.rmtree(scratch)
     large = [path for path in folder.glob("*_images.npy") if path.stat().st_size > WHOLE]
     for path in large:
@@ -326,6 +333,7 @@ def _facts_of(made: "_Made") -> dict[str, Any]:
         "kept": made.kept,
         "whites": made.whites,
         "black": raw.black,
+        "named_by": raw.named_by,
         "changed": raw.changed,
     }
 

@@ -148,7 +148,7 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
         if metric == "val/neg_elbo" and setting.deterministic:
             continue
         look = style.line_style(index)
-        label = style.two_lines(setting.title, LONGEST)
+        label = style.legend_label(style.two_lines(setting.title, LONGEST))
         lines = axes.plot(curve["epoch"], curve[metric], label=label, linewidth=1.8, **look)
         style.mark_trials(row_names(curve.head(1)), *lines)
         values.append(curve[metric].to_numpy(float))
@@ -356,7 +356,7 @@ def _draw_courses(axes: Axes, shown: Sequence[StudySummary]) -> None:
     for row, study in enumerate(shown):
         spent = [*study.course["spent"], study.epochs]
         best = [*study.course["best"], _searched(study)]
-        label = style.two_lines(study.name, LONGEST_NAME)
+        label = style.legend_label(style.two_lines(study.name, LONGEST_NAME))
         axes.step(spent, best, where="post", label=label, linewidth=1.9, **style.line_style(row))
     if every.max() > high:
         style.note(axes, f"values above {high:,.0f} are cut off")

@@ -162,7 +162,8 @@ def _draw_band(
     largest; return the line.
     """
     look |= style.line_style(index)
-    label = f"{style.two_lines(setting.title, LONGEST)} (n = {runs.shape[1]})"
+    title = style.two_lines(setting.title, LONGEST)
+    label = style.legend_label(f"{title} (n = {runs.shape[1]})")
     (line,) = axes.plot(runs.index, middle, label=label, **look)
     if runs.shape[1] > 1:
         least = runs.min(axis=1)

@@ -128,7 +128,8 @@ def latent_map(arrays: Arrays) -> Figure:
     axes.scatter(*points.T, color=colours[labels], **look)
     for label in np.unique(labels).tolist():
         name = style.shortened(classes[label], LONGEST_CLASS)
-        axes.scatter([], [], color=colours[label], s=40, linewidths=0, label=name)
+        shown = style.legend_label(name)
+        axes.scatter([], [], color=colours[label], s=40, linewidths=0, label=shown)
     _draw_placed(axes, arrays)
     style.side_legend(axes)
     return figure

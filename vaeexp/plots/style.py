@@ -84,6 +84,7 @@ SLANT = 30
 """Degrees at which names below an axis stand where the names do not fit side by side."""
 LONGEST = 120
 """Letters of a name or title in a plot; the report's tables have longer ones in full."""
+_SPACE = "\u200b"  # without a width
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_COLOUR}
 
 
@@ -214,11 +215,22 @@ def figure_legend(figure: Figure, axes: Axes) -> None:
 
 def side_legend(axes: Axes) -> None:
     """Put the legend beside the axes at the right, a line for each entry."""
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, **_LEGEND)
+    _even_marks(
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, **_LEGEND)
+    )
+
+
+def legend_label(name: str) -> str:
+    """Return the label of a user's name, of which matplotlib leaves out those that begin with _."""
+    return f"{_SPACE}{name}" if name.startswith("_") else name
 
 
 def _even_marks(legend: Legend) -> None:
-    """Draw the points of a legend at one legible size, however small they are on the axes."""
+    """Draw the points of a legend at one legible size, however small they are on the axes, and
+    labels as they were given.
+    """
+    for text in legend.get_texts():
+        text.set_text(text.get_text().removeprefix(_SPACE))
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_sizes([40])

@@ -107,7 +107,8 @@ def fid_against_elbo(view: StudyView) -> Figure | None:
         own = figures.loc[[place]]
         colour = style.line_style(index)["color"]
         marker = "osD^vP*"[index % 7]
-        label = f"{style.two_lines(settings[place].title, LONGEST)} (n = {len(own)})"
+        title = style.two_lines(settings[place].title, LONGEST)
+        label = style.legend_label(f"{title} (n = {len(own)})")
         style.draw_points(
             axes,
             row_names(runs.loc[own.index]),

@@ -4,6 +4,7 @@ import csv
 import math
 import textwrap
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from vaeexp.words import plural
 
 KINDS = ("linear", "spherical", "pixel")
 """Kinds of interpolation, in the order of `WAYS`."""
-CSV = ("image", "label", "class", "x", "y")
+CSV = ("image", "name", "label", "class", "x", "y")
 INCH = 7
 """Characters of a title for each inch of a figure."""
 _ACROSS = 8
@@ -251,31 +252,36 @@ def write_map(
     new: NewRows = NO_ROWS,
     placed: np.ndarray | None = None,
 ) -> None:
-    """Write one line of CSV for each image: place in its split, label, class, point on the map,
-    posterior mean; then one for each new row, whose name stands for the place.
+    """Write one line of CSV for each image: place in its split, name, number of its class, class,
+    point on the map, posterior mean; then one for each new row, whose name stands for the place.
     """
-    classes = images.classes
     codes = latent.codes_of(run.vae, images.x)[0]
+    classes = images.classes or ()
+    numbers = _numbers_of(classes)
+    labels = [classes[label] if classes else "" for label in images.labels.tolist()]
+    own = zip(images.places, images.names, labels, points, codes, strict=True)
+    others = zip(
+        new.names, new.names, new.labels, [] if placed is None else placed, new.codes, strict=True
+    )
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
-            for index, label, point, code in zip(
-                images.places, images.labels.tolist(), points, codes, strict=True
-            ):
-                label_columns = [label, classes[label]] if classes else ["", ""]
-                writer.writerow(
-                    [index, *label_columns, *(f"{value:.7g}" for value in (*point, *code))]
-                )
-            for name, label, point, code in zip(
-                new.names, new.labels, [] if placed is None else placed, new.codes, strict=True
-            ):
-                writer.writerow([name, "", label, *(f"{value:.7g}" for value in (*point, *code))])
+            for place, name, label, *vectors in chain(own, others):
+                values = [f"{value:.7g}" for value in chain(*vectors)]
+                writer.writerow([place, name, numbers.get(label, ""), label, *values])
         mark_csv(unfinished)
 
     write_whole(path, write)
+
+
+def _numbers_of(classes: Sequence[str]) -> dict[str, int]:
+    """Return the number of each class: the one in the files, or its place among names."""
+    if all(name.isdecimal() for name in classes):
+        return {name: int(name) for name in classes}
+    return {name: place for place, name in enumerate(classes)}
 
 
 def draw_manifold(run: Run, images: Tensor) -> Drawing:

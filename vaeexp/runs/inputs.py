@@ -5,7 +5,7 @@ Rows come in their order, piece by piece. A file that is no array of rows for th
 one error; a single image or row that does not fit is a row with a problem.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
@@ -103,16 +103,18 @@ def _found(given: Any, place: int, preparation: Preparation, scratch: Path) -> l
         return _found_path(Path(given).expanduser(), preparation, scratch)
     if hasattr(given, "getexif"):  # of Pillow
         return [_Picture(f"[{place}]", "", given)]
+    given = as_frame(given)
     if hasattr(given, "columns") and hasattr(given, "iloc"):  # of pandas
-        return [lambda alone: _open_frame(given, preparation)]
+        return [lambda alone: _open_frame(given, "" if alone else str(place), preparation)]
     array = given.detach().cpu().numpy() if hasattr(given, "detach") else np.asarray(given)
     return [lambda alone: _open_given(array, place, preparation, alone=alone)]
 
 
 def _open_given(array: np.ndarray, place: int, preparation: Preparation, *, alone: bool) -> Inputs:
     images = preparation.rows_of(array, "images" if alone else f"images[{place}]")
-    name = "" if alone or len(images) == 1 else str(place)
-    return _open_rows(images, None, name, preparation, first=0 if alone else place)
+    several = len(images) > 1
+    name = str(place) if several and not alone else ""
+    return _open_rows(images, None, name, preparation, first=0 if alone or several else place)
 
 
 def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any]:
@@ -213,19 +215,20 @@ def _open_rows(
     name: str,
     preparation: Preparation,
     first: int = 0,
+    names: np.ndarray | None = None,
 ) -> Inputs:
-    """Open rows [N, C, H, W] with their labels [N], which are called NAME[ROW]."""
+    """Open rows [N, C, H, W] with their labels [N] and names [N]; without, they are NAME[ROW]."""
 
     def read() -> Iterator[Rows]:
         step = min(_MOST_ROWS, rows_of_block(images[:1].nbytes))
         for start in range(0, len(images), step):
             numbers = np.ascontiguousarray(images[start : start + step])
             made = preparation.numbers(numbers)
-            places = range(first + start, first + start + len(numbers))
+            own = [None] * len(numbers) if names is None else names[start : start + step].tolist()
             some = [""] * len(numbers)
             if labels is not None:
                 some = [preparation.label(each) for each in labels[start : start + step].tolist()]
-            yield Rows([f"{name}[{place}]" for place in places], some, *made)
+            yield Rows(_row_names(own, name, first + start), some, *made)
 
     def every() -> set[str]:
         if labels is None:
@@ -243,13 +246,13 @@ def _open_entries(
     alone: bool,
 ) -> Inputs:
     """Open the array of images in a file of arrays, with the labels beside it."""
-    images, labels = _chosen(entries, path, preparation)
+    images, labels, names = _chosen(entries, path, preparation)
     dtype, shape = images.header()
     if not preparation.fits(shape) and not preparation.fits((1, *shape)):
         raise UserError(images.place, f"got {dtype} {list(shape)}; must be {preparation.wanted}")
     rows = preparation.rows_of(images.read(_new(scratch)), images.place)
-    column = None if labels is None else labels.read(_new(scratch))
-    return _open_rows(rows, column, str(path), preparation)
+    column, own = (None if each is None else each.read(_new(scratch)) for each in (labels, names))
+    return _open_rows(rows, column, str(path), preparation, names=own)
 
 
 def _new(scratch: Path) -> Path:
@@ -258,9 +261,10 @@ def _new(scratch: Path) -> Path:
 
 def _chosen(
     entries: Mapping[str, Entry], path: Path, preparation: Preparation
-) -> tuple[Entry, Entry | None]:
+) -> tuple[Entry, Entry | None, Entry | None]:
     """Return the array of images: the one of the run's setting, one that is named as images are,
-    or the only one that fits. Raises UserError where it is not clear which is meant.
+    or the only one that fits; and those of labels and of names. Raises UserError where it is not
+    clear which is meant.
     """
     own = {name.lower(): entry for name, entry in entries.items() if not entry.coordinate}
     named = [name for name in (preparation.data.images, "images", "x") if name]
@@ -274,9 +278,11 @@ def _chosen(
     called = [name for name in (preparation.data.labels, "labels", "y") if name]
     labels = next((own[name.lower()] for name in called if name.lower() in own), None)
     count = images.header()[1][:1]
-    if labels is None or labels.header()[1] != count or labels.header()[0].hasobject:
-        return images, None
-    return images, labels
+    labels, names = (
+        None if one is None or one.header()[1] != count or one.header()[0].hasobject else one
+        for one in (labels, entries.get(preparation.named_by))
+    )
+    return images, labels, names
 
 
 def _fits(entry: Entry, preparation: Preparation) -> bool:
@@ -306,7 +312,7 @@ def _open_table(path: Path, preparation: Preparation) -> Inputs:
     names, count = _columns_of(path)
     label = _check_columns(str(path), names, features, preparation)
     batches = partial(read_batches, path)
-    wanted = [*features, *([label] if label else [])]
+    wanted = _wanted_columns(features, label, names, preparation)
     return Inputs(
         count,
         lambda: _table_rows(batches(wanted), str(path), label, preparation),
@@ -345,16 +351,38 @@ def _check_columns(
     return label if label in names else None
 
 
-def _open_frame(table: Any, preparation: Preparation) -> Inputs:
+def _wanted_columns(
+    features: Sequence[str], label: str | None, names: Collection[str], preparation: Preparation
+) -> list[str]:
+    """Return the columns of a table that are read: features, labels and names, each once."""
+    others = [name for name in (label, preparation.named_by) if name and name in names]
+    return list(dict.fromkeys([*features, *others]))
+
+
+def as_frame(given: Any) -> Any:
+    """Return a table of polars, pyarrow or another library with Arrow's protocol as one of pandas;
+    anything else as it is.
+    """
+    import pyarrow
+
+    # A single column has one axis.
+    table = hasattr(given, "__arrow_c_stream__") and len(getattr(given, "shape", (0, 0))) == 2
+    if not table or hasattr(given, "iloc"):
+        return given
+    return pyarrow.table(given).to_pandas(ignore_metadata=True)
+
+
+def _open_frame(table: Any, name: str, preparation: Preparation) -> Inputs:
+    """Open the rows of a table of pandas, which are called NAME[ROW]."""
     import pyarrow
 
     features = _features("images", preparation)
     label = _check_columns("images", [*table.columns], features, preparation)
-    chosen = table[[*features, *([label] if label else [])]]
+    chosen = table[_wanted_columns(features, label, table.columns, preparation)]
     batches = pyarrow.Table.from_pandas(chosen, preserve_index=False).to_batches(_MOST_ROWS)
     return Inputs(
         len(table),
-        lambda: _table_rows(iter(batches), "", label, preparation),
+        lambda: _table_rows(iter(batches), name, label, preparation),
         lambda: _labels_of(batches if label else (), label, preparation),
     )
 
@@ -383,9 +411,19 @@ def _table_rows(
         labels = [""] * len(numbers)
         if label is not None:
             labels = [preparation.label(each) for each in batch.column(label).to_pylist()]
-        names = [f"{name}[{row}]" for row in range(start, start + len(numbers))]
+        own: list[Any] = [None] * len(numbers)
+        if preparation.named_by in batch.schema.names:
+            own = batch.column(preparation.named_by).to_pylist()
+        yield Rows(_row_names(own, name, start), labels, *made)
         start += len(numbers)
-        yield Rows(names, labels, *made)
+
+
+def _row_names(own: Sequence[Any], name: str, start: int) -> list[str]:
+    """Return the names that rows have of their own; of others NAME[ROW], ROW from `start`."""
+    return [
+        f"{name}[{row}]" if each in (None, "") else printable(str(each))
+        for row, each in enumerate(own, start)
+    ]
 
 
 def _no_number(column: Any, row: int, name: str) -> str:

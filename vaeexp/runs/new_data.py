@@ -66,7 +66,7 @@ def _opened(run: Run, given: Given, say: Say) -> Iterator[Opened]:
         return
     images = open_images(run, given.data, split=given.split, say=say)
     labels = _labels(images)
-    batches = split_batches(images.x, labels, given.split)
+    batches = split_batches(images.x, labels, images.names)
     yield Opened(len(images.x), batches, lambda: set(labels or [""]))
 
 
@@ -388,14 +388,16 @@ def sample_to(run: Run, count: int, to: Path, *, component: int | None, seed: in
 
 
 def reconstruct_to(run: Run, images: Images, to: Path) -> str:
-    """Write the reconstructions of images, in their order; return a line on it."""
+    """Write the reconstructions of images, in the order of their split; return a line on it."""
     preparation = preparation_of(run)
+    order = np.argsort(images.places)
 
     def pieces() -> Iterator[np.ndarray]:
-        for x in images.x.split(max(1, image_rows(run.vae))):
+        for x in images.x[torch.from_numpy(order)].split(max(1, image_rows(run.vae))):
             yield preparation.in_units(run.vae.reconstruct(x.to(run.vae.latent_mask)))
 
-    return _written(run, pieces(), len(images.x), to)
+    names = np.array(images.names, object)[order]
+    return _written(run, pieces(), len(order), to, names)
 
 
 def array_files(run: Run) -> tuple[str, ...]:
@@ -408,9 +410,16 @@ def _write(run: Run, vae: VAE, z: torch.Tensor, to: Path) -> str:
     return _written(run, made, len(z), to)
 
 
-def _written(run: Run, pieces: Iterator[np.ndarray], count: int, to: Path) -> str:
+def _written(
+    run: Run,
+    pieces: Iterator[np.ndarray],
+    count: int,
+    to: Path,
+    names: np.ndarray | None = None,
+) -> str:
     preparation = preparation_of(run)
-    write_arrays(to, map(preparation.as_files, pieces), count, preparation.table)
+    titled = None if names is None else (preparation.named_by or "name", names)
+    write_arrays(to, map(preparation.as_files, pieces), count, preparation.table, titled)
     plain = preparation.scaling.bytes and white_in(preparation.record) == WHITE
     unit = "bytes from 0 to 255" if plain else "in the unit of the run's files"
     line = f"{to}  {plural(count, 'row')}, {unit}"

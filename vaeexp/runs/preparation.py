@@ -204,6 +204,12 @@ class Preparation:
         return None if names is None else tuple(names)
 
     @property
+    def named_by(self) -> str:
+        """The column or the array that names the rows; empty where there is none."""
+        given: str = getattr(self.data, "names", None) or self.record.get("named_by", "")
+        return given
+
+    @property
     def table(self) -> tuple[str, ...] | None:
         """Names of all columns of a table, in the order of the files; None for other data."""
         return table_in(self.record) or None

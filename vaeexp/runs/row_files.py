@@ -161,25 +161,46 @@ def write_arrays(
     pieces: Iterator[np.ndarray],
     count: int,
     columns: Sequence[str] | None,
+    names: tuple[str, np.ndarray] | None = None,
 ) -> None:
-    """Write `count` rows, as `Preparation.as_files` has them, as .npy, or, of a table with these
-    columns, as .csv or .parquet.
+    """Write `count` rows, as `Preparation.as_files` has them, as .npy, as .npz or, of a table with
+    these columns, as .csv or .parquet.
+
+    names: of the rows, under the name of their column; a .npy has no room for them.
     """
-    if path.suffix.lower() == ".npy":
+    ending = path.suffix.lower()
+    if ending == ".npy":
         write_whole(path, lambda unfinished: _write_npy(unfinished, pieces, count))
         return
-    named = _named(pieces, columns or ())
-    write_whole(path, lambda unfinished: _TABLES[path.suffix.lower()](unfinished, named))
+    named = _named(pieces, None if ending == ".npz" else columns, names)
+    write = (_TABLES | {".npz": _write_npz})[ending]
+    write_whole(path, lambda unfinished: write(unfinished, named))
 
 
 def array_endings(columns: Sequence[str] | None) -> tuple[str, ...]:
     """Return the endings that `write_arrays` takes."""
-    return (".npy",) if columns is None else (".npy", *_TABLES)
+    return (".npy", ".npz") if columns is None else (".npy", ".npz", *_TABLES)
 
 
-def _named(pieces: Iterator[np.ndarray], columns: Sequence[str]) -> Iterator[Measured]:
+def _named(
+    pieces: Iterator[np.ndarray],
+    columns: Sequence[str] | None,
+    names: tuple[str, np.ndarray] | None,
+) -> Iterator[Measured]:
+    """Yield columns, or one array `images`, with the names of the rows before them."""
+    start = 0
     for piece in pieces:
-        yield {name: piece[:, place] for place, name in enumerate(columns)}
+        own: Measured = {}
+        if names is not None:
+            title = "names" if columns is None else names[0]
+            while columns is not None and title in columns:
+                title = f"_{title}"
+            own[title] = names[1][start : start + len(piece)]
+        start += len(piece)
+        if columns is None:
+            yield own | {"images": piece}
+        else:
+            yield own | {name: piece[:, place] for place, name in enumerate(columns)}
 
 
 def _write_npy(path: Path, pieces: Iterator[np.ndarray], count: int) -> None:

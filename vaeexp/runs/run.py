@@ -27,6 +27,7 @@ from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
 from vaeexp.run_files import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json, unreadable_settings
 from vaeexp.runs import codes as measures
 from vaeexp.runs.comparison import Part, compare_figures
+from vaeexp.runs.inputs import as_frame
 from vaeexp.runs.preparation import Preparation, other_columns, table_in
 from vaeexp.runs.provenance import arithmetic, protocol
 from vaeexp.runs.row_files import finite_codes, flat
@@ -98,7 +99,9 @@ class Run:
         Args:
             images: a path of an image file, a folder, a .npy, .npz, .parquet, .csv, TIFF or HDF5
                 file or a zarr folder; an array of the run's shape and unit, [N, H, W], [N, H, W, C]
-                or [N, F]; a table of pandas; an image of Pillow; or a list of them.
+                or [N, F]; a table of pandas, polars or pyarrow, whose columns are taken by name; an
+                image of Pillow; or a list of them. The index of a data frame is that of the result;
+                in a list, `name` begins with the place of the array or table: `1[0]`.
             device: the device that computes.
 
         Raises:
@@ -107,7 +110,7 @@ class Run:
         vae = self.vae.to(resolve_device(device))
         seed = derive_seed(self.study_seed, "test")
         with opened(images, preparation_of(self)) as given:
-            return _as_frame(map(flat, measures.encode(vae, given.batches, seed=seed)))
+            return _as_frame(map(flat, measures.encode(vae, given.batches, seed=seed)), images)
 
     def score(
         self,
@@ -147,7 +150,7 @@ class Run:
                 own = split_scores(self, how, "validation", place, device=device, say=_silent)
                 calibration = own[how.by]
             rows = score_rows(vae, given.batches, how, seed=seed, calibration=calibration)
-            return _as_frame(flat(measured) for _, measured in rows)
+            return _as_frame((flat(measured) for _, measured in rows), images)
 
     def decode(self, codes: Any, *, device: str = "cpu") -> np.ndarray:
         """Return the means of p(x|z) of codes in the unit of the run's files: uint8 from 0 to 255
@@ -157,6 +160,7 @@ class Run:
         `codes` are an array [M, L], or what `encode` returned. Raises UserError for others.
         """
         size = self.settings.model.latent_size
+        codes = as_frame(codes)
         found = measures.codes_in(codes, size) if isinstance(codes, pd.DataFrame) else codes
         array = np.zeros(0) if found is None else np.asarray(found, np.float32)
         if array.ndim != 2 or array.shape[1] != size:
@@ -169,8 +173,10 @@ class Run:
         return preparation.as_files(images)
 
 
-def _as_frame(parts: Iterable[Mapping[str, np.ndarray]]) -> pd.DataFrame:
-    return pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True)
+def _as_frame(parts: Iterable[Mapping[str, np.ndarray]], given: Any) -> pd.DataFrame:
+    """Return the columns of all rows, under the index of the data frame that was given."""
+    frame = pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True)
+    return frame.set_axis(given.index) if isinstance(given, pd.DataFrame) else frame
 
 
 def _silent(text: str) -> None:
@@ -221,7 +227,7 @@ def split_scores(
     # Draws of their own, so that a new image shares none with a validation image.
     seed = derive_seed(run.study_seed, "calibration" if split == "validation" else "test")
     own = Score(how.by, how.importance_samples if how.by == "iw_nll" else None)
-    batches = measures.told(split_batches(images.x, None, split), len(images.x), progress)
+    batches = measures.told(split_batches(images.x, None, images.names), len(images.x), progress)
     rows = score_rows(vae, batches, own, seed=seed, calibration=None)
     parts = [measured for _, measured in rows]
     columns = {
@@ -342,6 +348,12 @@ class Images:
     classes: tuple[str, ...] | None
     places: np.ndarray
     """Place of each image in the split; int64 [N]."""
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each for people."""
+        part = self.dataset.test if self.split == "test" else self.dataset.validation
+        return part.names.of(self.places)
 
 
 def open_images(

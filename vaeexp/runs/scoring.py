@@ -69,17 +69,16 @@ def opened(given: Any, preparation: Preparation) -> Iterator[Opened]:
         yield Opened(inputs.total, preparation.batches(inputs.read()), inputs.labels)
 
 
-def split_batches(x: Tensor, labels: Sequence[str] | None, split: str) -> Iterator[Batch]:
-    """Yield the targets [N, C, H, W] of a split in batches, as those of files."""
+def split_batches(x: Tensor, labels: Sequence[str] | None, names: Sequence[str]) -> Iterator[Batch]:
+    """Yield the targets [N, C, H, W] of a split, and their names, in batches, as those of files."""
     size = batch_rows(Values(shape=(x.shape[1], x.shape[2], x.shape[3])))
     start = 0
     while start < len(x):
         left = len(x) - start
         count = size if left >= size + SMALLEST else left
         some = slice(start, start + count)
-        names = [f"{split}[{row}]" for row in range(start, start + count)]
         known = [*labels[some]] if labels is not None else [""] * count
-        yield Batch(names, known, x[some], [""] * count, np.zeros(count, np.int64))
+        yield Batch([*names[some]], known, x[some], [""] * count, np.zeros(count, np.int64))
         start += count
 
 

@@ -5,9 +5,10 @@ import pytest
 from matplotlib.colors import to_hex
 from synthetic_study import make_results, part, texts, write_pictures
 
-from vaeexp.plots import PLOTS
+from vaeexp.plots import PLOTS, style
 from vaeexp.plots.latent import (
     CLASS_COLOURS,
+    LONGEST_CLASS,
     aggregate_posterior,
     component_classes,
     latent_map,
@@ -79,6 +80,16 @@ def test_the_map_has_every_image_in_the_colour_of_its_class_and_a_legend(results
     assert [to_hex(handle.get_facecolor()[0]) for handle in handles] == [
         colour.lower() for colour in CLASS_COLOURS
     ]
+
+
+@pytest.mark.parametrize(
+    "names", [("_background_", "leaf"), ("a", "_b", "__c__"), ("_" * 30, "_one", "_two", "x")]
+)
+def test_a_class_that_begins_with_an_underscore_is_in_the_legend(names):
+    labels = np.arange(40) % len(names)
+    axes = drawn_map(np.random.default_rng(0).normal(size=(40, 2)), labels, names).axes[0]
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown == [style.shortened(name, LONGEST_CLASS) for name in names]
 
 
 def test_classes_beyond_the_colours_have_those_of_a_rainbow():

@@ -161,6 +161,8 @@ class RawImages(NamedTuple):
     """Column that names the rows, where no setting says so and it was found."""
     files: Sequence[tuple[str, int]] = ()
     """Name and rows of each file, in their order, where rows come from several."""
+    rows: np.ndarray | None = None
+    """Place in the files of each row, int64 [N], where rows were left out."""
     changed: tuple[str, ...] = ()
     """Sentences on what is read otherwise than in edition 1."""
     where: Callable[[int], str] = row_words

@@ -97,6 +97,8 @@ def read_named(
         for entry in entries.values()
         if entry.packed and entry.name in kept
     ]
+    root = source.root.name
+    files = [(f"{root}: {parts[part].images.name}", len(rows)) for part, rows in images.items()]
     return raw._replace(
         notes=(*notes, *raw.notes, *packed, *passed),
         changed=tuple(packed),
@@ -104,6 +106,7 @@ def read_named(
         factor_names=factor_labels,
         groups=groups,
         names=None if names is None else names.astype(str),
+        files=files if len(files) > 1 else (),
     )
 
 
