@@ -388,3 +388,11 @@ def constant_runs(images: np.ndarray, rows: np.ndarray, scaling: Scaling) -> tup
     counts = np.diff(starts, append=len(same))
     runs = np.stack([starts, counts, targets[starts]], axis=1)[same[starts]]
     return tuple(runs.reshape(-1).tolist())
+
+
+def changed(numbers: np.ndarray, constants: np.ndarray) -> np.ndarray:
+    """Return which numbers, bool [N, D], of columns that were constant in training, [D], are
+    missing or others. Fractions may differ in their last digits, which files of other types round.
+    """
+    rounded = np.isclose(numbers, constants, rtol=1e-6, atol=0)
+    return (numbers != constants) & ~(rounded & (constants != np.rint(constants)))

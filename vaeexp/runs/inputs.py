@@ -114,7 +114,9 @@ def _open_given(array: np.ndarray, place: int, preparation: Preparation, *, alon
     images = preparation.rows_of(array, "images" if alone else f"images[{place}]")
     several = len(images) > 1
     name = str(place) if several and not alone else ""
-    return _open_rows(images, None, name, preparation, first=0 if alone or several else place)
+    return _open_rows(
+        images, array, None, name, preparation, first=0 if alone or several else place
+    )
 
 
 def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any]:
@@ -211,13 +213,25 @@ def _read_pictures(preparation: Preparation, pictures: Sequence[_Picture]) -> It
 
 def _open_rows(
     images: np.ndarray,
+    array: np.ndarray,
     labels: np.ndarray | None,
     name: str,
     preparation: Preparation,
     first: int = 0,
     names: np.ndarray | None = None,
 ) -> Inputs:
-    """Open rows [N, C, H, W] with their labels [N] and names [N]; without, they are NAME[ROW]."""
+    """Open rows [N, C, H, W] of an array with their labels [N] and names [N]; without, they are
+    NAME[ROW].
+    """
+    columns = preparation.columns
+    every = None
+    if columns is not None and array.shape[-1] == len(columns.names):
+        every = array.reshape(len(images), -1)
+
+    def unseen(some: slice) -> list[str] | None:
+        if columns is None or every is None:
+            return [""] * len(images[some]) if is_vector(images.shape) else None
+        return columns.unseen(every[some][:, columns.others], columns.dropped)
 
     def read() -> Iterator[Rows]:
         step = min(_MOST_ROWS, rows_of_block(images[:1].nbytes))
@@ -228,14 +242,15 @@ def _open_rows(
             some = [""] * len(numbers)
             if labels is not None:
                 some = [preparation.label(each) for each in labels[start : start + step].tolist()]
-            yield Rows(_row_names(own, name, first + start), some, *made)
+            left = unseen(slice(start, start + step))
+            yield Rows(_row_names(own, name, first + start), some, *made, left)
 
-    def every() -> set[str]:
+    def known() -> set[str]:
         if labels is None:
             return {""}
         return {preparation.label(each) for each in np.unique(labels).tolist()}
 
-    return Inputs(len(images), read, every)
+    return Inputs(len(images), read, known)
 
 
 def _open_entries(
@@ -250,9 +265,10 @@ def _open_entries(
     dtype, shape = images.header()
     if not preparation.fits(shape) and not preparation.fits((1, *shape)):
         raise UserError(images.place, f"got {dtype} {list(shape)}; must be {preparation.wanted}")
-    rows = preparation.rows_of(images.read(_new(scratch)), images.place)
+    array = images.read(_new(scratch))
+    rows = preparation.rows_of(array, images.place)
     column, own = (None if each is None else each.read(_new(scratch)) for each in (labels, names))
-    return _open_rows(rows, column, str(path), preparation, names=own)
+    return _open_rows(rows, array, column, str(path), preparation, names=own)
 
 
 def _new(scratch: Path) -> Path:
@@ -296,7 +312,7 @@ def _open_stack(path: Path, preparation: Preparation, scratch: Path, alone: bool
     images = entry.read(_new(scratch))
     if images.shape[1:] != preparation.values.shape:
         raise UserError(str(path), f"got {list(images.shape)}; must be {preparation.wanted}")
-    return _open_rows(images, None, str(path), preparation)
+    return _open_rows(images, images, None, str(path), preparation)
 
 
 # ---- tables ----
@@ -354,9 +370,17 @@ def _check_columns(
 def _wanted_columns(
     features: Sequence[str], label: str | None, names: Collection[str], preparation: Preparation
 ) -> list[str]:
-    """Return the columns of a table that are read: features, labels and names, each once."""
+    """Return the columns of a table that are read: features, those that were constant in training,
+    labels and names, each once.
+    """
     others = [name for name in (label, preparation.named_by) if name and name in names]
-    return list(dict.fromkeys([*features, *others]))
+    return list(dict.fromkeys([*features, *_constant(names, preparation), *others]))
+
+
+def _constant(names: Collection[str], preparation: Preparation) -> list[str]:
+    """Return those of the columns of a table that were constant in training."""
+    columns = preparation.columns
+    return [] if columns is None else [name for name in columns.dropped if name in names]
 
 
 def as_frame(given: Any) -> Any:
@@ -414,7 +438,12 @@ def _table_rows(
         own: list[Any] = [None] * len(numbers)
         if preparation.named_by in batch.schema.names:
             own = batch.column(preparation.named_by).to_pylist()
-        yield Rows(_row_names(own, name, start), labels, *made)
+        unseen = [""] * len(numbers)
+        if (known := preparation.columns) is not None:
+            others = _constant(batch.schema.names, preparation)
+            cells = [_as_numbers(batch.column(column)) for column in others]
+            unseen = known.unseen(np.reshape(cells, (len(others), len(numbers))).T, others)
+        yield Rows(_row_names(own, name, start), labels, *made, unseen)
         start += len(numbers)
 
 
