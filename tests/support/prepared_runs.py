@@ -71,6 +71,11 @@ KINDS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any]]] = {
         {},
         {"scale": "standard", "scale_per": "feature"},
     ),
+    "bordered floats": (
+        np.pad(_random().normal(5, 2, (COUNT, 1, 3, 3)), [(0, 0), (0, 0), (1, 1), (1, 1)]),
+        {},
+        {"scale": "standard"},
+    ),
     "counts": (_random().poisson(3, (COUNT, 1, 1, 6)), {}, {"scale": "none"}),
     "table": (
         _table("float64"),
