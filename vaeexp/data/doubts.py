@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaeexp.data import facts as find
-from vaeexp.data.formats import TEST, VALIDATION, RawImages, printable, some_of
+from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, printable, some_of
 from vaeexp.data.formats.array_pixels import LONG
 from vaeexp.data.scaling import pieces
 from vaeexp.data.values import is_vector
@@ -83,7 +83,7 @@ def gather(raw: RawImages, rows: Mapping[int, np.ndarray], settings: "DataSettin
     shown = every[:: -(-len(every) // max(_SAMPLE_ROWS, _SAMPLE // images[0].size))]
     sample = images[shown].reshape(len(shown), -1).astype(np.float64)
     levels = sample.min() >= 0 and (not vectors or settings.keeps_range)
-    gap, groups = _largest(raw, every) if levels else (None, None)
+    gap, groups = _largest(raw, rows[TRAINING]) if levels else (None, None)
     own_splits = {VALIDATION, TEST} <= set(np.unique(raw.parts).tolist())
     times = raw.groups if settings.split == "time" else None
     names = None if settings.split == "time" else raw.groups
@@ -117,7 +117,7 @@ def _codes(images: np.ndarray, sample: np.ndarray) -> list[find.Code]:
 def _largest(
     raw: RawImages, rows: np.ndarray
 ) -> tuple[find.Gap | None, tuple[float, float, float] | None]:
-    """Return what the largest number of each image tells, of the files of each kind alone."""
+    """Return what the largest number of images at these rows tells, of each kind of files."""
     largest = np.concatenate(
         [piece.reshape(len(piece), -1).max(axis=1) for piece in pieces(raw.images)]
     )
@@ -127,7 +127,7 @@ def _largest(
     for kind in np.unique(stored[rows]):
         own = rows[stored[rows] == kind]
         gap = gap or find.gap_of(raw.images, largest[own], own)
-        groups = groups or find.groups_of(in_files[own])
+        groups = groups or find.groups_of(raw.images, in_files[own], own)
     return gap, groups
 
 

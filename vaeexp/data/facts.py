@@ -131,9 +131,13 @@ def gap_of(images: np.ndarray, largest: np.ndarray, rows: np.ndarray) -> Gap | N
     return Gap(top / following, int(having[0])) if 0 < following < least else None
 
 
-def groups_of(largest: np.ndarray) -> tuple[float, float, float] | None:
+def groups_of(
+    images: np.ndarray, largest: np.ndarray, rows: np.ndarray
+) -> tuple[float, float, float] | None:
     """Return the largest number of dark images, the least maximum of bright ones, and the share of
-    dark ones; None where the maxima [N] of images are not of two kinds.
+    dark ones; None where the maxima of images are not of two kinds, or the dark ones are empty.
+
+    largest: of the images at these rows.
     """
     shown = np.sort(largest[largest > 0]).astype(np.float64)
     if len(shown) < 2:
@@ -142,6 +146,9 @@ def groups_of(largest: np.ndarray) -> tuple[float, float, float] | None:
     place = int(ratios.argmax())
     share = (place + 1) / len(shown)
     if ratios[place] <= _GROUPS or not _GROUP_SHARE <= share <= 1 - _GROUP_SHARE:
+        return None
+    dark = images[rows[(largest > 0) & (largest <= shown[place])][:_LOOKED_AT]]
+    if (dark.min(axis=(1, 2, 3)) == dark.max(axis=(1, 2, 3))).mean() > 0.5:
         return None
     return float(shown[place]), float(shown[place + 1]), share
 

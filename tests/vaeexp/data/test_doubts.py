@@ -177,7 +177,7 @@ def test_a_number_alone_is_named_with_its_image(tmp_path, write, make, hot, seed
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("write", [as_npy, as_pngs])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 def test_two_kinds_of_images_are_doubted(tmp_path, write, share, seed):
     images = soft(seed)
     low = np.random.default_rng(seed).random(60) < share
