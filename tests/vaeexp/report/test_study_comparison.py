@@ -17,12 +17,13 @@ from sweeps.errors import UserError
 from sweeps.results import best_so_far, ranked
 from sweeps.results.statistics import mean_interval
 from vaeexp.plots.comparisons import side_by_side
-from vaeexp.report.markup import linked_files
+from vaeexp.report.markup import escape, linked_files
 from vaeexp.report.study_comparison import (
     check_index,
     folder_name,
     leader_sentence,
     protocol_titles,
+    protocol_words,
     write_comparison,
     write_index,
 )
@@ -113,6 +114,34 @@ def test_studies_share_a_table_only_where_every_part_of_the_protocol_is_the_same
     assert [[each.name for each in group] for group in groups] == [["one", "same"], ["other"]]
     titles = protocol_titles(groups)
     assert len(set(titles)) == 2
+
+
+@pytest.mark.parametrize(
+    ("likelihoods", "apart"),
+    [
+        (("poisson", "negative_binomial"), "poisson, given the sum of each image"),
+        (("gaussian_learned", "student_t, 4 degrees of freedom"), "poisson"),
+        (("categorical_256", "discretised_logistic"), "discretised_logistic, 16 levels"),
+        (("bernoulli", "bernoulli"), "continuous_bernoulli"),
+    ],
+)
+def test_old_studies_share_a_table_where_their_likelihoods_measure_one_thing(likelihoods, apart):
+    words = dict(zip(("one", "same", "other"), (*likelihoods, apart), strict=True))
+    grey = {"binarisation": "none (grey levels in [0, 1])"}
+    made = [
+        summarise(renamed(name, protocol=grey | {"likelihood": each}))
+        for name, each in words.items()
+    ]
+    groups = by_protocol(made)
+    assert [[each.name for each in group] for group in groups] == [["one", "same"], ["other"]]
+    together = " or ".join(dict.fromkeys(likelihoods)).replace("_", " ")
+    assert f"{together} likelihood" in protocol_titles(groups)[0]
+    said = protocol_words(groups[0])
+    if len({*likelihoods}) > 1:
+        assert f"likelihood of one: {escape(likelihoods[0])}" in said
+        assert f"likelihood of same: {escape(likelihoods[1])}" in said
+    else:
+        assert f"; likelihood: {likelihoods[0]}." in said
 
 
 def test_studies_without_a_record_share_nothing():
