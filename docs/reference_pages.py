@@ -73,6 +73,7 @@ FOLDER = """\
 | `sheet.npz` | of each trial of the search, paused, pruned and failed ones, too: uint8 [N, H, W, C] `reconstructions` of validation images, the same for all trials, and `samples` from the same noise; int64 [] `epoch`, the last one, of a failed trial the best. At most 100 kB: of large images there are fewer, or smaller ones |
 | `pictures/*.png` | of tested runs: the pictures of the best epoch as files |
 | `evaluation.npz` | of tested runs, at the best epoch, the arrays listed below |
+| `calibration.npz` | written by the first `vaeexp score`: scores of the validation and test rows, hashes of all rows, ranges of the columns, from which p comes afterwards |
 | `epoch-0005-samples.png` … | pictures of single epochs |
 | `checkpoint.safetensors`, `checkpoint-previous.safetensors` | while the run trains: what it goes on from, and the one before |
 

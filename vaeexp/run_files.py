@@ -25,6 +25,8 @@ EVALUATION = "evaluation.npz"
 """What the run's model draws; and numbers about the latent space on test images, of tested runs
 alone.
 """
+CALIBRATION = "calibration.npz"
+"""What new rows are compared with when they are scored; written by the first `score`."""
 SHEET = "sheet.npz"
 """A few pictures of the last epoch, of each trial of the search, whatever it came to."""
 LOADER = "vaeexp.runs.raw_numbers"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sweeps import UserError
 from vaeexp import runs as finished
 from vaeexp.commands import options
 from vaeexp.commands.finished_run import note, opened_run, writing
@@ -75,18 +74,19 @@ def encode(
 @click.option(
     "--by",
     type=click.Choice(["neg_elbo", "iw_nll"]),
-    default="neg_elbo",
+    default=None,
+    show_default="iw_nll; neg_elbo without samples",
     help="The score: −ELBO, or the importance-weighted NLL.",
 )
 @click.option(
     "--importance-samples",
     type=click.IntRange(min=0),
     metavar="K",
-    default=None,
-    show_default="the run's own",
+    default=20,
+    show_default=True,
     help="Samples per row of the importance-weighted NLL; 0 leaves it out.",
 )
-@click.option("--no-p", is_flag=True, help="Give no p, which needs the run's data set.")
+@click.option("--no-p", is_flag=True, help="Give no p, which at first needs the run's data set.")
 @click.option(
     "--against",
     multiple=True,
@@ -112,8 +112,8 @@ def score(
     files: tuple[Path, ...],
     to: Path,
     split: str | None,
-    by: str,
-    importance_samples: int | None,
+    by: str | None,
+    importance_samples: int,
     no_p: bool,
     against: tuple[Path, ...],
     against_class: str | None,
@@ -129,14 +129,9 @@ def score(
     With --against or --against-class, AUROC, AUPRC and FPR at 95 % TPR say how well the score finds
     the anomalies, beside the AUROC of their size alone, because likelihood prefers simple images.
     """
-    if importance_samples is None:
-        importance_samples = run.settings.evaluation.importance_samples
     if sheet is not None:
         with writing(sheet):
             finished.drawing.check_figure(sheet, named=True, option="--sheet")
-    if not no_p and data is None and run.settings.data.dataset in ("arrays", "folder"):
-        problem = f"is missing: p compares the rows with the run's own validation {run.noun}s"
-        raise UserError("--data", f"{problem}. Give the file or folder of the study, or --no-p.")
     given = finished.new_data.Given(files, split, data)
     asked = finished.new_data.Asked(by, importance_samples, not no_p, against, against_class)
     with progress_bar(open_console(stderr=True), "scoring") as progress, writing(to):

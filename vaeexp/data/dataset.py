@@ -20,6 +20,7 @@ from vaeexp.data.datasets import (
     find_definition,
     find_source,
 )
+from vaeexp.data.duplicates import row_keys
 from vaeexp.data.first_look import pixel_words
 from vaeexp.data.formats import (
     EDITION,
@@ -37,7 +38,7 @@ from vaeexp.data.formats.levels import PLAIN, Stored
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Prepared, prepare, sizes_of
-from vaeexp.data.scaling import Scaling, scaling_from
+from vaeexp.data.scaling import Scaling, pieces, scaling_from
 from vaeexp.data.showing import to_pictures
 from vaeexp.data.values import Values, from_record
 
@@ -58,6 +59,7 @@ class Split:
     classes: name of each label; None where the images of this split have no labels.
     first: row of the first image in its file.
     factors: known factors of variation, float64 [N, K]; None without them.
+    grey_keys: `row_keys` of the grey images under static binarisation; None without it.
     blocks: the checks of a large file; None for a file that was hashed at the start.
     """
 
@@ -67,6 +69,7 @@ class Split:
     first: int
     blocks: BlockChecks | None
     factors: np.ndarray | None = None
+    grey_keys: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,6 +79,13 @@ class Split:
         """The images, all of them checked. Raises Damaged."""
         self.check(np.arange(len(self)))
         return self.unchecked
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """The hash of each image before it was binarised, uint64 [N]. Raises Damaged."""
+        if self.grey_keys is not None:
+            return np.array(self.grey_keys)
+        return np.concatenate([row_keys(piece) for piece in pieces(self.images)])
 
     def check(self, rows: np.ndarray) -> None:
         """Check the images at these rows of the split, int64 [M], where that was not done before.
@@ -115,6 +125,7 @@ class Dataset:
     dropped, constants: names of the columns that were left out, because they never change, and the
         value of each.
     kept: the other columns of the file; None where none was left out.
+    unseen: as in `Prepared`.
     factors: names of the known factors of variation, which `Split.factors` holds.
     whites, changed: as in `Prepared`.
     unlabelled: those of train, validation and test whose images have no labels although others
@@ -144,6 +155,7 @@ class Dataset:
     dropped: tuple[str, ...] = ()
     constants: tuple[float, ...] = ()
     kept: tuple[int, ...] | None = None
+    unseen: tuple[int, int] = (0, 0)
     factors: tuple[str, ...] = ()
     whites: Mapping[str, int] | None = None
     changed: tuple[str, ...] = ()
@@ -210,9 +222,11 @@ class Dataset:
                 for kind in ("images", "labels")
             )
             blocks = open_blocks(self.folder / f"{part}_images.npy")
-            factors = None
+            factors = keys = None
             if self.factors:
                 factors = np.load(self.folder / f"{part}_factors.npy", mmap_mode="r")[which]
+            if self.binarisation == "static":
+                keys = np.load(self.folder / f"{part}_keys.npy", mmap_mode="r")[which]
         except (OSError, ValueError) as error:
             distrust(self.folder)
             raise UserError(
@@ -220,7 +234,7 @@ class Dataset:
             ) from error
         classes = None if name in self.unlabelled else self.classes
         first = which.indices(len(images))[0]
-        return Split(images[which], labels[which], classes, first, blocks, factors)
+        return Split(images[which], labels[which], classes, first, blocks, factors, keys)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -307,6 +321,7 @@ def dataset_of(source: Source, prepared: Prepared) -> Dataset:
         dropped=prepared.dropped,
         constants=prepared.constants,
         kept=prepared.kept,
+        unseen=prepared.unseen,
         factors=prepared.factors,
         whites=prepared.whites,
         changed=prepared.changed,

@@ -52,6 +52,18 @@ def image_keys(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.frombuffer(b"".join(keys), np.uint64)
 
 
+def row_keys(images: np.ndarray) -> np.ndarray:
+    """Return a hash of each image [N, C, H, W] as it was prepared, before it is binarised; uint64
+    [N], as `image_keys` has them.
+
+    Of float32 numbers 13 binary digits count, so that a file of another type has the same rows.
+    """
+    if images.dtype == np.float32:
+        bits = (images + np.float32(0)).view(np.uint32)  # -0 is 0
+        images = (bits + np.uint32(1 << 10)) >> np.uint32(11)
+    return image_keys(images, np.arange(len(images)))
+
+
 def compare_splits(
     images: np.ndarray, rows: Mapping[str, np.ndarray], *, drawn: bool
 ) -> tuple[list[str], list[str]]:

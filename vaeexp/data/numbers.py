@@ -17,6 +17,7 @@ from vaeexp.data.scaling import (
     Scaling,
     Statistics,
     bytes_scaling,
+    changed,
     constant_columns,
     extremes,
     pieces,
@@ -108,18 +109,21 @@ class Varying(NamedTuple):
 
     dropped, constants: their names, and the value of each.
     kept: the other columns of the file; None where none was left out.
+    unseen: rows of the other splits in which one of them changes, and all of these rows.
     """
 
     raw: RawImages
     dropped: tuple[str, ...] = ()
     constants: tuple[float, ...] = ()
     kept: tuple[int, ...] | None = None
+    unseen: tuple[int, int] = (0, 0)
 
 
 def without_constant_columns(
-    raw: RawImages, taught: np.ndarray, scratch: Path, root: str
+    raw: RawImages, taught: np.ndarray, others: np.ndarray, scratch: Path, root: str
 ) -> Varying:
-    """Return vectors without the columns that never change in the rows `taught`.
+    """Return vectors without the columns that never change in the rows `taught`; `others` are those
+    of the other splits.
 
     Raises UserError where no column is left.
     """
@@ -143,9 +147,13 @@ def without_constant_columns(
     names = features or [f"column {index}" for index in range(width)]
     left = None if features is None else tuple(features[index] for index in kept)
     dropped = tuple(names[index] for index in constant)
-    values = raw.images[taught[0], 0, 0, constant].astype(np.float64).tolist()
+    values = raw.images[taught[0], 0, 0, constant].astype(np.float64)
+    found = [
+        changed(piece[:, 0, 0][:, constant], values).any(1) for piece in pieces(raw.images, others)
+    ]
+    unseen = sum(int(each.sum()) for each in found), len(others)
     raw = raw._replace(images=images, features=left)
-    return Varying(raw, dropped, tuple(values), tuple(kept.tolist()))
+    return Varying(raw, dropped, tuple(values.tolist()), tuple(kept.tolist()), unseen)
 
 
 def describe_bytes(raw: RawImages, training: np.ndarray, step: int) -> tuple[Values, Scaling]:

@@ -5,7 +5,8 @@ A folder holds `training_images.npy` [N, C, H, W], uint8 or targets float32, and
 `training_labels.npy` uint8 [N] in the order of the split (`training_order.npy`, int64 [N]: place in
 the source's file), `test_images.npy`, `test_labels.npy` in the order of the file, and `meta.json`
 with what is known of them and a checksum of each file (vaeexp/cache.py). Images of more than
-`WHOLE` bytes have a table of checksums beside them (vaeexp/data/block_checks.py).
+`WHOLE` bytes have a table of checksums beside them (vaeexp/data/block_checks.py). Under static
+binarisation `training_keys.npy` and `test_keys.npy` hold hashes of the grey images.
 
 Random draws are the same for ever: with every numpy version, on every machine. numpy promises to
 keep the raw output of its bit generators, but not what `Generator.permutation` or
@@ -30,7 +31,7 @@ from sweeps import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.doubts import doubts, gather
-from vaeexp.data.duplicates import compare_splits
+from vaeexp.data.duplicates import compare_splits, image_keys
 from vaeexp.data.first_look import look, look_at_numbers, settle_levels
 from vaeexp.data.formats import (
     PART_NAMES,
@@ -58,12 +59,13 @@ from vaeexp.words import plural
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-_LAYOUT = 12  # raised whenever the same source would give other arrays
+_LAYOUT = 13  # raised whenever the same source would give other arrays
 _SCALED = ("scale", "scale_per", "clip")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
 """Settings that decide arrays besides those of files; None where they are not listed."""
 SUBSET_VALIDATION = 500
+_THRESHOLDS = np.array([-(-(grey << 32) // 255) for grey in range(256)], dtype=np.uint64)
 _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
 
 
@@ -87,6 +89,7 @@ class Prepared:
     dropped, constants: names of the columns of vectors that were left out, because they never
         change, and the value of each.
     kept: the other columns of the file; None where none was left out.
+    unseen: validation and test rows in which one of the dropped columns changes, and all of them.
     whites: the number that became 255 in each kind of file, where the images are bytes.
     changed: as in `RawImages`.
     files: images of the source.
@@ -117,6 +120,7 @@ class Prepared:
     dropped: tuple[str, ...]
     constants: tuple[float, ...]
     kept: tuple[int, ...] | None
+    unseen: tuple[int, int]
     whites: dict[str, int] | None
     changed: tuple[str, ...]
 
@@ -270,6 +274,7 @@ def _facts_of(made: "_Made") -> dict[str, Any]:
         "dropped": made.dropped,
         "constants": made.constants,
         "kept": made.kept,
+        "unseen": made.unseen,
         "whites": made.whites,
         "changed": raw.changed,
     }
@@ -312,6 +317,7 @@ class _Made(NamedTuple):
     dropped: tuple[str, ...] = ()
     constants: tuple[float, ...] = ()
     kept: tuple[int, ...] | None = None
+    unseen: tuple[int, int] = (0, 0)
     whites: dict[str, int] | None = None
 
 
@@ -349,7 +355,8 @@ def _numbers(
         asked = f"with data.scale: {settings.scale}" + (" and data.clip" if settings.clip else "")
         remedy = "binarisation needs grey levels, scale: unit, no clip. Try --set binarisation=none"
         raise UserError("data.binarisation", f"{problem} {asked}; {remedy}.")
-    varying = without_constant_columns(raw, taught, scratch, root)
+    others = np.setdiff1d(np.concatenate([*rows.values()]), taught)
+    varying = without_constant_columns(raw, taught, others, scratch, root)
     raw = varying.raw
     limits = limits_of(raw, taught, settings, root)
     known = statistics(raw.images, taught, limits, settings.scale_per)
@@ -361,7 +368,7 @@ def _numbers(
     warnings += doubts
     raw = raw._replace(notes=(*raw.notes, *notes), reading=(*raw.reading, *reading))
     kind = raw.images.dtype.name
-    columns = varying.dropped, varying.constants, varying.kept
+    columns = varying[1:]
     return _Made(raw, scaling.targets, scaling, values, pixels, warnings, kind, *columns)
 
 
@@ -399,10 +406,13 @@ def _write(
             order,
         )
         parts["test_images"] = binarise(raw.images[test], static_seed, Purpose.TEST_PIXELS), None
+        parts["training_keys"] = image_keys(raw.images, training), order
+        parts["test_keys"] = image_keys(raw.images, test), None
     digest = hashlib.sha256()
     for name, (array, rows) in parts.items():
         shape = (len(array if rows is None else rows), *array.shape[1:])
-        if not name.endswith("factors"):  # known of the images, and no part of them
+        known = name.endswith(("factors", "keys"))  # of the images, and no part of them
+        if not known:
             digest.update(f"{name} {array.dtype.str} {shape}\n".encode())
         scaled = targets if name.endswith("images") else None
         descr = array.dtype.str if scaled is None else "<f4"
@@ -410,7 +420,7 @@ def _write(
             header = {"descr": descr, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             for block in blocks(array, rows):
-                if not name.endswith("factors"):
+                if not known:
                     digest.update(block.data)
                 if scaled is None:
                     file.write(block.data)
@@ -478,6 +488,7 @@ class Purpose(IntEnum):
     SUBSET_TEST = 3
     HELD_OUT_TEST = 4
     VALIDATION_ORDER = 5
+    NEW_PIXELS = 6
 
 
 def _stream(seed: int, purpose: Purpose) -> np.random.Philox:
@@ -501,23 +512,11 @@ def binarise(images: np.ndarray, seed: int, purpose: Purpose) -> np.ndarray:
 
     images: uint8 of any shape. Returns uint8 of the same shape.
     """
-    return binarise_next(images, pixel_stream(seed, purpose))
-
-
-def pixel_stream(seed: int, purpose: Purpose) -> np.random.Philox:
-    """Return the stream of a purpose at its first number, for `binarise_next`."""
-    return _stream(seed, purpose)
-
-
-def binarise_next(images: np.ndarray, bits: np.random.Philox) -> np.ndarray:
-    """Draw the pixels of the next images with the next numbers of a stream, as `binarise` draws
-    all at once. Each call but the last takes an even number of pixels.
-    """
-    thresholds = np.array([-(-(grey << 32) // 255) for grey in range(256)], dtype=np.uint64)
+    bits = _stream(seed, purpose)
     grey = np.ascontiguousarray(images).reshape(-1)
     drawn = np.empty_like(grey)
     for start in range(0, grey.size, _CHUNK):
         chunk = grey[start : start + _CHUNK]
         uniform = bits.random_raw((chunk.size + 1) // 2).astype("<u8").view("<u4")[: chunk.size]
-        drawn[start : start + _CHUNK] = uniform < thresholds[chunk]
+        drawn[start : start + _CHUNK] = uniform < _THRESHOLDS[chunk]
     return drawn.reshape(images.shape)

@@ -358,3 +358,11 @@ def constant_columns(raw: RawImages, training: np.ndarray) -> np.ndarray:
         highest.append(block.max(axis=0))
     same = np.min(lowest, axis=0) == np.max(highest, axis=0)
     return np.flatnonzero(same.reshape(-1))
+
+
+def changed(numbers: np.ndarray, constants: np.ndarray) -> np.ndarray:
+    """Return which numbers, bool [N, D], of columns that were constant in training, [D], are
+    missing or others. Fractions may differ in their last digits, which files of other types round.
+    """
+    rounded = np.isclose(numbers, constants, rtol=1e-6, atol=0)
+    return (numbers != constants) & ~(rounded & (constants != np.rint(constants)))

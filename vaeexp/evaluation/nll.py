@@ -10,7 +10,7 @@ pixels. All metrics are in nats per image.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from itertools import product
@@ -34,9 +34,9 @@ _COMPILING_PAYS = 10_000_000
 _TOLERANCE = 1e-4
 _BATCH = 1000
 _BUDGETS = {"cpu": 2**23}  # bytes: a share of the cache; larger pieces are slower
-_UNIT = 50  # samples of an image drawn at once; the draws depend on it
+UNIT = 50  # samples of an image drawn at once; the draws depend on it
 # Samples of an image whose weights are summed at once, because each sum makes an accelerator wait.
-_SUMMED = 20 * _UNIT
+_SUMMED = 20 * UNIT
 _BUDGET = 2**30  # bytes on other devices: enough to fill an accelerator
 
 LogWeights = Callable[[DiagonalGaussian, Tensor, Tensor], Tensor]
@@ -174,7 +174,6 @@ def importance_weighted_nll(
     *,
     importance_samples: int,
     seed: int,
-    first: int = 0,
     budget: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -187,13 +186,13 @@ def importance_weighted_nll(
 
     Images [N, C, H, W] and samples are taken in pieces whose activations fit in about `budget`
     bytes (default: what suits the device). The draws depend on the seed, the index of the image
-    (`first` for the first one) and L alone, and the draws for a smaller k come first; so pieces and
+    and L alone, and the draws for a smaller k come first; so pieces and
     device change only the rounding. After each piece `progress` gets the codes done and the codes
     in all. Raises TypeError for a posterior without a density.
     """
     device = vae.latent_mask.device
     rows = image_rows(vae, budget)
-    unit = min(_UNIT, importance_samples)
+    unit = min(UNIT, importance_samples)
     block = max(1, min(len(images), rows // unit))
     samples = max(1, min(unit, rows))
     x = images[:block].to(device)
@@ -204,14 +203,14 @@ def importance_weighted_nll(
     counts = sample_counts(importance_samples)
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
-        indices = range(first + start, first + start + len(x))
-        draws = _draws(len(vae.latent_mask), indices, importance_samples, seed)
+        indices = range(start, start + len(x))
+        noises = draws(len(vae.latent_mask), indices, importance_samples, seed)
         # Drawing ahead helps an accelerator, which would wait; a CPU has no idle time for it.
-        draws = draws if device.type == "cpu" else _ahead(draws)
+        noises = noises if device.type == "cpu" else _ahead(noises)
         bound = _Bound(counts)
         posterior = vae.encode_density(x)
         done = start * importance_samples
-        for noise in draws:
+        for noise in noises:
             for part in noise.to(posterior.mean).split(samples):
                 bound.add(weigh(posterior, part, x))
                 done += len(part) * len(x)
@@ -257,17 +256,17 @@ def sample_counts(importance_samples: int) -> list[int]:
     return [*(count for count in steps if count < importance_samples), importance_samples]
 
 
-def _draws(
-    latent_size: int, indices: range, importance_samples: int, seed: int
+def draws(
+    latent_size: int, keys: Sequence[int], importance_samples: int, seed: int
 ) -> Iterator[Tensor]:
-    """Yield standard normal draws for the images at these indices, [≤ `_UNIT`, B, L] at a time; a
-    generator per image.
+    """Yield standard normal draws for the images with these keys, such as their indices,
+    [≤ `UNIT`, B, L] at a time; a generator per image.
     """
     generators = [
-        torch.Generator().manual_seed(seed_of(f"{seed}/importance/{index}")) for index in indices
+        torch.Generator().manual_seed(seed_of(f"{seed}/importance/{key}")) for key in keys
     ]
-    for first in range(0, importance_samples, _UNIT):
-        drawn = torch.empty(len(indices), _UNIT, latent_size)
+    for first in range(0, importance_samples, UNIT):
+        drawn = torch.empty(len(keys), UNIT, latent_size)
         for row, generator in zip(drawn.unbind(), generators, strict=True):
             row.normal_(generator=generator)
         yield drawn.transpose(0, 1)[: importance_samples - first].contiguous()

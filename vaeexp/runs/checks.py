@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sweeps import Damaged, Finding, State, Trial, UserError, check_file, quarantine, run_folder
 from vaeexp.run_files import (
+    CALIBRATION,
     CHECKPOINT,
     EVALUATION,
     LAST,
@@ -20,7 +21,10 @@ from vaeexp.run_files import (
     WEIGHTS,
 )
 
-SEALED = (SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALUATION, SHEET)
+SEALED = (
+    *(SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS),
+    *(PICTURES, EVALUATION, SHEET, CALIBRATION),
+)
 """Files of a run's folder that carry a checksum."""
 
 

@@ -4,22 +4,26 @@ Shapes: n rows of a batch, L latent dimensions, C channels, H × W sub-pixels. R
 have NaN for every number. A score that overflows is infinite, which is the strangest.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaeexp.evaluation.nll import image_rows, importance_weighted_nll
+from vaeexp.evaluation.nll import UNIT, draws, image_rows, log_weights
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import PriorDistribution
 from vaeexp.models.vae import VAE
 from vaeexp.runs.preparation import Batch, Preparation
 from vaeexp.words import join_and
 
-AT_ONCE = 100
+_ENCODED = 100
 """Rows that are encoded at once, as for maps of codes, so that codes are the same to the bit."""
+_SCORED = 64
+"""Rows that are scored at once, at most: a power of 2, of which each has the same last bits."""
 
 Measured = dict[str, np.ndarray]
 """Name of a column → its values [n], or [n, L]."""
@@ -27,85 +31,105 @@ Progress = Callable[[int, int], None]
 """Is told the rows done, and of how many."""
 
 
-class _Encoded(NamedTuple):
-    """Posterior means and log σ float32 [n, L], a draw z of the posterior and the rate [n]."""
-
-    mean: Tensor
-    log_sigma: Tensor | None
-    z: Tensor
-    rate: Tensor
-
-
 @torch.no_grad()
 def encode(vae: VAE, batches: Iterator[Batch], *, seed: int) -> Iterator[Measured]:
     """Yield name, label, mean, log_sigma, rate (nats) and problem of each batch; no log_sigma and
     rate for a posterior without a density.
     """
-    noises = _Noise(vae, seed)
     prior = vae.prior_distribution()
     for batch in batches:
-        parts = [_encoded(vae, prior, *pair) for pair in noises.pairs(batch.x)]
-        columns = {"mean": torch.cat([part.mean for part in parts])}
-        if vae.posterior.stochastic:
-            sigmas = [part.log_sigma for part in parts if part.log_sigma is not None]
-            columns["log_sigma"] = torch.cat(sigmas)
-            columns["rate"] = torch.cat([part.rate for part in parts]).double()
-        yield _measured(batch, columns)
+        parts = list[dict[str, Tensor]]()
+        for start in range(0, len(batch.x), _ENCODED):
+            some = slice(start, start + _ENCODED)
+            posterior = vae.encode(batch.x[some].to(vae.latent_mask))
+            columns = {"mean": posterior.mean}
+            if isinstance(posterior, DiagonalGaussian):
+                rate = prior.kl(posterior)
+                if rate is None:
+                    noise = next(draws(len(vae.latent_mask), batch.keys[some].tolist(), 1, seed))
+                    rate = _drawn_rate(prior, posterior, noise[0].to(posterior.mean))
+                columns |= {"log_sigma": 0.5 * posterior.log_var, "rate": rate.double()}
+            parts.append(columns)
+        yield _measured(batch, _joined(parts))
 
 
 @torch.no_grad()
 def score(
-    vae: VAE, batches: Iterator[Batch], *, seed: int, importance_samples: int | None
-) -> Iterator[Measured]:
-    """Yield name, label, neg_elbo, iw_nll, distortion, rate and problem of each batch, in nats and
-    in the unit of the report; no iw_nll without `importance_samples`.
+    vae: VAE, batches: Iterator[Batch], *, seed: int, importance_samples: int
+) -> Iterator[tuple[Batch, Measured]]:
+    """Yield each batch with its name, label, neg_elbo, distortion, rate, iw_nll, the standard error
+    of that, iw_nll_se, and problem, in nats and in the unit of the report; no iw_nll without
+    `importance_samples`.
 
-    −ELBO is at β = 1 with one draw of z for each row. The draws depend on the seed, the row and L;
-    with the seed of the test they are those of `vaeexp.evaluation.nll.evaluate_elbo`. A posterior
-    without a density has the distortion alone.
+    −ELBO is at β = 1 with one draw of z for each row. The draws depend on the seed, the content of
+    the row and L. Rows are computed in blocks of one shape, so that equal rows have equal scores
+    whatever their neighbours are. A posterior without a density has the distortion alone.
     """
-    noises = _Noise(vae, seed)
-    first = 0
     prior = vae.prior_distribution()
+    samples = importance_samples
+    codes = image_rows(vae)
+    fitting = max(1, codes // max(1, min(samples, UNIT)))
+    block = min(_SCORED, 1 << (fitting.bit_length() - 1))
     for batch in batches:
-        pairs = [*noises.pairs(batch.x)]
-        parts = [_encoded(vae, prior, *pair) for pair in pairs]
-        terms = [-vae.decode(part.z).log_prob(x) for part, (x, _) in zip(parts, pairs, strict=True)]
-        distortion = torch.cat(terms).cpu().double() + vae.log_scale
-        columns = {"distortion": distortion}
-        if vae.posterior.stochastic:
-            rate = torch.cat([part.rate for part in parts]).cpu().double()
-            columns = {"neg_elbo": distortion + rate, **columns, "rate": rate}
-            if importance_samples:
-                k: Any = {"importance_samples": importance_samples, "seed": seed}
-                bounds = importance_weighted_nll(vae, batch.x, first=first, **k)
-                columns["iw_nll"] = bounds[-1]
-        first += len(batch.x)
-        yield _measured(batch, columns)
+        count = len(batch.x)
+        more = -count % block
+        x = torch.cat([batch.x, batch.x[:1].expand(more, *batch.x.shape[1:])])
+        keys = [*batch.keys.tolist(), *[0] * more]
+        parts = list[dict[str, Tensor]]()
+        for start in range(0, len(x), block):
+            some = slice(start, start + block)
+            noises = draws(len(vae.latent_mask), keys[some], max(1, samples), seed)
+            shown = x[some].to(vae.latent_mask)
+            parts.append(_scored(vae, prior, shown, noises, samples, max(1, codes // block)))
+        columns = _joined(parts)
+        yield batch, _measured(batch, {name: part[:count] for name, part in columns.items()})
 
 
-class _Noise:
-    """Standard normal noise for rows in their order, the same in batches as for all at once."""
-
-    def __init__(self, vae: VAE, seed: int) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
-        self._mask = vae.latent_mask
-
-    def pairs(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield targets and noise of the next rows, `AT_ONCE` at a time, on the device."""
-        drawn = torch.randn(len(x), len(self._mask), generator=self._generator)
-        for some, noise in zip(x.split(AT_ONCE), drawn.split(AT_ONCE), strict=True):
-            yield some.to(self._mask), noise.to(self._mask)
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _encoded(vae: VAE, prior: PriorDistribution, x: Tensor, noise: Tensor) -> _Encoded:
+def _scored(
+    vae: VAE,
+    prior: PriorDistribution,
+    x: Tensor,
+    noises: Iterator[Tensor],
+    samples: int,
+    at_once: int,
+) -> dict[str, Tensor]:
+    """Return the numbers of B rows, float64 [B]. Of all draws the first one gives −ELBO."""
     posterior = vae.encode(x)
     if not isinstance(posterior, DiagonalGaussian):
-        return _Encoded(posterior.mean, None, posterior.mean, torch.zeros(len(x)))
+        return {"distortion": _distortion(vae, posterior.mean, x)}
+    noise = next(noises).to(posterior.mean)
+    distortion = _distortion(vae, posterior.rsample(noise[0]), x)
+    rate = prior.kl(posterior)
+    if rate is None:
+        rate = _drawn_rate(prior, posterior, noise[0])
+    rate = rate.cpu().double()
+    columns = {"neg_elbo": distortion + rate, "distortion": distortion, "rate": rate}
+    if not samples:
+        return columns
+    weigh = log_weights(vae, prior, posterior, noise, x, codes=0)
+    drawn = chain.from_iterable(some.split(at_once) for some in chain([noise], noises))
+    logs = torch.cat([weigh(posterior, part.to(noise), x).cpu().double() for part in drawn])
+    columns["iw_nll"] = math.log(samples) - logs.logsumexp(0) + vae.log_scale
+    if samples > 1:
+        # By the delta method: the deviation of the mean weight, as a share of it.
+        spread = (samples * logs.softmax(0).square().sum(0) - 1).clamp(min=0)
+        error = (spread / (samples - 1)).sqrt()
+        columns["iw_nll_se"] = error.where(columns["iw_nll"].isfinite(), columns["iw_nll"])
+    return columns
+
+
+def _distortion(vae: VAE, z: Tensor, x: Tensor) -> Tensor:
+    return -vae.decode(z).log_prob(x).cpu().double() + vae.log_scale
+
+
+def _drawn_rate(prior: PriorDistribution, posterior: DiagonalGaussian, noise: Tensor) -> Tensor:
+    """Return log q(z|x) − log p(z) at a draw z of each row."""
     z, log_q = posterior.rsample_and_log_prob(noise)
-    kl = prior.kl(posterior)
-    rate = log_q - prior.log_prob(z) if kl is None else kl
-    return _Encoded(posterior.mean, 0.5 * posterior.log_var, z, rate)
+    return log_q - prior.log_prob(z)
 
 
 def _measured(batch: Batch, columns: Mapping[str, Tensor]) -> Measured:
@@ -129,6 +153,8 @@ def _measured(batch: Batch, columns: Mapping[str, Tensor]) -> Measured:
         else problem
         for names, problem in zip(lost, batch.problems, strict=True)
     ]
+    if batch.unseen is not None:
+        measured["unseen"] = np.array(batch.unseen, object)
     measured["problem"] = np.array(problems, object)
     return measured
 

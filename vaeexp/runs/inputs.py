@@ -109,7 +109,7 @@ def _found(given: Any, place: int, preparation: Preparation, scratch: Path) -> l
 def _open_given(array: np.ndarray, place: int, preparation: Preparation, *, alone: bool) -> Inputs:
     images = preparation.rows_of(array, "images" if alone else f"images[{place}]")
     name = "" if alone or len(images) == 1 else str(place)
-    return _open_rows(images, None, name, preparation, first=0 if alone else place)
+    return _open_rows(images, array, None, name, preparation, first=0 if alone else place)
 
 
 def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any]:
@@ -191,12 +191,22 @@ def _read_pictures(preparation: Preparation, pictures: Sequence[_Picture]) -> It
 
 def _open_rows(
     images: np.ndarray,
+    array: np.ndarray,
     labels: np.ndarray | None,
     name: str,
     preparation: Preparation,
     first: int = 0,
 ) -> Inputs:
-    """Open rows [N, C, H, W] with their labels [N], which are called NAME[ROW]."""
+    """Open rows [N, C, H, W] of an array with their labels [N], which are called NAME[ROW]."""
+    columns = preparation.columns
+    every = None
+    if columns is not None and array.shape[-1] == len(columns.names):
+        every = array.reshape(len(images), -1)
+
+    def unseen(some: slice) -> list[str] | None:
+        if columns is None or every is None:
+            return [""] * len(images[some]) if is_vector(images.shape) else None
+        return columns.unseen(every[some][:, columns.others], columns.dropped)
 
     def read() -> Iterator[Rows]:
         step = min(_MOST_ROWS, rows_of_block(images[:1].nbytes))
@@ -207,14 +217,15 @@ def _open_rows(
             some = [""] * len(numbers)
             if labels is not None:
                 some = [preparation.label(each) for each in labels[start : start + step].tolist()]
-            yield Rows([f"{name}[{place}]" for place in places], some, *made)
+            left = unseen(slice(start, start + step))
+            yield Rows([f"{name}[{place}]" for place in places], some, *made, left)
 
-    def every() -> set[str]:
+    def known() -> set[str]:
         if labels is None:
             return {""}
         return {preparation.label(each) for each in np.unique(labels).tolist()}
 
-    return Inputs(len(images), read, every)
+    return Inputs(len(images), read, known)
 
 
 def _open_entries(
@@ -229,9 +240,10 @@ def _open_entries(
     dtype, shape = images.header()
     if not preparation.fits(shape) and not preparation.fits((1, *shape)):
         raise UserError(images.place, f"got {dtype} {list(shape)}; must be {preparation.wanted}")
-    rows = preparation.rows_of(images.read(_new(scratch)), images.place)
+    array = images.read(_new(scratch))
+    rows = preparation.rows_of(array, images.place)
     column = None if labels is None else labels.read(_new(scratch))
-    return _open_rows(rows, column, str(path), preparation)
+    return _open_rows(rows, array, column, str(path), preparation)
 
 
 def _new(scratch: Path) -> Path:
@@ -272,7 +284,7 @@ def _open_stack(path: Path, preparation: Preparation, scratch: Path, alone: bool
     images = entry.read(_new(scratch))
     if images.shape[1:] != preparation.values.shape:
         raise UserError(str(path), f"got {list(images.shape)}; must be {preparation.wanted}")
-    return _open_rows(images, None, str(path), preparation)
+    return _open_rows(images, images, None, str(path), preparation)
 
 
 # ---- tables ----
@@ -286,7 +298,7 @@ def _open_table(path: Path, preparation: Preparation) -> Inputs:
     names, count = _columns_of(path)
     label = _check_columns(str(path), names, features, preparation)
     batches = partial(read_batches, path)
-    wanted = [*features, *([label] if label else [])]
+    wanted = [*features, *_constant(names, preparation), *([label] if label else [])]
     return Inputs(
         count,
         lambda: _table_rows(batches(wanted), str(path), label, preparation),
@@ -325,12 +337,19 @@ def _check_columns(
     return label if label in names else None
 
 
+def _constant(names: Sequence[str], preparation: Preparation) -> list[str]:
+    """Return those of the columns of a table that were constant in training."""
+    columns = preparation.columns
+    return [] if columns is None else [name for name in columns.dropped if name in names]
+
+
 def _open_frame(table: Any, preparation: Preparation) -> Inputs:
     import pyarrow
 
     features = _features("images", preparation)
     label = _check_columns("images", [*table.columns], features, preparation)
-    chosen = table[[*features, *([label] if label else [])]]
+    others = _constant([*table.columns], preparation)
+    chosen = table[[*features, *others, *([label] if label else [])]]
     batches = pyarrow.Table.from_pandas(chosen, preserve_index=False).to_batches(_MOST_ROWS)
     return Inputs(
         len(table),
@@ -362,7 +381,12 @@ def _table_rows(
             labels = [preparation.label(each) for each in batch.column(label).to_pylist()]
         names = [f"{name}[{row}]" for row in range(start, start + len(numbers))]
         start += len(numbers)
-        yield Rows(names, labels, *made)
+        unseen = [""] * len(numbers)
+        if (known := preparation.columns) is not None:
+            others = _constant(batch.schema.names, preparation)
+            cells = [_as_numbers(batch.column(column)) for column in others]
+            unseen = known.unseen(np.reshape(cells, (len(others), len(numbers))).T, others)
+        yield Rows(names, labels, *made, unseen)
 
 
 def _as_numbers(column: Any) -> np.ndarray:

@@ -16,6 +16,7 @@ from vaeexp.evaluation.detection import EVEN, Estimate, Low, shift, size_words
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
 from vaeexp.runs import codes as measures
+from vaeexp.runs.calibration import Calibration
 from vaeexp.runs.drawing import drawn_codes
 from vaeexp.runs.preparation import Batch
 from vaeexp.runs.row_files import (
@@ -26,9 +27,17 @@ from vaeexp.runs.row_files import (
     write_arrays,
     write_rows,
 )
-from vaeexp.runs.run import Images, Run, open_images, preparation_of, score_of, split_scores
+from vaeexp.runs.run import (
+    Images,
+    Run,
+    calibration_of,
+    code_seed,
+    open_images,
+    preparation_of,
+    score_of,
+)
 from vaeexp.runs.scoring import Opened, Score, Seen, opened, score_rows, split_batches
-from vaeexp.training.batches import derive_seed
+from vaeexp.runs.tally import Tally
 from vaeexp.training.device import resolve_device
 from vaeexp.words import format_least, join_and, one_line, plural
 
@@ -48,7 +57,7 @@ class Asked(NamedTuple):
     name of a class, of anomalies.
     """
 
-    by: str
+    by: str | None
     importance_samples: int
     p: bool
     against: Sequence[Path]
@@ -68,7 +77,7 @@ def _opened(run: Run, given: Given, say: Say) -> Iterator[Opened]:
         return
     images = open_images(run, given.data, split=given.split, say=say)
     labels = _labels(images)
-    batches = split_batches(images.x, labels, given.split)
+    batches = split_batches(images.x, images.keys, labels, given.split)
     yield Opened(len(images.x), batches, lambda: set(labels or [""]))
 
 
@@ -82,54 +91,6 @@ def _model(run: Run, device: str) -> VAE:
     return run.vae.to(resolve_device(device))
 
 
-class _Tally:
-    """Counts rows, rows with a problem and rows with numbers that were cut, and keeps the first."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.count = 0
-        self.first = ""
-        self.cut_rows = 0
-        self.cut = 0
-        self.first_cut = ""
-
-    def watched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yield the same batches."""
-        for batch in batches:
-            self.rows += len(batch.problems)
-            cut = np.flatnonzero(batch.cut)
-            self.cut_rows += len(cut)
-            self.cut += int(batch.cut.sum())
-            if len(cut) and not self.first_cut:
-                self.first_cut = batch.names[cut[0]]
-            yield batch
-
-    def checked(self, parts: Iterator[measures.Measured], to: Path) -> Iterator[measures.Measured]:
-        """Yield the same columns; raise UserError at the end where no row fits the model, so that
-        no file is written.
-        """
-        for measured in parts:
-            bad = np.flatnonzero(measured["problem"])
-            self.count += len(bad)
-            if len(bad) and not self.first:
-                self.first = f"{measured['name'][bad[0]]}: {measured['problem'][bad[0]]}"
-            yield measured
-        if self.count == self.rows:
-            raise UserError(
-                str(to), f"got {self.first}. None of {self.rows:,} rows fits the model."
-            )
-
-    def lines(self, limits: str) -> list[str]:
-        """Return lines on rows with a problem, and on numbers that were cut to these limits."""
-        lines = []
-        if self.count:
-            lines.append(f"{plural(self.count, 'row')} with a problem, the first {self.first}")
-        if self.cut:
-            found = f"{plural(self.cut, 'value')} in {plural(self.cut_rows, 'row')}"
-            lines.append(f"{found} cut to {limits}; the first in {self.first_cut}")
-        return lines
-
-
 def encode_to(
     run: Run,
     given: Given,
@@ -141,26 +102,24 @@ def encode_to(
 ) -> list[str]:
     """Write codes of all rows; return lines on what was written."""
     check_target(to, ROW_FILES)
-    seed = derive_seed(run.study_seed, "test")
-    tally = _Tally()
+    tally = _tally(run, given)
     with _opened(run, given, say) as found:
-        watched = tally.watched(measures.told(found.batches, found.total, progress))
-        rows = measures.encode(_model(run, device), watched, seed=seed)
-        write_rows(to, tally.checked(rows, to))
+        watched = tally.read(measures.told(found.batches, found.total, progress))
+        rows = measures.encode(_model(run, device), watched, seed=code_seed(run))
+        write_rows(to, tally.checked(rows, str(to)))
     size = run.settings.model.latent_size
     line = f"{to}  {plural(tally.rows, 'row')} of codes with {plural(size, 'dimension')}"
-    return [line, *_notes(run, given, tally)]
+    return [line, *tally.lines(), *_binarised(run, given)]
 
 
-def _notes(run: Run, given: Given, tally: _Tally) -> list[str]:
-    """Return lines on rows with a problem or with numbers that were cut, and on the binarisation of
-    files.
-    """
-    if not given.files:
-        return tally.lines("")
-    preparation = preparation_of(run)
-    lines = tally.lines(preparation.limits)
-    return [*lines, preparation.binarised] if preparation.binarised else lines
+def _tally(run: Run, given: Given, known: Calibration | None = None) -> Tally:
+    return Tally(preparation_of(run) if given.files else None, known)
+
+
+def _binarised(run: Run, given: Given) -> list[str]:
+    """Return a line on the binarisation of files, where they are binarised."""
+    said = preparation_of(run).binarised if given.files else ""
+    return [said] if said else []
 
 
 # ---- scores ----
@@ -233,29 +192,41 @@ def _scored(
 ) -> Scored:
     """Write the scores of parts: the rows, and anomalies where there are files of them."""
     lines = list[str]()
-    calibration: measures.Measured = {}
+    known = None
     if asked.p:
-        calibration = split_scores(run, how, "validation", given.data, device=device, say=say)
-        test = split_scores(run, how, "test", given.data, device=device, say=say)
-        lines.append(_calibration_words(len(calibration[how.by]), run.noun))
-        lines.append(_shift_words(calibration[how.by], test[how.by], run.noun))
+        known = calibration_of(run, how, given.data, device=device, say=say)
+        lines.append(_calibration_words(len(known.scores), run.noun))
+        lines.append(_shift_words(known.scores, known.test, run.noun))
     anomalies = bool(asked.against or asked.against_class)
-    seen = Seen(run.values, how.by, measure_sizes=anomalies)
-    tally = _Tally()
+    shown = known.judged_by if known else how.by
+    seen = Seen(run.values, how.by, shown, measure_sizes=anomalies)
+    tally = _tally(run, given, known)
 
     def rows() -> Iterator[measures.Measured]:
         for place, part in enumerate(parts):
-            watched = tally.watched(measures.told(part.batches, part.total, progress))
-            yield from _kept(run, watched, how, calibration, asked, seen, place, device)
+            batches = measures.told(part.batches, part.total, progress)
+            yield from _kept(run, batches, how, known, asked, seen, tally, place, device)
 
-    write_rows(to, tally.checked(rows(), to))
+    write_rows(to, tally.checked(rows(), str(to)))
     lines.append(f"{to}  {plural(tally.rows, 'row')} scored by {_WORDS[how.by]}, in nats")
-    lines += _notes(run, given, tally)
-    if lows := seen.lows(calibration):
-        lines.append(_low_words(lows, len(calibration[how.by]), run.noun))
+    lines += [*tally.lines(), *_binarised(run, given)]
+    if known is not None and known.trend is not None:
+        lines.append(_trend_words(known, run.noun))
+    if known is not None and (lows := seen.lows(known.own)):
+        lines.append(_low_words(lows, len(known.scores), run.noun))
     if anomalies:
         lines += _detection_words(run, seen, how)
-    return Scored(lines, seen, _WORDS[how.by].partition(",")[0])
+    return Scored(lines, seen, _WORDS[shown].partition(",")[0])
+
+
+def _trend_words(known: Calibration, noun: str) -> str:
+    """Say how far scores of counts follow the row sum."""
+    found = 0.0 if known.trend is None else known.trend.correlation
+    text = (
+        f"Rank correlation of score and row sum: {found:.2f} among validation {noun}s; the columns "
+        "residual and p_residual are without this trend"
+    )
+    return f"{text}, and a sheet goes by them" if known.judged_by == "residual" else text
 
 
 def _low_words(lows: Sequence[tuple[str, Low]], n: int, noun: str) -> str:
@@ -279,6 +250,7 @@ _WORDS = {
     "neg_elbo": "−ELBO",
     "iw_nll": "importance-weighted NLL",
     "distortion": "distortion, because the posterior has no density",
+    "residual": "score without the trend of the row sum",
 }
 
 
@@ -290,17 +262,17 @@ def _kept(
     run: Run,
     batches: Iterator[Batch],
     how: Score,
-    calibration: measures.Measured,
+    known: Calibration | None,
     asked: Asked,
     seen: Seen,
+    tally: Tally,
     place: int,
     device: str,
 ) -> Iterator[measures.Measured]:
     """Yield the scores of one part, with the column anomaly where anomalies are asked for."""
-    seed = derive_seed(run.study_seed, "test" if place == 0 else "anomalies")
     vae = _model(run, device)
-    scores = calibration.get(how.by)
-    for batch, measured in score_rows(vae, batches, how, seed=seed, calibration=scores):
+    rows = score_rows(vae, batches, how, tally, seed=code_seed(run), known=known, usual=place == 0)
+    for batch, measured in rows:
         strange = np.full(len(batch.x), place == 1)
         if asked.against_class is not None:
             strange |= np.array([label == asked.against_class for label in batch.labels])

@@ -8,9 +8,10 @@ Shapes: N rows, C channels, H × W sub-pixels; a row of a table is [1, 1, F].
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,23 +19,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps import UserError
-from vaeexp.data.dataset import TARGETS, draw_thresholds, stored_in, white_in, whites_in
+from sweeps import UserError, seed_of
+from vaeexp.data.dataset import TARGETS, stored_in, white_in, whites_in
+from vaeexp.data.duplicates import row_keys
 from vaeexp.data.formats.array_pixels import HAIR, as_images
 from vaeexp.data.formats.image_numbers import read_numbers
 from vaeexp.data.formats.image_pixels import UnreadableError, pixels_of, read_header, read_pixels
 from vaeexp.data.formats.levels import DEEPEST, WHITE, Stored, to_bytes
-from vaeexp.data.prepare import Purpose, binarise_next, pixel_stream
-from vaeexp.data.scaling import Scaling, scaling_from
+from vaeexp.data.prepare import Purpose, binarise
+from vaeexp.data.scaling import Scaling, changed, scaling_from
 from vaeexp.data.values import Values
 from vaeexp.settings import DataSettings
-from vaeexp.training.batches import derive_seed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SMALLEST = 16
-"""Rows of a last batch, at least: PyTorch draws the last 16 numbers of a tensor apart."""
 _RANGES: dict[Stored, tuple[float, float, str]] = {
     Stored.BYTES: (0, WHITE, f"whole numbers from 0 to {WHITE}"),
     Stored.DEEP: (0, DEEPEST, f"whole numbers from 0 to {DEEPEST}"),
@@ -45,8 +44,9 @@ _RANGES: dict[Stored, tuple[float, float, str]] = {
 
 class Rows(NamedTuple):
     """N rows that were read: names for people, labels and problems in words (empty text: none),
-    prepared images [N, C, H, W], uint8 or float32, zeros where there is a problem, and how many of
-    their numbers were cut to the limits of the run, int64 [N].
+    prepared images [N, C, H, W], uint8 or float32, zeros where there is a problem, how many of
+    their numbers were cut to the limits of the run, int64 [N], and the names of the columns that
+    were constant in training and are not here, joined; None for other data than vectors.
     """
 
     names: list[str]
@@ -54,16 +54,19 @@ class Rows(NamedTuple):
     images: np.ndarray
     problems: list[str]
     cut: np.ndarray
+    unseen: list[str] | None = None
 
 
 class Batch(NamedTuple):
-    """The same with targets float32 [N, C, H, W]."""
+    """The same with targets float32 [N, C, H, W]; keys: `row_keys` of the prepared images."""
 
     names: list[str]
     labels: list[str]
     x: Tensor
     problems: list[str]
     cut: np.ndarray
+    unseen: list[str] | None
+    keys: np.ndarray
 
 
 class Ready(NamedTuple):
@@ -115,6 +118,14 @@ class Columns(NamedTuple):
         together = last - first + 1 == len(self.kept)
         return rows[..., slice(first, last + 1) if together else list(self.kept)]
 
+    def unseen(self, numbers: np.ndarray, names: Sequence[str]) -> list[str]:
+        """Return which of these columns [N, D], constant in training, change in each row: their
+        names, joined.
+        """
+        known = dict(zip(self.dropped, self.constants, strict=True))
+        found = changed(numbers, np.array([known[name] for name in names]))
+        return [", ".join(compress(names, row)) for row in found]
+
     def put_back(self, rows: np.ndarray) -> np.ndarray:
         """Return rows float64 [N, 1, 1, F] of the columns that the model gives, and of the others
         as they were in training.
@@ -153,6 +164,7 @@ class Preparation:
     data: settings of its data.
     record: `vaeexp.data.dataset.Dataset.preparation`.
     study_seed: of the draws that binarise.
+    counts: whether the model describes counts alone.
     """
 
     run: str
@@ -160,6 +172,7 @@ class Preparation:
     data: DataSettings
     record: Mapping[str, Any]
     study_seed: int
+    counts: bool = False
 
     @cached_property
     def scaling(self) -> Scaling:
@@ -209,12 +222,9 @@ class Preparation:
         """Say how new images are binarised; empty where they are not."""
         if not self.scaling.bytes or self.data.binarisation == "none":
             return ""
-        static = self.data.binarisation == "static"
-        seed = self.data.split_seed if static else self.study_seed
-        which = "split seed" if static else "seed of the study"
         return (
-            f"New images are binarised as the test images were ({self.data.binarisation}): each "
-            f"pixel is drawn once, by the place of the image, with the {which}, {seed}"
+            f"New images are binarised ({self.data.binarisation}): each pixel is drawn once, by "
+            f"the content of the image, with the seed of the study, {self.study_seed}"
         )
 
     def label(self, value: Any) -> str:
@@ -324,6 +334,8 @@ class Preparation:
         whole = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
         if self.scaling.kind == "unit":
             problems = self._out_of_range(whole, problems)
+        if self.counts:
+            problems = _no_counts(whole, problems)
         with np.errstate(over="ignore"):
             images = self.scaling.targets(whole)
         finite = np.isfinite(images).reshape(len(images), -1).all(1)
@@ -450,21 +462,20 @@ class Preparation:
     # ---- batches ----
 
     def batches(self, read: Iterator[Rows]) -> Iterator[Batch]:
-        """Yield all rows in batches with targets, binarised where the run's are.
-
-        The draws are those of the test images of the data set: those of an image depend on the
-        seed, on its place and on the images' size.
+        """Yield all rows in batches with targets, binarised where the run's are. The draws of an
+        image depend on the seed and on its content alone.
         """
         kind = self.data.binarisation if self.scaling.bytes else "scaled"
-        bits = pixel_stream(self.data.split_seed, Purpose.TEST_PIXELS)
-        generator = torch.Generator().manual_seed(derive_seed(self.study_seed, "test targets"))
         rows = None
         for rows in rebatched(read, batch_rows(self.values)):
-            images = binarise_next(rows.images, bits) if kind == "static" else rows.images
-            pixels = torch.from_numpy(np.ascontiguousarray(images))
-            thresholds = draw_thresholds(pixels, generator) if kind == "dynamic" else None
-            x = TARGETS[kind](pixels, thresholds)
-            yield Batch(rows.names, rows.labels, x, rows.problems, rows.cut)
+            keys = row_keys(rows.images)
+            images = rows.images
+            if self.binarised:
+                kind = "static"
+                seeds = [seed_of(f"{self.study_seed}/pixels/{key}") for key in keys]
+                images = np.stack([*map(binarise, images, seeds, repeat(Purpose.NEW_PIXELS))])
+            x = TARGETS[kind](torch.from_numpy(np.ascontiguousarray(images)), None)
+            yield Batch(rows.names, rows.labels, x, rows.problems, rows.cut, rows.unseen, keys)
         if rows is None:
             raise UserError("images", "got no rows; must be at least one.")
 
@@ -473,6 +484,18 @@ def _ends(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and the largest number of each row [N, C, H, W], both [N]."""
     flat = numbers.reshape(len(numbers), -1)
     return flat.min(1), flat.max(1)
+
+
+def _no_counts(numbers: np.ndarray, problems: list[str]) -> list[str]:
+    """Return the problems of rows [N, C, H, W], and of others what makes them no counts."""
+    flat = numbers.reshape(len(numbers), -1)
+    said = [*problems]
+    for kind, bad in (("a negative number", flat < 0), ("a fraction", flat != np.rint(flat))):
+        for row in np.flatnonzero(bad.any(1)):
+            first = flat[row, bad[row].argmax()]
+            wanted = "whole numbers from 0, as the counts of the run's own files"
+            said[row] = said[row] or f"got {kind}, {first:g}; must be {wanted}"
+    return said
 
 
 def _with_range(
@@ -508,25 +531,21 @@ def _counted(bad: np.ndarray, problems: list[str]) -> np.ndarray:
 
 
 def batch_rows(values: Values) -> int:
-    """Return the rows of a batch: about 32 MiB of targets, a multiple of 400.
-
-    Of 16 rows and more, draws in batches are those of all rows at once; codes are computed for 100
-    rows at a time.
+    """Return the rows of a batch: about 32 MiB of targets, a multiple of 400, because codes are
+    computed for 100 rows at a time.
     """
     sub_pixels = int(np.prod(values.shape))
     return 400 * max(1, min(10, 2**23 // (400 * sub_pixels)))
 
 
 def rebatched(read: Iterator[Rows], size: int) -> Iterator[Rows]:
-    """Yield the same rows in batches of `size`; the last one may have up to 15 more, so that it has
-    at least 16 where there are so many.
-    """
+    """Yield the same rows in batches of `size`; the last one may have fewer."""
     waiting = list[Rows]()
     count = 0
     for rows in read:
         waiting.append(rows)
         count += len(rows.names)
-        while count >= size + SMALLEST:
+        while count >= size:
             joined = _joined(waiting)
             yield _part(joined, slice(size))
             waiting = [_part(joined, slice(size, None))]
@@ -536,17 +555,17 @@ def rebatched(read: Iterator[Rows], size: int) -> Iterator[Rows]:
 
 
 def _joined(some: list[Rows]) -> Rows:
-    if len(some) == 1:
-        return some[0]
-    names, labels, problems = list[str](), list[str](), list[str]()
-    for rows in some:
-        names += rows.names
-        labels += rows.labels
-        problems += rows.problems
-    images = np.concatenate([rows.images for rows in some])
-    return Rows(names, labels, images, problems, np.concatenate([rows.cut for rows in some]))
+    return Rows(*map(_together, zip(*some, strict=True)))
+
+
+def _together(parts: Sequence[Any]) -> Any:
+    if len(parts) == 1 or parts[0] is None:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return [*chain.from_iterable(parts)]
 
 
 def _part(rows: Rows, which: slice) -> Rows:
-    names, labels, images, problems, cut = rows
-    return Rows(names[which], labels[which], images[which], problems[which], cut[which])
+    columns: list[Any] = [None if column is None else column[which] for column in rows]
+    return Rows(*columns)

@@ -2,7 +2,9 @@
 for.
 """
 
+import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,17 +26,19 @@ from vaeexp.evaluation.nll import bits_per_dimension
 from vaeexp.models.vae import VAE
 from vaeexp.own_code import check_code
 from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
-from vaeexp.run_files import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json
+from vaeexp.run_files import CALIBRATION, LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs import codes as measures
+from vaeexp.runs.calibration import Calibration, facts_of, kept, row_sums
 from vaeexp.runs.comparison import Part, compare_figures
 from vaeexp.runs.preparation import Preparation
 from vaeexp.runs.provenance import arithmetic, protocol
 from vaeexp.runs.row_files import finite_codes, flat
-from vaeexp.runs.scoring import Score, opened, score_rows, split_batches
+from vaeexp.runs.scoring import SAMPLES, Score, opened, score_rows, split_batches
+from vaeexp.runs.tally import Tally
 from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
-from vaeexp.training.checkpoint import load_model
+from vaeexp.training.checkpoint import load_model, save_arrays
 from vaeexp.training.device import resolve_device
 from vaeexp.words import noun_of, plural
 
@@ -92,8 +96,9 @@ class Run:
         """Encode new images, prepared as the run's own were: one row each, in their order.
 
         Columns: name; label where a file has one; mean_0 … and log_sigma_0 …, the posterior's mean
-        and log σ; rate in nats; problem, why a row has no numbers, else empty. Binarised runs draw
-        the pixels with the recorded seed.
+        and log σ; rate in nats; unseen, as for `score`; problem, why a row has no numbers, else
+        empty. Binarised runs draw the pixels with the recorded seed. Numbers that are cut to the
+        limits of the training are a warning.
 
         Args:
             images: a path of an image file, a folder, a .npy, .npz, .parquet, .csv, TIFF or HDF5
@@ -105,32 +110,38 @@ class Run:
             UserError: a file or an array does not fit the model.
         """
         vae = self.vae.to(resolve_device(device))
-        seed = derive_seed(self.study_seed, "test")
-        with opened(images, preparation_of(self)) as given:
-            return _as_frame(map(flat, measures.encode(vae, given.batches, seed=seed)))
+        preparation = preparation_of(self)
+        tally = Tally(preparation)
+        with opened(images, preparation) as given:
+            rows = measures.encode(vae, tally.read(given.batches), seed=code_seed(self))
+            frame = _as_frame(map(flat, rows))
+        return _warned(frame, tally)
 
     def score(
         self,
         images: Any,
         *,
-        by: Literal["neg_elbo", "iw_nll"] = "neg_elbo",
-        importance_samples: int = 0,
+        by: Literal["neg_elbo", "iw_nll"] | None = None,
+        importance_samples: int = 20,
         p: bool = True,
         data: str | Path | None = None,
         device: str = "auto",
     ) -> pd.DataFrame:
         """Score new images, prepared as the run's own were: one row each, in their order.
 
-        Columns: name, label, neg_elbo, iw_nll, distortion and rate in nats, in the unit of the
-        report; p, (1 + #{validation scores ≥ s}) / (n + 1) among the run's n validation images;
-        problem.
+        Columns: name, label, neg_elbo, distortion, rate, iw_nll and its standard error iw_nll_se in
+        nats, in the unit of the report; p, (1 + #{validation scores ≥ s}) / (n + 1) among the run's
+        n validation images; of counts residual, the score without its trend on the row sum, and
+        p_residual; split, that of the run whose rows have the same numbers; of tables unseen, the
+        columns that never changed in training and do so here; problem. Equal rows have equal
+        scores. Rows of the training split, and p that follow from `unseen`, are warnings.
 
         Args:
             images: as for `encode`.
-            by: the score that p compares.
-            importance_samples: samples per image of iw_nll; 0 leaves it out, and with `by` it is
-                the run's own number.
-            p: whether to compute p, which needs the run's data set.
+            by: the score that p compares; by default iw_nll, without samples neg_elbo.
+            importance_samples: samples per image of iw_nll; 0 leaves it out.
+            p: whether to compute p. The first time that needs the run's data set; the run's folder
+                keeps what it takes from there.
             data: where the data set is, as `--data`.
             device: the device that computes.
 
@@ -139,15 +150,14 @@ class Run:
         """
         how = score_of(self, by, importance_samples)
         vae = self.vae.to(resolve_device(device))
-        seed = derive_seed(self.study_seed, "test")
+        preparation = preparation_of(self)
         place = Path(data) if data else None
-        with opened(images, preparation_of(self)) as given:
-            calibration = None
-            if p:
-                own = split_scores(self, how, "validation", place, device=device, say=_silent)
-                calibration = own[how.by]
-            rows = score_rows(vae, given.batches, how, seed=seed, calibration=calibration)
-            return _as_frame(flat(measured) for _, measured in rows)
+        with opened(images, preparation) as given:
+            known = calibration_of(self, how, place, device=device, say=_silent) if p else None
+            tally = Tally(preparation, known)
+            rows = score_rows(vae, given.batches, how, tally, seed=code_seed(self), known=known)
+            frame = _as_frame(flat(measured) for _, measured in rows)
+        return _warned(frame, tally)
 
     def decode(self, codes: Any, *, device: str = "cpu") -> np.ndarray:
         """Return the means of p(x|z) of codes in the unit of the run's files: uint8 from 0 to 255
@@ -173,8 +183,19 @@ def _as_frame(parts: Iterable[Mapping[str, np.ndarray]]) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(dict(part)) for part in parts], ignore_index=True)
 
 
+def _warned(frame: pd.DataFrame, tally: Tally) -> pd.DataFrame:
+    for line in tally.warnings():
+        warnings.warn(line, stacklevel=3)
+    return frame
+
+
 def _silent(text: str) -> None:
     """Say nothing."""
+
+
+def code_seed(run: Run) -> int:
+    """Return the seed of the codes that are drawn for rows that are shown to a run."""
+    return derive_seed(run.study_seed, "test")
 
 
 def preparation_of(run: Run) -> Preparation:
@@ -188,54 +209,78 @@ def preparation_of(run: Run) -> Preparation:
         data=run.settings.data,
         record=run.preparation,
         study_seed=run.study_seed,
+        counts=run.vae.support == "counts",
     )
 
 
-def score_of(run: Run, by: str, importance_samples: int) -> Score:
-    """Return how rows are scored. Raises UserError where the model has no such score."""
+def score_of(run: Run, by: str | None, importance_samples: int) -> Score:
+    """Return how rows are scored, by default by iw_nll. Raises UserError where the model has no
+    such score.
+    """
     stochastic = run.vae.posterior.stochastic
     if by == "iw_nll" and not stochastic:
         problem = f"got {by}, and {run.name} has no density; its score is the distortion"
         raise UserError("--by", f"{problem}.")
     if by == "iw_nll" and not importance_samples:
-        importance_samples = run.settings.evaluation.importance_samples
-    return Score(by if stochastic else "distortion", importance_samples or None)
+        raise UserError("--importance-samples", "got 0; must be at least 1 with --by iw_nll.")
+    by = by or ("iw_nll" if importance_samples else "neg_elbo")
+    return Score(by if stochastic else "distortion", importance_samples)
 
 
-def split_scores(
-    run: Run,
-    how: Score,
-    split: str,
-    data: Path | None,
-    *,
-    device: str,
-    say: Callable[[str], None],
-    progress: Callable[[int, int], None] | None = None,
-) -> measures.Measured:
-    """Return the columns of numbers [n] of the run's own validation or test images, without those
-    whose score is NaN. Raises UserError as `open_images`, for other images, and where no score is
-    left.
+def calibration_of(
+    run: Run, how: Score, data: Path | None, *, device: str, say: Callable[[str], None]
+) -> Calibration:
+    """Return what scores are compared with: what the run's folder keeps of its own rows, or else
+    what is measured now and kept there where that can be written.
+
+    Raises UserError as `open_images`, for other images, without data that only the user has, and
+    where no score is left.
     """
-    images = open_images(run, data, split=split, same=True, say=say)
-    vae = run.vae.to(resolve_device(device))
-    # Draws of their own, so that a new image shares none with a validation image.
-    seed = derive_seed(run.study_seed, "calibration" if split == "validation" else "test")
-    own = Score(how.by, how.importance_samples if how.by == "iw_nll" else None)
-    batches = measures.told(split_batches(images.x, None, split), len(images.x), progress)
-    rows = score_rows(vae, batches, own, seed=seed, calibration=None)
-    parts = [measured for _, measured in rows]
-    columns = {
-        name: np.concatenate([part[name] for part in parts])
-        for name, values in parts[0].items()
-        if values.dtype != object
-    }
-    lost = np.isnan(columns[how.by])
-    if lost.all():
-        problem = f"gives none of its {len(lost):,} {split} {run.noun}s a number as {how.by}"
+    file = run.folder / CALIBRATION
+    samples = how.importance_samples or SAMPLES
+    weights = run.folder / (WEIGHTS if run.epoch == "best" else LAST)
+    key = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} k={samples}"
+    arrays = kept(file, key)
+    if arrays is None:
+        if data is None and run.settings.data.dataset in ("arrays", "folder"):
+            raise UserError(
+                "--data",
+                f"is missing: p compares the rows with the run's own validation {run.noun}s, whose "
+                "scores are kept once they are known. Give the file or folder of the study, or "
+                "--no-p.",
+            )
+        measured = _measured(run, how._replace(importance_samples=samples), data, device, say)
+        arrays = {"key": np.array(key), **measured}
+        try:
+            save_arrays(file, arrays)
+        except OSError as error:
+            say(f"{file} cannot be written ({error.strerror}), so p needs the data again")
+    known = Calibration(arrays, how.by)
+    count = len(known.scores) + known.lost
+    if not len(known.scores):
+        problem = f"gives none of its {count:,} validation {run.noun}s a number as {how.by}"
         raise UserError(run.name, f"{problem}, so there is no p. Try --no-p.")
-    if lost.any():
-        say(f"{lost.sum():,} of {len(lost):,} {split} {run.noun}s have NaN as {how.by}; left out")
-    return {name: values[~lost] for name, values in columns.items()}
+    if known.lost:
+        say(f"{known.lost:,} of {count:,} validation {run.noun}s have NaN as {how.by}; left out")
+    return known
+
+
+def _measured(
+    run: Run, how: Score, data: Path | None, device: str, say: Callable[[str], None]
+) -> dict[str, np.ndarray]:
+    """Return the scores of the run's own validation and test rows, and other facts of its data."""
+    vae = run.vae.to(resolve_device(device))
+    arrays = dict[str, np.ndarray]()
+    for split in ("validation", "test"):
+        images = open_images(run, data, split=split, same=True, say=say)
+        batches = split_batches(images.x, images.keys, None, split)
+        rows = score_rows(vae, batches, how, Tally(None), seed=code_seed(run), known=None)
+        for name, values in _as_frame(measured for _, measured in rows).items():
+            if values.dtype.kind == "f":
+                arrays[f"{split}_{name}"] = values.to_numpy()
+        if vae.support == "counts":
+            arrays[f"{split}_sums"] = row_sums(images.x.numpy())
+    return arrays | facts_of(images.dataset)
 
 
 def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: bool = False) -> Run:
@@ -345,6 +390,12 @@ class Images:
     classes: tuple[str, ...] | None
     places: np.ndarray
     """Place of each image in the split; int64 [N]."""
+
+    @property
+    def keys(self) -> np.ndarray:
+        """The hash of each image before it was binarised, uint64 [N]."""
+        part = self.dataset.test if self.split == "test" else self.dataset.validation
+        return part.keys[self.places]
 
 
 def open_images(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeexp.data.values import Values
+from vaeexp.data.values import Values, is_vector
 from vaeexp.evaluation.detection import (
     Detection,
     Estimate,
@@ -23,18 +23,20 @@ from vaeexp.evaluation.detection import (
     auroc_gain,
     detection,
     lower,
-    p_values,
     sizes,
 )
 from vaeexp.models.vae import VAE
+from vaeexp.runs.calibration import Calibration
 from vaeexp.runs.codes import Measured, score
 from vaeexp.runs.inputs import open_inputs
-from vaeexp.runs.preparation import SMALLEST, Batch, Preparation, batch_rows
+from vaeexp.runs.preparation import Batch, Preparation, batch_rows
+from vaeexp.runs.tally import ALARM, Tally
 from vaeexp.words import plural
 
+SAMPLES = 20
+"""Samples of the importance-weighted NLL of a row."""
 SHOWN = 16
 """Rows on a sheet: so many of the highest scores, and of the lowest."""
-_ALARM = 0.05
 _LOW_LEVELS = (0.04, 0.01)
 """Levels of rates and of scores that are too low, 5 % together. The rate tells more: a blank image
 may have the score of a simple one.
@@ -55,10 +57,10 @@ class Opened(NamedTuple):
 
 
 class Score(NamedTuple):
-    """by: the column that is the score. importance_samples: of iw_nll; None leaves it out."""
+    """by: the column that is the score. importance_samples: of iw_nll; 0 leaves it out."""
 
     by: str
-    importance_samples: int | None
+    importance_samples: int
 
 
 @contextmanager
@@ -69,43 +71,40 @@ def opened(given: Any, preparation: Preparation) -> Iterator[Opened]:
         yield Opened(inputs.total, preparation.batches(inputs.read()), inputs.labels)
 
 
-def split_batches(x: Tensor, labels: Sequence[str] | None, split: str) -> Iterator[Batch]:
-    """Yield the targets [N, C, H, W] of a split in batches, as those of files."""
+def split_batches(
+    x: Tensor, keys: np.ndarray, labels: Sequence[str] | None, split: str
+) -> Iterator[Batch]:
+    """Yield the targets [N, C, H, W] of a split with their keys in batches, as those of files."""
     size = batch_rows(Values(shape=(x.shape[1], x.shape[2], x.shape[3])))
-    start = 0
-    while start < len(x):
-        left = len(x) - start
-        count = size if left >= size + SMALLEST else left
-        some = slice(start, start + count)
+    for start in range(0, len(x), size):
+        some = slice(start, start + size)
+        count = len(x[some])
         names = [f"{split}[{row}]" for row in range(start, start + count)]
         known = [*labels[some]] if labels is not None else [""] * count
-        yield Batch(names, known, x[some], [""] * count, np.zeros(count, np.int64))
-        start += count
+        unseen = [""] * count if is_vector(x.shape) else None
+        none = np.zeros(count, np.int64)
+        yield Batch(names, known, x[some], [""] * count, none, unseen, keys[some])
 
 
 def score_rows(
     vae: VAE,
     batches: Iterator[Batch],
     how: Score,
+    tally: Tally,
     *,
     seed: int,
-    calibration: np.ndarray | None,
+    known: Calibration | None,
+    usual: bool = True,
 ) -> Iterator[tuple[Batch, Measured]]:
-    """Yield each batch and its scores, with p where there are calibration scores [n]."""
-    held = list[Batch]()
-
-    def hold() -> Iterator[Batch]:
-        for batch in batches:
-            held[:] = [batch]
-            yield batch
-
-    samples = how.importance_samples
-    for measured in score(vae, hold(), seed=seed, importance_samples=samples):
-        if calibration is not None:
-            problem = measured.pop("problem")
-            measured["p"] = p_values(measured[how.by], calibration)
-            measured["problem"] = problem
-        yield held[0], measured
+    """Yield each batch and its scores, compared with what is known of the run's own rows. `usual`:
+    they are not known anomalies.
+    """
+    read = tally.read(batches)
+    for batch, measured in score(vae, read, seed=seed, importance_samples=how.importance_samples):
+        if known is not None:
+            known.compare(batch, measured)
+        tally.compare(batch, measured, usual=usual)
+        yield batch, measured
 
 
 class Extremes(NamedTuple):
@@ -119,9 +118,11 @@ class Extremes(NamedTuple):
 class Seen:
     """What is kept of rows that were scored, for figures: scores, labels, sizes, a few images."""
 
-    def __init__(self, values: Values, by: str, *, measure_sizes: bool) -> None:
+    def __init__(self, values: Values, by: str, shown: str, *, measure_sizes: bool) -> None:
+        """shown: the column whose highest and lowest rows are drawn."""
         self._values = values
         self._by = by
+        self._shown = shown
         self._measure = measure_sizes
         self._scores = list[np.ndarray]()
         self._sizes = list[np.ndarray]()
@@ -145,14 +146,14 @@ class Seen:
         codes = [self._places.setdefault(label, len(self._places)) for label in batch.labels]
         self._codes.append(np.array(codes)[fine])
         if "p" in measured:
-            self._alarms.append(measured["p"][fine] <= _ALARM)
+            self._alarms.append(measured["p"][fine] <= ALARM)
         if "rate" in measured:
             self._rates.append(measured["rate"][fine])
         x = batch.x[torch.from_numpy(fine)]
         if self._measure:
             self._sizes.append(sizes(x.numpy(), self._values))
         names = [name for name, each in zip(batch.names, fine, strict=True) if each]
-        here = Extremes(scores, names, x)
+        here = Extremes(measured[self._shown][fine], names, x)
         self.worst = _extreme(self.worst, here, highest=True)
         self.best = _extreme(self.best, here, highest=False)
 

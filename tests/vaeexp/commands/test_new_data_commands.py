@@ -70,38 +70,36 @@ def test_encode_gives_the_codes_of_embed(tiny_study, of_study):
 
 
 def test_new_images_are_placed_into_the_map_of_all_test_images(tiny_study, of_study):
-    np.save("new.npy", digits_of(tiny_study)[:7])
+    # Copies of each other: binarised and placed alike.
+    np.save("new.npy", np.tile(digits_of(tiny_study)[:7], (2, 1, 1)))
     said = ran("embed", *of_study, "new.npy", "-o", "map.png")
     count = len(digits_of(tiny_study))
     assert f"t-SNE map of {count} test images" in said
-    assert "and 7 new rows" in said
+    assert "and 14 new rows" in said
     table = pd.read_csv("map.csv")
-    assert table["image"].tolist()[-7:] == [f"new.npy[{row}]" for row in range(7)]
-    assert len(table) == count + 7
-    # Copies of test images: next to their originals.
+    assert table["image"].tolist()[-14:] == [f"new.npy[{row}]" for row in range(14)]
+    assert len(table) == count + 14
     points = table[["x", "y"]].to_numpy()
     spread = points[:count].std()
-    assert np.linalg.norm(points[count:] - points[:7], axis=1).max() < spread
+    assert np.linalg.norm(points[-14:-7] - points[-7:], axis=1).max() < spread
     assert Path("map.png").stat().st_size > 10_000
 
 
-def test_pictures_and_arrays_of_the_test_images_give_the_codes_of_the_split(tiny_study, of_study):
+def test_pictures_and_arrays_of_the_same_images_have_the_same_codes(tiny_study, of_study):
     images = digits_of(tiny_study)
     np.save("test.npy", images)
     Path("pictures").mkdir()
     for row, image in enumerate(images):
         Image.fromarray(image).save(f"pictures/{row:03}.png")
-    ran("encode", *of_study, "--split", "test", "--to", "split.csv")
-    split = pd.read_csv("split.csv")
+    made = []
     for given in ("test.npy", "pictures"):
         said = ran("encode", *of_study, given, "--to", "codes.csv")
-        assert "binarised as the test images were (dynamic)" in said
+        assert "New images are binarised (dynamic): each pixel is drawn once" in said
         assert "seed of the study, 3" in said
-        codes = pd.read_csv("codes.csv")
-        assert list(codes) == list(split)
-        numbers = ["mean_0", "mean_1", "log_sigma_0", "log_sigma_1", "rate"]
-        assert codes[numbers].equals(split[numbers])
-        assert codes["problem"].isna().all()
+        made.append(pd.read_csv("codes.csv"))
+        assert made[-1]["problem"].isna().all()
+    numbers = ["mean_0", "mean_1", "log_sigma_0", "log_sigma_1", "rate"]
+    assert made[0][numbers].equals(made[1][numbers])
 
 
 def test_empty_text_is_read_back_empty(tiny_study, of_study):
@@ -131,19 +129,21 @@ def test_a_broken_picture_is_a_row_with_a_problem(tiny_study, of_study):
     assert codes["mean_0"].isna().sum() == 1
 
 
-def test_scores_of_the_test_files_are_those_of_the_split(tiny_study, of_study):
+def test_scores_are_compared_with_those_of_validation(tiny_study, of_study):
     np.save("test.npy", digits_of(tiny_study))
     said = ran("score", *of_study, "--split", "test", "--to", "split.parquet")
     assert "n = 40, so the smallest p is 0.024" in said
     assert "Test against validation: AUROC 0." in said
     assert "Kolmogorov–Smirnov p = " in said
+    assert "scored by importance-weighted NLL" in said
+    assert (pd.read_parquet("split.parquet")["split"] == "test").all()
     ran("score", *of_study, "test.npy", "--to", "scores.parquet")
-    split, scores = pd.read_parquet("split.parquet"), pd.read_parquet("scores.parquet")
-    columns = ["neg_elbo", "iw_nll", "distortion", "rate", "p"]
-    assert scores[columns].equals(split[columns])
+    scores = pd.read_parquet("scores.parquet")
+    assert (scores["split"] == "test").all(), "the same images before they are binarised"
     assert np.allclose(scores["neg_elbo"], scores["distortion"] + scores["rate"])
-    by = ran("score", *of_study, "test.npy", "--by", "iw_nll", "--to", "by.parquet")
-    assert "scored by importance-weighted NLL" in by
+    assert scores["iw_nll"].mean() < scores["neg_elbo"].mean()
+    by = ran("score", *of_study, "test.npy", "--by", "neg_elbo", "--to", "by.parquet")
+    assert "scored by −ELBO" in by
     assert not pd.read_parquet("by.parquet")["p"].equals(scores["p"])
     ran("score", *of_study, "test.npy", "--to", "few.npz", "--no-p", "--importance-samples", 0)
     with np.load("few.npz") as packed:
@@ -174,8 +174,8 @@ def test_anomalies_are_measured_beside_their_size(tiny_study, of_study):
     said = ran("score", *of_study, *against)
     scores = pd.read_csv("scores.csv")
     assert scores["anomaly"].sum() == 20
-    area = roc_auc_score(scores["anomaly"], scores["neg_elbo"])
-    precision = average_precision_score(scores["anomaly"], scores["neg_elbo"])
+    area = roc_auc_score(scores["anomaly"], scores["iw_nll"])
+    precision = average_precision_score(scores["anomaly"], scores["iw_nll"])
     assert f"AUROC {area:.3f} [" in said
     assert f"AUPRC {precision:.3f} [" in said
     assert "FPR at 95 % TPR" in said
@@ -183,11 +183,12 @@ def test_anomalies_are_measured_beside_their_size(tiny_study, of_study):
     assert "by size alone (bytes as PNG). Likelihood prefers simple images (Nalisnick" in said
     with Image.open("sheet.png") as sheet:
         assert sheet.info["Software"].startswith("vaeexp")
-        assert "the highest and the lowest −ELBO" in sheet.info["Description"]
+        shown = "the highest and the lowest importance-weighted NLL"
+        assert shown in sheet.info["Description"]
     said = ran("score", *of_study, "--split", "test", "--against-class", "7", "--to", "classes.csv")
     classes = pd.read_csv("classes.csv")
     assert classes["anomaly"].equals(classes["label"] == 7)
-    area = roc_auc_score(classes["anomaly"], classes["neg_elbo"])
+    area = roc_auc_score(classes["anomaly"], classes["iw_nll"])
     [row] = [line for line in said.splitlines() if line.startswith("7 ")]
     assert row.split()[-1] == f"{area:.3f}"
 
@@ -234,10 +235,12 @@ def test_a_table_comes_back_with_its_columns(tmp_path, monkeypatch, capsys):
     said = ran("score", folder, "shuffled.csv", "--to", "scores.csv", *shown)
     assert "AUROC 1.000 [" in said
     assert "#{scores of validation rows ≥ s}" in said
-    assert "the rows with the highest and the lowest −ELBO" in said
+    assert "the rows with the highest and the lowest importance-weighted NLL" in said
     assert "image" not in said.replace("Likelihood prefers simple images", "")
     assert "by size alone (bytes of 256 levels, packed by zlib)" in said
     assert "a bar for each of the 3 columns" in said
+    ran("score", folder, "shuffled.csv", "--to", "again.csv")  # p is kept in the run's folder
+    (folder / "calibration.npz").unlink()
     said = refused(capsys, "score", folder, "table.csv", "--to", "scores.csv")
     assert "--data: is missing: p compares the rows with the run's own validation rows" in said
     ran("sample", folder, "-n", 7, "--to", "samples.csv")
@@ -315,7 +318,7 @@ def test_what_is_asked_for_is_checked_before_anything_is_computed(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("too late")
 
-    for name in ("split_scores", "measures.encode", "score_rows"):
+    for name in ("calibration_of", "measures.encode", "score_rows"):
         monkeypatch.setattr(f"vaeexp.runs.new_data.{name}", never)
     monkeypatch.setattr("vaeexp.models.vae.VAE.decode", never)
     scored = ["score", *of_study, "test.npy", "--to"]
@@ -384,6 +387,7 @@ def test_blank_images_are_seen_from_below(tmp_path, monkeypatch):
     assert line.endswith("blank or simpler than the training images? See the column rate")
     scores = pd.read_csv("scores.csv")
     assert (scores["p"][300:] > 0.05).all()
+    assert scores["split"].isna().all(), "blank images are no copies of others"
 
 
 def test_the_best_run_of_a_study_takes_new_images(tiny_study):

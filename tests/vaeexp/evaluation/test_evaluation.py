@@ -165,13 +165,13 @@ def test_an_image_s_estimate_depends_on_its_place_and_on_no_other_image():
 
 
 def test_draws_are_each_image_s_own_and_the_same_when_drawn_ahead():
-    drawn = list(bounds._draws(3, range(7, 9), 120, seed=4))
+    drawn = list(bounds.draws(3, range(7, 9), 120, seed=4))
     assert [len(part) for part in drawn] == [50, 50, 20]
     for column, place in enumerate((7, 8)):
         generator = torch.Generator().manual_seed(seed_of(f"4/importance/{place}"))
         alone = torch.cat([torch.randn(50, 3, generator=generator) for _ in drawn])[:120]
         assert torch.equal(torch.cat(drawn)[:, column], alone)
-    ahead = list(bounds._ahead(bounds._draws(3, range(7, 9), 120, seed=4)))
+    ahead = list(bounds._ahead(bounds.draws(3, range(7, 9), 120, seed=4)))
     assert all(map(torch.equal, ahead, drawn))
     assert len(ahead) == len(drawn)
 

@@ -19,12 +19,11 @@ from trained_runs import trained_run
 from sweeps import UserError
 from vaeexp.data import Dataset
 from vaeexp.evaluation.latent import codes_of
-from vaeexp.evaluation.nll import evaluate_elbo
+from vaeexp.evaluation.nll import evaluate_elbo, importance_weighted_nll
 from vaeexp.runs import new_data
 from vaeexp.runs.drawing import draw_extremes
 from vaeexp.runs.preparation import Rows, rebatched
-from vaeexp.runs.run import Run, open_images, open_run
-from vaeexp.training.batches import derive_seed
+from vaeexp.runs.run import Run, code_seed, evaluate_run, open_images, open_run
 
 SIDES = (12, 10)
 
@@ -126,27 +125,32 @@ def means(frame: pd.DataFrame) -> np.ndarray:
 
 
 def test_codes_of_the_test_images_are_those_of_embed_to_the_bit(of_bytes):
-    run, _, path = of_bytes
+    run, dataset, path = of_bytes
     shown = open_images(run, path, say=print)
-    expected, variances = codes_of(run.vae, shown.x)
-    frame = run.encode(test_images(of_bytes))
+    x = shown.x
+    images = test_images(of_bytes)
+    if dataset.binarisation != "none":
+        # New images have draws of their own, by their content.
+        black_or_white = np.where(images > 127, 255, 0).astype(np.uint8)
+        images, x = black_or_white, torch.from_numpy(black_or_white[:, None] / 255).float()
+    expected, variances = codes_of(run.vae, x)
+    frame = run.encode(images)
     assert np.array_equal(means(frame).astype(np.float64), expected.numpy())
     sigmas = frame[[name for name in frame if name.startswith("log_sigma")]].to_numpy()
     assert np.allclose(np.exp(2 * sigmas.astype(np.float64)), variances.numpy(), rtol=1e-5)
 
 
-def test_scores_of_the_test_images_are_those_of_the_split_and_of_the_record(of_bytes):
+def test_evaluate_gives_the_scores_of_the_record(of_bytes):
     run, _, path = of_bytes
     shown = open_images(run, path, say=print)
-    frame = run.score(test_images(of_bytes), importance_samples=5, data=path)
-    terms = evaluate_elbo(run.vae, shown.x, seed=derive_seed(run.study_seed, "test"))
-    expected = {"distortion": terms.distortion, "rate": terms.rate}
-    for name, values in expected.items():
-        assert np.allclose(frame[name], values.numpy(), rtol=1e-5, atol=1e-5)
+    found = evaluate_run(run, shown, importance_samples=None, device="cpu", say=print)
+    assert found["record"]["agrees"], found["record"]["words"]
+    terms = evaluate_elbo(run.vae, shown.x, seed=code_seed(run))
     recorded = np.load(run.folder / "evaluation.npz")
-    for name in ("neg_elbo", "iw_nll"):
-        assert np.allclose(frame[name], recorded[f"{name}_per_image"], rtol=1e-4)
-    assert frame["p"].between(1 / 13, 1).all()
+    measured = (terms.distortion + terms.rate).numpy()
+    assert np.allclose(measured, recorded["neg_elbo_per_image"], rtol=1e-4)
+    bounds = importance_weighted_nll(run.vae, shown.x, importance_samples=5, seed=code_seed(run))
+    assert np.allclose(bounds[-1].numpy(), recorded["iw_nll_per_image"], rtol=1e-4)
 
 
 def test_files_of_any_kind_give_the_same_codes(of_bytes, tmp_path):
@@ -182,7 +186,6 @@ def test_rows_in_batches_are_the_same_rows():
         assert np.array_equal(np.concatenate([rows.images for rows in made]), images[:total])
         assert np.array_equal(np.concatenate([rows.cut for rows in made]), np.arange(total))
         assert all(len(rows.names) == 100 for rows in made[:-1])
-        assert len(made[-1].names) >= min(16, total)
 
 
 # ---- pictures ----
