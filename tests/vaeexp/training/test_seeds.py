@@ -65,6 +65,7 @@ def test_draws_of_the_data() -> None:
         ("SUBSET_TEST", 3),
         ("HELD_OUT_TEST", 4),
         ("VALIDATION_ORDER", 5),
+        ("NEW_PIXELS", 6),
     ]
     assert permutation(8, 3, Purpose.SPLIT).tolist() == PERMUTATION
     grey = np.full((2, 4), 128, dtype=np.uint8)
