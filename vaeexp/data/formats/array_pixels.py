@@ -14,7 +14,6 @@ from sweeps import UserError
 from vaeexp.data.formats import blocks
 from vaeexp.data.formats.levels import WHITE
 from vaeexp.data.formats.scratch import write_rows
-from vaeexp.data.values import is_vector
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
@@ -125,7 +124,8 @@ def as_bits(
 
 def _are_pixels(images: np.ndarray) -> bool:
     """Return whether long vectors of whole numbers go from 0 to 255."""
-    if not is_vector(images.shape) or images.shape[3] < LONG:
+    _, channels, height, width = images.shape
+    if channels * height > 1 or width < LONG:
         return False
     ends = [(int(block.min()), int(block.max())) for block in blocks(images)]
     lows, highs = zip(*ends, strict=True)
