@@ -278,10 +278,11 @@ def write_map(
 
 
 def _numbers_of(classes: Sequence[str]) -> dict[str, int]:
-    """Return the number of each class: the one in the files, or its place among names."""
-    if all(name.isdecimal() for name in classes):
-        return {name: int(name) for name in classes}
-    return {name: place for place, name in enumerate(classes)}
+    """Return the number of each class that occurs: the one in the files, or its place."""
+    occurring = {name: place for place, name in enumerate(classes) if name}
+    if all(name.isdecimal() for name in occurring):
+        return {name: int(name) for name in occurring}
+    return occurring
 
 
 def draw_manifold(run: Run, images: Tensor) -> Drawing:
