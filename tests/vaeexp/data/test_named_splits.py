@@ -232,7 +232,10 @@ def test_the_preparation_is_the_same_after_json(tmp_path, scale):
         "dropped": [],
         "constants": [],
         "whites": None,
+        "black": 65_535,
         "classes": None,
+        "named_by": "",
+        "edition": 2,
     }
     numbers = visits()[FEATURES].to_numpy()[:, None, None]
     again = scaling_from(json.loads(json.dumps(data.preparation["scaling"])))

@@ -306,7 +306,7 @@ IN_ORDER = {
 
 
 @pytest.mark.parametrize("times", TIMES.values(), ids=TIMES)
-def test_times_that_start_again_are_doubted(times):
+def test_restarting_times_are_doubted(times):
     raw = table_of(np.random.default_rng(0).random((len(times), 3)), groups=times)
     [words] = said_of(raw, split="time", split_by="t")
     assert "the times rise through most of their range" in words
@@ -328,7 +328,7 @@ def test_times_in_order_are_not_doubted(times):
         (["Straße", "STRASSE"], "1 pair", "'STRASSE' and 'Straße'"),
     ],
 )
-def test_case_and_zeros_of_groups_are_doubted_with_their_number(names, count, shown):
+def test_spelt_groups_are_doubted(names, count, shown):
     raw = table_of(np.random.default_rng(0).random((60, 3)), groups=np.resize(names, 60))
     [words] = said_of(raw, split_by="patient")
     assert words.startswith(f"{count} of groups differ in case or leading zeros alone, as {shown};")
@@ -359,7 +359,7 @@ IDS = [f"s{row}" for row in range(40)]
         ("id", [f"ENST{row:011d}" for row in range(40)]),
     ],
 )
-def test_a_table_whose_rows_are_genes_is_doubted(column, ids):
+def test_rows_of_genes_are_doubted(column, ids):
     numbers = np.random.default_rng(0).random((40, 3))
     raw = table_of(numbers, named_by=column, names=np.array(ids))
     [words] = said_of(raw)
