@@ -269,8 +269,6 @@ TEMPLATES: dict[str, str] = {
     "stopped and complete trials are compared alike",
     "plot.failed": "Not drawn: {failed:failed trial}",
     "plot.short": "Not drawn: {short:trial} that stopped before that epoch",
-    "plot.volume": "The area between the front and the reference point ({first} {first_worst}, "
-    "{second} {second_worst}), as trials became complete",
     "plot.threshold": "What is at most {threshold} nats carries next to nothing",
     "plot.neighbours": "A model that copies has samples much nearer than test images are, whose "
     "median distance to the training images is {usual}",
