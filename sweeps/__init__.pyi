@@ -304,12 +304,6 @@ from .storage.journals import (
 from .storage.journals import (
     SILENCE as SILENCE,
 )
-from .storage.optuna_internals import (
-    storage_of as storage_of,
-)
-from .storage.optuna_internals import (
-    study_id as study_id,
-)
 from .storage.running_trial import with_divergence as with_divergence
 from .storage.study_record import (
     read_state as read_state,

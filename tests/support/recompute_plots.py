@@ -3,7 +3,6 @@
 import math
 
 from recompute_figures import Study
-from recompute_front import volume
 from recompute_statements import Values, hold, of
 
 
@@ -50,12 +49,6 @@ def not_at_equal_epochs(study: Study, *_: object) -> Values:
     failed = int((study.search["state"] == "failed").sum())
     short = len(study.learned) - int(reached.sum())
     return {"failed": failed or None, "short": short or None}
-
-
-@of("plot.volume")
-def reference(study: Study, *_: object) -> Values:
-    first, second = volume(study)[1]
-    return {"first_worst": first, "second_worst": second}
 
 
 @of("plot.threshold")

@@ -320,32 +320,13 @@ def _spreads(study: Study, _: Sequence[dict]) -> Checked:
 # ---- the pruner ----
 
 
-def _curves(study: Study) -> list[np.ndarray]:
-    own = study.epochs[~study.epochs["repeat"]].sort_values("epoch").groupby("number")["objective"]
-    curves = {number_: curve.to_numpy(float) for number_, curve in own}
-    return [curves[each] for each in study.ranked["number"] if each in curves]
-
-
 def _pruner(study: Study, given: Sequence[dict]) -> Checked:
-    """Which trials the pruner would have stopped is its own verdict, run again: no table has it."""
-    ruled = study.report.facts("Search").get("pruner", "none").split(",")[0]
     if given[0]["id"].startswith("check.rung_"):
         return _paused(study)
-    curves = _curves(study)
-    if given[0]["id"] != "check.replayed":
-        few: Said = ("check.few_curves", {"least": 8})
-        why = {"none": ("check.no_pruner", {}), "promotion": ("check.no_rung", {})}
-        return Checked(None, [why.get(ruled, few)])
-    own = given[0]["values"]
-    setting, top = own["setting"], min(10, len(curves) // 4)
-    hold(own["stopped"] <= top)
-    present = study.report.count("pruner", setting.replace("_", " "), "Search") if setting else None
-    found: Said = ("check.replayed", {"stopped": own["stopped"], "best": top, "present": present})
-    if own["stopped"] == 0:
-        return Checked(True, [found])
-    return Checked(
-        False, [found], _do("without_pruner", f"{_further(study)} --set pruner.name=none --extend")
-    )
+    ruled = study.report.facts("Search").get("pruner", "none").split(",")[0]
+    why = {"none": "check.no_pruner", "promotion": "check.no_rung"}
+    verdict = None if ruled in why else "nothing"
+    return Checked(verdict, [(why.get(ruled, "check.not_paused"), {})])
 
 
 def _paused(study: Study) -> Checked:

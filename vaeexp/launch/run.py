@@ -1,7 +1,7 @@
 """`vaeexp sweep`: one study from its file to its report and the registered model."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -27,13 +27,11 @@ from sweeps import (
     keep_figures,
     masked,
     mirroring,
-    named_sources,
     open_storage,
     open_sweep,
     read_state,
     recorded_study,
     run_folder,
-    sources,
     stored_path,
     study_reader,
     sync,
@@ -44,9 +42,10 @@ from sweeps import (
 from sweeps.results import Results, best_run
 from vaeexp import report as pages
 from vaeexp.console import in_notebook, program
-from vaeexp.data.dataset import changes_words, drawn
+from vaeexp.data.dataset import drawn
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.import_paths import flat_settings
+from vaeexp.launch.continuing import installed_changes, job_of_study
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.job import (
     Job,
@@ -65,16 +64,11 @@ from vaeexp.launch.workers import engine_of, make_workers
 from vaeexp.models.parts import recorded_measure
 from vaeexp.own_code import (
     check_code,
-    check_loaded,
-    code_changes,
-    code_progress,
     note_beginning,
-    own_code,
 )
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.report.closing import sheet_statement
 from vaeexp.report.sentences import sentence
-from vaeexp.results import winners_outside
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
 from vaeexp.results.verdict import verdict_of
@@ -82,16 +76,16 @@ from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.marks import check_ours
-from vaeexp.runs.preparation import other_columns, table_in
-from vaeexp.runs.provenance import describe_run, installed_versions, protocol
+from vaeexp.runs.preparation import table_in
+from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.runs.raw_numbers import Reconstructor, raw_example
-from vaeexp.study import own_paths_of, setting_options, settings_of, train_options
+from vaeexp.study import setting_options, train_options
 from vaeexp.words import format_signed, one_line, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sweeps import Baseline, Study
+    from sweeps import Baseline
     from vaeexp.data import Dataset
 
 
@@ -124,10 +118,7 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
             protocol=_describe_objective(job),
         ) as sweep,
     ):
-        job = _of_study(job, sweep.study)
-        _check_same_data(job, sweep.before.provenance)
-        job = _with_own_code(job, sweep.before, sweep.read)
-        _say_winners_outside(job, sweep.before, sweep.read)
+        job = job_of_study(job, sweep.study, sweep.before, sweep.read)
         if sweep.finished and not _has_failed_runs(job, sweep):
             begin_log()
             return _conclude_again(job, sweep.read())
@@ -283,13 +274,9 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         study, kept = keep_figures(stored, job.study, extend=options.extend)
         for line in kept:
             job.log.say(line)
-        job = _of_study(job, study)
         check_definition(stored, study, extend=options.extend)
-        _check_same_data(job, stored.provenance)
         storage = open_storage(options.storage, job.runs, study.name)
-        read_study = partial(read_state, storage, study.name)
-        job = _with_own_code(job, stored, read_study)
-        _say_winners_outside(job, stored, read_study)
+        job = job_of_study(job, study, stored, partial(read_state, storage, study.name))
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
             return
@@ -302,98 +289,11 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         print_plan(job, console, engine)
 
 
-def _of_study(job: Job, study: "Study") -> Job:
-    """Return the job with the settings of figures that its study began with."""
-    return replace(job, study=study, settings=settings_of(study))
-
-
-def _say_winners_outside(job: Job, before: StudyRecord, read: Callable[[], State]) -> None:
-    if before.spec and before.spec.get("search") != job.study.space.as_dict():
-        for line in winners_outside(read(), job.study.space):
-            job.log.say(line, style="yellow")
-
-
-def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
-    """Raise UserError if the study began on other images, because values on different images share
-    no ranking.
-    """
-    before = record.get("data")
-    if before is None:
-        return
-    columns = table_in(job.dataset.preparation)
-    if (known := tuple(record.get("columns") or columns)) != columns:
-        raise UserError(
-            f"study '{job.study.name}'",
-            f"was made on other columns: {job.dataset.title} has {other_columns(known, columns)}. "
-            "Give the first names and their order again, or try --name NEW for a new study.",
-        )
-    if before["fingerprint"] != job.dataset.fingerprint:
-        raise UserError(
-            f"study '{job.study.name}'",
-            f"was made on {before['title']} ({before['source']}), and this run would use "
-            f"{job.dataset.title} ({job.dataset.source}).{changes_words(job.dataset)} Try --name "
-            "NEW for a new study, or give the first data again with --data.",
-        )
-    if job.left_out > before.get("constant", 0):
-        raise UserError(
-            f"study '{job.study.name}'",
-            f"has densities of all sub-pixels, and this version of vaeexp leaves out "
-            f"{job.left_out:,} that never change in training: its figures would not compare. Try "
-            "--name NEW for a new study.",
-        )
-
-
 def _has_failed_runs(job: Job, sweep: Sweep) -> bool:
     """Tell whether the options ask for failed trials once more, and there are any."""
     stored = sweep.read()
     runs = [*stored.trials, *(run for run in stored.repeats if run.purposes)]
     return job.options.retry_failed and any(run.state == "failed" for run in runs)
-
-
-def _with_own_code(job: Job, study: StudyRecord, read: Callable[[], State]) -> Job:
-    """Return the job with the user's own code that the study names, and with what has changed since
-    the study began: that code, vaeexp or PyTorch.
-
-    Args:
-        study: the record, as an earlier process left it.
-        read: reads the study where it goes on under changed code.
-
-    Raises:
-        UserError: the user's code has changed, and the options do not say --extend; or it has
-            changed since this process imported it.
-    """
-    paths = own_paths_of(job.study)
-    check_loaded(paths)
-    now = own_code(paths)
-    before = study.provenance.get("own_code")
-    changes = list(study.provenance.get("code_changes", ()))
-    differences = [] if before is None else code_changes(before, now)
-    if differences and not job.options.extend:
-        shown = "".join(f"\n  {line}" for line in differences)
-        raise UserError(
-            f"study '{job.study.name}'",
-            f"began with other code:{shown}\nPut the code back as it was, or give --name NEW "
-            "for a new study. --extend goes on and marks the runs of the new code; with "
-            "--retry-failed, too, it trains failed runs once more.",
-        )
-    if job.options.extend:  # without it, workers of other versions are refused
-        differences += _installed_changes(study)
-    if differences:
-        changes.append({"changes": differences, **code_progress(read())})
-    code = {"own_code": now, "code_changes": changes}
-    return replace(job, code={name: content for name, content in code.items() if content})
-
-
-def _installed_changes(study: StudyRecord) -> list[str]:
-    """Name the installed code, vaeexp and PyTorch, that is not that of the study's workers."""
-    here = named_sources(sources(("sweeps", "vaeexp"))) | {
-        "torch": installed_versions().get("torch")
-    }
-    return [
-        f"{name} {study.worker_kind[name]} → {value}"
-        for name, value in here.items()
-        if study.worker_kind.get(name, value) != value
-    ]
 
 
 def _say_finished(job: Job, study: StudyRecord) -> None:
@@ -409,7 +309,7 @@ def _say_finished(job: Job, study: StudyRecord) -> None:
         return
     job.log.say(
         f"To extend it: {_as_begun(job, study).command(budget=False, program=program())} "
-        f"--trials {more}{' --extend' if _installed_changes(study) else ''}"
+        f"--trials {more}{' --extend' if installed_changes(study) else ''}"
     )
 
 

@@ -123,13 +123,6 @@ CHAPTERS = _by_name(
                 objectives=2,
             ),
             Plot(
-                "The front as the search went on",
-                tradeoff.hypervolume,
-                tradeoff.volume_caption,
-                "It takes two complete trials.",
-                objectives=2,
-            ),
-            Plot(
                 "The confirmed configurations, seed by seed",
                 confirmed.confirmed_seeds,
                 "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % "
@@ -146,18 +139,6 @@ CHAPTERS = _by_name(
                 tradeoff.rate_distortion_caption,
                 "No trial has finished an epoch.",
                 unfolded=True,
-            ),
-            Plot(
-                "FID against −ELBO",
-                tradeoff.fid_against_elbo,
-                "Each point is a tested run with a fresh seed, of the confirmed configurations "
-                "and of baselines with the same protocol; lower left is better. Only runs whose "
-                "FID is of as many samples and test images stand together. It shows whether the "
-                "settings with the best −ELBO also draw the best samples; so few settings say "
-                "nothing of the relation in general, and FID by the features of a classifier "
-                "compares with no published FID.",
-                "It takes two tested runs with an FID of equally many samples.",
-                groups=confirmed.comparable,
             ),
             Plot(
                 "Active units",
@@ -179,15 +160,6 @@ CHAPTERS = _by_name(
                 "the best complete trial so far.",
                 "The pruner promotion made the trials wait for each other, so that their order "
                 "says little, or none has finished an epoch.",
-            ),
-            Plot(
-                "Best value against wall time",
-                search.wall_time,
-                "Each point is a complete trial at the time at which it ended; the line is the "
-                "best so far. The time is that of this machine with these lanes, without "
-                "confirmation and tests. Trials run side by side, so the time between two points "
-                "is not that of a trial.",
-                "It takes two complete trials with times, from a search that ran in one go.",
             ),
             Plot(
                 "Learning curves",

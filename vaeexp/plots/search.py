@@ -14,8 +14,6 @@ from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import epochs_of, row_names
 from vaeexp.words import NATS, format_configuration, format_number
 
-CLOCK = 1.05
-"""Times the seconds of the search that its trials may lie apart; beyond, it was interrupted."""
 MOST_NAMED = 7
 """Complete trials up to which each has a line of its own and its name in the legend."""
 MOST_CURVES = 100
@@ -44,20 +42,21 @@ def history(view: StudyView) -> Figure | None:
             (trials["state"] == state) & (trials["objective"].notna() | (state == "failed"))
         ]
         if len(chosen):
-            _draw_state(axes, chosen, chosen["number"], state, of=len(trials))
+            _draw_state(axes, chosen, state, of=len(trials))
     _draw_best(axes, best_so_far(view.results), trials["number"].max() + 0.5)
     style.off_scale(axes, trials["objective"])
     style.legend(axes)
     return figure
 
 
-def _draw_state(axes: Axes, trials: pd.DataFrame, x: pd.Series, state: str, *, of: int) -> None:
+def _draw_state(axes: Axes, trials: pd.DataFrame, state: str, *, of: int) -> None:
     """Draw the values of trials of one state, as large as the number of trials in the plot
     allows.
     """
     size = 46 * style.marker_scale(of)
     label = style.state_label(state, len(trials))
-    style.scatter(axes, x, trials["objective"], row_names(trials), state, size=size, label=label)
+    x, y = trials["number"], trials["objective"]
+    style.scatter(axes, x, y, row_names(trials), state, size=size, label=label)
 
 
 def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
@@ -68,7 +67,8 @@ def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
     """
     if course.empty:
         return
-    _draw_course(axes, course["number"], course["best"], last)
+    steps = [*course["best"], course["best"].iloc[-1]]
+    axes.step([*course["number"], last], steps, where="post", color=style.BEST, linewidth=2)
     best = course.nsmallest(1, "objective").iloc[0]
     low, high = axes.get_ylim()
     axes.set_ylim(bottom=low - 0.05 * (high - low))
@@ -76,43 +76,6 @@ def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
     at = (best["number"], best["objective"])
     text = f"lowest: trial {int(best['number'])}, {format_number(best['objective'])}"
     style.annotate(axes, text, at, (0, -8), colour=style.BEST, ha=side, va="top")
-
-
-def wall_time(view: StudyView) -> Figure | None:
-    """Draw the value of each complete trial at the time at which it ended, and the best so far.
-
-    None without two complete trials, and where the trials lie further apart than the search has
-    run: then it was interrupted, and the times of its trials count hours in which nothing ran.
-    """
-    trials = view.ranked.astype({"ended": float}).sort_values(["ended", "number"])
-    seconds = trials["ended"] - view.search["started"].astype(float).min()
-    spent = view.study.elapsed
-    longest = seconds.max()
-    if len(trials) < 2 or not spent or not longest <= CLOCK * spent:
-        return None
-    unit = "seconds"
-    length = 1
-    if longest > 120:
-        unit, length = ("hours", 3600) if longest > 7200 else ("minutes", 60)
-    x = seconds / length
-    values = trials["objective"]
-    figure, axes = style.one_plot(x=f"wall time of the search ({unit})", y=NATS)
-    axes.set_ylim(*style.robust_limits(values, values))
-    end = 1.02 * max(longest, spent) / length
-    axes.set_xlim(0, end)
-    _draw_state(axes, trials, x, "complete", of=len(trials))
-    _draw_course(axes, x, values.cummin(), end, label="best so far")
-    style.off_scale(axes, values)
-    style.legend(axes)
-    return figure
-
-
-def _draw_course(
-    axes: Axes, x: pd.Series, best: pd.Series, end: float, label: str | None = None
-) -> None:
-    """Draw the steps of the best value so far, on to `end`."""
-    steps = [*best, best.iloc[-1]]
-    axes.step([*x, end], steps, where="post", color=style.BEST, linewidth=2, label=label)
 
 
 def learning_curves(view: StudyView) -> Figure | None:

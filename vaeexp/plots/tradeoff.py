@@ -1,5 +1,5 @@
 """What a model must choose between: rate and distortion (Alemi et al. 2018, "Fixing a Broken
-ELBO"), −ELBO and FID, or the two objectives of a study.
+ELBO"), or the two objectives of a study.
 """
 
 from typing import Any
@@ -15,9 +15,6 @@ from matplotlib.ticker import MaxNLocator
 from sweeps.results import pareto_front
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots import style
-from vaeexp.plots.confirmed import comparable
-from vaeexp.results.statements import Caption, say
-from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite_points, row_names
 from vaeexp.words import format_value, is_missing, parameter_label, plural
@@ -28,10 +25,6 @@ SCORED_AT_ONE = (
     "best β near 1 follows from the score, and says nothing of samples or reconstructions."
 )
 """Stands once in a report whose study searches β."""
-LONGEST = 34
-"""Characters of a line of a name in a legend."""
-CONDITIONS = ("generated", "images")
-"""What two values of FID must share to be compared."""
 NAME_FONT = 10
 """Of the names along a front."""
 ROOM = (90.0, 14.0)
@@ -78,52 +71,6 @@ def rate_distortion(view: StudyView) -> Figure | None:
     style.legend(axes, columns=2)  # the remark has the room at the right of its lower line
     if hidden := int(((rate > right) | (distortion > top)).sum()):
         style.note(axes, f"{plural(hidden, 'trial lies', 'trials lie')} outside these axes")
-    return figure
-
-
-def fid_against_elbo(view: StudyView) -> Figure | None:
-    """Draw FID against −ELBO on test, a point for each run of the confirmed configurations and
-    comparable baselines.
-
-    Only runs whose FID is of as many samples and test images as that of the first. None without two
-    such runs.
-    """
-    settings = [setting for setting, *_ in comparable(view)]
-    if not settings:
-        return None
-    runs = pd.concat([setting.runs for setting in settings], keys=range(len(settings)))
-    figures = runs.reindex(
-        columns=[f"result.test/{name}" for name in ("neg_elbo", "fid", *CONDITIONS)]
-    ).dropna()
-    conditions = figures[figures.columns[2:]]
-    figures = figures[(conditions == conditions.head(1).to_numpy()).all(axis=1)].astype(float)
-    if len(figures) < 2:
-        return None
-    fid = METRICS["fid"]
-    figure, axes = style.one_plot(
-        4.8, x="test −ELBO (nats per image)", y=f"test {fid.label}, {fid.unit}"
-    )
-    for index, place in enumerate(figures.index.unique(0)):
-        own = figures.loc[[place]]
-        colour = style.line_style(index)["color"]
-        marker = "osD^vP*"[index % 7]
-        title = style.two_lines(settings[place].title, LONGEST)
-        label = style.legend_label(f"{title} (n = {len(own)})")
-        style.draw_points(
-            axes,
-            row_names(runs.loc[own.index]),
-            own["result.test/neg_elbo"],
-            own["result.test/fid"],
-            label=label,
-            color=colour,
-            marker=marker,
-            s=56,
-            linewidths=0,
-            zorder=3,
-            alpha=0.9,
-        )
-    axes.margins(0.08)
-    style.legend(axes, columns=3)
     return figure
 
 
@@ -276,27 +223,6 @@ def _named(view: StudyView, row: pd.Series) -> str:
     )
 
 
-def hypervolume(view: StudyView) -> Figure | None:
-    """Draw the area that the front covered against the trial-epochs spent. None with one objective,
-    or with fewer than two complete trials.
-    """
-    found = view.front
-    if found is None or len(found.complete) < 2:
-        return None
-    figure, axes = style.one_plot(
-        3.4, x="trial-epochs of the search", y=f"hypervolume ({found.unit})"
-    )
-    spent = found.course["spent"]
-    volume = found.course["volume"]
-    blue = style.STATE_COLOURS["complete"]
-    axes.step(spent, volume, where="post", color=blue, linewidth=1.8)
-    style.draw_points(axes, row_names(found.complete), spent, volume, color=blue, s=18)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-    axes.set_ylim(0, 1.08 * found.volume or 1.0)
-    axes.set_xlim(0, 1.03 * float(spent.iloc[-1]))
-    return figure
-
-
 def front_caption(view: StudyView) -> str:
     """Say how to read the front, and what it does not show."""
     found = view.front
@@ -311,17 +237,3 @@ def front_caption(view: StudyView) -> str:
     if {*found.names} == {"rate", "distortion"}:
         text += " Along a dashed line the −ELBO is the same."
     return f"{text} Every point is one seed, and the front takes the luckiest of them."
-
-
-def volume_caption(view: StudyView) -> Caption:
-    """Say what the hypervolume is measured from."""
-    found = view.front
-    if found is None or found.complete.empty:
-        return ""
-    first, second = found.labels
-    worst, other = (StatedFigure(value=float(value)) for value in found.reference)
-    return [
-        say("plot.volume", first=first, second=second, first_worst=worst, second_worst=other),
-        "It cannot fall, so that it rises says nothing of the next trials; where it stays level "
-        "the search has found little more.",
-    ]

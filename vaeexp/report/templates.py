@@ -269,8 +269,6 @@ TEMPLATES: dict[str, str] = {
     "stopped and complete trials are compared alike",
     "plot.failed": "Not drawn: {failed:failed trial}",
     "plot.short": "Not drawn: {short:trial} that stopped before that epoch",
-    "plot.volume": "The area between the front and the reference point ({first} {first_worst}, "
-    "{second} {second_worst}), as trials became complete",
     "plot.threshold": "What is at most {threshold} nats carries next to nothing",
     "plot.neighbours": "A model that copies has samples much nearer than test images are, whose "
     "median distance to the training images is {usual}",
@@ -318,8 +316,7 @@ TEMPLATES: dict[str, str] = {
     "of them by {among_best} (standard deviations[ at epoch {epoch}])",
     "check.no_pruner": "the study prunes nothing",
     "check.no_rung": "no trial has reached a rung",
-    "check.few_curves": "fewer than {least} complete trials to replay",
-    "check.replayed": "{stopped} of the best {best} trials, replayed[ with {setting} = {present}]",
+    "check.not_paused": "only the ranks of paused trials are checked",
     "check.rung_ranks": "at epoch {epoch}, where {stopped} of {reached:trial} stopped, ranks "
     "correlate with those at the end by {correlation:±} over {complete:complete trial}",
     "check.rung_unranked": "at epoch {epoch}, where {stopped} of {reached:trial} stopped, ranks "
@@ -364,7 +361,6 @@ TEMPLATES: dict[str, str] = {
     "advice.finish": "Let the study finish: {command:code}",
     "advice.finish_confirming": "Let the study finish, which confirms them: {command:code}",
     "advice.mend_seeds": "First mend what made new seeds fail",
-    "advice.without_pruner": "Search on without the pruner: {command:code}",
     "advice.pause_later": "Pause later, and search on: {command:code}",
     "advice.train_late": "Train the paused ones that fell most to their end[, or pause later "
     "({option})]: {command:code}",

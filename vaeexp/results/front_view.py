@@ -1,4 +1,4 @@
-"""The front of a study with two objectives, and the area that it covered as the search went on."""
+"""The front of a study with two objectives, and the area that it covers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ import pandas as pd
 
 from sweeps.results import hypervolume, pareto_front
 from vaeexp.evaluation.metrics import METRICS, NATS
-from vaeexp.results.tables import epochs_of, spent_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +23,6 @@ class FrontView:
     """
     metrics: tuple[str, str]
     """Columns of the objectives."""
-    epochs: pd.DataFrame
-    """All epochs of the search, each with its round."""
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -73,29 +70,14 @@ class FrontView:
         """The hypervolume of the front."""
         return hypervolume(self.values, self.reference)
 
-    @cached_property
-    def course(self) -> pd.DataFrame:
-        """spent (`spent_by`) and volume (hypervolume of the trials that were complete by then), a
-        row per complete trial.
-        """
-        volumes = []
-        kept = np.empty((0, 2))
-        for value in self.values:
-            kept = np.vstack([kept, value])
-            kept = kept[pareto_front(kept)]
-            volumes.append(hypervolume(kept, self.reference))
-        return pd.DataFrame({"spent": spent_by(self.complete, self.epochs), "volume": volumes})
 
-
-def front_view(
-    trials: pd.DataFrame, epochs: pd.DataFrame, objectives: Mapping[str, str]
-) -> FrontView:
-    """Return the front of the trials of a search with the metrics of their last epochs; `epochs`:
-    of the study; `objectives`: name → metric.
+def front_view(trials: pd.DataFrame, objectives: Mapping[str, str]) -> FrontView:
+    """Return the front of the trials of a search with the metrics of their last epochs.
+    `objectives`: name → metric.
     """
     (first, second), columns = objectives, tuple(objectives.values())
     # The rounds of the driver give the order, because a clock may have jumped.
     ended = trials[trials["ended"].notna()].sort_values(
         ["ended_round", "number"], ignore_index=True
     )
-    return FrontView((first, second), ended, (columns[0], columns[1]), epochs_of(trials, epochs))
+    return FrontView((first, second), ended, (columns[0], columns[1]))

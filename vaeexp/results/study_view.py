@@ -92,9 +92,7 @@ class StudyView:
     def front(self) -> FrontView | None:
         """The front of the search; None where the study has one objective."""
         return (
-            front_view(self.last_epochs, self.epochs, self.study.objectives)
-            if self.study.objectives
-            else None
+            front_view(self.last_epochs, self.study.objectives) if self.study.objectives else None
         )
 
     @cached_property

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from synthetic_study import SEARCH, make_results, study_attributes, texts
 
-from vaeexp.plots.search import MOST_CURVES, learning_curves, wall_time
+from vaeexp.plots.search import MOST_CURVES, learning_curves
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_value
 
@@ -74,19 +74,3 @@ def test_few_complete_trials_have_lines_of_their_own_with_their_names(study, cou
         course = own.epochs[own.epochs["number"] == number].sort_values("epoch")
         np.testing.assert_allclose(line.get_ydata(), course["objective"])
     assert legend(axes) == [f"lowest: {names[0]}", *names[1:]]
-
-
-@pytest.mark.parametrize("lost", ["interrupted", "no seconds", "one complete"])
-def test_wall_time_is_not_drawn_where_it_says_nothing(study, lost):
-    trials, record = study.trials, study.study
-    assert wall_time(StudyView(study)) is not None
-    late = trials["number"] > 20
-    if lost == "interrupted":
-        trials = trials.assign(
-            started=trials["started"] + 9e4 * late, ended=trials["ended"] + 9e4 * late
-        )
-    elif lost == "no seconds":
-        record = replace(record, elapsed=None)
-    else:
-        trials = trials[~trials["repeat"] & (trials["number"] == StudyView(study).best_number)]
-    assert wall_time(StudyView(replace(study, trials=trials, study=record))) is None

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
-from synthetic_study import SEARCH, make_results, study_attributes, with_samples_tested
+from synthetic_study import SEARCH, make_results, study_attributes
 
 from vaeexp.plots import PLOTS
 from vaeexp.plots.parameters import active_units
 from vaeexp.plots.style import MUTED
-from vaeexp.plots.tradeoff import SCORED_AT_ONE, fid_against_elbo, rate_distortion
+from vaeexp.plots.tradeoff import SCORED_AT_ONE, rate_distortion
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import finite_points
@@ -154,23 +154,3 @@ def test_what_the_score_prefers_is_said_where_beta_was_searched(made, search):
         if plot.belongs_to(view) and SCORED_AT_ONE in reading(plot, view)
     ]
     assert said == ([] if search == "others" else ["rate_distortion"])
-
-
-@pytest.mark.parametrize("other", ["generated", "images", "both"])
-def test_fid_stands_beside_fid_of_as_many_samples_and_images_alone(other):
-    made = with_samples_tested(make_results())
-    worst = StudyView(made).confirmed[-1].runs["number"]
-    changed = made.trials["repeat"] & made.trials["number"].isin(worst)
-    for name in ("generated", "images") if other == "both" else (other,):
-        made.trials.loc[changed, f"result.test/{name}"] = 77.0
-    view = StudyView(made)
-    drawn = {
-        row
-        for points in fid_against_elbo(view).axes[0].collections
-        for row in points.get_gid()[7:].split(",")
-    }
-    wanted = view.retrained.confirm_runs[~view.retrained.confirm_runs["number"].isin(worst)][
-        "number"
-    ]
-    assert drawn == {f"r{number}" for number in wanted}
-    assert fid_against_elbo(StudyView(make_results())) is None

@@ -388,7 +388,6 @@ def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, ch
         ("finished", "table.confirmed_pairs", "pairs"),
         ("finished", "method.beta", "weight"),
         ("strip", "method.scale", "best_weight"),
-        ("two objectives", "plot.volume", "first_worst"),
     ],
 )
 def test_a_statement_that_says_otherwise_than_the_tables_is_found(folders, state, name, key):

@@ -96,9 +96,7 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, rep
     places = [names.index(name) for name in order]
     assert places == sorted(places)
     files = linked_files(text)
-    assert files == {
-        f"{name}.png" for name in chapters.plots_of(StudyView(whole)) if name != "fid_against_elbo"
-    } | {
+    assert files == {f"{name}.png" for name in chapters.plots_of(StudyView(whole))} | {
         "trials.csv",
         "curves.csv",
         "per_image.npz",
@@ -246,7 +244,7 @@ def test_the_same_results_give_the_same_bytes_wherever_they_lie(
     first, second = (
         {path.name: path.read_bytes() for path in path.parent.iterdir()} for path in (one, again)
     )
-    drawn = {name for name in names if PLOTS[name].objectives != 2 and name != "fid_against_elbo"}
+    drawn = {name for name in names if PLOTS[name].objectives != 2}
     assert {f"{name}.png" for name in drawn} < set(first)
     assert {"README.md", "report.html", "summary.json", "trials.csv", "curves.csv"} < set(first)
     assert first == second

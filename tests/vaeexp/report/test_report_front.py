@@ -15,7 +15,6 @@ from sweeps.results import best_run
 from sweeps.results.front import hypervolume, pareto_front
 from vaeexp.plots import PLOTS
 from vaeexp.plots.tradeoff import front as draw_front
-from vaeexp.plots.tradeoff import hypervolume as draw_hypervolume
 from vaeexp.report.chapters import compose
 from vaeexp.report.findings import use
 from vaeexp.report.summary import summary_json
@@ -62,19 +61,6 @@ def test_the_front_is_of_the_last_epochs(view):
     assert view.front.volume == hypervolume(points, points.max(axis=0)) > 0
 
 
-def test_the_course_of_the_hypervolume_rises_to_its_end(view):
-    course, ended = view.front.course, view.front.ended
-    assert course["volume"].is_monotonic_increasing
-    assert course["volume"].iloc[-1] == view.front.volume
-    assert course["spent"].iloc[-1] <= ended["epochs"].sum()
-    half = len(course) // 2
-    numbers = list(view.front.complete["number"][: half + 1])
-    points = np.array([last_values(view)[number] for number in numbers])
-    assert course["volume"].iloc[half] == hypervolume(points, view.front.reference)
-    before = list(ended["number"]).index(numbers[-1]) + 1
-    assert course["spent"].iloc[half] == ended["epochs"].iloc[:before].sum()
-
-
 def test_no_chapter_ranks_trials_by_one_value(view, text):
     titles = headings(text)
     for gone in (
@@ -117,7 +103,6 @@ def test_a_study_with_one_objective_has_no_word_of_a_front():
         assert "front" not in compose(plain)[0].lower()
     assert json.loads(summary_json(plain))["front"] is None
     assert PLOTS["front"].draw(plain) is None
-    assert PLOTS["hypervolume"].draw(plain) is None
 
 
 def test_the_picture_shows_every_trial_and_steps_that_stay_behind_the_front(view):
@@ -149,7 +134,6 @@ def test_a_name_ends_nearest_its_own_trial(view):
         ("rate", "distortion"),
         rows.assign(state="complete", number=range(6), **places),
         (*places,),
-        view.epochs,
     )
     figure = draw_front(SimpleNamespace(front=found, plan=view.plan))
     figure.draw_without_rendering()
@@ -163,11 +147,6 @@ def test_a_name_ends_nearest_its_own_trial(view):
             assert found.members["number"][distances.argmin()] == named[-1]
     assert {1, 3, 5} <= {*named}, "the lower ones have room"
     assert not {0, 2} & {*named}
-
-
-def test_the_curve_is_that_of_the_course(view):
-    [line] = draw_hypervolume(view).axes[0].lines
-    assert np.array_equal(line.get_xydata(), view.front.course.to_numpy(float))
 
 
 def test_the_summary_has_the_front(view):
@@ -191,6 +170,5 @@ def test_a_search_that_has_hardly_begun(trials):
     complete = len(thin.front.complete)
     assert complete == trials
     assert [statement.id for statement in use(thin)] == ["use.front" if complete else "use.nothing"]
-    assert draw_hypervolume(thin) is None
     assert (draw_front(thin) is None) == (complete == 0)
     assert (json.loads(summary_json(thin))["front"]["hypervolume"] is None) == (complete == 0)

@@ -551,10 +551,6 @@ SAID: dict[str, tuple[dict, str]] = {
         "seeds vary by 97.50 nats, 48 trials by 7.00, the best 10 of them by 2.00 (standard "
         "deviations at epoch 3)",
     ),
-    "check.replayed": (
-        {"stopped": 0, "best": 3, "setting": "warmup_epochs", "present": 4},
-        "0 of the best 3 trials, replayed with warmup_epochs = 4",
-    ),
     "check.rung_ranks": (
         RUNG,
         "at epoch 3, where 28 of 48 trials stopped, ranks correlate with those at the end by "
@@ -600,7 +596,6 @@ SAID: dict[str, tuple[dict, str]] = {
     ),
     "advice.finish": (DO, "Let the study finish: `vaeexp sweep x`"),
     "advice.finish_confirming": (DO, "Let the study finish, which confirms them: `vaeexp sweep x`"),
-    "advice.without_pruner": (DO, "Search on without the pruner: `vaeexp sweep x`"),
     "advice.pause_later": (DO, "Pause later, and search on: `vaeexp sweep x`"),
     "advice.train_late": (
         DO | {"option": "pruner.rungs=[6]"},

@@ -102,15 +102,6 @@ def noisy_seeds(full):
     return replace(full, trials=full.trials.assign(objective=full.trials["objective"] + noise))
 
 
-def late_winners(full):
-    """The best trials were the worst for most of their epochs."""
-    best = full.trials[searched(full.trials)].sort_values("objective").head(5)["number"]
-    epochs = full.epochs.copy()
-    own = ~epochs["repeat"] & epochs["number"].isin(best) & (epochs["epoch"] <= 12)
-    epochs.loc[own, "objective"] += 500
-    return replace(full, epochs=epochs)
-
-
 def falling(full):
     epochs = full.epochs.copy()
     epochs.loc[epochs["repeat"], "objective"] = 200 - 3 * epochs["epoch"]
@@ -146,7 +137,6 @@ CASES = {
         "--set confirm.top=3 --set confirm.seeds=3 --extend",
     ),
     "noisy seeds": (noisy_seeds, "seeds", "--set confirm.top=5 --set confirm.seeds=5 --extend"),
-    "late winners": (late_winners, "pruner", "--set pruner.name=none"),
     "still falling": (
         falling,
         "learned_out",

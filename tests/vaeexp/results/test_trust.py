@@ -1,6 +1,4 @@
-"""The checks of “Can this study be trusted?”, each on a study in which the answer is known, and the
-replay of the pruner.
-"""
+"""The checks of “Can this study be trusted?”, each on a study in which the answer is known."""
 
 from dataclasses import replace
 
@@ -17,11 +15,8 @@ from sweeps.study.ranges import Growth
 from vaeexp.report.answer import advice, figure
 from vaeexp.report.sentences import words
 from vaeexp.results import wider_ranges
-from vaeexp.results.pruner_replay import replay_pruner
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import at_bounds, check_study
-
-MEDIAN = {"name": "median", "startup_trials": 5, "warmup_epochs": 2}
 
 
 @pytest.fixture(scope="module")
@@ -86,47 +81,6 @@ def test_natural_ends_are_no_bounds():
     view = StudyView(study(settings, [100 + row["dropout"] + row["layers"] for row in settings]))
     assert not {hit.parameter for hit in view.influence.hits} & {"dropout", "layers"}
     assert not view.influence.winner_ends.keys() & {"dropout", "layers"}
-
-
-def test_the_pruner_is_replayed_and_a_late_winner_needs_a_longer_warm_up():
-    """The best trials are the worst for six epochs; the median rule stops them before."""
-    epochs, slow = np.arange(1, 21), []
-    for number in range(20):
-        early = 200 - 3 * epochs + number
-        slow.append(
-            np.where(epochs < 7, early + 100, 80 + number - epochs / 10)
-            if number < 5
-            else early - 60
-        )
-    replay = replay_pruner(MEDIAN, slow, 20)
-    assert (replay.winners, replay.stopped, replay.present) == (5, 5, 2)
-    spared = replay_pruner(MEDIAN | {"warmup_epochs": 7}, slow, 20)
-    assert spared.stopped == 0
-
-
-@pytest.mark.parametrize(
-    "section",
-    [
-        {"name": "hyperband"},
-        {"name": "successive_halving", "min_epochs": 2, "factor": 2},
-        {"name": "patient", "patience": 3},
-        {"name": "threshold", "upper": 500.0},
-    ],
-)
-def test_curves_that_keep_their_order_lose_no_winner(section):
-    curves = [100 + 2 * number - np.arange(20) / 10 for number in range(32)]
-    replay = replay_pruner(section, curves, 20)
-    assert replay.winners == 8
-    # These keep one in `factor` at each rung.
-    if section["name"] not in ("hyperband", "successive_halving"):
-        assert replay.stopped == 0
-
-
-def test_without_a_rule_or_with_few_curves_there_is_no_replay():
-    curves = [np.arange(10.0, 0, -1)] * 10
-    assert replay_pruner({"name": "none"}, curves, 10) is None
-    assert replay_pruner(None, curves, 10) is None
-    assert replay_pruner(MEDIAN, curves[:7], 10) is None
 
 
 @pytest.mark.parametrize("word", ["seeds", "levelled_off"])
