@@ -28,7 +28,7 @@ from vaeexp.data.formats.tables import read_batches
 from vaeexp.data.formats.tiff import TIFF, stack_entry
 from vaeexp.data.values import is_vector
 from vaeexp.machine import usable_cores
-from vaeexp.runs.preparation import Picture, Preparation, Rows
+from vaeexp.runs.preparation import Preparation, Rows, together
 
 TABLES = (".parquet", ".csv")
 _ARRAYS = (".npy", ".npz", *HDF5)
@@ -73,8 +73,8 @@ def open_inputs(given: Any, preparation: Preparation, scratch: Path) -> Inputs:
     if not several:
         raise UserError("images", "got none; must be files, arrays or images.")
     parts = list[Inputs]()
-    found = [_found(each, place, preparation, scratch) for place, each in enumerate(several)]
     alone = len(several) == 1
+    found = (_found(each, place, preparation, scratch, alone) for place, each in enumerate(several))
     for pictures, some in groupby(_flat(found), key=lambda each: isinstance(each, _Picture)):
         if pictures:
             shown: list[Any] = [*some]
@@ -82,7 +82,7 @@ def open_inputs(given: Any, preparation: Preparation, scratch: Path) -> Inputs:
             read = partial(_read_pictures, preparation, shown)
             parts.append(Inputs(len(shown), read, partial(set, labels)))
         else:
-            parts += [each(alone) for each in some]
+            parts += some
     return Inputs(
         sum(part.total for part in parts),
         lambda: _flat(part.read() for part in parts),
@@ -95,54 +95,50 @@ def _flat(found: Iterable[Iterable[Any]]) -> Iterator[Any]:
         yield from some
 
 
-def _found(given: Any, place: int, preparation: Preparation, scratch: Path) -> list[Any]:
-    """Return the pictures that are meant, or a function that opens rows; it is told whether they
-    are all.
-    """
+def _found(
+    given: Any, place: int, preparation: Preparation, scratch: Path, alone: bool
+) -> list[Any]:
+    """Return the pictures that are meant, or opened rows; `alone`: they are all."""
     if isinstance(given, str | Path):
         return _found_path(Path(given).expanduser(), preparation, scratch)
     if hasattr(given, "getexif"):  # of Pillow
         return [_Picture(f"[{place}]", "", given)]
     given = as_frame(given)
     if hasattr(given, "columns") and hasattr(given, "iloc"):  # of pandas
-        return [lambda alone: _open_frame(given, "" if alone else str(place), preparation)]
+        return [_open_frame(given, "" if alone else str(place), preparation)]
     array = given.detach().cpu().numpy() if hasattr(given, "detach") else np.asarray(given)
-    return [lambda alone: _open_given(array, place, preparation, alone=alone)]
-
-
-def _open_given(array: np.ndarray, place: int, preparation: Preparation, *, alone: bool) -> Inputs:
     images = preparation.rows_of(array, "images" if alone else f"images[{place}]")
     several = len(images) > 1
     name = str(place) if several and not alone else ""
-    return _open_rows(
-        images, array, None, name, preparation, first=0 if alone or several else place
-    )
+    first = 0 if alone or several else place
+    return [_open_rows(images, array, None, name, preparation, first)]
 
 
 def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any]:
     if not path.exists():
         raise UserError(str(path), "there is no such file or folder.")
     packed = preparation.edition > 1
+    ending = path.suffix.lower()
     if is_zarr(path):
         entries = zarr_entries(path, packed=packed)
-        return [partial(_open_entries, entries, path, preparation, scratch)]
-    if path.is_dir():
+    elif path.is_dir():
         return _found_folder(path, preparation, scratch)
-    ending = path.suffix.lower()
-    if ending in TABLES:
-        return [lambda alone: _open_table(path, preparation)]
-    if ending == ".npy":
-        entry = npy_entry(path)
-        return [partial(_open_entries, {"images": entry}, path, preparation, scratch)]
-    if ending == ".npz":
-        return [partial(_open_entries, npz_entries(path), path, preparation, scratch)]
-    if ending in HDF5:
+    elif ending in TABLES:
+        return [_open_table(path, preparation)]
+    elif ending == ".npy":
+        entries = {"images": npy_entry(path)}
+    elif ending == ".npz":
+        entries = npz_entries(path)
+    elif ending in HDF5:
         entries = hdf5_entries(path, packed=packed)
-        return [partial(_open_entries, entries, path, preparation, scratch)]
-    if ending in TIFF and preparation.data.dataset == "arrays":
-        return [partial(_open_stack, path, preparation, scratch)]
-    _check_pictures(path, preparation)
-    return [_Picture(str(path), "", path)]
+    elif ending in TIFF and preparation.data.dataset == "arrays":
+        return [_open_stack(path, preparation, scratch)]
+    elif is_vector(preparation.values.shape):
+        problem = f"is no array, and {preparation.run} takes rows of numbers"
+        raise UserError(str(path), f"{problem}; must be one of {', '.join((*_ARRAYS, *TABLES))}")
+    else:
+        return [_Picture(str(path), "", path)]
+    return [_open_entries(entries, path, preparation, scratch)]
 
 
 def _found_folder(folder: Path, preparation: Preparation, scratch: Path) -> list[Any]:
@@ -151,7 +147,8 @@ def _found_folder(folder: Path, preparation: Preparation, scratch: Path) -> list
     """
     paths = files_in(folder, preparation)
     if not paths:
-        raise UserError(str(folder), f"holds no files that can be read; must be {_wanted()}")
+        wanted = f"image files, or arrays ({', '.join((*_ARRAYS, *TABLES, *TIFF))}, zarr)."
+        raise UserError(str(folder), f"holds no files that can be read; must be {wanted}")
     if paths[0].suffix.lower() in _FOLDER:
         return [*_flat(_found_path(path, preparation, scratch) for path in paths)]
     return [
@@ -174,38 +171,17 @@ def files_in(path: Path, preparation: Preparation) -> list[Path]:
     return sorted(each for each in path.iterdir() if each.suffix.lower() in _FOLDER)
 
 
-def _wanted() -> str:
-    return f"image files, or arrays ({', '.join((*_ARRAYS, *TABLES, *TIFF))}, zarr)."
-
-
-def _check_pictures(path: Path, preparation: Preparation) -> None:
-    if is_vector(preparation.values.shape):
-        problem = f"is no array, and {preparation.run} takes rows of numbers"
-        raise UserError(str(path), f"{problem}; must be one of {', '.join((*_ARRAYS, *TABLES))}")
-
-
 # ---- pictures ----
 
 
 def _read_pictures(preparation: Preparation, pictures: Sequence[_Picture]) -> Iterator[Rows]:
-    def read(picture: _Picture) -> Picture:
-        if isinstance(picture.source, Path):
-            return preparation.file(picture.source)
-        return preparation.picture(picture.source)
-
-    kind = np.uint8 if preparation.scaling.bytes else np.float32
     with ThreadPoolExecutor(usable_cores()) as threads:
         for start in range(0, len(pictures), _FILES_AT_ONCE):
             some = pictures[start : start + _FILES_AT_ONCE]
-            images = np.zeros((len(some), *preparation.values.shape), kind)
-            made = [*threads.map(read, some)]
-            for row, each in enumerate(made):
-                if each.image is not None:
-                    images[row] = each.image
+            made = threads.map(preparation.picture, [picture.source for picture in some])
             names = [printable(picture.name) for picture in some]
             labels = [picture.label for picture in some]
-            cut = np.array([each.cut for each in made])
-            yield Rows(names, labels, images, [each.problem for each in made], cut)
+            yield Rows(names, labels, *map(together, zip(*made, strict=True)))
 
 
 # ---- arrays ----
@@ -258,7 +234,6 @@ def _open_entries(
     path: Path,
     preparation: Preparation,
     scratch: Path,
-    alone: bool,
 ) -> Inputs:
     """Open the array of images in a file of arrays, with the labels beside it."""
     images, labels, names = _chosen(entries, path, preparation)
@@ -306,7 +281,7 @@ def _fits(entry: Entry, preparation: Preparation) -> bool:
     return dtype.kind in "biuf" and preparation.fits(shape)
 
 
-def _open_stack(path: Path, preparation: Preparation, scratch: Path, alone: bool) -> Inputs:
+def _open_stack(path: Path, preparation: Preparation, scratch: Path) -> Inputs:
     first = preparation.data.channels_first
     entry, *_ = stack_entry(path, channels_first=first, black=preparation.black)
     images = entry.read(_new(scratch))

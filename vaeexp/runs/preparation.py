@@ -8,7 +8,7 @@ Shapes: N rows, C channels, H × W sub-pixels; a row of a table is [1, 1, F].
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, compress, repeat
@@ -78,16 +78,6 @@ class Ready(NamedTuple):
     images: np.ndarray
     problems: list[str]
     cut: np.ndarray
-
-
-class Picture(NamedTuple):
-    """An image that was prepared [C, H, W], None where it has a problem in words; and how many of
-    its numbers were cut.
-    """
-
-    image: np.ndarray | None
-    problem: str = ""
-    cut: int = 0
 
 
 class Columns(NamedTuple):
@@ -227,11 +217,6 @@ class Preparation:
         """Names of all columns of a table, in the order of the files; None for other data."""
         return table_in(self.record) or None
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes; none without classes."""
-        return tuple(self.record["classes"] or ())
-
     @cached_property
     def whites(self) -> dict[Stored, int]:
         """The number that is white in each kind of file."""
@@ -270,10 +255,10 @@ class Preparation:
             return ""
         if isinstance(value, bytes):
             return value.decode("utf-8", "backslashreplace")
+        classes = self.record["classes"] or ()
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if whole and 0 <= value < len(self.classes):
-            return self.classes[value] or str(value)
-        return str(value)
+        known = whole and 0 <= value < len(classes)
+        return (known and classes[value]) or str(value)
 
     # ---- shapes ----
 
@@ -410,20 +395,17 @@ class Preparation:
         return f"{int(bad.sum()):,} of its numbers are {kinds}, the first {where}"
 
     def _levels(self, numbers: np.ndarray, problems: list[str]) -> Ready:
-        """Return grey levels uint8: of bytes by the run's white, of floats in [0, 1] as 256
-        levels.
+        """Return grey levels uint8: of bytes by the run's white, of floats in [0, 1] and
+        booleans as 256 levels.
         """
-        kind = numbers.dtype.kind
-        if kind == "b":
-            none = np.zeros(len(numbers), np.int64)
-            return Ready(numbers.astype(np.uint8) * WHITE, problems, none)
+        shares = numbers.dtype.kind in "bf"
         stored = Stored.DEEP if self.stored is Stored.DEEP else Stored.BYTES
-        least, most, wanted = _RANGES[Stored.FLOATS if kind == "f" else stored]
+        least, most, wanted = _RANGES[Stored.FLOATS if shares else stored]
         low, high = _ends(numbers)
         said = _with_range(problems, (low < least) | (high > most), low, high, wanted)
         fine = np.array([not problem for problem in said])
         inside = numbers if fine.all() else np.where(fine[:, None, None, None], numbers, 0)
-        if kind == "f":
+        if shares:
             levels = np.rint(np.clip(inside.astype(np.float32), 0, 1) * WHITE)
             return Ready(levels.astype(np.uint8), said, np.zeros(len(numbers), np.int64))
         white = self.whites[stored]
@@ -444,60 +426,57 @@ class Preparation:
 
     # ---- image files ----
 
-    def file(self, path: Path) -> Picture:
-        """Read and prepare an image file."""
-        return _tried(lambda: self._read(path))
+    def picture(self, source: "Path | Image") -> Ready:
+        """Prepare an image file, or an image of Pillow: one row."""
+        try:
+            return self._read(source) if isinstance(source, Path) else self._prepared(source)
+        except UnreadableError as error:
+            problem = str(error) or "it cannot be read"
+        except UserError as error:
+            problem = error.problem
+        except (ValueError, OSError) as error:
+            problem = " ".join(str(error).split())
+        kind = np.uint8 if self.scaling.bytes else np.float32
+        return Ready(np.zeros((1, *self.values.shape), kind), [problem], np.zeros(1, np.int64))
 
-    def _read(self, path: Path) -> Picture:
-        shape = self.values.shape
-        crop, background = self.data.crop, self.data.background
-        kind = np.dtype(self.record["kind"])
+    def _read(self, path: Path) -> Ready:
         header = read_header(path)
-        problem = self._other_size(header.height, header.width)
-        if self.data.image_size is None and problem:
-            return Picture(None, problem)
+        self._check_size(header.height, header.width)
+        kind = np.dtype(self.record["kind"])
+        if self.scaling.bytes or (not header.dtype and kind == np.uint8):
+            return self._pixels(*read_pixels(path, *self._how))
+        if not header.dtype:
+            raise ValueError(f"got a picture of 8 bits; must be {kind}, as the run's files are")
+        numbers, _ = read_numbers(path, self.values.shape, self.data.crop, kind, self.black)
+        return self.numbers(numbers[None])
+
+    @property
+    def _how(self) -> tuple[Any, ...]:
+        data = self.data
+        return self.values.shape, data.crop, data.background, self.whites, self.black
+
+    def _pixels(self, pixels: np.ndarray, facts: Any) -> Ready:
+        """Prepare the bytes [C, H, W] of one image."""
         if self.scaling.bytes:
-            pixels, facts = read_pixels(path, shape, crop, background, self.whites, self.black)
-            return Picture(pixels, cut=facts.above)
-        if not header.dtype and kind != np.uint8:
-            return Picture(None, f"got a picture of 8 bits; must be {kind}, as the run's files are")
-        if header.dtype:
-            numbers, _ = read_numbers(path, shape, crop, kind, self.black)
-        else:
-            numbers, _ = read_pixels(path, shape, crop, background, self.whites, self.black)
-        return self._one(numbers)
+            return Ready(pixels[None], [""], np.array([facts.above]))
+        return self.numbers(pixels[None])
 
-    def _one(self, numbers: np.ndarray) -> Picture:
-        """Prepare the numbers [C, H, W] of one image."""
-        images, [problem], [cut] = self.numbers(numbers[None])
-        return Picture(None, problem) if problem else Picture(images[0], cut=int(cut))
-
-    def _other_size(self, height: int, width: int) -> str:
-        """Say that an image has another size than those of the run; empty where it has not."""
+    def _check_size(self, *size: int) -> None:
+        """Raise ValueError where an image has another size than those of the run."""
         wanted = self.values.shape[1:]
-        if (height, width) == wanted:
-            return ""
-        return f"got {height} × {width} pixels; must be {wanted[0]} × {wanted[1]}"
+        if self.data.image_size is None and size != wanted:
+            got, must = (" × ".join(map(str, each)) for each in (size, wanted))
+            raise ValueError(f"got {got} pixels; must be {must}")
 
-    def picture(self, image: "Image") -> Picture:
-        """Prepare an image of Pillow."""
-        return _tried(lambda: self._prepared(image))
-
-    def _prepared(self, image: "Image") -> Picture:
-        shape = self.values.shape
-        crop, background = self.data.crop, self.data.background
-        plain = self.record["kind"] == "uint8" and shape[0] in (1, 3)
-        problem = self._other_size(image.height, image.width)
-        if self.data.image_size is None and problem:
-            return Picture(None, problem)
+    def _prepared(self, image: "Image") -> Ready:
+        self._check_size(image.height, image.width)
+        plain = self.record["kind"] == "uint8" and self.values.shape[0] in (1, 3)
         if self.scaling.bytes or plain:
-            how = crop, background, self.whites, self.black
-            pixels, facts = pixels_of(image, "image", shape, *how)
-            return Picture(pixels, cut=facts.above) if self.scaling.bytes else self._one(pixels)
+            return self._pixels(*pixels_of(image, "image", *self._how))
         array = np.asarray(image)
         if array.ndim == 3 and self.data.channels_first:
             array = np.moveaxis(array, -1, 0)
-        return self._one(np.ascontiguousarray(self.rows_of(array, "image")[0]))
+        return self.numbers(np.ascontiguousarray(self.rows_of(array, "image")[:1]))
 
     # ---- batches ----
 
@@ -515,7 +494,7 @@ class Preparation:
                 seeds = [seed_of(f"{self.study_seed}/pixels/{key}") for key in keys]
                 images = np.stack([*map(binarise, images, seeds, repeat(Purpose.NEW_PIXELS))])
             x = TARGETS[kind](torch.from_numpy(np.ascontiguousarray(images)), None)
-            yield Batch(rows.names, rows.labels, x, rows.problems, rows.cut, rows.unseen, keys)
+            yield Batch(*rows[:2], x, *rows[3:], keys)
         if rows is None:
             raise UserError("images", "got no rows; must be at least one.")
 
@@ -552,18 +531,6 @@ def _with_range(
     ]
 
 
-def _tried(read: Callable[[], Picture]) -> Picture:
-    """Return the picture that is read, or why it cannot be."""
-    try:
-        return read()
-    except UnreadableError as error:
-        return Picture(None, str(error) or "it cannot be read")
-    except UserError as error:
-        return Picture(None, error.problem)
-    except (ValueError, OSError) as error:
-        return Picture(None, " ".join(str(error).split()))
-
-
 def _counted(bad: np.ndarray, problems: list[str]) -> np.ndarray:
     """Return how many are true of each row of bool [N, C, H, W], 0 where it has a problem."""
     fine = np.array([not problem for problem in problems])
@@ -595,10 +562,11 @@ def rebatched(read: Iterator[Rows], size: int) -> Iterator[Rows]:
 
 
 def _joined(some: list[Rows]) -> Rows:
-    return Rows(*map(_together, zip(*some, strict=True)))
+    return Rows(*map(together, zip(*some, strict=True)))
 
 
-def _together(parts: Sequence[Any]) -> Any:
+def together(parts: Sequence[Any]) -> Any:
+    """Return a column of the parts as one."""
     if len(parts) == 1 or parts[0] is None:
         return parts[0]
     if isinstance(parts[0], np.ndarray):
