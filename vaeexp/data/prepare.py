@@ -175,6 +175,7 @@ def _time_of(raw: RawImages, row: int) -> str:
     """Name the time of a row; else its file of several, else its place."""
     if raw.groups is not None:
         return printable(re.sub(r"(T00:00:00)?(\.0+)?$", "", str(raw.groups[row]).strip()))
+    row = row if raw.rows is None else int(raw.rows[row])
     for name, rows in raw.files if len(raw.files) > 1 else ():
         if row < rows:
             return printable(name)

@@ -376,6 +376,9 @@ def _open_frame(table: Any, name: str, preparation: Preparation) -> Inputs:
     import pyarrow
 
     features = _features("images", preparation)
+    roles = {preparation.data.labels, preparation.named_by} - {*table.columns}
+    if levels := [level for level in table.index.names if level and level in roles]:
+        table = table.reset_index(levels)
     label = _check_columns("images", [*table.columns], features, preparation)
     chosen = table[_wanted_columns(features, label, table.columns, preparation)]
     batches = pyarrow.Table.from_pandas(chosen, preserve_index=False).to_batches(_MOST_ROWS)

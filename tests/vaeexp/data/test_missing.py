@@ -172,6 +172,44 @@ def test_tables_of_whole_numbers_and_booleans_may_have_gaps(tmp_path):
         assert data.values.counts
 
 
+@pytest.mark.parametrize("write", [as_csv, as_parquet])
+@pytest.mark.parametrize("file", [0, 1, 2])
+def test_a_column_may_be_empty_in_a_whole_file(tmp_path, write, file):
+    for place in range(3):
+        (tmp_path / str(place)).mkdir()
+        path = write(tmp_path / str(place), numbers(seed=place))
+        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        if place == file:
+            table["c2"] = None
+        kept = tmp_path / f"part_{place}{path.suffix}"
+        table.to_csv(kept, index=False) if path.suffix == ".csv" else table.to_parquet(kept)
+        path.unlink()
+        path.parent.rmdir()
+    data = opened(tmp_path, missing="drop")
+    assert f"Left out: {COUNT} of {3 * COUNT} rows with missing values (NaN)" in data.notes
+    names = data.train.names.of(np.arange(len(data.train)))
+    assert not [name for name in names if name.startswith(f"part_{file}")]
+    with pytest.raises(UserError, match="an empty cell"):
+        opened(tmp_path)
+
+
+def test_a_plan_in_time_names_rows_and_files_as_they_were_before(tmp_path):
+    array = numbers()
+    array[[2, 50, 70]] = np.nan
+    path = as_csv(tmp_path, array)
+    said = " ".join(opened(path, missing="drop", split="time").notes)
+    assert "test from row 72 (from 0) to row 79 (from 0)" in said
+    path.unlink()
+    for day in range(1, 6):
+        part = numbers(seed=day)[: 60 + day]  # a batch: files differ in their rows
+        part[3 * day :] = np.nan
+        np.save(tmp_path / f"day_{day}.npy", part)
+    # 3 + 6 + 9 + 12 + 15 rows are left, of which the last 4 are tested on.
+    said = " ".join(opened(tmp_path, missing="drop", split="time").notes)
+    ends = "train from day_1.npy to day_5.npy, validation from day_5.npy to day_5.npy"
+    assert f"{ends}, test from day_5.npy to day_5.npy" in said
+
+
 def test_a_split_without_a_row_is_refused(tmp_path):
     empty = np.full((6, 5), np.nan, np.float32)
     np.savez(tmp_path / "mine.npz", train_images=numbers(), test_images=empty)

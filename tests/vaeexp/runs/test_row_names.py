@@ -293,6 +293,12 @@ def test_names_of_a_column_stand_in_every_output(of_patients):
     ran("score", run.folder, "new.csv", "--no-p", "--to", "scores.csv", "--sheet", "s.png")
     assert pd.read_csv("scores.csv")["name"].tolist()[:2] == ["Q00", "Q01"]
     assert run.encode(new)["name"].tolist()[:2] == ["Q00", "Q01"]
+    for levels in ("patient", ["patient", "a"]):
+        # Levels that are features, too, are columns that the model takes.
+        indexed = new.set_index(levels, drop=levels == "patient")
+        found = run.encode(indexed)
+        assert found["name"].tolist()[:2] == ["Q00", "Q01"]
+        assert found.index.equals(indexed.index)
     data = ["--data", path]
     ran("encode", run.folder, *data, "--split", "test", "--to", "own.csv")
     ran("embed", run.folder, *data, "-o", "map.png")

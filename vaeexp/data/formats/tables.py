@@ -79,7 +79,7 @@ class _Roles:
 
     def texts(self, columns: Columns) -> list[str]:
         """Return the features that hold no numbers."""
-        return [name for name in self.features if not _holds_numbers(columns[name])]
+        return [name for name in self.features if not _holds_numbers(columns[name], self.gaps)]
 
 
 def pandas_index(schema: "pyarrow.Schema") -> list[str]:
@@ -336,12 +336,12 @@ def _read_parquet(
         with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
             texts = roles.texts(columns)
             for name in roles.features:
-                if not _holds_numbers(columns[name]):
+                if not _holds_numbers(columns[name], roles.gaps):
                     _refuse_text(path, name, texts, file.iter_batches(columns=[name]))
                 kinds.add(np.dtype(columns[name].to_pandas_dtype()))
             count += file.metadata.num_rows
     shape = (count, len(roles.features))
-    dtype = np.result_type(*kinds)
+    dtype = np.result_type(*(kinds - {np.dtype(object)} or {np.float64}))  # object: empty columns
     if roles.gaps and dtype.kind != "f":
         dtype = np.dtype(np.float64)
     values = allocate(scratch / "table.npy", shape, dtype)
@@ -378,7 +378,7 @@ def _read_csv(
 
     for path, columns in zip(paths, types, strict=True):
         for name in roles.features:
-            if not _holds_numbers(columns[name]):
+            if not _holds_numbers(columns[name], roles.gaps):
                 with (
                     refusing(path, WANTED),
                     open_csv(path, {name: pyarrow.string()}) as opened,
@@ -575,10 +575,12 @@ def _holds_text(kind: "pyarrow.DataType") -> bool:
     return bool(types.is_string(held) or types.is_large_string(held))
 
 
-def _holds_numbers(kind: "pyarrow.DataType") -> bool:
+def _holds_numbers(kind: "pyarrow.DataType", gaps: bool = False) -> bool:
+    """Return whether a column holds numbers. gaps: or may hold nothing."""
     from pyarrow import types
 
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+    numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+    return bool(numbers or (gaps and types.is_null(kind)))
 
 
 def _refuse_text(
