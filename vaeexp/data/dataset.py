@@ -34,11 +34,11 @@ from vaeexp.data.formats import (
     printable,
 )
 from vaeexp.data.formats.image_files import check_unreadable
-from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored
+from vaeexp.data.formats.levels import PLAIN, Stored, stored_kind
 from vaeexp.data.formats.named_arrays import ROLES
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
-from vaeexp.data.prepare import Prepared, prepare, sizes_of
+from vaeexp.data.prepare import Known, Prepared, prepare, sizes_of
 from vaeexp.data.row_names import RowNames
 from vaeexp.data.scaling import Scaling, pieces, scaling_from
 from vaeexp.data.showing import kind_of, to_pictures
@@ -100,8 +100,8 @@ class Split:
             self.blocks.check_rows(self.first + rows)
 
 
-@dataclass(frozen=True)
-class Dataset:
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Known):
     """Images split for training, validation and test.
 
     Pixels are 0 or 1 under static binarisation and 0 to 255 otherwise (dynamic binarisation is
@@ -114,59 +114,28 @@ class Dataset:
     source: the origin of the files, for people, without a path of this machine.
     folder: the prepared arrays (vaeexp/data/prepare.py).
     sizes: images in train, validation and test.
-    classes: name of each label, empty for one that does not occur; None where the images have
-        none. A split may have none all the same: `Split.classes`.
     notes: sentences for people on the files and on their preparation.
-    warnings: sentences for people on what they cannot have meant, each with what to do.
-    reading: words on what decides the pixels besides the files; empty where files are read as they
-        always were.
     pixels: range, mean, and shares of black and white of the training images, in words.
     limits: least and largest number of the training images.
     split_seed: of the order in which training and validation images are taken.
     values: what a model is given and describes.
     scaling: how numbers of the files became targets.
-    kind: type of the numbers in the files, as `uint16`.
-    features: names of the features of a table.
-    dropped, constants: names of the columns that were left out, because they never change, and the
-        value of each.
-    kept: the other columns of the file; None where none was left out.
-    unseen: as in `Prepared`.
-    factors: names of the known factors of variation, which `Split.factors` holds.
-    whites, black, named_by, changed: as in `Prepared`.
-    unlabelled: those of train, validation and test whose images have no labels although others
-        have.
     """
 
     name: str
     title: str
     subset: bool
     binarisation: str
-    image_shape: tuple[int, int, int]
     fingerprint: str
     source: str
     folder: Path
     sizes: tuple[int, int, int]
-    classes: tuple[str, ...] | None
     notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    reading: tuple[str, ...]
     pixels: str
     limits: tuple[float, float]
     split_seed: int
     values: Values
     scaling: Scaling
-    kind: str = "uint8"
-    features: tuple[str, ...] | None = None
-    dropped: tuple[str, ...] = ()
-    constants: tuple[float, ...] = ()
-    kept: tuple[int, ...] | None = None
-    unseen: tuple[int, int] = (0, 0)
-    factors: tuple[str, ...] = ()
-    whites: Mapping[str, int] | None = None
-    black: int = DEEPEST
-    named_by: str = ""
-    changed: tuple[str, ...] = ()
-    unlabelled: tuple[str, ...] = ()
 
     @property
     def class_count(self) -> int:
@@ -229,17 +198,16 @@ class Dataset:
 
     def _split(self, name: str, which: slice) -> Split:
         part = "test" if name == "test" else "training"
+
+        def load(kind: str) -> np.ndarray:
+            array: np.ndarray = np.load(self.folder / f"{part}_{kind}.npy", mmap_mode="r")
+            return array
+
         try:
-            images, labels = (
-                np.load(self.folder / f"{part}_{kind}.npy", mmap_mode="r")
-                for kind in ("images", "labels")
-            )
+            images, labels = load("images"), load("labels")
             blocks = open_blocks(self.folder / f"{part}_images.npy")
-            factors = keys = None
-            if self.factors:
-                factors = np.load(self.folder / f"{part}_factors.npy", mmap_mode="r")[which]
-            if self.binarisation == "static":
-                keys = np.load(self.folder / f"{part}_keys.npy", mmap_mode="r")[which]
+            factors = load("factors")[which] if self.factors else None
+            keys = load("keys")[which] if self.binarisation == "static" else None
         except (OSError, ValueError) as error:
             distrust(self.folder)
             raise UserError(
@@ -315,39 +283,25 @@ def dataset_of(source: Source, prepared: Prepared) -> Dataset:
     sizes = sizes_of(
         source, prepared.training, prepared.test, prepared.validation, prepared.holdout
     )
+    same: dict[str, Any] = {field.name: getattr(prepared, field.name) for field in fields(Known)}
     return Dataset(
+        **same,
         name=definition.name,
         title=title,
         subset=source.subset,
         binarisation=settings.binarisation,
-        image_shape=prepared.image_shape,
         fingerprint=fingerprint_of(
             prepared.digest, sizes[1], settings.binarisation, prepared.reading
         ),
         source=source.words,
         folder=prepared.folder,
         sizes=sizes,
-        classes=prepared.classes,
         notes=notes,
-        warnings=prepared.warnings,
-        reading=prepared.reading,
         pixels=pixel_words(prepared.pixels),
         limits=(prepared.pixels["lowest"], prepared.pixels["highest"]),
         split_seed=settings.split_seed,
-        unlabelled=prepared.unlabelled,
         values=from_record(prepared.values),
         scaling=scaling_from(prepared.scaling),
-        kind=prepared.kind,
-        features=prepared.features,
-        dropped=prepared.dropped,
-        constants=prepared.constants,
-        kept=prepared.kept,
-        unseen=prepared.unseen,
-        factors=prepared.factors,
-        whites=prepared.whites,
-        black=prepared.black,
-        named_by=prepared.named_by,
-        changed=prepared.changed,
     )
 
 
@@ -437,10 +391,7 @@ def whites_in(record: Mapping[str, Any]) -> dict[Stored, int]:
 
 def stored_in(record: Mapping[str, Any]) -> Stored:
     """Return the kind of numbers in the files, of a record of preparation."""
-    kind = np.dtype(record["kind"])
-    if kind.kind == "f":
-        return Stored.FLOATS
-    return Stored.DEEP if kind.itemsize > 1 else Stored.BYTES
+    return stored_kind(np.dtype(record["kind"]))
 
 
 def white_in(record: Mapping[str, Any]) -> int:

@@ -44,31 +44,12 @@ if TYPE_CHECKING:
 SUBSET_COUNTS = (4_500, 500)
 BUNDLED = Path(__file__).parent  # the folder with the bundled digits
 
-_FASHION = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-_CIFAR10 = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
 _of_mnist = partial(Definition, layout=IDX, counts=(60_000, 10_000), image_shape=(1, 28, 28))
+
+
+def _sums(*md5: str, suffix: str = "") -> tuple[Checksum, ...]:
+    return tuple(Checksum(each, suffix) for each in md5)
+
 
 # The MD5 sums of the published files are torchvision's.
 _MNIST_SUMS = (
@@ -93,35 +74,38 @@ _MNIST_SUMS = (
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 )
-_FASHION_SUMS = (
-    Checksum("8d4fb7e6c68d591d4c3dfef9ec88bf0d", ".gz"),
-    Checksum("25c81989df183df01b3e8a0aad5dffbe", ".gz"),
-    Checksum("bef4ecab320f06d8554ea6380940ec79", ".gz"),
-    Checksum("bb300cfdad3c16e7a12a480ee83cd310", ".gz"),
+_FASHION_SUMS = _sums(
+    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "25c81989df183df01b3e8a0aad5dffbe",
+    "bef4ecab320f06d8554ea6380940ec79",
+    "bb300cfdad3c16e7a12a480ee83cd310",
+    suffix=".gz",
 )
-_KMNIST_SUMS = (
-    Checksum("bdb82020997e1d708af4cf47b453dcf7", ".gz"),
-    Checksum("e144d726b3acfaa3e44228e80efcd344", ".gz"),
-    Checksum("5c965bf0a639b31b8f53240b1b52f4d7", ".gz"),
-    Checksum("7320c461ea6c1c855c0b718fb2a4b134", ".gz"),
+_KMNIST_SUMS = _sums(
+    "bdb82020997e1d708af4cf47b453dcf7",
+    "e144d726b3acfaa3e44228e80efcd344",
+    "5c965bf0a639b31b8f53240b1b52f4d7",
+    "7320c461ea6c1c855c0b718fb2a4b134",
+    suffix=".gz",
 )
-_QMNIST_SUMS = (
-    Checksum("ed72d4157d28c017586c42bc6afe6370", ".gz"),
-    Checksum("0058f8dd561b90ffdd0f734c6a30e5e4", ".gz"),
-    Checksum("1394631089c404de565df7b7aeaf9412", ".gz"),
-    Checksum("5b5b05890a5e13444e108efe57b788aa", ".gz"),
+_QMNIST_SUMS = _sums(
+    "ed72d4157d28c017586c42bc6afe6370",
+    "0058f8dd561b90ffdd0f734c6a30e5e4",
+    "1394631089c404de565df7b7aeaf9412",
+    "5b5b05890a5e13444e108efe57b788aa",
+    suffix=".gz",
 )
-_CIFAR10_SUMS = (
-    Checksum("c99cafc152244af753f735de768cd75f"),
-    Checksum("d4bba439e000b95fd0a9bffe97cbabec"),
-    Checksum("54ebc095f3ab1f0389bbae665268c751"),
-    Checksum("634d18415352ddfa80567beed471001a"),
-    Checksum("482c414d41f54cd18b22e5b47cb7c3cb"),
-    Checksum("40351d587109b95175f43aff81a1287e"),
+_CIFAR10_SUMS = _sums(
+    "c99cafc152244af753f735de768cd75f",
+    "d4bba439e000b95fd0a9bffe97cbabec",
+    "54ebc095f3ab1f0389bbae665268c751",
+    "634d18415352ddfa80567beed471001a",
+    "482c414d41f54cd18b22e5b47cb7c3cb",
+    "40351d587109b95175f43aff81a1287e",
 )
-_SVHN_SUMS = (
-    Checksum("e26dedcc434d2e4c54c9b2d4a06d8373"),
-    Checksum("eb5a983be6a315427106f1b164d9cef3"),
+_SVHN_SUMS = _sums(
+    "e26dedcc434d2e4c54c9b2d4a06d8373",
+    "eb5a983be6a315427106f1b164d9cef3",
 )
 
 _EMNIST_ARCHIVE = RemoteFile(
@@ -208,7 +192,7 @@ _ROWS = (
         name="fashion_mnist",
         title="Fashion-MNIST",
         folder="FashionMNIST",
-        classes=_FASHION,
+        classes=class_names.FASHION,
         checksums=_FASHION_SUMS,
         torchvision="FashionMNIST",
         mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
@@ -250,10 +234,7 @@ _ROWS = (
         layout=USPS,
         folder="USPS",
         classes=class_names.DIGITS,
-        checksums=(
-            Checksum("ec16c51db3855ca6c91edd34d0e9b197"),
-            Checksum("8ea070ee2aca1ac39742fdd1ef5ed118"),
-        ),
+        checksums=_sums("ec16c51db3855ca6c91edd34d0e9b197", "8ea070ee2aca1ac39742fdd1ef5ed118"),
         counts=(7_291, 2_007),
         image_shape=(1, 16, 16),
         torchvision="USPS",
@@ -265,7 +246,7 @@ _ROWS = (
         title="Omniglot",
         layout=OMNIGLOT,
         folder="omniglot-py",
-        checksums=tuple(Checksum(file.md5) for file in _OMNIGLOT_ARCHIVES),
+        checksums=_sums(*(file.md5 for file in _OMNIGLOT_ARCHIVES)),
         counts=(19_280, 13_180),
         image_shape=(1, 105, 105),
         torchvision="Omniglot",
@@ -289,7 +270,7 @@ _ROWS = (
         title="CIFAR-10",
         layout=CIFAR,
         folder="cifar-10-batches-py",
-        classes=_CIFAR10,
+        classes=class_names.CIFAR10,
         checksums=_CIFAR10_SUMS,
         counts=(50_000, 10_000),
         image_shape=(3, 32, 32),

@@ -17,7 +17,7 @@ import numpy as np
 from vaeexp.data import facts as find
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, printable, some_of
 from vaeexp.data.formats.array_pixels import LONG
-from vaeexp.data.scaling import pieces
+from vaeexp.data.scaling import ends_of
 from vaeexp.data.values import is_vector
 from vaeexp.words import format_share, format_signed, plural
 
@@ -46,7 +46,6 @@ class Facts:
     """What is known of data before they are scaled.
 
     raw: the numbers of the files, and what is known of them.
-    rows: TRAINING, VALIDATION or TEST → rows of `raw` of this split.
     counting: columns of vectors that rise by 1 from row to row of the file, or that hold such
         numbers shuffled, or of some of the rows.
     codes: numbers that are probably codes for missing values.
@@ -59,7 +58,6 @@ class Facts:
     """
 
     raw: RawImages
-    rows: Mapping[int, np.ndarray]
     counting: tuple[int, ...]
     codes: list[find.Code]
     gap: find.Gap | None
@@ -91,7 +89,6 @@ def gather(raw: RawImages, rows: Mapping[int, np.ndarray], settings: "DataSettin
     one_scale = settings.scale in ("range", "standard") and settings.scale_per == "global"
     return Facts(
         raw=raw,
-        rows=rows,
         counting=tuple(find.counting_columns(images)),
         codes=_codes(images, sample),
         gap=gap,
@@ -118,9 +115,7 @@ def _largest(
     raw: RawImages, rows: np.ndarray
 ) -> tuple[find.Gap | None, tuple[float, float, float] | None]:
     """Return what the largest number of images at these rows tells, of each kind of files."""
-    largest = np.concatenate(
-        [piece.reshape(len(piece), -1).max(axis=1) for piece in pieces(raw.images)]
-    )
+    largest = ends_of(raw.images)[1]
     stored = np.zeros(len(largest), np.uint8) if raw.stored is None else raw.stored
     in_files = largest if raw.largest is None else raw.largest
     gap, groups = None, None

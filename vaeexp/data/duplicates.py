@@ -1,5 +1,5 @@
-"""Images that are in two splits, whatever file, link or array they came from: the same by a hash of
-their pixels, and nearly the same, as after lossy compression, by a sketch of 8 × 8 means."""
+"""Images that are in two splits, whatever file, link or array they came from, by a hash of their
+pixels."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,21 +13,6 @@ _SHARE = 0.01
 """From this share of a split on, images that are in another split, too, are a warning. Below it
 they are a note.
 """
-_NEAR = 0.05
-_NEAR_SHARE = 0.1
-"""Distance of two sketches, of the size of one, up to which images are nearly the same, and the
-share of a split from which they are a warning. Of 1,000 test images of MNIST the nearest training
-image is at least 0.06 away, of CIFAR-10 0.11; JPEG files of quality 75 are 0.03 away from what they
-were made of."""
-_PIXELS = 0.5
-"""The same for the pixels of images whose sketches are near, because sketches do not see where a
-dot lies within a field.
-"""
-_SKETCH = 8
-_MOST_LOOKED_AT = 1_000
-_AT_A_TIME = 20_000
-# Of red, green, blue, which JPEG keeps better than colours.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _EMPTY = bytes(8)
 _WIDE = 4
 """Columns of the narrowest table of which rows of equal numbers but one show nothing."""
@@ -103,97 +88,4 @@ def compare_splits(
         if count:
             text = f"{count:,} of {total:,} {split} images {problem}"
             (warnings if count >= _SHARE * total else notes).append(text)
-    # Only images of bytes are compressed with losses.
-    lossy = images.dtype == np.uint8 and images.shape[2] > 1
-    near = _compare_sketches(images, rows, keys) if lossy else []
-    return notes, warnings + near
-
-
-def _compare_sketches(
-    images: np.ndarray, rows: Mapping[str, np.ndarray], keys: Mapping[str, np.ndarray]
-) -> list[str]:
-    """Return warnings on images that are nearly training images, or mirrored ones, and no copies
-    (`keys`, as `compare_splits` has).
-
-    rows: of "training", "validation" and "test" images. Of a large split, images at equal distances
-    are looked at.
-    """
-    warnings = list[str]()
-    taught = sketches(images, rows["training"])
-    for split in (name for name in ("test", "validation") if len(rows[name])):
-        own = rows[split][:: -(-len(rows[split]) // _MOST_LOOKED_AT)]
-        copies = np.isin(image_keys(images, own), keys["training"])
-        theirs = sketches(images, own)
-        near = np.zeros(len(own), bool)
-        for step in (1, -1):  # backwards: the mirrored image
-            nearest = _nearest(theirs[:, :, ::step], taught)
-            near |= _alike(images, own, rows["training"], *nearest, step)
-        if (count := int((near & ~copies).sum())) and count >= _NEAR_SHARE * len(own):
-            found = (
-                f"{count:,} of {len(own):,} {split} images are nearly training images, or "
-                "mirrored ones"
-            )
-            warnings.append(f"{found}, as after another compression: {_REMEDY[split]}")
-    return warnings
-
-
-def sketches(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the means of at most 8 × 8 fields of each of these images, around their own mean,
-    float32 [rows, 8, 8].
-    """
-    made = []
-    for block in blocks(images, rows):
-        channels = block.shape[1]
-        weights = _LUMA if channels == 3 else np.full(channels, 1 / channels, np.float32)
-        grey = block[:, 0]
-        if channels > 1:
-            grey = np.tensordot(block.astype(np.float32), weights, axes=(1, 0))
-        fields: np.ndarray = grey.astype(np.float32)
-        for axis in (1, 2):
-            edges = np.linspace(0, fields.shape[axis], min(_SKETCH, fields.shape[axis]) + 1).astype(
-                int
-            )
-            counts = np.diff(edges).reshape(-1, *[1] * (2 - axis))
-            fields = np.add.reduceat(fields, edges[:-1], axis=axis) / counts
-        made.append((fields - fields.mean(axis=(1, 2), keepdims=True)).astype(np.float32))
-    return np.concatenate(made)
-
-
-def _nearest(some: np.ndarray, all_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distance of each sketch from the nearest of all, as a share of its own size
-    (infinite where it has none), and the place of the nearest."""
-    few = some.reshape(len(some), -1)
-    many = all_.reshape(len(all_), -1)
-    sizes = (few**2).sum(axis=1)
-    least = np.full(len(few), np.inf, np.float32)
-    places = np.zeros(len(few), np.int64)
-    for start in range(0, len(many), _AT_A_TIME):
-        piece = many[start : start + _AT_A_TIME]
-        squares = sizes[:, None] + (piece**2).sum(axis=1) - 2 * few @ piece.T
-        nearer = squares.min(axis=1) < least
-        places[nearer] = start + squares.argmin(axis=1)[nearer]
-        least = np.minimum(least, squares.min(axis=1))
-    shares = np.full(len(few), np.inf)
-    np.divide(np.maximum(least, 0), sizes, out=shares, where=sizes > 1)
-    return np.sqrt(shares), places
-
-
-def _alike(
-    images: np.ndarray,
-    own: np.ndarray,
-    training: np.ndarray,
-    distances: np.ndarray,
-    places: np.ndarray,
-    step: int,
-) -> np.ndarray:
-    """Return which images, their columns taken by this step, are nearly their nearest training
-    image (`_nearest`): by their sketches, then by their pixels.
-    """
-    near = distances <= _NEAR
-    for place in np.flatnonzero(near).tolist():
-        image, other = (
-            images[row].astype(np.float32) for row in (own[place], training[places[place]])
-        )
-        image = image[..., ::step]
-        near[place] = ((image - other) ** 2).mean() <= _PIXELS**2 * image.var()
-    return near
+    return notes, warnings

@@ -20,7 +20,8 @@ from vaeexp.data.formats.levels import (
     to_bytes,
     white_of,
 )
-from vaeexp.data.scaling import Scaling, extremes, pieces, sample
+from vaeexp.data.formats.scratch import write_rows
+from vaeexp.data.scaling import Scaling, ends_of, extremes, pieces, sample
 from vaeexp.data.values import is_vector
 from vaeexp.words import format_share, format_signed, plural
 
@@ -51,7 +52,7 @@ def settle_levels(raw: RawImages, rows: Rows, scratch: Path) -> RawImages:
     the training images.
     """
     stored = np.zeros(len(raw.parts), np.uint8) if raw.stored is None else raw.stored
-    largest = _largest(raw.images) if raw.largest is None else raw.largest
+    largest = ends_of(raw.images)[1].astype(np.int64) if raw.largest is None else raw.largest
     training = rows[TRAINING]
     whites = dict(PLAIN)
     notes = list[str]()
@@ -81,13 +82,6 @@ def settle_levels(raw: RawImages, rows: Rows, scratch: Path) -> RawImages:
     )
 
 
-def _largest(images: np.ndarray) -> np.ndarray:
-    """Return the largest number of each image, int64 [N]."""
-    return np.concatenate(
-        [block.reshape(len(block), -1).max(axis=1) for block in blocks(images)]
-    ).astype(np.int64)
-
-
 def _scaled(
     raw: RawImages, whites: Mapping[Stored, int], scratch: Path
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -98,18 +92,11 @@ def _scaled(
         above = raw.read_again(whites)
         return raw.images, above
     white = whites[Stored.BYTES]
-    images = np.lib.format.open_memmap(
-        scratch / "scaled.npy", mode="w+", dtype=np.uint8, shape=raw.images.shape
-    )
     table = to_bytes(np.arange(256), white)
-    above = np.zeros(len(images), np.int64)
-    start = 0
-    for block in blocks(raw.images):
-        piece = slice(start, start + len(block))
-        images[piece] = table[block]
-        above[piece] = (block > white).reshape(len(block), -1).sum(axis=1)
-        start += len(block)
-    return images, above
+    scaled = (table[block] for block in blocks(raw.images))
+    images = write_rows(scratch / "scaled.raw", scaled, table.dtype, raw.images.shape[1:])
+    beyond = [(block > white).sum((1, 2, 3)) for block in blocks(raw.images)]
+    return images, np.concatenate(beyond)
 
 
 def _clipped(above: np.ndarray, rows: Rows) -> tuple[list[str], bool]:
@@ -158,14 +145,7 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
     Raises UserError, which names `root`, when all pixels are equal.
     """
     training = rows[TRAINING]
-    lowest = list[np.ndarray]()
-    highest = list[np.ndarray]()
-    for block in blocks(raw.images, training):
-        flat = block.reshape(len(block), -1)
-        lowest.append(flat.min(axis=1))
-        highest.append(flat.max(axis=1))
-    low = np.concatenate(lowest)
-    high = np.concatenate(highest)
+    low, high = ends_of(raw.images, training)
     if low.min() == high.max():
         raise UserError(root, _constant(raw, training, int(low.min())))
     step = -(-len(training) * raw.images[:1].nbytes // _SAMPLE_BYTES)
@@ -199,17 +179,22 @@ def _empty_images(low: np.ndarray, high: np.ndarray) -> list[str]:
 
 def _doubts(histogram: np.ndarray) -> list[str]:
     """Doubt the levels of all pixels together. histogram: of the training images, int64 [256]."""
-    levels = np.flatnonzero(histogram)
-    inside = _inside(histogram)
-    if inside >= _MOST:
-        problem = f"{100 * inside:.1f} % of the pixels of the training images lie within"
-        problem = f"{problem} {_NARROW} levels of 255, so there is little to see"
-    elif levels[-1] - levels[0] <= _HALF:
-        problem = f"The pixels of the training images have levels from {levels[0]} to {levels[-1]}"
-        problem = f"{problem} of 255, at most half of the range"
+    used = np.flatnonzero(histogram)
+    within = f"pixels of the training images lie within {_NARROW} levels of 255"
+    ends = f"The pixels of the training images have levels from {used[0]} to {used[-1]} of 255"
+    return _narrow(histogram, within, ends, "and stretch their range")
+
+
+def _narrow(histogram: np.ndarray, within: str, ends: str, remedy: str) -> list[str]:
+    """Doubt levels, int64 [256], that use little of their range, in these words."""
+    used = np.flatnonzero(histogram)
+    if (inside := _inside(histogram)) >= _MOST:
+        problem = f"{100 * inside:.1f} % of the {within}, so there is little to see"
+    elif used[-1] - used[0] <= _HALF:
+        problem = f"{ends}, at most half of the range"
     else:
         return []
-    return [f"{problem}. Look at the images (`--dry-run --show`), and stretch their range"]
+    return [f"{problem}. Look at the images (`--dry-run --show`), {remedy}"]
 
 
 def _inside(histogram: np.ndarray) -> float:
@@ -253,23 +238,16 @@ def look_at_numbers(
         raise UserError(root, f"{problem}; must be numbers that vary. Look at one of them.")
     warnings = []
     if raw.images.shape[2] > 1:
-        warnings += _empty_images(*_ends(raw.images, taught))
+        warnings += _empty_images(*ends_of(raw.images, taught))
     if scaling.kind == "unit":
         warnings += _narrow_range(raw.images, taught, scaling)
     own = {part: rows[part] for part in (VALIDATION, TEST) if part in raw.parts}
     return warnings + _other_ranges(raw, taught, (low, high), own, cut=scaling.kind == "unit")
 
 
-def _ends(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and the largest number of each of these images."""
-    ends = [(block.min((1, 2, 3)), block.max((1, 2, 3))) for block in pieces(images, rows)]
-    lowest, highest = zip(*ends, strict=True)
-    return np.concatenate(lowest), np.concatenate(highest)
-
-
 def _usual_range(images: np.ndarray, rows: np.ndarray) -> float:
     """Return the range of these images without a twentieth of them at each end."""
-    low, high = _ends(images, rows)
+    low, high = ends_of(images, rows)
     return float(np.percentile(high, 95)) - float(np.percentile(low, 5))
 
 
@@ -277,21 +255,13 @@ def _narrow_range(images: np.ndarray, training: np.ndarray, scaling: Scaling) ->
     """Doubt numbers that use little of the range that becomes 0 to 1."""
     levels = np.rint(scaling.targets(sample(images, training)) * 255).astype(np.int64)
     histogram = np.bincount(levels.reshape(-1), minlength=256)
-    inside = _inside(histogram)
-    used = np.flatnonzero(histogram)
     bottom = scaling.offset.flat[0]
     full = f"{format_signed(bottom)} to {format_signed(bottom + scaling.scale.flat[0])}"
-    if inside >= _MOST:
-        problem = f"{100 * inside:.1f} % of the numbers of the training images lie within"
-        problem = f"{problem} {100 * _NARROW / 256:.0f} % of the range {full}"
-        problem = f"{problem}, so there is little to see"
-    elif used[-1] - used[0] <= _HALF:
-        low, high = extremes(images, training)
-        problem = f"The training images have numbers from {format_signed(low)} to"
-        problem = f"{problem} {format_signed(high)} of {full}, at most half of the range"
-    else:
-        return []
-    return [f"{problem}. Look at the images (`--dry-run --show`), or try data.scale: range"]
+    low, high = map(format_signed, extremes(images, training))
+    share = f"{100 * _NARROW / 256:.0f} %"
+    within = f"numbers of the training images lie within {share} of the range {full}"
+    ends = f"The training images have numbers from {low} to {high} of {full}"
+    return _narrow(histogram, within, ends, "or try data.scale: range")
 
 
 def _other_ranges(

@@ -3,7 +3,6 @@
 The setting `missing` says which rows are left out before the split. Nothing is filled in.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -20,11 +19,9 @@ Missing = tuple[float, ...] | Literal["drop"] | None
 
 def missing_numbers(numbers: np.ndarray, missing: Missing) -> np.ndarray:
     """Return which numbers of any shape are NaN, or a code that the setting lists, bool."""
-    found = np.isnan(numbers) if numbers.dtype.kind == "f" else np.zeros(numbers.shape, bool)
-    for code in codes_of(missing):
-        # Files of float32 have the nearest such number.
-        for value in {code, float(np.float32(code))}:
-            found |= numbers == value
+    codes = codes_of(missing)
+    # Files of float32 have the nearest such number.
+    found: np.ndarray = np.isnan(numbers) | np.isin(numbers, [*codes, *np.array(codes, np.float32)])
     return found
 
 
@@ -59,22 +56,13 @@ def without_missing(raw: RawImages, missing: Missing, scratch: Path, root: str) 
         if not (raw.parts[kept] == part).any():
             problem = f"got a missing value in each {PART_NAMES[part]} row"
             raise UserError(root, f"{problem}; data.missing must leave rows. Leave columns out.")
-    return _taken(raw, kept, lost, missing, scratch)
-
-
-def _taken(
-    raw: RawImages, kept: np.ndarray, lost: np.ndarray, missing: Missing, scratch: Path
-) -> RawImages:
-    """Return the images at the rows `kept`, and all that is known of them."""
-
-    def complete() -> Iterator[np.ndarray]:
-        return (np.ascontiguousarray(block) for block in blocks(raw.images, kept))
 
     def where(row: int) -> str:
         return raw.where(int(kept[row]))
 
+    complete = blocks(raw.images, kept)
     shape = raw.images.shape[1:]
-    images = write_rows(scratch / "complete.raw", complete(), raw.images.dtype, shape)
+    images = write_rows(scratch / "complete.raw", complete, raw.images.dtype, shape)
     what = ["NaN", *map(format_signed, codes_of(missing))]
     rows = plural(len(lost), "row")
     note = f"Left out: {lost.sum():,} of {rows} with missing values ({' or '.join(what)})"

@@ -3,16 +3,17 @@ change, and what people and models are told of them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sweeps import UserError
-from vaeexp.data.formats import TEST, VALIDATION, RawImages, blocks, printable, some_of
+from vaeexp.data.formats import TEST, VALIDATION, RawImages, blocks, some_of
 from vaeexp.data.formats.array_pixels import HAIR
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, WHITE, Stored, to_bytes
+from vaeexp.data.formats.scratch import write_rows
 from vaeexp.data.scaling import (
     Scaling,
     Statistics,
@@ -54,15 +55,16 @@ def as_bytes(raw: RawImages, binarisation: str, scratch: Path, root: str) -> Raw
         problem = f"got {raw.images.dtype} from {low:g} to {high:g}; must lie in [0, 1]"
         remedy = "Try --set binarisation=none --set scale=standard"
         raise UserError(root, f"{problem} with data.binarisation: {binarisation}. {remedy}.")
-    made = np.lib.format.open_memmap(
-        scratch / "levels.npy", mode="w+", dtype=np.uint8, shape=raw.images.shape
-    )
-    start = beyond = 0
-    for piece in pieces(raw.images):
-        values = piece.astype(np.float32)
-        beyond += int(((values < 0) | (values > 1)).sum())
-        made[start : start + len(piece)] = np.rint(np.clip(values, 0, 1) * 255)
-        start += len(piece)
+    beyond = 0
+
+    def levels() -> Iterator[np.ndarray]:
+        nonlocal beyond
+        for piece in pieces(raw.images):
+            values = piece.astype(np.float32)
+            beyond += int(((values < 0) | (values > 1)).sum())
+            yield np.rint(np.clip(values, 0, 1) * 255)
+
+    made = write_rows(scratch / "levels.raw", levels(), np.dtype(np.uint8), raw.images.shape[1:])
     notes = [f"Cut to [0, 1]: {plural(beyond, 'value')} of {made.size:,}"] if beyond else []
     return raw._replace(images=made, notes=(*raw.notes, *notes))
 
@@ -105,15 +107,9 @@ def _upper_bits(raw: RawImages, scratch: Path) -> RawImages:
     return raw._replace(images=made, stored=stored, largest=largest, read_again=take)
 
 
-class Varying(NamedTuple):
-    """Images without the columns that never change in training.
+class LeftOut(NamedTuple):
+    """Columns that were left out, as in `Known`."""
 
-    dropped, constants: their names, and the value of each.
-    kept: the other columns of the file; None where none was left out.
-    unseen: rows of the other splits in which one of them changes, and all of these rows.
-    """
-
-    raw: RawImages
     dropped: tuple[str, ...] = ()
     constants: tuple[float, ...] = ()
     kept: tuple[int, ...] | None = None
@@ -122,7 +118,7 @@ class Varying(NamedTuple):
 
 def without_constant_columns(
     raw: RawImages, taught: np.ndarray, others: np.ndarray, scratch: Path, root: str
-) -> Varying:
+) -> tuple[RawImages, LeftOut]:
     """Return vectors without the columns that never change in the rows `taught`; `others` are those
     of the other splits.
 
@@ -130,31 +126,29 @@ def without_constant_columns(
     """
     constant = constant_columns(raw, taught)
     if not len(constant):
-        return Varying(raw)
+        return raw, LeftOut()
     width = raw.images.shape[3]
     if len(constant) == width:
         count = plural(len(taught), "training row")
         raise UserError(root, f"got {count} of which every column has one value; must vary")
     kept = np.setdiff1d(np.arange(width), constant)
-    shape = (len(raw.images), 1, 1, len(kept))
-    images = np.lib.format.open_memmap(
-        scratch / "varying.npy", mode="w+", dtype=raw.images.dtype, shape=shape
-    )
-    start = 0
-    for block in blocks(raw.images):
-        images[start : start + len(block)] = block[..., kept]
-        start += len(block)
-    features = raw.features
-    names = features or [f"column {index}" for index in range(width)]
-    left = None if features is None else tuple(features[index] for index in kept)
-    dropped = tuple(names[index] for index in constant)
+    varying = (block[..., kept] for block in blocks(raw.images))
+    shape = (1, 1, len(kept))
+    images = write_rows(scratch / "varying.raw", varying, raw.images.dtype, shape)
     values = raw.images[taught[0], 0, 0, constant].astype(np.float64)
-    found = [
-        changed(piece[:, 0, 0][:, constant], values).any(1) for piece in pieces(raw.images, others)
-    ]
-    unseen = sum(int(each.sum()) for each in found), len(others)
-    raw = raw._replace(images=images, features=left)
-    return Varying(raw, dropped, tuple(values.tolist()), tuple(kept.tolist()), unseen)
+    unseen = sum(
+        int(changed(piece[:, 0, 0][:, constant], values).any(1).sum())
+        for piece in pieces(raw.images, others)
+    )
+    names = raw.features or [f"column {index}" for index in range(width)]
+    left = LeftOut(
+        dropped=tuple(names[index] for index in constant),
+        constants=tuple(values.tolist()),
+        kept=tuple(kept.tolist()),
+        unseen=(unseen, len(others)),
+    )
+    features = raw.features and tuple(names[index] for index in kept)
+    return raw._replace(images=images, features=features), left
 
 
 def describe_bytes(raw: RawImages, training: np.ndarray, step: int) -> tuple[Values, Scaling]:
@@ -250,7 +244,7 @@ def words_of(
     reading = []
     warnings = []
     if dropped:
-        named = some_of([printable(name) for name in dropped])
+        named = some_of(dropped)
         notes.append(f"Left out: {plural(len(dropped), 'column')} of one value ({named})")
     if settings.clip is not None:
         low, high = settings.clip

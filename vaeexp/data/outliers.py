@@ -13,7 +13,6 @@ from vaeexp.data.formats import (
     TRAINING,
     VALIDATION,
     RawImages,
-    printable,
     some_of,
 )
 from vaeexp.data.scaling import Scaling, Statistics, percentiles, pieces, place_words, sample
@@ -163,7 +162,7 @@ def _joined(raw: RawImages, taught: np.ndarray, scaling: Scaling) -> list[str]:
     elif raw.features is None:
         which = f"The numbers of {plural(len(lost), 'column')} (first {lost[0]:,}, from 0) are"
     else:
-        which = f"{some_of([printable(raw.features[column]) for column in lost])}: numbers are"
+        which = f"{some_of([raw.features[column] for column in lost])}: numbers are"
     return [
         f"{which} so large beside their variation that float32 joins many of them. Try data.scale: "
         "standard" + (" and data.scale_per: feature" if vectors else "")

@@ -49,8 +49,10 @@ from vaeexp.data.formats import (
     row_words,
     some_of,
 )
+from vaeexp.data.formats.levels import DEEPEST
 from vaeexp.data.missing import without_missing
 from vaeexp.data.numbers import (
+    LeftOut,
     are_counts,
     as_bytes,
     describe_bytes,
@@ -80,34 +82,63 @@ _DECIDING = ("scale", "scale_per", "clip", "split", "missing")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
 """Settings that decide arrays besides those of files; None where they are not listed."""
+_OF_RAW = ("classes", "unreadable", "doubt", "reading", "features", "black", "named_by", "changed")
 SUBSET_VALIDATION = 500
 _THRESHOLDS = np.array([-(-(grey << 32) // 255) for grey in range(256)], dtype=np.uint64)
 _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class Known:
+    """What is known of images that are prepared.
+
+    classes: name of each label, empty for one that does not occur; None where the images have
+        none. A split may have none all the same: `Split.classes`.
+    warnings: sentences for people on what they cannot have meant, each with what to do.
+    reading: words on what decides the pixels besides the files; empty where files are read as they
+        always were.
+    kind: type of the numbers in the files, as `uint16`.
+    features: names of the features of a table.
+    dropped, constants: names of the columns of vectors that were left out, because they never
+        change, and the value of each.
+    kept: the other columns of the file; None where none was left out.
+    unseen: validation and test rows in which one of the dropped columns changes, and all of them.
+    factors: names of the known factors of variation.
+    whites: the number that became 255 in each kind of file, where the images are bytes.
+    black, named_by, changed: as in `RawImages`.
+    unlabelled: those of train, validation and test that have no labels although others have.
+    """
+
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...] | None
+    warnings: tuple[str, ...]
+    reading: tuple[str, ...]
+    kind: str = "uint8"
+    features: tuple[str, ...] | None = None
+    dropped: tuple[str, ...] = ()
+    constants: tuple[float, ...] = ()
+    kept: tuple[int, ...] | None = None
+    unseen: tuple[int, int] = (0, 0)
+    factors: tuple[str, ...] = ()
+    whites: dict[str, int] | None = None
+    black: int = DEEPEST
+    named_by: str = ""
+    changed: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Known):
     """A folder of prepared arrays.
 
     digest: SHA-256 (hex) of all arrays.
     training, test: images. The last `validation` training images are the source's own validation
         images, if it has any.
     holdout: images to hold out for validation at most, where no protocol says how many.
-    classes, notes, warnings, doubt, reading: as in `RawImages`.
+    notes, doubt: as in `RawImages`.
     pixels: facts on the pixels of the training images (vaeexp/data/first_look.py).
-    unlabelled: those of train, validation and test that have no labels although the data set has
-        classes.
     scaling: record of how numbers of the files became targets (vaeexp/data/scaling.py).
     values: record of what a model is given (vaeexp/data/values.py).
-    kind: type of the numbers in the files, as `uint16`.
-    features: names of the features of a table.
-    factors: names of the known factors of variation.
-    dropped, constants: names of the columns of vectors that were left out, because they never
-        change, and the value of each.
-    kept: the other columns of the file; None where none was left out.
-    unseen: validation and test rows in which one of the dropped columns changes, and all of them.
-    whites: the number that became 255 in each kind of file, where the images are bytes.
-    black, named_by, changed: as in `RawImages`.
     files: images of the source.
     unreadable: those of them that cannot be read and were left out, as in `Unreadable`.
     """
@@ -116,31 +147,15 @@ class Prepared:
     digest: str
     training: int
     test: int
-    image_shape: tuple[int, int, int]
     validation: int | None
     holdout: int | None
-    classes: tuple[str, ...] | None
     notes: tuple[str, ...]
     files: int
     unreadable: tuple[tuple[int, str, str], ...]
-    warnings: tuple[str, ...]
     doubt: str
-    reading: tuple[str, ...]
     pixels: dict[str, Any]
-    unlabelled: tuple[str, ...]
     scaling: dict[str, Any]
     values: dict[str, Any]
-    kind: str
-    features: tuple[str, ...] | None
-    factors: tuple[str, ...]
-    dropped: tuple[str, ...]
-    constants: tuple[float, ...]
-    kept: tuple[int, ...] | None
-    unseen: tuple[int, int]
-    whites: dict[str, int] | None
-    black: int
-    named_by: str
-    changed: tuple[str, ...]
 
 
 def prepare(source: Source, *, say: Callable[[str], None]) -> Prepared:
@@ -250,7 +265,7 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     if groups is not None and settings.split != "time":
         groups, joined = joined_spellings(groups)
         if joined:
-            named = some_of([f"'{printable(name)}'" for name in joined])
+            named = some_of([f"'{name}'" for name in joined])
             spelt = f"names that differ in spaces or forms of Unicode alone are one group: {named}"
             changed += (spelt,)
             notes += (f"Groups: {spelt}",)
@@ -315,32 +330,23 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
 def _facts_of(made: "_Made") -> dict[str, Any]:
     """Return what is known of images that are ready, by the names of `Prepared`."""
     raw = made.raw
+    unlabelled = [
+        name
+        for part, name in PART_NAMES.items()
+        if (part if part in raw.parts else TRAINING) in raw.unlabelled
+    ]
     return {
-        "image_shape": raw.images.shape[1:],
-        "classes": raw.classes,
-        "files": len(raw.parts),
-        "unreadable": raw.unreadable,
-        "doubt": raw.doubt,
-        "reading": raw.reading,
+        **{name: getattr(raw, name) for name in _OF_RAW},
         "pixels": made.pixels,
-        "unlabelled": [
-            name
-            for part, name in PART_NAMES.items()
-            if (part if part in raw.parts else TRAINING) in raw.unlabelled
-        ],
+        "kind": made.kind,
+        "whites": made.whites,
+        **made.left._asdict(),
+        "image_shape": raw.images.shape[1:],
+        "files": len(raw.parts),
+        "unlabelled": unlabelled,
         "scaling": made.scaling.record(),
         "values": made.values.record(),
-        "kind": made.kind,
-        "features": raw.features,
         "factors": raw.factor_names,
-        "dropped": made.dropped,
-        "constants": made.constants,
-        "kept": made.kept,
-        "unseen": made.unseen,
-        "whites": made.whites,
-        "black": raw.black,
-        "named_by": raw.named_by,
-        "changed": raw.changed,
     }
 
 
@@ -368,7 +374,7 @@ class _Made(NamedTuple):
 
     raw: the images, and what is known of them.
     targets: numbers of files [N, C, H, W] → targets float32; None where bytes are kept.
-    others: as in `Prepared`.
+    others: as in `Known`.
     """
 
     raw: RawImages
@@ -378,10 +384,7 @@ class _Made(NamedTuple):
     pixels: dict[str, Any]
     warnings: list[str]
     kind: str
-    dropped: tuple[str, ...] = ()
-    constants: tuple[float, ...] = ()
-    kept: tuple[int, ...] | None = None
-    unseen: tuple[int, int] = (0, 0)
+    left: LeftOut = LeftOut()
     whites: dict[str, int] | None = None
 
 
@@ -420,8 +423,7 @@ def _numbers(
         remedy = "binarisation needs grey levels, scale: unit, no clip. Try --set binarisation=none"
         raise UserError("data.binarisation", f"{problem} {asked}; {remedy}.")
     others = np.setdiff1d(np.concatenate([*rows.values()]), taught)
-    varying = without_constant_columns(raw, taught, others, scratch, root)
-    raw = varying.raw
+    raw, left = without_constant_columns(raw, taught, others, scratch, root)
     limits = limits_of(raw, taught, settings, root)
     counts = are_counts(raw, settings.scale, whole=whole)
     if counts:
@@ -434,12 +436,11 @@ def _numbers(
     doubts = look_at_numbers(raw, rows, taught, scaling, root)
     doubts += look_at_sizes(raw, rows, taught, known, scaling, root)
     values, pixels = describe_numbers(raw, taught, known, scaling, counts=counts)
-    notes, reading, warnings = words_of(raw, rows, scaling, settings, varying.dropped, root)
+    notes, reading, warnings = words_of(raw, rows, scaling, settings, left.dropped, root)
     warnings += doubts
     raw = raw._replace(notes=(*raw.notes, *notes), reading=(*raw.reading, *reading))
     kind = raw.images.dtype.name
-    columns = varying[1:]
-    return _Made(raw, scaling.targets, scaling, values, pixels, warnings, kind, *columns)
+    return _Made(raw, scaling.targets, scaling, values, pixels, warnings, kind, left)
 
 
 def _write(

@@ -1,14 +1,14 @@
 """Names of rows for people: what a column says, the name of the file of a single row, or FILE[row].
 
 They lie beside prepared arrays, and are no part of the digest. `training_rows.npy` and
-`test_rows.npy`, int64 [N], hold the place in the source of each image. `name_text.npy`, uint8,
-holds names in UTF-8, one after the other: one ends at its number in `name_ends.npy`, and is that of
-the rows of the source up to its number in `name_rows.npy`.
+`test_rows.npy`, int64 [N], hold the place in the source of each image. `names.txt` holds a name a
+line; that is the name of the rows of the source up to its number in `name_rows.npy`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,16 +20,17 @@ def write_names(folder: Path, raw: RawImages, rows: Mapping[str, np.ndarray]) ->
 
     rows: training and test → the rows of `raw`, in the order of the images.
     """
-    names = [name for name, _ in raw.files] if raw.names is None else raw.names
-    counts = [count for _, count in raw.files] if raw.names is None else np.ones(len(names), int)
-    texts = [printable(str(name)).encode() for name in names]
-    if raw.names is None and raw.rows is not None:
+    names: Iterable[Any] = (name for name, _ in raw.files)
+    ends = np.cumsum([count for _, count in raw.files])
+    if raw.names is not None:
+        names, ends = raw.names, np.arange(1, len(raw.names) + 1)
+    elif raw.rows is not None:
         rows = {part: raw.rows[some] for part, some in rows.items()}
     for part, some in rows.items():
         np.save(folder / f"{part}_rows.npy", some)
-    np.save(folder / "name_text.npy", np.frombuffer(b"".join(texts), np.uint8))
-    np.save(folder / "name_ends.npy", np.cumsum([len(text) for text in texts]))
-    np.save(folder / "name_rows.npy", np.cumsum(counts))
+    text = "\n".join(printable(str(name)) for name in names)
+    (folder / "names.txt").write_text(text, encoding="utf-8")
+    np.save(folder / "name_rows.npy", ends)
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,13 @@ class RowNames:
 
     def of(self, places: np.ndarray) -> list[str]:
         """Return the names of the rows at these places of the split, int64 [M]."""
-        if not (self.folder / "name_text.npy").exists():
+        if not (self.folder / "names.txt").exists():
             return [f"{self.split}[{place}]" for place in places]
-        text = self._load("name_text").tobytes()
-        ends = np.concatenate([[0], self._load("name_ends")])
-        last = np.concatenate([[0], self._load("name_rows")])
-        rows = self._load(f"{self.part}_rows")[self.which][places]
+        text = (self.folder / "names.txt").read_text(encoding="utf-8").split("\n")
+        last = np.append(0, np.load(self.folder / "name_rows.npy"))
+        rows = np.load(self.folder / f"{self.part}_rows.npy")[self.which][places]
         names = list[str]()
         for row, each in zip(rows, np.searchsorted(last, rows, side="right") - 1, strict=True):
-            name = text[ends[each] : ends[each + 1]].decode()
             alone = last[each + 1] - last[each] == 1
-            names.append(name if alone else f"{name}[{row - last[each]}]")
+            names.append(text[each] if alone else f"{text[each]}[{row - last[each]}]")
         return names
-
-    def _load(self, name: str) -> np.ndarray:
-        array: np.ndarray = np.load(self.folder / f"{name}.npy")
-        return array

@@ -16,7 +16,7 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.data.formats import RawImages
 from vaeexp.data.formats.array_pixels import HAIR
-from vaeexp.data.formats.levels import WHITE, Stored, white_of
+from vaeexp.data.formats.levels import WHITE, stored_kind, white_of
 from vaeexp.data.values import ImageShape, is_vector
 from vaeexp.words import plural
 
@@ -153,24 +153,20 @@ def check_finite(raw: RawImages, root: str) -> bool:
     if raw.images.dtype.kind in "biu":
         return True
     whole = True
-    count = 0
+    count = start = 0
     missing = False
     first: tuple[int, ...] = ()
-    readable = {file.row for file in raw.unreadable}
-    start = 0
+    unreadable = np.zeros((len(raw.images), 1, 1, 1), bool)
+    unreadable[[file.row for file in raw.unreadable]] = True
     for block in pieces(raw.images):
-        finite = np.isfinite(block)
-        if block.dtype == np.float64:
-            finite &= np.abs(block) <= _BEYOND
-        finite[[row - start for row in readable if start <= row < start + len(block)]] = True
-        if not finite.all():
-            bad = ~finite
-            count += int(bad.sum())
+        numbers = block.astype(np.float64)
+        good = (np.abs(numbers) <= _BEYOND) | unreadable[start : start + len(block)]
+        if not good.all():
+            count += int((~good).sum())
             missing = missing or bool(np.isnan(block).any())
-            if not first:
-                place = np.unravel_index(int(bad.reshape(-1).argmax()), bad.shape)
-                first = (start + int(place[0]), *map(int, place[1:]))
-        whole = whole and bool((block[finite] == np.rint(block[finite])).all())
+            row, *place = np.argwhere(~good)[0].tolist()
+            first = first or (start + row, *place)
+        whole = whole and bool((numbers[good] == np.rint(numbers[good])).all())
         start += len(block)
     if count:
         where = f"the first in {place_words(raw, first)}"
@@ -242,12 +238,8 @@ def _full_range(raw: RawImages, training: np.ndarray, root: str) -> tuple[float,
     if kind.itemsize > 2:
         problem = f"{found}; must be booleans, whole numbers of 8 or 16 bits, or floats in [0, 1]"
         raise UserError(root, f"{problem}. Try data.scale: {_SCALES}.")
-    if kind == np.uint16:
-        return 0.0, float(white_of(Stored.DEEP, int(high)))
-    if kind == np.bool_:
-        return 0.0, 1.0
-    if kind == np.uint8:
-        return 0.0, float(white_of(Stored.BYTES, int(high)))
+    if kind.kind in "bu":
+        return 0.0, float(white_of(stored_kind(kind), int(high)))
     limits = np.iinfo(kind)
     return float(limits.min), float(limits.max)
 
@@ -270,9 +262,15 @@ def sample(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def extremes(images: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
     """Return the least and the largest number of these images."""
-    pairs = [(block.min(), block.max()) for block in pieces(images, rows)]
-    lows, highs = zip(*pairs, strict=True)
-    return float(min(lows)), float(max(highs))
+    low, high = ends_of(images, rows)
+    return float(low.min()), float(high.max())
+
+
+def ends_of(images: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the largest number of each of these images, of all when None."""
+    ends = [(piece.min((1, 2, 3)), piece.max((1, 2, 3))) for piece in pieces(images, rows)]
+    low, high = zip(*ends, strict=True)
+    return np.concatenate(low), np.concatenate(high)
 
 
 def limits_of(

@@ -7,6 +7,7 @@ on the study's split seed.
 import hashlib
 import unicodedata
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 
@@ -83,17 +84,15 @@ def _plain(name: str) -> str:
 
 def _check_apart(parts: np.ndarray, number: np.ndarray, names: np.ndarray, root: str) -> None:
     """Raise UserError where a group lies in two of the splits that the files have."""
-    there = np.unique(parts).tolist()
-    for index, part in enumerate(there):
-        for other in there[index + 1 :]:
-            both = np.intersect1d(number[parts == part], number[parts == other])
-            if len(both):
-                problem = f"got the group '{names[both[0]]}' in the splits {PART_NAMES[part]} and"
-                raise UserError(
-                    root,
-                    f"{problem} {PART_NAMES[other]} ({len(both):,} such groups); data.split_by "
-                    "asks for groups that are in one. Move their images, or leave split_by out.",
-                )
+    for part, other in combinations(np.unique(parts).tolist(), 2):
+        both = np.intersect1d(number[parts == part], number[parts == other])
+        if len(both):
+            problem = f"got the group '{names[both[0]]}' in the splits {PART_NAMES[part]} and"
+            raise UserError(
+                root,
+                f"{problem} {PART_NAMES[other]} ({len(both):,} such groups); data.split_by asks "
+                "for groups that are in one. Move their images, or leave split_by out.",
+            )
 
 
 def _check_known(values: np.ndarray, kind: str, root: str, where: Where) -> None:
@@ -105,14 +104,10 @@ def _check_known(values: np.ndarray, kind: str, root: str, where: Where) -> None
     else:
         missing = ~np.isfinite(values)
     if missing.any():
-        first = where(int(missing.argmax()))
         problem = f"got {missing.sum():,} of {len(values):,} {kind} by data.split_by empty or NaN,"
+        problem += f" the first in {where(int(missing.argmax()))}; must be one for each row"
         remedy = "a group of its own" if kind == "groups" else "its time"
-        raise UserError(
-            root,
-            f"{problem} the first in {first}; must be one for each row. Leave these rows out, or "
-            f"give each {remedy}.",
-        )
+        raise UserError(root, f"{problem}. Leave these rows out, or give each {remedy}.")
 
 
 def _draw(
@@ -137,15 +132,13 @@ def _draw(
     by_key = sorted(zip(keys, free.tolist(), sizes.tolist(), strict=True))
     usual = np.sort(sizes)[(len(sizes) - 1) // 4] if len(sizes) else 0
     limit = _LARGE * max(most, usual)
-    small = [(group, size) for _, group, size in by_key if size <= limit]
-    large = sorted(
-        ((group, size) for _, group, size in by_key if size > limit), key=lambda each: each[1]
-    )
+    # Large ones last, the smallest of them first.
+    drawn = sorted((each[1:] for each in by_key), key=lambda each: each[1] * (each[1] > limit))
+    small = [size for _, size in drawn if size <= limit]
     held = 0
-    share = sum(size for _, size in small) // 2
-    first = left > 1 and len(large) <= left
-    filled = min(most, max(1, share)) if first else most
-    for group, size in [*small, *large][: max(0, len(free) - left)]:
+    first = left > 1 and len(drawn) - len(small) <= left
+    filled = min(most, max(1, sum(small) // 2)) if first else most
+    for group, size in drawn[: max(0, len(free) - left)]:
         enough = filled if size <= limit else most / _LARGE
         if held >= enough:
             return

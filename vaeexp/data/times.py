@@ -8,23 +8,17 @@ such dates, as 01112022, 011122 or 01.11: the number 01112022 is less than 30102
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime
 
 import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import printable
 
-_CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?"
-_ZONE = r"\s?(?P<zone>Z|[+-]\d\d:?\d\d)?"
-_DATE = r"(?P<year>\d{4})(?P<mark>[-/.])(?P<month>\d{1,2})(?:(?P=mark)(?P<day>\d{1,2}))?"
-_ISO = re.compile(rf"{_DATE}(?:(?:T|\s+){_CLOCK}{_ZONE})?")
-_COMPACT = re.compile(
-    r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)[T_ -]?"
-    r"(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)?(?P<fraction>)(?P<zone>Z)?"
-)
+_MARKED = re.compile(r"(\d{4})([-/.])(\d{1,2})(?:\2(\d{1,2}))?(?:(?:T|\s+)(\d{1,2})(:.+))?")
+_COMPACT = re.compile(r"(\d{4})()(\d\d)(\d\d)[T_ -]?(\d\d)((?:\d\d){1,2}Z?)")
+_FRACTION = re.compile(r":\d\d[.,](\d+)")
 _WANTED = "numbers, or dates with the year first, as 2024-10-02 or 2024-10-02 14:30 (ISO 8601)"
-_NANO = 10**9
 _CLOCKS = (1, 10**4, 10**6)
 """What a number of a date is multiplied by where a clock follows: nothing, HHMM, HHMMSS."""
 _DAY_MONTH = re.compile(r"(\d{1,2}|\d{4})\.(\d{1,2})")
@@ -58,12 +52,11 @@ def ranks_of(times: np.ndarray, root: str, where: Callable[[int], str]) -> np.nd
             remedy = "Save pandas.to_datetime(times, format=…) in its place"
             raise UserError(root, f"{problem} {_WANTED}, for data.split: time. {remedy}.")
     dates = [time for time in read if time is not None]
-    if len({with_zone for with_zone, _ in dates}) > 1:
+    if len({moment.tzinfo is None for moment, _ in dates}) > 1:
         problem = "got times with a time zone and times without one; must be one kind"
         raise UserError(root, f"{problem} for data.split: time. Save all of them in UTC.")
-    moments = [moment for _, moment in dates]
-    order = {moment: rank for rank, moment in enumerate(sorted(set(moments)))}
-    return np.array([order[moment] for moment in moments], np.int64)[places]
+    order = {date: rank for rank, date in enumerate(sorted({*dates}))}
+    return np.array([order[date] for date in dates], np.int64)[places]
 
 
 def numbers_of(times: np.ndarray) -> np.ndarray | None:
@@ -84,12 +77,10 @@ def _are_dates(texts: Sequence[str], numbers: np.ndarray) -> bool:
     whole = numbers.astype(np.float64)
     if (whole == np.rint(whole)).all():
         return any(_year_last(whole // clock) for clock in _CLOCKS)
-    pairs = [_DAY_MONTH.fullmatch(text) for text in texts[: _MOST_DAYS + 1]]
-    found = [pair.groups() for pair in pairs if pair]
-    if len(found) < len(texts):
+    if len(texts) > _MOST_DAYS or not all(map(_DAY_MONTH.fullmatch, texts)):
         return False
-    firsts, seconds = ([*side] for side in zip(*found, strict=True))
-    first, second = (np.array(side, np.int64) for side in (firsts, seconds))
+    firsts, seconds = zip(*(text.split(".") for text in texts), strict=True)
+    first, second = np.array([firsts, seconds], np.int64)
     # No number is written 1.10 beside 1.9, and years come first in a date.
     lengths = {*map(len, seconds)}
     if len(lengths) > 1 and {"10", "20", "30"} & {*seconds}:
@@ -122,30 +113,15 @@ def _within(numbers: np.ndarray, low: int, high: int) -> bool:
     return bool(((low <= numbers) & (numbers <= high)).all())
 
 
-def _read(text: str) -> tuple[bool, int] | None:
-    """Return whether a date has a time zone, and its nanoseconds since 1970; None for another
-    text.
-    """
-    found = _ISO.fullmatch(text) or _COMPACT.fullmatch(text)
-    if found is None:
+def _read(text: str) -> tuple[datetime, str] | None:
+    """Return a date, and the digits of its fraction of a second; None for another text."""
+    if (found := _MARKED.fullmatch(text) or _COMPACT.fullmatch(text)) is None:
         return None
-    part = found.groupdict()
-    names = ("year", "month", "day", "hour", "minute", "second")
-    least = (1, 1, 1, 0, 0, 0)
-    numbers = [int(part[name] or low) for name, low in zip(names, least, strict=True)]
-    try:
-        zone = _zone(part["zone"] or "")
-        moment = datetime(*numbers, tzinfo=zone or UTC)  # type: ignore[misc, arg-type]
-        since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
-    nanos = int(f"{part['fraction'] or 0:0<9}")
-    return zone is not None, (since // timedelta(seconds=1)) * _NANO + nanos
-
-
-def _zone(text: str) -> timezone | None:
-    """Return the time zone `Z`, `+02:00` or `-0530`; None for the empty text."""
-    if text in ("", "Z"):
-        return UTC if text else None
-    minutes = 60 * int(text[1:3]) + int(text[-2:])
-    return timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes))
+    year, _, month, day, hour, rest = found.groups()
+    date = f"{year}-{month:0>2}-{day or 1:0>2}"
+    clock = f"{hour or 0:0>2}{rest or ''}".replace(" ", "")
+    fraction = _FRACTION.search(clock)
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(f"{date}T{clock}")
+        return moment, fraction[1].rstrip("0") if fraction else ""
+    return None

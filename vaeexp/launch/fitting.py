@@ -72,29 +72,26 @@ def fit_study(path: Path, *, say: Callable[[str], None], **given: Any) -> Fittin
     dataset = open_dataset(DataSettings(**data | unscaled), root=path, say=say)
     found = _agreement(dataset)
     network = _network(dataset, signals=found is not None and _are_signals(found))
-    binary = _is_binary(dataset)
-    chosen = {"scale": "unit"} if binary else _scale(dataset, network)
-    model: dict[str, Any] = {
-        "network": network,
-        "likelihood": "bernoulli" if binary else _likelihood(dataset, chosen["scale"]),
-    }
-    if model["network"] == "mlp":
-        model["hidden"] = _hidden(dataset)
-    sums = _sums_words(dataset) if model["likelihood"] == "negative_binomial" else ""
+    if _is_binary(dataset):
+        chosen = {"scale": "unit", "binarisation": "static"}
+        likelihood = "bernoulli"
+    else:
+        chosen = _scale(dataset, network)
+        likelihood = _likelihood(dataset, chosen["scale"])
+    model: dict[str, Any] = {"network": network, "likelihood": likelihood}
+    model |= {"hidden": _hidden(dataset)} if network == "mlp" else {}
+    sums = _sums_words(dataset) if likelihood == "negative_binomial" else ""
     model |= {"size_factor": True} if sums else {}
-    if model["likelihood"] == "bernoulli":
-        chosen["binarisation"] = "static"
     data |= chosen | given
     scaled = open_dataset(DataSettings(**data), root=path, say=lambda text: None)
-    size = dataset.image_shape[0] * dataset.image_shape[1] * dataset.image_shape[2]
-    most = max(2, min(64, size // 2))
+    most = max(2, min(64, math.prod(dataset.image_shape) // 2))
     return Fitting(
         data=data,
         model=model,
         train=_training(dataset.sizes[0]),
         evaluation=_evaluation(scaled.sizes[1]),
         latent_size=(min(2, most - 1), most),
-        words=understood(scaled, model["likelihood"]),
+        words=understood(scaled, likelihood),
         order="" if found is None else _order_words(found, network, chosen["scale"]),
         sums=sums,
     )
@@ -102,9 +99,8 @@ def fit_study(path: Path, *, say: Callable[[str], None], **given: Any) -> Fittin
 
 def _kind(path: Path) -> str:
     """Return the data set that reads a path: `folder` for a folder with image files."""
-    if not path.is_dir() or is_zarr(path):
-        return "arrays"
-    return "folder" if holds_images(path) else "arrays"
+    images = path.is_dir() and not is_zarr(path) and holds_images(path)
+    return "folder" if images else "arrays"
 
 
 def _is_image(dataset: Dataset) -> bool:
@@ -115,10 +111,7 @@ def _is_binary(dataset: Dataset) -> bool:
     """Return whether all numbers, of one channel, are 0 or 1, and of a type that makes these black
     and white.
     """
-    low, high = dataset.limits
-    if dataset.image_shape[0] > 1 or low != 0 or high != 1:
-        return False
-    if dataset.kind in _RANGED:
+    if dataset.image_shape[0] > 1 or [*dataset.limits] != [0, 1] or dataset.kind in _RANGED:
         return False
     splits = (dataset.train, dataset.validation, dataset.test)
     pieces = chain.from_iterable(blocks(split.images) for split in splits)
@@ -170,10 +163,9 @@ def _are_pixels(dataset: Dataset) -> bool:
     channels, height, varying = dataset.image_shape
     width = varying + len(dataset.dropped)
     low, high = dataset.limits
-    if channels * height > 1 or width < LONG or low != 0 or high != WHITE:
-        return False
     square = any(math.isqrt(width // each) ** 2 * each == width for each in (1, 3))
-    return dataset.values.counts and square
+    long = channels * height == 1 and width >= LONG
+    return long and square and dataset.values.counts and (low, high) == (0, WHITE)
 
 
 def _likelihood(dataset: Dataset, scale: str) -> str:
@@ -262,8 +254,8 @@ def _order_words(found: _Agreement, network: str, scale: str) -> str:
 
 
 def _hidden(dataset: Dataset) -> list[int]:
-    channels, height, width = dataset.image_shape
-    wide = max(32, min(512, 2 ** (2 * channels * height * width - 1).bit_length()))
+    size = math.prod(dataset.image_shape)
+    wide = max(32, min(512, 2 ** (2 * size - 1).bit_length()))
     return [wide, wide]
 
 

@@ -333,7 +333,7 @@ def _check_columns(
 ) -> str | None:
     """Return the column of labels, if the table has it. Raises UserError for a missing feature."""
     if missing := [name for name in features if name not in names]:
-        listed = some_of([*map(printable, missing)])
+        listed = some_of(missing)
         problem = (
             f"got no column {listed}; must be all {len(features):,} columns of {preparation.run}"
         )

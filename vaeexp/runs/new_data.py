@@ -396,6 +396,6 @@ def _written(
     unit = "bytes from 0 to 255" if plain else "in the unit of the run's files"
     line = f"{to}  {plural(count, 'row')}, {unit}"
     if (columns := preparation.columns) is not None:
-        named = some_of([*map(printable, columns.dropped)])
+        named = some_of(columns.dropped)
         line += f"; {plural(len(columns.dropped), 'column')} constant in training ({named})"
     return line

@@ -115,7 +115,7 @@ class Tally:
         if not count:
             return ""
         names = dict.fromkeys(", ".join(self._unseen).split(", "))
-        shown = some_of([*map(printable, names)])
+        shown = some_of([*names])
         text = (
             f"{plural(count, 'row')} with a change in columns that never changed in training, so "
             f"that the model is not given them ({shown}): see the column unseen"

@@ -61,56 +61,6 @@ def test_images_of_a_split_that_are_also_training_images_are_a_warning(tmp_path,
     assert "Remove them" in warning
 
 
-def picture(number):
-    """A soft picture of 32 × 32 pixels, in colour."""
-    return Image.fromarray(noise(5, 5, 3, seed=number)).resize((32, 32), Image.Resampling.BICUBIC)
-
-
-ANEW = {
-    "jpeg": lambda image, path: image.save(path.with_suffix(".jpg"), quality=75),
-    "webp": lambda image, path: image.save(path.with_suffix(".webp"), quality=80),
-    "resized": lambda image, path: image.resize((64, 64)).save(path),
-    "flipped_jpeg": lambda image, path: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(
-        path.with_suffix(".jpg")
-    ),
-    "brighter": lambda image, path: image.point(lambda level: min(level + 6, 255)).save(path),
-}
-
-
-@pytest.mark.parametrize(
-    ("way", "split"),
-    [
-        ("jpeg", "test"),
-        ("webp", "val"),
-        ("resized", "test"),
-        ("flipped_jpeg", "val"),
-        ("brighter", "test"),
-    ],
-)
-def test_images_that_are_nearly_training_images_are_a_warning(tmp_path, way, split):
-    for name in {"train", "test", split}:
-        (tmp_path / "mine" / name).mkdir(parents=True)
-    for number in range(40):
-        picture(number).save(tmp_path / "mine" / "train" / f"{number}.png")
-        own = picture(number if number < 10 else 100 + number)
-        ANEW[way](own, tmp_path / "mine" / split / f"{number}.png")
-        picture(200 + number).save(tmp_path / "mine" / "test" / f"own-{number}.png")
-    [warning] = opened(tmp_path / "mine", image_size=32).warnings
-    count = {"test": "10 of 80 test", "val": "10 of 40 validation"}[split]
-    assert warning.startswith(f"{count} images are nearly training images, or mirrored ones")
-
-
-def test_pictures_of_one_kind_are_not_taken_for_each_other(tmp_path):
-    """Digits of a class are alike, and dots that lie near each other have one sketch."""
-    assert opened(None, "mnist").warnings == ()
-    dots = np.zeros((64, 32, 32), np.uint8)
-    dots[np.arange(64), 8 + np.arange(64) // 8, 8 + np.arange(64) % 8] = 255
-    np.savez(tmp_path / "mine.npz", train_images=dots[::2], test_images=dots[1::2])
-    assert not any(
-        "nearly training" in warning for warning in opened(tmp_path / "mine.npz", "arrays").warnings
-    )
-
-
 def test_links_to_images_elsewhere_are_followed_without_a_word(tmp_path):
     folder(tmp_path / "pool", train=40, test=10)
     for split in ("train", "test"):
@@ -182,18 +132,3 @@ def test_empty_masks_are_no_copies_of_each_other(tmp_path):
     assert not any(
         "also" in warning for warning in opened(tmp_path / "mine.npz", "arrays").warnings
     )
-
-
-@pytest.mark.parametrize("channels", [2, 4, 7])
-def test_images_of_any_number_of_channels_are_compared(tmp_path, channels):
-    images = noise(30, 8, 8, channels)
-    again = np.clip(images[:10].astype(int) + 1, 0, 255).astype(np.uint8)
-    np.savez(tmp_path / "mine.npz", train_images=images, test_images=again)
-    data = opened(tmp_path / "mine.npz", "arrays")
-    assert any("10 of 10 test images are nearly training images" in each for each in data.warnings)
-
-
-def test_rows_of_bytes_are_no_images_that_a_compression_changed(tmp_path):
-    rows = np.sort(noise(60, 5), axis=1)
-    np.save(tmp_path / "mine.npy", rows)
-    assert opened(tmp_path / "mine.npy", "arrays").warnings == ()

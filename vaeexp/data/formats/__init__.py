@@ -332,8 +332,8 @@ def natural(name: str) -> str:
 
 
 def some_of(names: Sequence[str], most: int = 12) -> str:
-    """Return the first of these names, and an ellipsis for others."""
-    return ", ".join([*names[:most], *["…"] * (len(names) > most)])
+    """Return the first of these names, `printable`, and an ellipsis for others."""
+    return ", ".join([*map(printable, names[:most]), *["…"] * (len(names) > most)])
 
 
 def height_width(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:

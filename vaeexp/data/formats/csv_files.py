@@ -10,9 +10,9 @@ import csv
 import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
@@ -143,15 +143,21 @@ def _decimal(lines: Sequence[str], delimiter: str) -> str:
 
 def _check_text(path: Path, head: bytes) -> None:
     """Raise UserError where the first bytes are of UTF-16, or of no text, or there are none."""
+    high = head[1:40:2]
+    remedy = ""
     if not head.strip():
-        raise UserError(str(path), f"got an empty file; must be {WANTED}")
-    if head[:4] == b"PK\x03\x04":
-        problem = f"got a packed file, as .xlsx is; must be {WANTED}"
-        raise UserError(str(path), f"{problem}. Save the sheet as CSV in UTF-8")
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head[1:40:2].count(0) > len(head[1:40:2]) // 2:
-        raise UserError(str(path), f"got text in UTF-16; must be {WANTED}. {_convert('UTF-16')}")
-    if 0 in head:
-        raise UserError(str(path), f"got zero bytes, which no text has; must be {WANTED}")
+        got = "an empty file"
+    elif head[:4] == b"PK\x03\x04":
+        got = "a packed file, as .xlsx is"
+        remedy = ". Save the sheet as CSV in UTF-8"
+    elif head[:2] in (b"\xff\xfe", b"\xfe\xff") or high.count(0) > len(high) // 2:
+        got = "text in UTF-16"
+        remedy = f". {_convert('UTF-16')}"
+    elif 0 in head:
+        got = "zero bytes, which no text has"
+    else:
+        return
+    raise UserError(str(path), f"got {got}; must be {WANTED}{remedy}")
 
 
 def _convert(encoding: str) -> str:
@@ -295,10 +301,8 @@ def lines_of(path: Path) -> Iterator[int]:
 
 def row_of_csv(path: Path, row: int) -> str:
     """Name the line of a row of data, which counts from 0: `line 5`."""
-    for number, line in enumerate(lines_of(path)):
-        if number == row:
-            return f"line {line:,}"
-    return row_words(row)
+    line = next(islice(lines_of(path), row, None), None)
+    return f"line {line:,}" if line else row_words(row)
 
 
 def with_points(batch: "pyarrow.RecordBatch", form: Form) -> "pyarrow.RecordBatch":
@@ -308,29 +312,22 @@ def with_points(batch: "pyarrow.RecordBatch", form: Form) -> "pyarrow.RecordBatc
 
     if form.decimal == ".":
         return batch
-    columns = [
-        compute.replace_substring_regex(
-            column, r"^\s*([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)\s*$", r"\1.\2"
-        )
-        if pyarrow.types.is_string(column.type)
-        else column
-        for column in batch.columns
-    ]
+    number = r"^\s*([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)\s*$"
+    columns = batch.columns
+    for place, column in enumerate(columns):
+        if pyarrow.types.is_string(column.type):
+            columns[place] = compute.replace_substring_regex(column, number, r"\1.\2")
     return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def is_number(text: str, form: Form | None = None) -> bool:
     """Return whether a text is a number, with the decimal sign of the form."""
-    commas = form is not None and form.decimal == ","
-    if "_" in text or (commas and "." in text):
-        return False
-    if commas:
-        text = text.replace(",", ".")
-    try:
+    if form is not None and form.decimal == ",":
+        text = text.replace(".", "_").replace(",", ".")
+    with suppress(ValueError):
         float(text)
-    except ValueError:
-        return False
-    return True
+        return "_" not in text
+    return False
 
 
 def number_hint(text: str) -> str:
@@ -344,9 +341,8 @@ def number_hint(text: str) -> str:
         if found[1] == "," and text.count(",") == 1 and "." not in text:
             other = text.replace(",", ".")
             return f"Save {plain} if the comma separates thousands, {other} if it is decimal"
-        if found[1] == "." and is_number(text):
-            return "This file has decimal commas. Save all numbers with one decimal sign"
-        return f"Save numbers without separators of thousands, as {plain}"
+        if not _POINT.fullmatch(text):
+            return f"Save numbers without separators of thousands, as {plain}"
     if _COMMA.fullmatch(text):
         shown = text.replace(",", ".")
         return f"Save numbers with a decimal point, as {shown}, and thousands without separators"

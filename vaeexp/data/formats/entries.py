@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vaeexp.data.formats import printable, some_of
+from vaeexp.data.formats import some_of
 
 Header = tuple[np.dtype, tuple[int, ...]]
 """Type and shape of an array."""
@@ -52,9 +52,8 @@ def _axes(entry: Entry) -> int:
 
 
 def _described(entry: Entry) -> str:
-    name = printable(entry.name)
     try:
         dtype, shape = entry.header()
     except Exception:  # another array may be meant, so its damage is no error
-        return name
-    return f"{name} {dtype} {list(shape)}"
+        return entry.name
+    return f"{entry.name} {dtype} {list(shape)}"

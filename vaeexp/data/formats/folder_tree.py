@@ -60,10 +60,13 @@ _FILLERS = _IMAGES | _words_of(
 )
 _PIECES = _words_of("fold folds part parts cv batch shard chunk subset")
 _GLUED = re.compile(r"(.+?)(set|data|dataset|images|imgs)")
-_TRAINING_LIKE = re.compile("(train(?:ings?)?|lern|labell?ed)(.*)")
-_REST_LIKE = re.compile("(test|valid(?:ations?|ierungs?)?|val|unlabell?ed)(.*)")
-_OF_DATA = re.compile("(set|.{4,})?")
-"""What may follow in such names: `daten`, `satz`; not the end of `trained` or `tester`."""
+_LIKE = re.compile(
+    "(?:(train(?:ings?)?|lern|labell?ed)|(val)(?:id(?:ations?|ierungs?)?)?|test|unlabell?ed)"
+    "(set|.{4,})?"
+)
+"""Names like training, with a first group, or like the rest, with a second one for validation; then
+`daten`, `satz`; not the end of `trained` or `tester`.
+"""
 _NAMED = 8
 _PLAIN = {TRAINING: ("train",), VALIDATION: ("val", "valid", "validation"), TEST: ("test",)}
 
@@ -172,7 +175,7 @@ def _by_patterns(
     found: list[tuple[str, str, int]] = []
     for split, pattern in splits.items():
         folder = re.split(r"[*?\[]", pattern)[0].rpartition("/")
-        part = (TRAINING, VALIDATION, TEST)[("train", "validation", "test").index(split)]
+        part = [*PART_NAMES.values()].index(split)
         taken = [name for name in names if fnmatchcase(name, pattern)]
         if not taken:
             problem = f"got '{pattern}', which takes in none of the image files, such as"
@@ -252,20 +255,17 @@ def _alike(home: str, folders: Mapping[str, list[str]]) -> dict[str, str]:
     holds files alone.
     """
     below = {folder: {*folders.get(f"{home}{folder}/", [])} for folder in folders.get(home, [])}
-    names = {}
+    named = dict[str, re.Match[str]]()
     for folder in below:
         words = (word for word in _words(folder) if word not in _FILLERS and not word.isdecimal())
-        names[folder] = "".join(words)
-    for first, name in names.items():
-        train = _TRAINING_LIKE.fullmatch(name)
-        if not train or not _OF_DATA.fullmatch(train[2]):
-            continue
+        if like := _LIKE.fullmatch("".join(words)):
+            named[folder] = like
+    for first, train in named.items():
         found = {"train": first}
-        for second, other in names.items():
-            rest = _REST_LIKE.fullmatch(other)
+        for second, rest in named.items():
             alike = not below[second] or below[first] & below[second]
-            if rest and rest[2] == train[2] and alike:
-                found["validation" if rest[1].startswith("val") else "test"] = second
+            if train[1] and not rest[1] and rest[3] == train[3] and alike:
+                found["validation" if rest[2] else "test"] = second
         if len(found) > 1:
             return found
     return {}

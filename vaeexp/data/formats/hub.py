@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,11 @@ from vaeexp.data.formats import (
     refusing,
 )
 from vaeexp.data.formats.array_labels import Labels, read_labels
+from vaeexp.data.formats.array_pixels import as_images
 from vaeexp.data.formats.hub_columns import Columns, choose_columns
 from vaeexp.data.formats.image_files import Listing, decode
 from vaeexp.data.formats.image_pixels import readable
+from vaeexp.data.formats.scratch import write_rows
 
 if TYPE_CHECKING:
     import pyarrow
@@ -236,29 +239,31 @@ def _as_numbers(
     """Read numbers in their own type: lists [N, F], [N, H, W] or [N, H, W, C], or one column for
     each of F features. Raises UserError.
     """
-    place = str(source.root)
     for name in ("image_size", "image_channels"):
         if (given := getattr(source.settings, name)) is not None:
             raise UserError(f"data.{name}", f"got {given}; must be left out for numbers")
     read = partial(_list_rows, str(columns.images)) if columns.images else _feature_rows
     names = [columns.images] if columns.images else [*columns.features]
-    images: np.ndarray | None = None
-    start = 0
-    for _, path in shards:
-        for batch in _batches(path, list(map(str, names))):
-            with refusing(path, "numbers of one shape and one type"):
-                rows = read(batch)
-                if images is None:
-                    shape = (len(listing.parts), *rows.shape[1:])
-                    images = np.lib.format.open_memmap(
-                        scratch / "numbers.npy", mode="w+", dtype=rows.dtype, shape=shape
-                    )
-                if rows.shape[1:] != images.shape[1:]:
-                    raise ValueError(f"shapes {images.shape[1:]} and {rows.shape[1:]}")
-                images[start : start + len(rows)] = rows
-            start += len(rows)
-    assert images is not None
-    shaped = _shaped(place, images, channels_first=source.settings.channels_first)
+
+    def pieces() -> Iterator[np.ndarray]:
+        shapes = list[tuple[int, ...]]()
+        for _, path in shards:
+            for batch in _batches(path, list(map(str, names))):
+                with refusing(path, "numbers of one shape and one type"):
+                    rows = read(batch)
+                    shapes.append(rows.shape[1:])
+                    if shapes[0] != shapes[-1]:
+                        raise ValueError(f"shapes {shapes[0]} and {shapes[-1]}")
+                yield rows
+
+    every = pieces()
+    first = next(every)
+    row = first.shape[1:]
+    images = write_rows(scratch / "numbers.raw", chain([first], every), first.dtype, row)
+    if images.ndim > 4:
+        problem = f"got lists of {len(row)} dimensions"
+        raise UserError(str(source.root), f"{problem}; must be [F], [H, W] or [H, W, C]")
+    shaped = as_images(images, channels_first=source.settings.channels_first)
     size = " × ".join(map(str, shaped.shape[1:]))
     return RawImages(
         images=shaped,
@@ -298,18 +303,6 @@ def _feature_rows(batch: "pyarrow.RecordBatch") -> np.ndarray:
     """Return the columns of a batch as an array [B, F]; NaN where there is nothing."""
     columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
     return np.stack(columns, axis=1)
-
-
-def _shaped(place: str, images: np.ndarray, *, channels_first: bool) -> np.ndarray:
-    """Return numbers of 1 to 3 dimensions a row as [N, C, H, W]."""
-    if images.ndim == 2:
-        return images[:, None, None]
-    if images.ndim == 3:
-        return images[:, None]
-    if images.ndim != 4:
-        problem = f"got lists of {images.ndim - 1} dimensions"
-        raise UserError(place, f"{problem}; must be [F], [H, W] or [H, W, C]")
-    return images if channels_first else np.moveaxis(images, -1, 1)
 
 
 HUB = Layout(

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeps import UserError, did_you_mean
+from sweeps import UserError
 from vaeexp.data.formats import Source, printable, some_of
-from vaeexp.data.formats.named_arrays import names_given, roles_in
+from vaeexp.data.formats.named_arrays import names_given, roles_in, unknown
 from vaeexp.data.formats.tables import index_words, pandas_index
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def choose_columns(source: Source, schema: "pyarrow.Schema") -> Columns:
     named = roles_in(settings)
     for setting, name in (("images", settings.images), *named):
         if name and name not in kinds:
-            raise UserError(f"data.{setting}", _unknown(name, title, kinds))
+            raise unknown(setting, name, f"a column of {title}: {some_of([*kinds])}", kinds)
     taken: set[str | None] = {name for _, name in named}
     index = sorted({*pandas_index(schema)} - {*taken, settings.images})
     taken |= {*index}
@@ -88,13 +88,6 @@ def choose_columns(source: Source, schema: "pyarrow.Schema") -> Columns:
     )
 
 
-def _unknown(name: str, title: str, kinds: Kinds) -> str:
-    hint = did_you_mean(name, kinds)
-    listed = some_of([printable(each) for each in kinds])
-    problem = f"got '{name}'; must be a column of {title}: {listed}"
-    return f"{problem}. {hint}" if hint.startswith("Did") else problem
-
-
 def _only_images(title: str, kinds: Kinds, taken: Collection[str | None]) -> str | None:
     """Return the only column of images, else the only column of lists of numbers; None where there
     are neither. Raises UserError where there are several.
@@ -102,7 +95,7 @@ def _only_images(title: str, kinds: Kinds, taken: Collection[str | None]) -> str
     for kind in ("image", "list"):
         found = [name for name, each in kinds.items() if each == kind and name not in taken]
         if len(found) > 1:
-            problem = f"got several columns of images: {some_of(list(map(printable, found)))}"
+            problem = f"got several columns of images: {some_of(found)}"
             raise UserError(title, f"{problem}; must be one. Try --set images={found[0]}")
         if found:
             return found[0]
@@ -126,7 +119,7 @@ def _only_labels(
         return found[0], ()
     if not found:
         return None, ()
-    listed = some_of(list(map(printable, found)))
+    listed = some_of(found)
     return None, (f"Labels: none read, because {listed} may be meant; `labels` names one",)
 
 
@@ -138,7 +131,7 @@ def _features(title: str, kinds: Kinds, taken: Collection[str | None]) -> tuple[
         name for name, kind in kinds.items() if kind in ("integer", "float") and name not in taken
     )
     if not features:
-        listed = some_of([f"{printable(name)} ({kind})" for name, kind in kinds.items()])
+        listed = some_of([f"{name} ({kind})" for name, kind in kinds.items()])
         raise UserError(title, f"got the columns {listed}; must have images or numbers")
     return features
 

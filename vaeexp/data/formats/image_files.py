@@ -35,7 +35,6 @@ from vaeexp.data.formats.image_numbers import (
     channels_of,
     common_type,
     read_numbers,
-    stored_kind,
 )
 from vaeexp.data.formats.image_pixels import (
     Facts,
@@ -44,7 +43,7 @@ from vaeexp.data.formats.image_pixels import (
     read_header,
     read_pixels,
 )
-from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored
+from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, stored_kind
 from vaeexp.data.formats.scratch import allocate
 from vaeexp.data.formats.tiff import TURNED
 from vaeexp.machine import usable_cores

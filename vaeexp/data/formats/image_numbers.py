@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweeps import UserError
-from vaeexp.data.formats import printable, some_of
+from vaeexp.data.formats import some_of
 from vaeexp.data.formats.array_pixels import MOST_CHANNELS
 from vaeexp.data.formats.image_pixels import (
     Facts,
@@ -20,10 +20,11 @@ from vaeexp.data.formats.image_pixels import (
     is_deep_png,
     opened,
     read_header,
+    reason_of,
     upright,
     white_is_0,
 )
-from vaeexp.data.formats.levels import Stored, turned
+from vaeexp.data.formats.levels import stored_kind, turned
 from vaeexp.data.formats.tiff import read_tiff
 from vaeexp.words import plural
 
@@ -42,13 +43,6 @@ def common_type(headers: Sequence[Header]) -> np.dtype | None:
     types = [np.dtype(name) for name in {header.dtype for header in headers}]
     kinds = {("f" if each.kind == "f" else "i", each.itemsize > 1) for each in types}
     return np.result_type(*types).newbyteorder("=") if len(kinds) == 1 else None
-
-
-def stored_kind(dtype: np.dtype) -> Stored:
-    """Return the kind of numbers of this type."""
-    if dtype.kind == "f":
-        return Stored.FLOATS
-    return Stored.DEEP if dtype.itemsize > 1 else Stored.BYTES
 
 
 def channels_of(root: Path, headers: Sequence[Header], settings: "DataSettings") -> int:
@@ -105,9 +99,9 @@ def _stored(path: Path, black: int) -> np.ndarray:
     try:
         return _coloured_png(path) if coloured else read_tiff(path, black)
     except Exception as error:  # tifffile raises any error on a damaged file
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = reason_of(error)
         remedy = ": pip install imagecodecs" if "imagecodecs" in text else ""
-        raise UnreadableError(printable(f"{text}{remedy}")) from error
+        raise UnreadableError(f"{text}{remedy}") from error
 
 
 def _coloured_png(path: Path) -> np.ndarray:

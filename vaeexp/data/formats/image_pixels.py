@@ -132,6 +132,12 @@ def _formats(path: Path) -> tuple[str, ...]:
     )
 
 
+def reason_of(error: Exception) -> str:
+    """Return the message of an error in one line, or its name."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return printable(" ".join(text.split()))
+
+
 @contextmanager
 def opened(path: Path) -> Iterator["ImageFile"]:
     """Open the image of a file. Raises UnreadableError."""
@@ -145,8 +151,7 @@ def opened(path: Path) -> Iterator["ImageFile"]:
     except UnidentifiedImageError as error:
         raise UnreadableError("no image that Pillow reads") from error
     except Exception as error:  # Pillow raises any error on a damaged file
-        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreadableError(printable(" ".join(text.split()))) from error
+        raise UnreadableError(reason_of(error)) from error
 
 
 def read_header(path: Path) -> Header:
@@ -172,8 +177,7 @@ def _tiff_header(path: Path) -> Header | None:
     try:
         facts = tiff_facts(path)
     except Exception as error:  # tifffile raises any error on a damaged file
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableError(printable(text)) from error
+        raise UnreadableError(reason_of(error)) from error
     plain = facts.pages == 1 and facts.channels in (1, 3) and facts.dtype.itemsize == 1
     if plain or facts.dtype.kind not in "biuf":
         return None

@@ -33,6 +33,13 @@ PLAIN = {Stored.BYTES: 255, Stored.DEEP: DEEPEST, Stored.FLOATS: 255}
 """The number that is white where nothing tells otherwise."""
 
 
+def stored_kind(dtype: np.dtype) -> Stored:
+    """Return the kind of numbers of this type."""
+    if dtype.kind == "f":
+        return Stored.FLOATS
+    return Stored.DEEP if dtype.itemsize > 1 else Stored.BYTES
+
+
 def white_of(kind: Stored, largest: int) -> int:
     """Return the number that is white in images of this kind, from the largest value of the
     training images.

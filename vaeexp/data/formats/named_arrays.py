@@ -91,7 +91,7 @@ def read_named(
     raw = label_parts(as_bits(joined, settings, scratch), columns, images)
     kept = {*taken, settings.images, *(name for _, name in roles_in(settings))}
     unread = sorted(entry.name for entry in entries.values() if entry.name not in kept)
-    passed = [f"Not read: {some_of([printable(name) for name in unread])}"] if unread else []
+    passed = [f"Not read: {some_of(unread)}"] if unread else []
     packed = [
         f"{printable(entry.name)} is unpacked as its attributes say: {entry.packed}"
         for entry in entries.values()
@@ -136,9 +136,15 @@ def _find(source: Source, entries: Mapping[str, Entry], field: str, name: str) -
     """Return the array that a setting names. Raises UserError where the file has none so."""
     if name in entries:
         return entries[name]
-    hint = did_you_mean(name, entries)
-    problem = f"got '{name}'; must be an array of {source.root.name}: {described(entries.values())}"
-    raise UserError(f"data.{field}", f"{problem}. {hint}" if hint.startswith("Did") else problem)
+    wanted = f"an array of {source.root.name}: {described(entries.values())}"
+    raise unknown(field, name, wanted, entries)
+
+
+def unknown(role: str, name: str, wanted: str, known: Iterable[str]) -> UserError:
+    """Return an error for a name that a setting gives and files do not have."""
+    hint = did_you_mean(name, known)
+    problem = f"got '{name}'; must be {wanted}"
+    return UserError(f"data.{role}", f"{problem}. {hint}" if hint.startswith("Did") else problem)
 
 
 def _parts(source: Source, entries: Mapping[str, Entry]) -> dict[str, _Part]:
@@ -149,7 +155,7 @@ def _parts(source: Source, entries: Mapping[str, Entry]) -> dict[str, _Part]:
     if settings.images:
         parts = {"": _Part(_find(source, entries, "images", settings.images), None)}
         images, found = parts[""].images, _own_names(entries)
-        label = next((found[name] for name in _NAMES[""][1] if name in found), None)
+        label = _first(found, _NAMES[""][1])
         if label and label != images and label.header()[1][:1] == images.header()[1][:1]:
             parts[""] = _Part(images, label)
     else:
@@ -172,12 +178,16 @@ def _own_names(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     return {name.lower().replace("/", "_"): entries[name] for name in reversed(own)}
 
 
+def _first(entries: Mapping[str, Entry], names: Iterable[str]) -> Entry | None:
+    return next((entries[name] for name in names if name in entries), None)
+
+
 def _found_parts(source: Source, entries: Mapping[str, Entry]) -> dict[str, _Part]:
     own = _own_names(entries)
     parts = {}
     for part, (images, labels) in _NAMES.items():
-        if entry := next((own[name] for name in images if name in own), None):
-            parts[part] = _Part(entry, next((own[name] for name in labels if name in own), None))
+        if entry := _first(own, images):
+            parts[part] = _Part(entry, _first(own, labels))
     likely = of_most_axes(reversed(own.values()))
     if not parts and len(likely) == 1 and any(entry.coordinate for entry in entries.values()):
         return {"": _Part(likely[0], None)}  # netCDF names arrays by what they hold

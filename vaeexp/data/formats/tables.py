@@ -9,6 +9,7 @@ columns.
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeps import UserError, did_you_mean
+from sweeps import UserError
 from vaeexp.data.formats import RawImages, Source, printable, refusing, row_words, some_of
 from vaeexp.data.formats.array_pixels import as_bits
 from vaeexp.data.formats.csv_files import (
@@ -36,7 +37,13 @@ from vaeexp.data.formats.csv_files import (
     row_of_csv,
     with_points,
 )
-from vaeexp.data.formats.named_arrays import label_parts, names_given, refuse_settings, roles_in
+from vaeexp.data.formats.named_arrays import (
+    label_parts,
+    names_given,
+    refuse_settings,
+    roles_in,
+    unknown,
+)
 from vaeexp.data.formats.scratch import allocate, write_rows
 
 if TYPE_CHECKING:
@@ -59,7 +66,7 @@ Columns = Mapping[str, "pyarrow.DataType"]
 @dataclass(frozen=True, kw_only=True)
 class _Roles:
     """The names of columns: features, and those of labels, groups, names and factors; and the rows
-    of each file, as far as it was read.
+    of each file, and the cells of each column that is no feature, as far as they were read.
 
     gaps: whether cells of features may be empty, so that they are floats, and NaN there.
     """
@@ -71,15 +78,7 @@ class _Roles:
     factors: tuple[str, ...]
     gaps: bool
     rows: dict[Path, int] = field(default_factory=dict)
-
-    def others(self) -> list[str]:
-        """Return the columns that are read and no features, each once."""
-        named = (self.labels, self.split_by, self.names, *self.factors)
-        return list(dict.fromkeys(name for name in named if name is not None))
-
-    def texts(self, columns: Columns) -> list[str]:
-        """Return the features that hold no numbers."""
-        return [name for name in self.features if not _holds_numbers(columns[name], self.gaps)]
+    cells: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
 def pandas_index(schema: "pyarrow.Schema") -> list[str]:
@@ -114,10 +113,12 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     if ending == ".parquet":
         index = index.union(*(pandas_index(parquet.read_schema(path)) for path in paths))
     roles = _roles(source, types[0], index)
-    found = dict[str, list[np.ndarray]]((name, []) for name in roles.others())
+    for path, columns_of in zip(paths, types, strict=True):
+        of_text = [x for x in roles.features if not _holds_numbers(columns_of[x], roles.gaps)]
+        _refuse_texts(path, of_text)
     read = _read_csv if ending == ".csv" else _read_parquet
-    values = read(paths, types, roles, found, scratch)
-    texts = {name: np.concatenate(cells) for name, cells in found.items()}
+    values = read(paths, types, roles, scratch)
+    texts = {name: np.concatenate(cells) for name, cells in roles.cells.items()}
     columns = texts
     if ending == ".csv":
         columns = {name: _typed(cells) for name, cells in texts.items()}
@@ -126,12 +127,12 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     labels = columns.get(roles.labels or "")
     images = as_bits(values[:, None, None], source.settings, scratch, table=True)
     raw = label_parts(images, [labels], {"": values})
-    notes = [f"Features: {len(roles.features):,} ({some_of([*map(printable, roles.features)])})"]
+    notes = [f"Features: {len(roles.features):,} ({some_of(roles.features)})"]
     if len(paths) > 1:
         notes.append(f"Files: {len(paths):,} {ending} in the order of their names")
     if roles.names:
         notes.append(f"Names: column {printable(roles.names)}")
-    left = sorted(index.difference(found))
+    left = sorted(index.difference(texts))
     changed = index_words([name for name in left if not name.startswith(_INDEX)])
     if ending == ".csv":
         notes += _form_notes(roles.features, form_of(paths[0]))
@@ -168,16 +169,11 @@ def _where(paths: Sequence[Path], row: int) -> str:
     import pyarrow.parquet as parquet
 
     for path in paths:
-        of_file = f" of {printable(path.name)}" if len(paths) > 1 else ""
-        if path.suffix.lower() == ".csv":
-            for line in lines_of(path):
-                if not row:
-                    return f"line {line:,}{of_file}"
-                row -= 1
-            continue
-        count = parquet.read_metadata(path).num_rows
+        csv = path.suffix.lower() == ".csv"
+        count = sum(1 for _ in lines_of(path)) if csv else parquet.read_metadata(path).num_rows
         if row < count:
-            return f"{row_words(row)}{of_file}"
+            words = row_of_csv(path, row) if csv else row_words(row)
+            return f"{words} of {printable(path.name)}" if len(paths) > 1 else words
         row -= count
     return row_words(row)
 
@@ -200,9 +196,9 @@ def _column_types(path: Path) -> Columns:
             schema = parquet.read_schema(path)
             columns = list(zip(schema.names, schema.types, strict=True))
     names = [name for name, _ in columns]
-    double = sorted({name for name in names if names.count(name) > 1}) if _repeat(names) else []
+    double = sorted(name for name, count in Counter(names).items() if count > 1)
     if double:
-        problem = f"got several columns named {some_of([*map(printable, double)])}"
+        problem = f"got several columns named {some_of(double)}"
         raise UserError(str(path), f"{problem}; must be one of each name")
     if "" in names:
         problem = f"got no name for column {names.index('') + 1}; must be a name for each column"
@@ -245,20 +241,16 @@ def _are_places(path: Path, names: Sequence[str]) -> bool:
     return clear and ordered.tolist() == [True, False]
 
 
-def _repeat(names: Sequence[str]) -> bool:
-    return len(set(names)) < len(names)
-
-
 def _check_same(paths: Sequence[Path], types: Sequence[Columns]) -> None:
     """Raise UserError where a file has other columns than the first."""
     for path, columns in zip(paths, types, strict=True):
         if columns.keys() != types[0].keys():
-            more = sorted(columns.keys() - types[0].keys())
-            less = sorted(types[0].keys() - columns.keys())
-            problem = f"got columns that differ from those of {paths[0].name}"
-            said = [f"more: {some_of([*map(printable, more)])}"] if more else []
-            said += [f"missing: {some_of([*map(printable, less)])}"] if less else []
-            raise UserError(str(path), f"{problem} ({'; '.join(said)}); must be the same")
+            more = columns.keys() - types[0].keys()
+            less = types[0].keys() - columns.keys()
+            both = (("more", more), ("missing", less))
+            said = "; ".join(f"{word}: {some_of(sorted(some))}" for word, some in both if some)
+            problem = f"got columns that differ from those of {paths[0].name} ({said})"
+            raise UserError(str(path), f"{problem}; must be the same")
 
 
 def _roles(source: Source, columns: Columns, index: Container[str]) -> _Roles:
@@ -267,11 +259,8 @@ def _roles(source: Source, columns: Columns, index: Container[str]) -> _Roles:
     named = roles_in(settings)
     for role, name in named:
         if name not in columns:
-            known = some_of([*map(printable, columns)])
-            problem = f"got '{name}'; must be a column of {source.root.name}: {known}"
-            hint = did_you_mean(name, columns)
-            wanted = f"{problem}. {hint}" if hint.startswith("Did") else problem
-            raise UserError(f"data.{role}", wanted)
+            wanted = f"a column of {source.root.name}: {some_of([*columns])}"
+            raise unknown(role, name, wanted, columns)
     taken = {name for _, name in named}
     own = settings.names
     if own is None:
@@ -282,7 +271,9 @@ def _roles(source: Source, columns: Columns, index: Container[str]) -> _Roles:
     if not features:
         problem = "got no columns besides those with a role; must be a column of numbers"
         raise UserError(str(source.paths[0]), f"{problem} for each feature")
+    beside = (settings.labels, settings.split_by, own, *names_given(settings.factors))
     return _Roles(
+        cells={name: [] for name in beside if name is not None},
         features=tuple(features),
         labels=settings.labels,
         split_by=settings.split_by,
@@ -324,22 +315,17 @@ def _read_parquet(
     paths: Sequence[Path],
     types: Sequence[Columns],
     roles: _Roles,
-    found: Mapping[str, list[np.ndarray]],
     scratch: Path,
 ) -> np.ndarray:
-    """Return the features [N, F], and put the cells of the other columns into `found`."""
+    """Return the features [N, F], and keep the cells of the other columns."""
     import pyarrow.parquet as parquet
 
     kinds = set[np.dtype]()
     count = 0
     for path, columns in zip(paths, types, strict=True):
-        with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
-            texts = roles.texts(columns)
-            for name in roles.features:
-                if not _holds_numbers(columns[name], roles.gaps):
-                    _refuse_text(path, name, texts, file.iter_batches(columns=[name]))
-                kinds.add(np.dtype(columns[name].to_pandas_dtype()))
-            count += file.metadata.num_rows
+        kinds |= {np.dtype(columns[name].to_pandas_dtype()) for name in roles.features}
+        with refusing(path, _WANTED[".parquet"]):
+            count += parquet.read_metadata(path).num_rows
     shape = (count, len(roles.features))
     dtype = np.result_type(*(kinds - {np.dtype(object)} or {np.float64}))  # object: empty columns
     if roles.gaps and dtype.kind != "f":
@@ -352,10 +338,10 @@ def _read_parquet(
             for start in range(0, shape[1], _COLUMNS):
                 part = slice(start, start + _COLUMNS)
                 some = replace(roles, features=roles.features[part])
-                others = {} if start else found
-                batches = file.iter_batches(_MOST_ROWS, columns=[*some.features, *others])
+                some = replace(some, cells={}) if start else some
+                batches = file.iter_batches(_MOST_ROWS, columns=[*some.features, *some.cells])
                 row = first
-                for piece in _rows(path, batches, some, values.dtype, others):
+                for piece in _rows(path, batches, some, values.dtype):
                     values[row : row + len(piece), part] = piece
                     row += len(piece)
             first += file.metadata.num_rows
@@ -366,38 +352,28 @@ def _read_csv(
     paths: Sequence[Path],
     types: Sequence[Columns],
     roles: _Roles,
-    found: Mapping[str, list[np.ndarray]],
     scratch: Path,
 ) -> np.ndarray:
-    """Return the features [N, F], and put the cells of the other columns into `found`.
+    """Return the features [N, F], and keep the cells of the other columns.
 
     The first rows say whether all features are whole numbers; where a later row has a fraction, all
     are read again as floats.
     """
     import pyarrow
 
-    for path, columns in zip(paths, types, strict=True):
-        for name in roles.features:
-            if not _holds_numbers(columns[name], roles.gaps):
-                with (
-                    refusing(path, WANTED),
-                    open_csv(path, {name: pyarrow.string()}) as opened,
-                ):
-                    texts = roles.texts(columns)
-                    _refuse_text(path, name, texts, opened.batches, opened.form)
     kinds = {columns[name] for columns, name in product(types, roles.features)}
     plans = [pyarrow.float64()]
     if pyarrow.float64() not in kinds and not roles.gaps:
         plans.insert(0, pyarrow.bool_() if kinds == {pyarrow.bool_()} else pyarrow.int64())
     for plan in plans:
-        wanted = {name: pyarrow.string() for name in found}
+        wanted = dict.fromkeys(roles.cells, pyarrow.string())
         for name in roles.features:
             boolean = all(columns[name] == pyarrow.bool_() for columns in types)
             wanted[name] = pyarrow.bool_() if boolean else plan
         dtype = np.dtype(plan.to_pandas_dtype())
-        for cells in found.values():
+        for cells in roles.cells.values():
             cells.clear()
-        pieces = (_csv_rows(path, roles, wanted, dtype, found) for path in paths)
+        pieces = (_csv_rows(path, roles, wanted, dtype) for path in paths)
         row = (len(roles.features),)
         try:
             return write_rows(scratch / "table.raw", chain.from_iterable(pieces), dtype, row)
@@ -415,7 +391,6 @@ def _csv_rows(
     roles: _Roles,
     types: Mapping[str, "pyarrow.DataType"],
     dtype: np.dtype,
-    found: Mapping[str, list[np.ndarray]],
 ) -> Iterator[np.ndarray]:
     """Yield the features [n, F] of a .csv. Raises UserError for a cell that is no number, and
     _FractionError for one that is no whole number.
@@ -426,7 +401,7 @@ def _csv_rows(
     with refusing(path, WANTED), open_csv(path, types) as opened:
         batches = (with_points(batch, opened.form) for batch in opened.batches)
         try:
-            yield from _rows(path, batches, roles, dtype, found)
+            yield from _rows(path, batches, roles, dtype)
         except pyarrow.ArrowInvalid as error:
             misfit = misfit_of(path, error, opened.form)
             if misfit is None:
@@ -439,9 +414,11 @@ def _csv_rows(
     raise _no_number(path, opened.types[column][0], row_of_csv(path, row), text)
 
 
-def read_batches(path: Path, names: Sequence[str] | None) -> Iterator["pyarrow.RecordBatch"]:
+def read_batches(
+    path: Path, names: Sequence[str] | None, *, pointed: bool = True
+) -> Iterator["pyarrow.RecordBatch"]:
     """Yield the rows of these columns of a table, of all columns when None, in batches; the cells
-    of a .csv are text. Raises UserError for a damaged file.
+    of a .csv are text, with a decimal point if `pointed`. Raises UserError for a damaged file.
     """
     import pyarrow
     import pyarrow.parquet as parquet
@@ -458,7 +435,7 @@ def read_batches(path: Path, names: Sequence[str] | None) -> Iterator["pyarrow.R
         with open_csv(path, types) as opened:
             for batch in opened.batches:
                 chosen = batch.select([*names]) if names is not None else batch
-                yield with_points(chosen, opened.form)
+                yield with_points(chosen, opened.form) if pointed else chosen
 
 
 def _rows(
@@ -466,10 +443,9 @@ def _rows(
     batches: Any,
     roles: _Roles,
     dtype: np.dtype,
-    found: Mapping[str, list[np.ndarray]],
 ) -> Iterator[np.ndarray]:
-    """Yield the features [n, F] of batches of rows, and put the cells of other columns into
-    `found`. Raises UserError for an empty cell of a feature or a factor.
+    """Yield the features [n, F] of batches of rows, and keep the cells of other columns.
+    Raises UserError for an empty cell of a feature or a factor.
     """
     import pyarrow
 
@@ -485,7 +461,7 @@ def _rows(
             elif pyarrow.types.is_boolean(column.type):
                 column = column.cast(pyarrow.uint8())
             rows[:, place] = column.to_numpy(zero_copy_only=False)
-        for name, cells in found.items():
+        for name, cells in roles.cells.items():
             column = batch.column(name)
             if name in roles.factors:
                 _check_filled(path, name, column, start)
@@ -583,16 +559,18 @@ def _holds_numbers(kind: "pyarrow.DataType", gaps: bool = False) -> bool:
     return bool(numbers or (gaps and types.is_null(kind)))
 
 
-def _refuse_text(
-    path: Path, name: str, texts: Sequence[str], batches: Any, form: Form | None = None
-) -> None:
-    """Raise UserError for a column of features that holds no numbers, the first of all such
-    `texts`: empty cells, text, times.
+def _refuse_texts(path: Path, texts: Sequence[str]) -> None:
+    """Raise UserError for the first of the features `texts`, which hold no numbers: empty cells,
+    text, times.
     """
-    batch = next(iter(batches), None)
+    if not texts:
+        return
+    name = texts[0]
+    form = form_of(path) if path.suffix.lower() == ".csv" else None
+    batch = next(read_batches(path, [name], pointed=False), None)
     if batch is None or not len(batch):
         raise UserError(str(path), "got a table without rows; must be a row for each example")
-    column = batch.column(name)
+    column = batch.column(0)
     if column.null_count == len(column):
         _check_filled(path, name, column, 0)
     row, text = _first_text(column.to_pylist(), form)
