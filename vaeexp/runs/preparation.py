@@ -494,7 +494,7 @@ class Preparation:
                 seeds = [seed_of(f"{self.study_seed}/pixels/{key}") for key in keys]
                 images = np.stack([*map(binarise, images, seeds, repeat(Purpose.NEW_PIXELS))])
             x = TARGETS[kind](torch.from_numpy(np.ascontiguousarray(images)), None)
-            yield Batch(*rows[:2], x, *rows[3:], keys)
+            yield Batch(rows.names, rows.labels, x, rows.problems, rows.cut, rows.unseen, keys)
         if rows is None:
             raise UserError("images", "got no rows; must be at least one.")
 

@@ -327,7 +327,8 @@ def _read_parquet(
         with refusing(path, _WANTED[".parquet"]):
             count += parquet.read_metadata(path).num_rows
     shape = (count, len(roles.features))
-    dtype = np.result_type(*(kinds - {np.dtype(object)} or {np.float64}))  # object: empty columns
+    kinds.discard(np.dtype(object))  # of empty columns
+    dtype = np.result_type(*(kinds or {np.dtype(np.float64)}))
     if roles.gaps and dtype.kind != "f":
         dtype = np.dtype(np.float64)
     values = allocate(scratch / "table.npy", shape, dtype)
