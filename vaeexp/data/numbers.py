@@ -200,17 +200,17 @@ def describe_numbers(
         levels=levels,
         counts=counts,
         least_sigma=_least_sigma(raw, taught, scaling, shape),
-        row_sum=float(known.mean.item()) * math.prod(shape) if counts else 1.0,
+        row_sum=known.mean.item() * math.prod(shape) if counts else 1.0,
         scale=scaling.units(shape),
         shown=(black, white if white > black else black + 1),
         table=raw.features is not None,
         constant=constant_runs(raw.images, taught, scaling),
     )
     pixels = {
-        "lowest": float(known.low.item()),
-        "highest": float(known.high.item()),
-        "mean": float(known.mean.item()),
-        "deviation": float(known.deviation.item()),
+        "lowest": known.low.item(),
+        "highest": known.high.item(),
+        "mean": known.mean.item(),
+        "deviation": known.deviation.item(),
     }
     return values, pixels
 

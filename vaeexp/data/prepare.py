@@ -213,7 +213,7 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     root = str(source.root)
     if settings.split == "time":
         times = None if raw.groups is None else known_times(raw.groups, root, raw.where)
-        parts = split_time(parts, times, settings.validation_size, root, raw.where)
+        parts = split_time(parts, times, settings.validation_size, root)
         said = "Split: in time, the last images for test, those before for validation"
         notes = (*notes, said, spans(parts, times, partial(_time_of, raw)))
     elif raw.groups is not None:
@@ -233,9 +233,7 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
         notes = (*notes, "Test: a tenth of the images, drawn once for ever")
     readable = np.ones(len(parts), dtype=bool)
     readable[[file.row for file in raw.unreadable]] = False
-    rows = {
-        part: np.flatnonzero(readable & (parts == part)) for part in (TRAINING, VALIDATION, TEST)
-    }
+    rows = {part: np.flatnonzero(readable & (parts == part)) for part in PART_NAMES}
     if any(not len(rows[part]) for part in (TRAINING, *np.unique(parts).tolist())):
         raise UserError(
             str(source.root), "got a split without readable images; must be at least one image each"

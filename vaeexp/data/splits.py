@@ -192,7 +192,6 @@ def split_time(
     times: np.ndarray | None,
     validation: int,
     root: str,
-    where: Where = row_words,
 ) -> np.ndarray:
     """Return the parts of images in time, uint8 [N]: the last tenth is tested on, and the images
     before it validate, `validation` of them or a tenth.
@@ -208,7 +207,7 @@ def split_time(
             root, "got splits in the files; data.split: time needs one part. Try random."
         )
     if times is not None:
-        times = known_times(times, root, where)
+        times = known_times(times, root)
     count = len(parts)
     order = np.arange(count) if times is None else np.argsort(times, kind="stable")
     tenth = max(1, round(count / _TENTH))

@@ -121,15 +121,16 @@ def _is_binary(dataset: Dataset) -> bool:
 def _scale(dataset: Dataset, network: str) -> dict[str, Any]:
     """Choose scale and clip: numbers with a range of their own keep it, others are standardised."""
     low, high = dataset.limits
-    if dataset.kind in ("uint8", "uint16", "bool") and _is_image(dataset):
+    image = _is_image(dataset)
+    floats = dataset.kind.startswith("float")
+    ranged = dataset.kind in ("uint8", "uint16", "bool") or (floats and 0 <= low <= high <= 1)
+    if image and ranged:
         return {"scale": "unit"}
     if _are_pixels(dataset):
-        return {"scale": "range" if dataset.kind.startswith("float") else "unit"}
-    if dataset.values.counts and not _is_image(dataset) and low == 0 and _are_counts(dataset):
+        return {"scale": "range" if floats else "unit"}
+    if dataset.values.counts and not image and low == 0 and _are_counts(dataset):
         return {"scale": "none"}
-    if dataset.kind.startswith("float") and _is_image(dataset) and low >= 0 and high <= 1:
-        return {"scale": "unit"}
-    if not _is_image(dataset) and network == "mlp":
+    if not image and network == "mlp":
         return {"scale": "standard", "scale_per": "feature"}
     several = dataset.image_shape[0] > 1
     return {"scale": "standard", "scale_per": "channel" if several else "global"}

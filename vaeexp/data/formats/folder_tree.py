@@ -38,27 +38,28 @@ if TYPE_CHECKING:
 _EVALUATION = 3  # the test split, or the validation split where a test split is there
 
 
-def _words_of(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a text."""
     return frozenset(text.split())
 
 
 _SPLIT_WORDS = {
-    TRAINING: _words_of("train training trn trainval"),
-    VALIDATION: _words_of("val valid validation validate dev development"),
-    TEST: _words_of("test testing tst holdout"),
-    _EVALUATION: _words_of("eval evaluation evaluate"),
+    TRAINING: word_set("train training trn trainval"),
+    VALIDATION: word_set("val valid validation validate dev development"),
+    TEST: word_set("test testing tst holdout"),
+    _EVALUATION: word_set("eval evaluation evaluate"),
 }
 # With a word like images: a class may be named so.
 _SHORT = {"tr": TRAINING, "va": VALIDATION, "ts": TEST, "te": TEST}
-_IMAGES = _words_of("image images img imgs jpegimages picture pictures photo photos frames rgb")
-_LABELS = _words_of(
+_IMAGES = word_set("image images img imgs jpegimages picture pictures photo photos frames rgb")
+_LABELS = word_set(
     "annotation annotations annot annots label labels mask masks gt truth groundtruth segmentation "
     "segmentations seglabels trimaps depth boxes bbox target targets"
 )
-_FILLERS = _IMAGES | _words_of(
+_FILLERS = _IMAGES | word_set(
     "set sets data dataset folder dir files split splits seg sample samples"
 )
-_PIECES = _words_of("fold folds part parts cv batch shard chunk subset")
+_PIECES = word_set("fold folds part parts cv batch shard chunk subset")
 _GLUED = re.compile(r"(.+?)(set|data|dataset|images|imgs)")
 _LIKE = re.compile(
     "(?:(train(?:ings?)?|lern|labell?ed)|(val)(?:id(?:ations?|ierungs?)?)?|test|unlabell?ed)"

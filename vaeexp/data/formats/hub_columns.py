@@ -112,9 +112,10 @@ def _only_labels(
     """Return the only column with names of classes, else the only column of integers (in no
     table); None, with a note, where there are several.
     """
-    named = [name for name in kinds if name in classes and name not in taken]
-    whole = [name for name, kind in kinds.items() if kind == "integer" and name not in taken]
-    found = named or ([] if table else whole)
+    free = [name for name in kinds if name not in taken]
+    found = [name for name in free if name in classes]
+    if not found and not table:
+        found = [name for name in free if kinds[name] == "integer"]
     if len(found) == 1:
         return found[0], ()
     if not found:

@@ -25,7 +25,7 @@ from vaeexp.data.formats import (
     refusing,
     some_of,
 )
-from vaeexp.data.formats.folder_tree import list_tree
+from vaeexp.data.formats.folder_tree import list_tree, word_set
 from vaeexp.data.formats.image_files import Listing, decode
 from vaeexp.data.formats.image_pixels import readable
 from vaeexp.data.formats.named_arrays import ROLES, refuse_settings
@@ -35,32 +35,8 @@ _EXPECTED = (
     "image files (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp, .ppm, .pgm, and others that "
     "Pillow and its plugins read), in class folders or not, in train/ and test/ or not"
 )
-_TEXTS = {
-    ".txt",
-    ".csv",
-    ".tsv",
-    ".json",
-    ".jsonl",
-    ".xml",
-    ".md",
-    ".rst",
-    ".yaml",
-    ".yml",
-    ".html",
-    ".log",
-    ".ini",
-    ".db",
-}
-_TEXT_NAMES = {
-    "readme",
-    "license",
-    "licence",
-    "copying",
-    "makefile",
-    "dockerfile",
-    "changelog",
-    "authors",
-}
+_TEXTS = word_set(".txt .csv .tsv .json .jsonl .xml .md .rst .yaml .yml .html .log .ini .db")
+_TEXT_NAMES = word_set("readme license licence copying makefile dockerfile changelog authors")
 _PLUGINS = {
     ".heic": "pillow-heif",
     ".heif": "pillow-heif",
