@@ -211,8 +211,6 @@ def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> No
     new = json_able(study.spec())
     if not old or not (differences := spec_differences(old, new)):
         return
-    place = f"study '{study.name}'"
-    remedy = "Use `--name NEW` for a new study"
     shown = "".join(f"\n  {line}" for line in _with_defaults(differences, stored, study))
     broken = _incompatible(old.get("search", {}), new.get("search", {}))
     unlike = [
@@ -222,18 +220,15 @@ def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> No
     ]
     if unlike and not broken:
         broken = f"{unlike[0]} differs, and trials of one ranking share it"
-    if not extend:
-        extendable = ", or `--extend` to continue this one with the new file"
-        raise UserError(
-            place,
-            f"exists with another definition (stored → file):{shown}\n"
-            f"{remedy}{'' if broken else extendable}.",
-        )
-    if broken:
-        raise UserError(
-            place,
-            f"cannot be extended, for {broken}; its trials would no longer fit:{shown}\n{remedy}.",
-        )
+    if extend and not broken:
+        return
+    problem = "exists with another definition (stored → file)"
+    remedy = "Use `--name NEW` for a new study"
+    if extend:
+        problem = f"cannot be extended, for {broken}; its trials would no longer fit"
+    elif not broken:
+        remedy += ", or `--extend` to continue this one with the new file"
+    raise UserError(f"study '{study.name}'", f"{problem}:{shown}\n{remedy}.")
 
 
 def _with_defaults(

@@ -62,10 +62,7 @@ from vaeexp.launch.progress import BarProgress, LiveProgress
 from vaeexp.launch.study_log import StudyLog, log_path
 from vaeexp.launch.workers import engine_of, make_workers
 from vaeexp.models.parts import recorded_measure
-from vaeexp.own_code import (
-    check_code,
-    note_beginning,
-)
+from vaeexp.own_code import check_code, note_beginning
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.report.closing import sheet_statement
 from vaeexp.report.sentences import sentence

@@ -1,6 +1,4 @@
-"""Plots of comparisons: baselines and the best configuration, matched pairs, and studies of one
-protocol.
-"""
+"""Plots of comparisons: baselines and the best configuration, and matched pairs."""
 
 import math
 from collections.abc import Sequence
@@ -17,20 +15,13 @@ from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.plots import style
 from vaeexp.plots.latent import interpolation_figure
 from vaeexp.plots.pictures import STRIP, Row, epoch_words, picture_rows
-from vaeexp.results.study_summary import StudySummary
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import Arrays, curve_of, finite, read_arrays, row_names
+from vaeexp.results.tables import Arrays, curve_of, read_arrays, row_names
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
-from vaeexp.words import format_interval, format_number, format_value, parameter_label
+from vaeexp.words import format_number, format_value, parameter_label
 
 LONGEST = 30
-LONGEST_NAME = 28
-"""Characters of a line of a title beside pictures and curves, and of a study's name."""
-ELBO = METRICS["neg_elbo"]
-MANY = 6
-"""Times that the longest search or training has the epochs of the shortest from which on their axis
-is logarithmic.
-"""
+"""Characters of a line of a title beside pictures and curves."""
 
 Curve = tuple[TestedSetting, pd.DataFrame]
 
@@ -276,101 +267,3 @@ def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame
     style.write(axes, f"{second} better", x=0.0, ha="left", fontsize=11, **above)
     style.write(axes, f"{first} better", x=1.0, ha="right", fontsize=11, **above)
     style.write(axes, middle, x=0.5, colour=style.MUTED, **above)
-
-
-def side_by_side(group: Sequence[StudySummary]) -> Figure | None:
-    """Draw the values of each study above, and the course of each search below.
-
-    Above is a row per study: test mean and interval of its confirmed configuration, and the best
-    validation value of its search. Below is that best value against the trial-epochs spent, a line
-    per study. All studies must share their protocol. None with fewer than two studies that have a
-    complete trial.
-    """
-    shown = [study for study in group if len(study.course)]
-    if len(shown) < 2:
-        return None
-    upper = 1.15 + 0.34 * len(shown)
-    lower = max(3.0, 1.0 + 0.22 * len(shown))
-    figure = style.new_figure(upper + lower)
-    above, below = figure.subplots(2, 1, height_ratios=[upper, lower])
-    _draw_values(above, shown)
-    _draw_courses(below, shown)
-    return style.framed(
-        figure, f"Studies of one protocol: {shown[0].measure} and the course of each search"
-    )
-
-
-def _draw_values(axes: Axes, shown: Sequence[StudySummary]) -> None:
-    style.style_axes(axes, x=f"{shown[0].measure} ({ELBO.unit}; {ELBO.direction})")
-    tested: dict[str, Any] = {"s": 64, "marker": "D", "linewidths": 0}
-    searched: dict[str, Any] = {"s": 46, "facecolor": "white", "linewidths": 1.6}
-    for row, study in enumerate(shown):
-        colour = style.line_style(row)["color"]
-        test = study.test
-        if np.isfinite(test.low):
-            axes.plot([test.low, test.high], [row, row], color=colour, linewidth=2.6, zorder=3)
-        text = f"{format_number(study.search_value)}, not confirmed"
-        if test.n:
-            axes.scatter([test.mean], [row], color=colour, zorder=4, **tested)
-            text = f"{format_interval(test)}, n = {test.n}"
-        axes.scatter([_searched(study)], [row], edgecolor=colour, zorder=5, **searched)
-        style.annotate(axes, text, (1.01, row), xycoords=("axes fraction", "data"), ha="left")
-    axes.scatter(
-        [], [], color=style.MUTED, label="test, confirmed with fresh seeds, 95 % interval", **tested
-    )
-    axes.scatter([], [], edgecolor=style.MUTED, label="validation, best of the search", **searched)
-    axes.set_yticks(
-        range(len(shown)), [style.two_lines(study.name, LONGEST_NAME) for study in shown]
-    )
-    axes.set(xlim=_value_limits(shown), ylim=(len(shown) - 0.4, -0.6))
-    axes.grid(visible=False, axis="y")
-    style.legend(axes)
-
-
-def _searched(study: StudySummary) -> float:
-    """Return the lowest validation value of the search, which is where its course ends."""
-    return float(study.course["best"].iloc[-1])
-
-
-def _value_limits(shown: Sequence[StudySummary]) -> tuple[float, float]:
-    """Return limits for all means and values, and for what they leave legible of the intervals."""
-    values = finite([*map(_searched, shown), *(study.test.mean for study in shown)])
-    margin = 0.06 * float(np.ptp(values)) or 0.5
-    ends = finite(chain.from_iterable((study.test.low, study.test.high) for study in shown))
-    return style.with_intervals(values.min() - margin, values.max() + margin, ends)
-
-
-def _draw_courses(axes: Axes, shown: Sequence[StudySummary]) -> None:
-    style.style_axes(
-        axes,
-        x="trial-epochs of the search",
-        y=f"best validation {shown[0].measure} so far\n(nats per image)",
-    )
-    every = pd.concat([study.course["best"] for study in shown])
-    low, high = style.robust_limits(map(_searched, shown), every)
-    # Each search shows how it came down, if not from how high.
-    high = max(high, *(float(study.course["best"].iloc[len(study.course) // 4]) for study in shown))
-    high += 0.06 * (high - low)
-    axes.set_ylim(low, high)
-    _scale_cost(axes, shown)
-    for row, study in enumerate(shown):
-        spent = [*study.course["spent"], study.epochs]
-        best = [*study.course["best"], _searched(study)]
-        label = style.legend_label(style.two_lines(study.name, LONGEST_NAME))
-        axes.step(spent, best, where="post", label=label, linewidth=1.9, **style.line_style(row))
-    if every.max() > high:
-        style.note(axes, f"values above {high:,.0f} are cut off")
-    style.side_legend(axes)
-
-
-def _scale_cost(axes: Axes, shown: Sequence[StudySummary]) -> None:
-    """Scale from 0 to the longest search; logarithmic where a short one would be lost beside it."""
-    lengths = [study.epochs for study in shown]
-    last = max(lengths)
-    if last > MANY * min(lengths):
-        first = min(float(study.course["spent"].iloc[0]) for study in shown)
-        style.log_axis(axes, max(first, 1.0), float(last))
-    else:
-        style.whole_ticks(axes.xaxis, 6)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.set_xlim(0, 1.01 * last)

@@ -4,29 +4,20 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import partial
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
 from sweeps import UserError
-from vaeexp.plots.comparisons import side_by_side
-from vaeexp.report.folder import README, png, write_folder
-from vaeexp.report.markup import code, escape, fenced, heading, narrow_tables, picture, table
+from vaeexp.report.folder import README, write_folder
+from vaeexp.report.markup import code, escape, fenced, heading, narrow_tables, table
 from vaeexp.report.page.document import page
-from vaeexp.report.page.inline import inline_drawings
 from vaeexp.results.plan import PROTOCOL, likelihood_words
 from vaeexp.results.study_summary import StudySummary, by_protocol
 from vaeexp.words import format_duration, format_interval, format_number, join_and, one_line, plural
 
 LONGEST = 120
 """Characters of a folder's name; file systems take 255 bytes."""
-CAPTION = (
-    "Above, the best configuration of each study: a diamond is the mean on test images over "
-    "fresh seeds, the bar its 95 % interval, the circle the lowest validation value of the "
-    "search, which is optimistic. Below, that value against the epochs that all trials of the "
-    "search had trained by then."
-)
 READING = """\
 - Rows are sorted by validation −ELBO over fresh seeds, studies that are not confirmed last; nothing is selected on test.
 - **test −ELBO** and **test IW-NLL** are means ± 95 % intervals over n training seeds of the best configuration, in nats per image.
@@ -60,20 +51,13 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
     titles = protocol_titles(groups)
     title = join_and(names) if len(names) <= 3 else plural(len(names), "study", "studies")
     blocks = [heading(f"{escape(title)} side by side", 1), *_introduction(groups)]
-    figures = {}
-    for number, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
+    for title, group in zip(titles, groups, strict=True):
         blocks += [heading(escape(title)), protocol_words(group)]
         blocks += [*leader_sentence(group), _table(group)]
-        figure = side_by_side(group)
-        file = f"studies_{number}.png"
-        if figure is not None:
-            figures[file] = figure
-            blocks += [picture(file, f"Studies side by side: {title}", figure), CAPTION]
     command = f"vaeexp report {shlex.join(names)}    # writes these reports again"
     blocks += [heading("How to read this"), READING, fenced(command, "sh")]
-    pictures = {name: png(figure) for name, figure in figures.items()}
-    made = partial(page, drawings=inline_drawings(figures)) if html else None
-    return write_folder(reports / folder_name(names), "\n\n".join(blocks) + "\n", pictures, made)
+    text = "\n\n".join(blocks) + "\n"
+    return write_folder(reports / folder_name(names), text, {}, page if html else None)
 
 
 def report_link(study: StudySummary, up: str = "") -> str:

@@ -3,12 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import pandas as pd
-
 from sweeps.results import Interval, mean_interval
 from vaeexp.results.plan import shared_parts
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import search_course
 from vaeexp.results.tested_settings import TestedSetting
 
 
@@ -40,10 +37,6 @@ class StudySummary:
     """Trial-epochs of runs that confirm, compare or are baselines."""
     seconds: float | None
     """Wall time of the search."""
-    course: pd.DataFrame
-    """spent (trial-epochs of the search) and best (lowest validation −ELBO of a complete trial by
-    then), as trials ended.
-    """
 
     @property
     def confirmed(self) -> bool:
@@ -78,8 +71,6 @@ class StudySummary:
 def summarise_study(view: StudyView) -> StudySummary:
     """Summarise a study in any state."""
     trials, repeat = view.search, view.trials["repeat"]
-    # With two objectives there is no lowest value.
-    course = search_course(trials.iloc[:0] if view.study.objectives else trials, view.epochs)
     return StudySummary(
         name=view.results.name,
         question=view.study.question,
@@ -94,7 +85,6 @@ def summarise_study(view: StudyView) -> StudySummary:
         epochs=int(view.trials.loc[~repeat, "epochs"].sum()),
         more_epochs=int(view.trials.loc[repeat, "epochs"].sum()),
         seconds=view.study.elapsed,
-        course=course[["spent", "best"]],
     )
 
 

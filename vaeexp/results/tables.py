@@ -47,31 +47,6 @@ def own_metrics(spec: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def search_course(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials of a search as they ended, with `spent` (`spent_by`) and `best` (lowest
-    complete value by then).
-
-    Trials that ended before any was complete are left out.
-    """
-    # The rounds of the driver, because a clock may have jumped.
-    ended = search[search["ended"].notna()].sort_values(["ended_round", "number"])
-    best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
-    course = ended.assign(spent=spent_by(ended, epochs_of(search, epochs)), best=best)
-    return course[course["best"].notna()].reset_index(drop=True)
-
-
-def spent_by(ended: pd.DataFrame, epochs: pd.DataFrame) -> np.ndarray:
-    """Return how many of the epochs of a search had been trained by the round in which each of
-    these trials ended: [trials].
-
-    Epochs of trials that train or are paused by then count, because a search by promotion ends most
-    of its trials at its own end.
-    """
-    # A trial that another program has ended has no round of its end, so all epochs count.
-    rounds = ended["ended_round"].fillna(np.iinfo(np.int64).max).to_numpy(np.int64)
-    return np.searchsorted(np.sort(epochs["round"].to_numpy()), rounds, side="right")
-
-
 def epochs_of(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """Return the epochs of these trials of a search."""
     return epochs[~epochs["repeat"] & epochs["number"].isin(search["number"])]

@@ -1,5 +1,5 @@
-"""Several studies beside each other: what may share a table, what is said of them, the figure, the
-index of all.
+"""Several studies beside each other: what may share a table, what is said of them, the index of
+all.
 """
 
 import re
@@ -7,16 +7,14 @@ from dataclasses import replace
 
 import pytest
 from markdown_it import MarkdownIt
-from matplotlib.collections import PathCollection
 from pages import page_facts, slow_in_browser
 from report_text import bad_english, on_view, tables_of
 from stored_studies import renamed
-from synthetic_study import part, study_attributes, texts, thin_studies
+from synthetic_study import part, study_attributes, thin_studies
 
 from sweeps.errors import UserError
-from sweeps.results import best_so_far, ranked
+from sweeps.results import ranked
 from sweeps.results.statistics import mean_interval
-from vaeexp.plots.comparisons import side_by_side
 from vaeexp.report.markup import escape, linked_files
 from vaeexp.report.study_comparison import (
     check_index,
@@ -89,21 +87,6 @@ def test_a_summary_has_the_figures_of_its_study():
     assert (each.trials, each.ended, each.budget) == (len(trials), len(trials), 40)
     assert each.epochs == int(trials["epochs"].sum())
     assert each.more_epochs == int(results.trials.loc[results.trials["repeat"], "epochs"].sum())
-    assert each.course["best"].iloc[-1] == each.search_value
-    assert list(each.course["best"].unique()) == list(best_so_far(results)["best"].unique())
-    assert each.course["spent"].is_monotonic_increasing
-    assert each.course["spent"].iloc[-1] == each.epochs
-
-
-def test_the_course_goes_by_the_end_of_trials_not_by_their_numbers():
-    results = renamed("base")
-    trials = results.trials.copy()
-    complete = ranked(results)["number"].tolist()
-    last = (~trials["repeat"]) & (trials["number"] == complete[0])
-    trials.loc[last, "ended_round"] = trials["ended_round"].max() + 1
-    each = summarise(replace(results, trials=trials))
-    assert each.course["best"].iloc[-2] == ranked(results)["objective"].iloc[1]
-    assert each.course["best"].iloc[-1] == ranked(results)["objective"].iloc[0]
 
 
 @pytest.mark.parametrize("part_", PROTOCOL)
@@ -198,11 +181,7 @@ def test_protocols_stand_apart_and_it_says_why(found, comparison):
     ]
     assert len(table_of(parts[dynamic])["study"]) == 1
     assert "small part of the data set" in parts[static]
-    assert (
-        linked_files(text)
-        == {"studies_1.png"}
-        == {path.name for path in comparison.parent.glob("*.png")}
-    )
+    assert not linked_files(text)
 
 
 def test_figures_of_the_table_are_those_of_the_studies(found, comparison):
@@ -287,52 +266,6 @@ def test_thin_studies_are_compared_in_good_english(case, tmp_path):
     assert not re.search(r"\bnan\b|\bNone\b", index)
 
 
-# ---- the figure ----
-
-
-def points(axes):
-    return [
-        tuple(offset)
-        for found in axes.collections
-        if isinstance(found, PathCollection)
-        for offset in found.get_offsets()
-    ]
-
-
-def test_the_figure_shows_every_study_of_the_group(found):
-    group = by_protocol(found)[0]
-    assert [each.name for each in group] == ["better", "base", "running"]
-    figure = side_by_side(group)
-    above, below = figure.axes
-    assert [tick.get_text() for tick in above.get_yticklabels()] == ["better", "base", "running"]
-    drawn = points(above)
-    for row, each in enumerate(group):
-        assert (each.search_value, row) in drawn
-        assert ((each.test.mean, row) in drawn) == each.confirmed
-    bars = {tuple(line.get_xdata()) for line in above.lines}
-    assert bars == {(each.test.low, each.test.high) for each in group if each.confirmed}
-    words = texts(figure)
-    assert f"{group[0].test.mean:.2f} ± {group[0].test.half_width:.2f}, n = 3" in words
-    assert f"{group[2].search_value:.2f}, not confirmed" in words
-    steps = [line for line in below.lines if line.get_drawstyle() == "steps-post"]
-    for each, line in zip(group, steps, strict=True):
-        assert list(line.get_xdata()) == [*each.course["spent"], each.epochs]
-        assert line.get_ydata()[-1] == each.search_value
-        assert line.get_label() == each.name
-    low, high = below.get_ylim()
-    assert all(low < each.search_value < high for each in group)
-    assert "nats per image" in above.get_xlabel()
-    assert below.get_xlabel() == "trial-epochs of the search"
-    assert below.get_xscale() == "linear"
-
-
-def test_one_study_alone_has_no_figure(found):
-    assert side_by_side(found[:1]) is None
-    empty = summarise(replace(thin_studies()["no trial"], name="empty"))
-    assert side_by_side([found[0], empty]) is None
-    assert side_by_side([found[0], empty, found[1]]) is not None
-
-
 # ---- the index ----
 
 
@@ -372,7 +305,7 @@ def test_the_same_studies_give_the_same_bytes_in_any_order(found, tmp_path):
         write_index(order, {}, reports=folder, html=True)
         paths = [path for path in folder.rglob("*") if path.is_file()]
         files.append({path.relative_to(folder): path.read_bytes() for path in paths})
-    assert len(files[0]) == 5
+    assert len(files[0]) == 4
     assert files[0] == files[1]
 
 
@@ -400,11 +333,11 @@ def test_text_of_studies_cannot_break_the_pages(tmp_path):
 @slow_in_browser
 def test_the_pages_in_a_browser(browser, found, comparison):
     index = write_index(found, {}, reports=comparison.parent.parent, html=True)
-    for readme, pictures in ((comparison, 1), (index, 0)):
+    for readme in (comparison, index):
         for dark in (False, True):
             facts = page_facts(browser, readme.with_name("report.html"), dark=dark)
             assert facts["loaded"] == facts["images"]
-            assert facts["images"] + facts["plots"] == pictures
+            assert facts["images"] + facts["plots"] == 0
             assert facts["overflow"] <= 0
             assert facts["console"] == []
             assert {url.split(":")[0] for url in facts["requests"]} <= {"file", "data"}
