@@ -341,7 +341,8 @@ def _read_parquet(
                 kinds.add(np.dtype(columns[name].to_pandas_dtype()))
             count += file.metadata.num_rows
     shape = (count, len(roles.features))
-    dtype = np.result_type(*(kinds - {np.dtype(object)} or {np.float64}))  # object: empty columns
+    empty = np.dtype(object)
+    dtype = np.result_type(*(kinds - {empty} or {np.dtype(np.float64)}))
     if roles.gaps and dtype.kind != "f":
         dtype = np.dtype(np.float64)
     values = allocate(scratch / "table.npy", shape, dtype)
@@ -489,7 +490,7 @@ def _rows(
             column = batch.column(name)
             if name in roles.factors:
                 _check_filled(path, name, column, start)
-            cells.append(_cells(column))
+            cells.append(cells_of(column))
         start += len(rows)
         yield rows
     roles.rows[path] = start
@@ -505,7 +506,7 @@ def _check_filled(path: Path, name: str, column: Any, start: int) -> None:
         raise UserError(f"{path}: {printable(name)}", f"{problem}. {remedy}")
 
 
-def _cells(column: Any) -> np.ndarray:
+def cells_of(column: Any) -> np.ndarray:
     """Return the cells of a column of labels, groups or factors; empty text where there is none."""
     import pyarrow
 
