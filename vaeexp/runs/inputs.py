@@ -24,7 +24,7 @@ from vaeexp.data.formats.image_pixels import readable
 from vaeexp.data.formats.levels import Stored
 from vaeexp.data.formats.npy_files import npy_entry, npz_entries
 from vaeexp.data.formats.scratch import rows_of_block
-from vaeexp.data.formats.tables import read_batches
+from vaeexp.data.formats.tables import cells_of, read_batches
 from vaeexp.data.formats.tiff import TIFF, stack_entry
 from vaeexp.data.values import is_vector
 from vaeexp.machine import usable_cores
@@ -415,7 +415,8 @@ def _table_rows(
             labels = [preparation.label(each) for each in batch.column(label).to_pylist()]
         own: list[Any] = [None] * len(numbers)
         if preparation.named_by in batch.schema.names:
-            own = batch.column(preparation.named_by).to_pylist()
+            column = batch.column(preparation.named_by)
+            own = np.where(column.is_valid(), cells_of(column).astype(str), "").tolist()
         unseen = [""] * len(numbers)
         if (known := preparation.columns) is not None:
             others = _constant(batch.schema.names, preparation)

@@ -16,7 +16,7 @@ from vaeexp.evaluation.detection import EVEN, Estimate, Low, shift, size_words
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
 from vaeexp.runs import codes as measures
-from vaeexp.runs.calibration import Calibration
+from vaeexp.runs.calibration import RARE, Calibration
 from vaeexp.runs.drawing import drawn_codes
 from vaeexp.runs.preparation import Batch
 from vaeexp.runs.row_files import (
@@ -74,6 +74,12 @@ def _opened(run: Run, given: Given, say: Say) -> Iterator[Opened]:
             yield found
         return
     images = open_images(run, given.data, split=given.split, say=say)
+    changed, rows = images.dataset.unseen
+    if 0 < changed < RARE * rows:
+        say(
+            f"{changed:,} of the {rows:,} validation and test rows have a change in columns that "
+            "never changed in training. --split does not mark them: give their file instead"
+        )
     labels = _labels(images)
     batches = split_batches(images.x, images.keys, labels, images.names)
     yield Opened(len(images.x), batches, lambda: set(labels or [""]))

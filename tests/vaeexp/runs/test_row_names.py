@@ -316,6 +316,28 @@ def test_names_of_a_column_stand_in_every_output(of_patients):
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        pd.date_range("2024-01-01", periods=150, freq="h"),
+        np.arange(150) + 0.5,
+        np.arange(150) + 7,
+        pd.Categorical([f"k{row}" for row in range(150)]),
+    ],
+    ids=["times", "fractions", "whole numbers", "categories"],
+)
+def test_new_rows_are_named_as_those_of_the_splits_are(names, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "own.parquet"
+    table(150).assign(key=names).to_parquet(path)
+    folder, data = trained_run(tmp_path, path, model=MODEL, names="key", **SCALED)
+    run = open_run(str(folder), Path("nowhere"))
+    splits = (data.train, data.validation, data.test)
+    known = [name for split in splits for name in split.names.of(np.arange(len(split)))]
+    for given in (path, pd.read_parquet(path), pd.read_parquet(path).set_index("key")):
+        assert {*run.encode(given)["name"]} == {*known}
+
+
+@pytest.mark.parametrize(
     ("given", "numbers"),
     [
         (np.array([1, 2, 3]), {"1": 1, "2": 2, "3": 3}),

@@ -241,6 +241,21 @@ def test_a_column_that_never_changed_is_seen_to_change(tmp_path):
     assert "unseen" in run.encode(new)
 
 
+def test_splits_say_where_columns_that_never_changed_do_so(tmp_path):
+    own = tmp_path / "own.csv"
+    rows = table_of(1300, alarm=0)
+    rows.loc[1299, "alarm"] = 1
+    rows.to_csv(own, index=False)
+    run = a_run(tmp_path, own, model=GAUSSIAN, split="time", **EACH)
+    lines = list[str]()
+    given = new_data.Given([], "test", own)
+    how = {"device": "cpu", "say": lines.append, "progress": None}
+    new_data.encode_to(run, given, tmp_path / "c.csv", **how)
+    assert [line for line in lines if line.startswith("1 of the 142 validation and test rows")]
+    with pytest.warns(UserWarning, match="1 row with a change in columns"):
+        assert run.score(rows[-9:], data=own)["unseen"].tolist() == [*[""] * 8, "alarm"]
+
+
 def test_new_genes_are_ordinary_where_validation_rows_have_them(tmp_path):
     """Cells with genes that no training cell had: p stays, and Python says nothing."""
     random = np.random.default_rng(0)

@@ -466,7 +466,7 @@ def _rows(
             column = batch.column(name)
             if name in roles.factors:
                 _check_filled(path, name, column, start)
-            cells.append(_cells(column))
+            cells.append(cells_of(column))
         start += len(rows)
         yield rows
     roles.rows[path] = start
@@ -482,7 +482,7 @@ def _check_filled(path: Path, name: str, column: Any, start: int) -> None:
         raise UserError(f"{path}: {printable(name)}", f"{problem}. {remedy}")
 
 
-def _cells(column: Any) -> np.ndarray:
+def cells_of(column: Any) -> np.ndarray:
     """Return the cells of a column of labels, groups or factors; empty text where there is none."""
     import pyarrow
 
