@@ -125,6 +125,8 @@ def _bounds(study: Study, given: Sequence[dict]) -> Checked:
     found += [] if told else [said for name in study.parameters if (said := _winner(study, name))]
     if found:
         open_ = [] if told else [("check.settled" if piles else "check.beyond_unknown", {})]
+        if all(name == "check.winner_beyond" for name, _ in found):
+            open_ = []
         return Checked(False if told else None, [*found, *open_, *steps], _wider(study))
     counts = {name: int(own.values(study.found).notna().sum()) for name, own in with_ends.items()}
     few = [study.parameters[name].label for name, count in counts.items() if count < 20]
@@ -165,6 +167,10 @@ def _winner(study: Study, name: str) -> Said | None:
         "bound": end,
         "end": None if shown == last else last,
     }
+    limit = number_of(last)
+    beyond = float(value) > limit if end == "upper" else float(value) < limit
+    if shown != last and beyond:
+        return "check.winner_beyond", values
     return "check.winner_at_end", values
 
 

@@ -3,6 +3,7 @@ protocol.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -107,6 +108,10 @@ def _protocol_words(group: Sequence[TestedSetting]) -> Block:
         )
     samples = tuple(samples_of(group))
     estimator = f"{sentence}; estimator: −ELBO at β = 1 with one posterior sample per image"
+    # As `provenance.protocol` writes it; records before `validation_draws` say "one sample".
+    draws = re.search(r"on validation, (\d+) samples per image", protocol.get("estimator", ""))
+    if draws:
+        estimator += f", on validation {draws[1]}"
     if not samples:
         return f"{estimator}."
     return (estimator, "; ", say("table.estimator", _rows(group), samples=samples))

@@ -296,6 +296,8 @@ TEMPLATES: dict[str, str] = {
     "check.pile_at_lower": "{count} of the best {top} trials, and {near} of all {ranked}, have "
     "{parameter} = {end}, the smallest that it may have[. Search beyond: {option}]",
     "check.winner_at_end": "the winner has {parameter} = {value}, at the {bound} end[, {end}]",
+    "check.winner_beyond": "the winner has {parameter} = {value}, beyond the {bound} end of the "
+    "range as narrowed, {end}",
     "check.settled": "whether beyond is better cannot be told, because the search has settled "
     "there",
     "check.beyond_unknown": "whether beyond is better cannot be told",

@@ -130,7 +130,8 @@ def at_bounds(view: StudyView) -> Check:
         found = (*piles, *(_winner_at(view, name, bound) for name, bound in winners.items()))
         if told:
             return Check("bounds", "warning", found, steps, _widen(view, ends))
-        open_ = _one("check.settled" if hits else "check.beyond_unknown")
+        beyond = all(said.id == "check.winner_beyond" for said in found)
+        open_ = () if beyond else _one("check.settled" if hits else "check.beyond_unknown")
         return Check("bounds", "unknown", found, (*open_, *steps), _widen(view, ends))
     counts = {
         parameter.name: int(parameter.of(view.found).notna().sum()) for parameter in with_ends
@@ -144,10 +145,15 @@ def at_bounds(view: StudyView) -> Check:
 
 
 def _winner_at(view: StudyView, name: str, bound: Bound) -> Statement:
-    """Say which value the winner has, and the end that it lies at, where this is another number."""
+    """Say which value the winner has, and the end that it lies at, where this is another number;
+    or beyond which it lies, where --extend narrowed the range.
+    """
     value = None if view.best_trial is None else view.plan.params(view.best_trial)[name]
-    shown = format_value(value)
-    end = format_value(end_of(view.plan.parameters[name], bound))
+    last = end_of(view.plan.parameters[name], bound)
+    shown, end = format_value(value), format_value(last)
+    if shown != end and value is not None and (value > last if bound == "upper" else value < last):
+        said = {"parameter": parameter_label(name), "value": shown, "bound": bound, "end": end}
+        return say("check.winner_beyond", **said)
     return say(
         "check.winner_at_end",
         parameter=parameter_label(name),

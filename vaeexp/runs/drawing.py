@@ -107,7 +107,8 @@ def draw_extremes(run: Run, seen: Seen, by: str) -> Drawing | None:
     figure = _named_grid(np.concatenate(rows), sides, [*named[0], *named[1]])
     highest, lowest = seen.worst.scores[0], seen.best.scores[0]
     which = f"the {run.noun}s with the highest and the lowest {by}"
-    return _titled(run, figure, f"{which}, {lowest:.1f} to {highest:.1f} nats")
+    ends = f"{lowest:.1f} to {highest:.1f}".replace("-", "−")
+    return _titled(run, figure, f"{which}, {ends} nats")
 
 
 def _named_grid(pictures: np.ndarray, sides: Sequence[str], names: Sequence[str]) -> Figure:

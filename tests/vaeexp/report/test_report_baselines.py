@@ -114,6 +114,18 @@ def test_every_confirmed_configuration_and_every_baseline_has_one_row_in_the_tab
     assert len(set(headings)) == len(headings) == len(set(protocols.values())) == 3
 
 
+@pytest.mark.parametrize(
+    ("draws", "said"), [("one sample", ""), ("20 samples", ", on validation 20")]
+)
+def test_a_protocol_says_how_many_draws_validation_averages(plain, draws, said):
+    record = plain.study.provenance
+    estimator = f"search: −ELBO at β = 1 on validation, {draws} per image, the same noise"
+    record = record | {"protocol": record["protocol"] | {"estimator": estimator}}
+    changed = replace(plain, study=replace(plain.study, provenance=record))
+    shown = "\n".join(protocol_tables(changed))
+    assert f"with one posterior sample per image{said}; importance-weighted" in shown
+
+
 def test_a_plain_autoencoder_has_no_elbo_and_a_table_of_its_own(results):
     (table,) = (
         table

@@ -537,6 +537,10 @@ SAID: dict[str, tuple[dict, str]] = {
         {"parameter": "latent size", "value": "60", "bound": "upper", "end": "64"},
         "the winner has latent size = 60, at the upper end, 64",
     ),
+    "check.winner_beyond": (
+        {"parameter": "β", "value": "9", "bound": "upper", "end": "5"},
+        "the winner has β = 9, beyond the upper end of the range as narrowed, 5",
+    ),
     "check.few_ranked": ({"trials": 1}, "1 trial that can be ranked, too few to tell"),
     "check.gain": (
         {"trials": 15, "gain": ONE},

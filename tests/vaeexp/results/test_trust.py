@@ -174,3 +174,17 @@ def test_a_winner_that_alone_lies_at_an_end_tells_nothing_of_beyond():
     found = at_bounds(StudyView(study(settings, [90.0, *range(100, 159)])))
     assert (found.verdict, found.found[0].id) == ("unknown", "check.winner_at_end")
     assert "--set search.beta.high=" in found.command
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "beyond"),
+    [("beta", "upper", 30.0), ("beta", "lower", 1e-4), ("learning_rate", "upper", 0.02)],
+)
+def test_a_winner_outside_a_narrowed_range_is_not_said_to_lie_at_its_end(name, end, beyond):
+    middle = {"beta": 1.0, "learning_rate": 1e-3, "latent_size": 8}
+    settings = [row | {"beta": min(max(row["beta"], 0.1), 5.0)} for row in drawn(60)]
+    settings[0] |= middle | {name: beyond}
+    found = at_bounds(StudyView(study(settings, [90.0, *range(100, 159)])))
+    [said] = found.found
+    assert (said.id, said.values["bound"]) == ("check.winner_beyond", end)
+    assert not found.further

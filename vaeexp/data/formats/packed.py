@@ -49,7 +49,7 @@ class Packing(NamedTuple):
         """Say what the attributes mean."""
         said = f"stored × {self.factor:.10g} + {self.offset:.10g}"
         fills = some_of([f"{fill:.10g}" for fill in self.fills.tolist()])
-        return f"{said}, none where stored as {fills}" if fills else said
+        return f"{said}, NaN where stored as {fills}" if fills else said
 
 
 def packing_of(dtype: np.dtype, attributes: Mapping[str, Any]) -> Packing | None:
