@@ -209,8 +209,7 @@ class Preparation:
     @property
     def named_by(self) -> str:
         """The column or the array that names the rows; empty where there is none."""
-        given: str = getattr(self.data, "names", None) or self.record.get("named_by", "")
-        return given
+        return self.data.names or self.record.get("named_by", "")
 
     @property
     def table(self) -> tuple[str, ...] | None:
@@ -494,7 +493,7 @@ class Preparation:
                 seeds = [seed_of(f"{self.study_seed}/pixels/{key}") for key in keys]
                 images = np.stack([*map(binarise, images, seeds, repeat(Purpose.NEW_PIXELS))])
             x = TARGETS[kind](torch.from_numpy(np.ascontiguousarray(images)), None)
-            yield Batch(*rows[:2], x, *rows[3:], keys)
+            yield Batch(*rows[:2], x, rows.problems, rows.cut, rows.unseen, keys)
         if rows is None:
             raise UserError("images", "got no rows; must be at least one.")
 

@@ -114,15 +114,9 @@ def open_lanes(
     keep_freed_memory()
 
     place = torch.device(device)
-    sources = cache(
-        lambda name: open_source(
-            datasets[name],
-            place,
-            study_seed,
-            resident_mb=resident_mb,
-            validation_draws=settings.evaluation.validation_draws,
-        )
-    )
+    draws = settings.evaluation.validation_draws
+    opened = partial(open_source, resident_mb=resident_mb, validation_draws=draws)
+    sources = cache(lambda name: opened(datasets[name], place, study_seed))
     here = arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads)
     fingerprints = {key: dataset.fingerprint for key, dataset in datasets.items()}
     origin = {"images": fingerprints, "arithmetic": here, "seed": study_seed}
