@@ -3,7 +3,8 @@ no PyTorch for them.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ TARGETS_LOADER = "vaeexp.runs.export"
 """The same for a model of targets, as models were registered before."""
 REQUIREMENTS = ("vaeexp", "torch", "safetensors")
 """Packages that loading needs."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system into the user's error."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(str(path), f"cannot be written: {error.strerror or error}.") from error
 
 
 def save_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -4,21 +4,21 @@ traverse, embed.
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from sweeps import UserError, named_run
+from sweeps import named_run
 from vaeexp import runs as finished
 from vaeexp.commands import options
 from vaeexp.commands.options import Places
 from vaeexp.console import open_console, print_table, progress_bar, write_line
 from vaeexp.evaluation import FID_IMAGES, large_map
 from vaeexp.evaluation.metrics import METRICS, with_own
+from vaeexp.run_files import writing
 from vaeexp.words import format_short
 
 if TYPE_CHECKING:
@@ -92,15 +92,6 @@ split_option = click.option(
     default="test",
     help="Which images of the data set.",
 )
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system into the user's error."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(str(path), f"cannot be written: {error.strerror or error}.") from error
 
 
 def note(text: str) -> None:
@@ -184,9 +175,9 @@ def evaluate(
     """
     if epoch == "last":
         run = finished.run.at_last_epoch(run)
-    if output is not None:
-        with writing(output):  # before hours of work
-            outputs.check(output, (), "--output")
+    if output is not None:  # before hours of work
+        outputs.check(output, (), "--output")
+        with writing(output):
             output.parent.mkdir(parents=True, exist_ok=True)
     images = finished.run.open_images(run, data, split=split, same=True, say=note)
     with progress_bar(open_console(stderr=True), "importance-weighted NLL") as progress:
@@ -295,11 +286,9 @@ def sample(
     run: "Run",
     outputs: "Outputs",
     *,
-    count: int,
-    component: int | None,
-    seed: int,
     to: Path | None,
     output: Path | None,
+    **how: Any,
 ) -> None:
     """Draw samples of a finished run's prior.
 
@@ -307,19 +296,12 @@ def sample(
     code z drawn. With --to, the arrays are written in the unit of the run's files, and a picture
     only with --output.
     """
-    if to is None or output is not None:
-        _check(outputs, output, "samples.png")
+    picture = _check_both(run, outputs, to, output, "samples.png")
     if to is not None:
         with writing(to):
-            outputs.check(to, finished.new_data.array_files(run))
-            click.echo(finished.new_data.sample_to(run, count, to, component=component, seed=seed))
-    if to is not None and output is None:
-        return
-    _write(
-        finished.drawing.draw_samples(run, count, component=component, seed=seed),
-        output,
-        "samples.png",
-    )
+            click.echo(finished.new_data.sample_to(run, to=to, **how))
+    if picture is not None:
+        write(finished.drawing.draw_samples(run, **how), picture)
 
 
 @click.command()
@@ -334,30 +316,22 @@ def reconstruct(
     run: "Run",
     outputs: "Outputs",
     *,
-    data: Path | None,
-    split: str,
-    count: int,
-    seed: int,
     to: Path | None,
     output: Path | None,
+    **which: Any,
 ) -> None:
     """Draw images and a finished run's reconstructions.
 
     RUN is as for `vaeexp evaluate`. With --to, the reconstructions are written in the unit of the
     run's files, and a picture only with --output.
     """
-    if to is None or output is not None:
-        _check(outputs, output, "reconstructions.png")
-    if to is not None:
-        with writing(to):
-            outputs.check(to, finished.new_data.array_files(run))
-    images = finished.run.open_images(run, data, split=split, count=count, seed=seed, say=note)
+    picture = _check_both(run, outputs, to, output, "reconstructions.png")
+    images = finished.run.open_images(run, say=note, **which)
     if to is not None:
         with writing(to):
             click.echo(finished.new_data.reconstruct_to(run, images, to))
-    if to is not None and output is None:
-        return
-    _write(finished.drawing.draw_reconstructions(run, images), output, "reconstructions.png")
+    if picture is not None:
+        write(finished.drawing.draw_reconstructions(run, images), picture)
 
 
 @click.command()
@@ -384,10 +358,10 @@ def interpolate(
     It goes between codes on a line and on a sphere, and between the images themselves.
     RUN is as for `vaeexp evaluate`.
     """
-    _check(outputs, output, "interpolations.png")
+    path = _check(outputs, output, "interpolations.png")
     images = finished.run.open_images(run, data, count=2 * pairs, seed=seed, say=note)
     drawing = finished.drawing.draw_interpolations(run, images, steps=steps)
-    _write(drawing, output, "interpolations.png")
+    write(drawing, path)
 
 
 @click.command()
@@ -413,14 +387,15 @@ def traverse(
     posterior of test images to either side. A model of two dimensions is drawn as a plane too, in
     manifold.png beside the other file.
     """
-    plane = _check(outputs, output, "traversals.png").with_name("manifold.png")
+    path = _check(outputs, output, "traversals.png")
+    plane = path.with_name("manifold.png")
     if run.settings.model.latent_size == 2:
-        _check(outputs, plane)
+        _check(outputs, plane, "")
     images = finished.run.open_images(run, data, count=2000, seed=seed, say=note)
     drawing = finished.drawing.draw_traversals(run, images, dimensions=dimensions, steps=steps)
-    _write(drawing, output, "traversals.png")
+    write(drawing, path)
     if run.settings.model.latent_size == 2:
-        _write(finished.drawing.draw_manifold(run, images.x), plane)
+        write(finished.drawing.draw_manifold(run, images.x), plane)
 
 
 @click.command()
@@ -456,8 +431,7 @@ def embed(
     drawing = finished.drawing
     path = _check(outputs, output, "embedding.png")
     table = path.with_suffix(".csv")
-    with writing(table):
-        outputs.check(table, (".csv",), "--output")
+    outputs.check(table, (".csv",), "--output")
     if files:
         large_map.check_installed("FILES")
     if (count or 0) > drawing.MOST_MAPPED:
@@ -467,23 +441,32 @@ def embed(
     new = drawing.new_rows(run, files) if files else drawing.NO_ROWS
     images = finished.run.open_images(run, data, count=count, seed=seed, say=note)
     drawn, points, placed = drawing.draw_map(run, images, seed=seed, new=new)
-    _write(drawn, output, "embedding.png")
+    write(drawn, path)
     with writing(table):
         drawing.write_map(run, images, points, table, new=new, placed=placed)
     click.echo(f"{table}  place, class, point and code of each {run.noun}")
 
 
-def _check(outputs: "Outputs", output: Path | None, default: str = "") -> Path:
+def _check(outputs: "Outputs", output: Path | None, default: str) -> Path:
     """Return the path of the picture to be drawn. Raises UserError where it must not be written."""
     path = output or Path(default)
-    with writing(path):
-        outputs.check(path, (".png",), "--output")
+    outputs.check(path, (".png",), "--output")
     return path
 
 
-def _write(drawing: "Drawing", output: Path | None, default: str = "") -> None:
+def _check_both(
+    run: "Run", outputs: "Outputs", to: Path | None, output: Path | None, default: str
+) -> Path | None:
+    """Return the path of the picture to be drawn; None where arrays alone are asked for. Raises
+    UserError where either must not be written.
+    """
+    path = _check(outputs, output, default) if to is None or output is not None else None
+    if to is not None:
+        outputs.check(to, finished.new_data.array_files(run))
+    return path
+
+
+def write(drawing: "Drawing", path: Path) -> None:
     """Write a picture, and print its path."""
-    path = output or Path(default)
-    with writing(path):
-        finished.drawing.write_figure(*drawing, path)
+    finished.drawing.write_figure(*drawing, path)
     click.echo(f"{path}  {drawing.words}")

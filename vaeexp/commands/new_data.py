@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vaeexp import runs as finished
 from vaeexp.commands import options
-from vaeexp.commands.finished_run import note, opened_run, writing
+from vaeexp.commands.finished_run import note, opened_run, write
 from vaeexp.console import open_console, print_table, progress_bar, write_line
+from vaeexp.run_files import writing
 
 if TYPE_CHECKING:
     from vaeexp.runs.output_files import Outputs
@@ -45,11 +46,9 @@ def encode(
     run: "Run",
     outputs: "Outputs",
     *,
-    files: tuple[Path, ...],
     to: Path,
-    split: str | None,
-    data: Path | None,
     device: str | None,
+    **given: Any,
 ) -> None:
     """Write the codes of new data.
 
@@ -60,11 +59,11 @@ def encode(
     image or a row that does not fit is a row with the reason as its `problem`. Images of binarised
     runs are binarised with the recorded seed.
     """
-    given = finished.new_data.Given(files, split, data)
+    outputs.check(to, finished.row_files.ROW_FILES)
+    asked = finished.new_data.Given(**given)
     with progress_bar(open_console(stderr=True), "encoding") as progress, writing(to):
-        outputs.check(to, finished.row_files.ROW_FILES)
         lines = finished.new_data.encode_to(
-            run, given, to, device=device or "cpu", say=note, progress=progress
+            run, asked, to, device=device or "cpu", say=note, progress=progress
         )
     click.echo("\n".join(lines))
 
@@ -116,14 +115,11 @@ def score(
     files: tuple[Path, ...],
     to: Path,
     split: str | None,
-    by: str | None,
-    importance_samples: int,
     no_p: bool,
-    against: tuple[Path, ...],
-    against_class: str | None,
     sheet: Path | None,
     data: Path | None,
     device: str | None,
+    **asked: Any,
 ) -> None:
     """Score new data, and find what is strange.
 
@@ -133,16 +129,14 @@ def score(
     With --against or --against-class, AUROC, AUPRC and FPR at 95 % TPR say how well the score finds
     the anomalies, beside the AUROC of their size alone, because likelihood prefers simple images.
     """
-    with writing(to):
-        outputs.check(to, finished.row_files.ROW_FILES)
+    outputs.check(to, finished.row_files.ROW_FILES)
     if sheet is not None:
-        with writing(sheet):
-            outputs.check(sheet, (".png",), "--sheet")
-    given = finished.new_data.Given(files, split, data)
-    asked = finished.new_data.Asked(by, importance_samples, not no_p, against, against_class)
+        outputs.check(sheet, (".png",), "--sheet")
+    new_data = finished.new_data
+    given, wanted = new_data.Given(files, split, data), new_data.Asked(p=not no_p, **asked)
     with progress_bar(open_console(stderr=True), "scoring") as progress, writing(to):
-        scored = finished.new_data.score_to(
-            run, given, to, asked, device=device or "auto", say=note, progress=progress
+        scored = new_data.score_to(
+            run, given, to, wanted, device=device or "auto", say=note, progress=progress
         )
     console = open_console()
     for line in scored.lines:
@@ -153,8 +147,7 @@ def score(
     if sheet is not None:
         drawing = finished.drawing.draw_extremes(run, scored.seen, scored.by)
         if drawing is not None:
-            finished.drawing.write_figure(*drawing, sheet)
-            click.echo(f"{sheet}  {drawing.words}")
+            write(drawing, sheet)
 
 
 @click.command()
@@ -169,6 +162,6 @@ def decode(run: "Run", outputs: "Outputs", *, codes: Path, to: Path, device: str
     is the mean of p(x|z) at the code, in the unit of the run's files: bytes from 0 to 255 of
     images, the numbers of the files elsewhere; a table has its columns' names.
     """
+    outputs.check(to, finished.new_data.array_files(run))
     with writing(to):
-        outputs.check(to, finished.new_data.array_files(run))
         click.echo(finished.new_data.decode_to(run, codes, to, device=device or "cpu"))

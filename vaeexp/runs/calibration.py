@@ -77,7 +77,10 @@ class Calibration:
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], by: str) -> None:
-        known = {split: of_split(arrays, split) for split in SPLITS}
+        known: dict[str, Measured] = {split: {} for split in SPLITS}
+        for key, values in arrays.items():
+            split, _, name = key.partition("_")
+            known.setdefault(split, {})[name] = values
         self.by = by
         self.lost = int(np.isnan(known["validation"][by]).sum())
         fine = ~np.isnan(known["validation"][by])
@@ -140,15 +143,6 @@ class Calibration:
         split[np.isnan(scores)] = ""
         measured["split"] = split
         measured |= last
-
-
-def of_split(arrays: Mapping[str, np.ndarray], split: str) -> Measured:
-    """Return the columns of a split by their names."""
-    return {
-        name.removeprefix(f"{split}_"): values
-        for name, values in arrays.items()
-        if name.startswith(f"{split}_")
-    }
 
 
 def row_sums(x: np.ndarray) -> np.ndarray:

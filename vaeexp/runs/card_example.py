@@ -1,6 +1,6 @@
 """The example of a model card: numbers of files to codes and back, in Python without vaeexp."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vaeexp.data.formats.levels import WHITE
@@ -55,8 +55,8 @@ reconstructions = to_numbers(picture.numpy())
 """
 
 
-def example_lines(preparation: Mapping[str, Any], *, stochastic: bool, onnx: bool) -> Iterator[str]:
-    """Yield the lines of the example.
+def example_of(preparation: Mapping[str, Any], *, stochastic: bool, onnx: bool) -> str:
+    """Return the example.
 
     Args:
         preparation: as in preparation.json.
@@ -82,7 +82,7 @@ def example_lines(preparation: Mapping[str, Any], *, stochastic: bool, onnx: boo
         f"numbers = {made}\n"
         f"{(_ONNX if onnx else _TORCH).format(moments=moments)}"
     )
-    yield from text.rstrip("\n").replace("\n\n\n\n", "\n\n\n").split("\n")
+    return text.rstrip("\n").replace("\n\n\n\n", "\n\n\n")
 
 
 def _levels(preparation: Mapping[str, Any]) -> str:

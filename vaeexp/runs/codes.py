@@ -174,7 +174,7 @@ def decode(vae: VAE, codes: np.ndarray, preparation: Preparation) -> Iterator[np
     """Yield the means of p(x|z) of codes [M, L] as numbers of the files [m, C, H, W], as
     `Preparation.in_units` has them.
     """
-    for start in range(0, len(codes), rows := max(1, image_rows(vae))):
+    for start in range(0, len(codes), rows := image_rows(vae)):
         some = np.ascontiguousarray(codes[start : start + rows])
         z = torch.from_numpy(some).to(vae.latent_mask)
         yield preparation.in_units(vae.decode(z).mean)

@@ -22,6 +22,7 @@ from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
 from vaeexp.plots.pictures import GAP, GRID_WIDTH, picture_grid
 from vaeexp.plots.style import write
+from vaeexp.run_files import writing
 from vaeexp.runs.marks import mark_csv
 from vaeexp.runs.run import Images, Run
 from vaeexp.runs.scoring import Seen
@@ -72,25 +73,18 @@ def drawn_codes(run: Run, count: int, *, component: int | None, seed: int) -> tu
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         prior = vae.prior_distribution()
-        weights = prior.component_weights()
         if component is None:
-            z = prior.sample(count, generator)
-            source = "the prior"
-        elif weights is None:
-            raise UserError(
-                "--component",
-                f"the prior '{run.settings.model.prior}' of {run.name} has no components.",
-            )
-        elif component > len(weights):
-            last = len(weights)
-            raise UserError(
-                "--component", f"{component} is not there: {run.name} has components 1 to {last}."
-            )
-        else:
-            index = int(weights.argsort(descending=True, stable=True)[component - 1])
-            z = prior.sample_component(index, count, generator)
-            source = f"component {component} of the prior (weight {weights[index]:.3g})"
-    return z, source
+            return prior.sample(count, generator), "the prior"
+        weights = prior.component_weights()
+        if weights is None:
+            problem = f"the prior '{run.settings.model.prior}' of {run.name} has no components."
+            raise UserError("--component", problem)
+        if component > len(weights):
+            problem = f"is not there: {run.name} has components 1 to {len(weights)}."
+            raise UserError("--component", f"{component} {problem}")
+        index = int(weights.argsort(descending=True, stable=True)[component - 1])
+        source = f"component {component} of the prior (weight {weights[index]:.3g})"
+        return prior.sample_component(index, count, generator), source
 
 
 def draw_extremes(run: Run, seen: Seen, by: str) -> Drawing | None:
@@ -123,15 +117,11 @@ def _named_grid(pictures: np.ndarray, sides: Sequence[str], names: Sequence[str]
         row, column = divmod(place, across)
         x = column * (wide + GAP) + wide / 2
         y = row * (tall + below + GAP) + tall + below * 0.1
-        shown = _end_of(Path(name).name, most)
+        shown = Path(name).name  # its end tells files and rows apart
+        shown = shown if len(shown) <= most else f"…{shown[1 - most :]}"
         look: dict[str, Any] = {"va": "top", "fontsize": _NAME_FONT, "parse_math": False}
         write(figure.axes[0], shown, x, y, **look)
     return figure
-
-
-def _end_of(name: str, most: int) -> str:
-    """Return the last characters of a name, which tell files and rows apart."""
-    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def draw_reconstructions(run: Run, images: Images) -> Drawing:
@@ -143,12 +133,8 @@ def draw_reconstructions(run: Run, images: Images) -> Drawing:
     )
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
     figure = picture_grid(woven, [f"{run.noun}s", "reconstructions"] * len(originals))
-    return _titled(
-        run,
-        figure,
-        f"{plural(len(images.x), f'{images.split} {run.noun}')} of {images.dataset.title} and "
-        "their reconstructions",
-    )
+    count = plural(len(images.x), f"{images.split} {run.noun}")
+    return _titled(run, figure, f"{count} of {images.dataset.title} and their reconstructions")
 
 
 def draw_interpolations(run: Run, images: Images, *, steps: int) -> Drawing:
@@ -181,11 +167,8 @@ def draw_traversals(run: Run, images: Images, *, dimensions: int, steps: int) ->
         "traversal_dimensions": numbers,
         "traversal_reach": np.array(gallery.REACH),
     }
-    which = (
-        f"the {len(numbers)} most active dimensions"
-        if len(numbers) > 1
-        else "the most active dimension"
-    )
+    several = len(numbers) > 1
+    which = f"the {len(numbers)} most active dimensions" if several else "the most active dimension"
     shown = plural(len(images.x), f"test {run.noun}")
     title = f"{which} over the aggregate posterior of {shown} of"
     return _titled(run, traversals(arrays), f"{title} {images.dataset.title}")
@@ -258,7 +241,10 @@ def write_map(
     """
     codes = latent.codes_of(run.vae, images.x)[0]
     classes = images.classes or ()
-    numbers = _numbers_of(classes)
+    # The number of each class that occurs: the one in the files, or its place among names.
+    places = {name: place for place, name in enumerate(classes) if name}
+    numbered = all(name.isdecimal() for name in places)
+    numbers = {name: int(name) if numbered else place for name, place in places.items()}
     labels = [classes[label] if classes else "" for label in images.labels.tolist()]
     own = zip(images.places, images.names, labels, points, codes, strict=True)
     others = zip(
@@ -278,21 +264,10 @@ def write_map(
     write_whole(path, write)
 
 
-def _numbers_of(classes: Sequence[str]) -> dict[str, int]:
-    """Return the number of each class that occurs: the one in the files, or its place."""
-    occurring = {name: place for place, name in enumerate(classes) if name}
-    if all(name.isdecimal() for name in occurring):
-        return {name: int(name) for name in occurring}
-    return occurring
-
-
 def draw_manifold(run: Run, images: Tensor) -> Drawing:
     """Draw the plane of a model of two latent dimensions."""
-    return _titled(
-        run,
-        picture_grid(gallery.manifold(run.vae, gallery.SIDE, images)),
-        "the latent plane, decoded",
-    )
+    plane = picture_grid(gallery.manifold(run.vae, gallery.SIDE, images))
+    return _titled(run, plane, "the latent plane, decoded")
 
 
 def write_figure(figure: Figure, words: str, path: Path) -> None:
@@ -301,10 +276,8 @@ def write_figure(figure: Figure, words: str, path: Path) -> None:
     """
     metadata = {"Software": f"vaeexp {VERSION}", "Description": words}
     options: dict[str, Any] = {"format": "png", "metadata": metadata, "facecolor": "white"}
-    try:
+    with writing(path):
         write_whole(path, lambda unfinished: figure.savefig(unfinished, **options))
-    except OSError as error:
-        raise UserError(str(path), f"cannot be written: {error.strerror or error}.") from error
 
 
 def _rows(pictures: np.ndarray, across: int) -> np.ndarray:

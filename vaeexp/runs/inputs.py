@@ -212,14 +212,13 @@ def _open_rows(
     def read() -> Iterator[Rows]:
         step = min(_MOST_ROWS, rows_of_block(images[:1].nbytes))
         for start in range(0, len(images), step):
-            numbers = np.ascontiguousarray(images[start : start + step])
+            some = slice(start, start + step)
+            numbers = np.ascontiguousarray(images[some])
             made = preparation.numbers(numbers)
-            own = [None] * len(numbers) if names is None else names[start : start + step].tolist()
-            some = [""] * len(numbers)
-            if labels is not None:
-                some = [preparation.label(each) for each in labels[start : start + step].tolist()]
-            left = unseen(slice(start, start + step))
-            yield Rows(_row_names(own, name, first + start), some, *made, left)
+            none = [None] * len(numbers)
+            own, marks = (none if each is None else each[some].tolist() for each in (names, labels))
+            shown = [*map(preparation.label, marks)]
+            yield Rows(_row_names(own, name, first + start), shown, *made, unseen(some))
 
     def known() -> set[str]:
         if labels is None:
@@ -294,27 +293,39 @@ def _open_stack(path: Path, preparation: Preparation, scratch: Path) -> Inputs:
 
 
 def _open_table(path: Path, preparation: Preparation) -> Inputs:
-    """Open the rows of a table: columns by their names, in whatever order. Raises UserError where
-    one is missing.
-    """
-    features = _features(str(path), preparation)
     if path.suffix.lower() == ".csv" and preparation.edition > 1:
         check_points(path)
-    names, count = _columns_of(path)
-    label = _check_columns(str(path), names, features, preparation)
-    batches = partial(read_batches, path)
-    wanted = _wanted_columns(features, label, names, preparation)
+    read = partial(read_batches, path)
+    return _open_columns(read, *_columns_of(path), str(path), str(path), preparation)
+
+
+def _open_columns(
+    read: Callable[[Sequence[str]], Iterable[Any]],
+    names: Sequence[str],
+    count: int,
+    place: str,
+    name: str,
+    preparation: Preparation,
+) -> Inputs:
+    """Open the rows of a table: columns by their names, in whatever order, as `read` gives batches
+    of them. The rows are called NAME[ROW]. Raises UserError where a column is missing.
+    """
+    features = preparation.features
+    if features is None:
+        raise UserError(place, f"is a table; must be an array {preparation.wanted}")
+    if missing := [feature for feature in features if feature not in names]:
+        needed = f"all {len(features):,} columns of {preparation.run}"
+        raise UserError(place, f"got no column {some_of(missing)}; must be {needed}")
+    label = preparation.data.labels
+    label = label if label in names else None
+    others = [each for each in (label, preparation.named_by) if each and each in names]
+    # Features, those that were constant in training, labels and names, each once.
+    wanted = [*dict.fromkeys([*features, *_constant(names, preparation), *others])]
     return Inputs(
         count,
-        lambda: _table_rows(batches(wanted), str(path), label, preparation),
-        lambda: _labels_of(batches([label]) if label else (), label, preparation),
+        lambda: _table_rows(read(wanted), name, label, preparation),
+        lambda: _labels_of(read([label]) if label else (), label, preparation),
     )
-
-
-def _features(place: str, preparation: Preparation) -> tuple[str, ...]:
-    if preparation.features is None:
-        raise UserError(place, f"is a table; must be an array {preparation.wanted}")
-    return preparation.features
 
 
 def _columns_of(path: Path) -> tuple[list[str], int]:
@@ -326,30 +337,6 @@ def _columns_of(path: Path) -> tuple[list[str], int]:
         return ([] if first is None else first.schema.names), 0
     with refusing(path, "a whole parquet file"), parquet.ParquetFile(path) as file:
         return file.schema_arrow.names, file.metadata.num_rows
-
-
-def _check_columns(
-    place: str, names: Sequence[str], features: Sequence[str], preparation: Preparation
-) -> str | None:
-    """Return the column of labels, if the table has it. Raises UserError for a missing feature."""
-    if missing := [name for name in features if name not in names]:
-        listed = some_of(missing)
-        problem = (
-            f"got no column {listed}; must be all {len(features):,} columns of {preparation.run}"
-        )
-        raise UserError(place, problem)
-    label = preparation.data.labels
-    return label if label in names else None
-
-
-def _wanted_columns(
-    features: Sequence[str], label: str | None, names: Collection[str], preparation: Preparation
-) -> list[str]:
-    """Return the columns of a table that are read: features, those that were constant in training,
-    labels and names, each once.
-    """
-    others = [name for name in (label, preparation.named_by) if name and name in names]
-    return list(dict.fromkeys([*features, *_constant(names, preparation), *others]))
 
 
 def _constant(names: Collection[str], preparation: Preparation) -> list[str]:
@@ -375,18 +362,15 @@ def _open_frame(table: Any, name: str, preparation: Preparation) -> Inputs:
     """Open the rows of a table of pandas, which are called NAME[ROW]."""
     import pyarrow
 
-    features = _features("images", preparation)
     roles = {preparation.data.labels, preparation.named_by} - {*table.columns}
     if levels := [level for level in table.index.names if level and level in roles]:
         table = table.reset_index(levels)
-    label = _check_columns("images", [*table.columns], features, preparation)
-    chosen = table[_wanted_columns(features, label, table.columns, preparation)]
-    batches = pyarrow.Table.from_pandas(chosen, preserve_index=False).to_batches(_MOST_ROWS)
-    return Inputs(
-        len(table),
-        lambda: _table_rows(iter(batches), name, label, preparation),
-        lambda: _labels_of(batches if label else (), label, preparation),
-    )
+
+    def read(columns: Sequence[str]) -> list[Any]:
+        chosen = pyarrow.Table.from_pandas(table[[*columns]], preserve_index=False)
+        return chosen.to_batches(_MOST_ROWS)
+
+    return _open_columns(read, [*table.columns], len(table), "images", name, preparation)
 
 
 def _labels_of(batches: Iterable[Any], label: str | None, preparation: Preparation) -> set[str]:
@@ -396,27 +380,26 @@ def _labels_of(batches: Iterable[Any], label: str | None, preparation: Preparati
 
 
 def _table_rows(
-    batches: Iterator[Any], name: str, label: str | None, preparation: Preparation
+    batches: Iterable[Any], name: str, label: str | None, preparation: Preparation
 ) -> Iterator[Rows]:
     features = preparation.features or ()
     start = 0
     for batch in batches:
-        columns = [_as_numbers(batch.column(feature)) for feature in features]
-        numbers = np.stack(columns, axis=1)[:, None, None]
+        columns = [batch.column(feature) for feature in features]
+        numbers = np.stack([*map(_as_numbers, columns)], axis=1)[:, None, None]
         if preparation.scaling.bytes:
-            columns = [batch.column(feature) for feature in features]
             numbers = _as_levels(numbers, columns, preparation)
         made = preparation.numbers(numbers)
         for row, _, _, place in np.argwhere(np.isnan(numbers))[::-1].tolist():
-            said = _no_number(batch.column(features[place]), row, features[place])
+            said = _no_number(columns[place], row, features[place])
             made.problems[row] = said or made.problems[row]
-        labels = [""] * len(numbers)
-        if label is not None:
-            labels = [preparation.label(each) for each in batch.column(label).to_pylist()]
-        own: list[Any] = [None] * len(numbers)
+        count = len(numbers)
+        own = [""] * count
         if preparation.named_by in batch.schema.names:
             column = batch.column(preparation.named_by)
             own = np.where(column.is_valid(), cells_of(column).astype(str), "").tolist()
+        marks = batch.column(label).to_pylist() if label in batch.schema.names else [None] * count
+        labels = [*map(preparation.label, marks)]
         unseen = [""] * len(numbers)
         if (known := preparation.columns) is not None:
             others = _constant(batch.schema.names, preparation)

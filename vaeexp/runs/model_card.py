@@ -21,7 +21,7 @@ from vaeexp.data.numbers import scale_words
 from vaeexp.data.scaling import Scaling, scaling_from
 from vaeexp.evaluation.metrics import METRICS, with_own
 from vaeexp.run_files import RESULT, SETTINGS, WEIGHTS, load_json
-from vaeexp.runs.card_example import example_lines
+from vaeexp.runs.card_example import example_of
 from vaeexp.runs.run import Run
 from vaeexp.words import (
     format_fixed,
@@ -107,7 +107,7 @@ def _study_of(run: Run, storage: str | None) -> StudyRecord | None:
 def _lines(
     run: Run, preparation: Mapping[str, Any], study: StudyRecord | None, *, onnx: bool
 ) -> Iterator[str]:
-    """Yield the lines of the card."""
+    """Yield the lines of the card, some of them several at once."""
     yield from _front_matter(run, preparation, onnx=onnx)
     yield from _what_it_is(run, study)
     yield from _data(run, preparation, study)
@@ -124,41 +124,37 @@ def _front_matter(run: Run, preparation: Mapping[str, Any], *, onnx: bool) -> It
     facts: dict[str, Any] = {"library_name": "vaeexp", "tags": tags}
     if preparation["name"].startswith("hf:"):
         facts["datasets"] = [preparation["name"].removeprefix("hf:")]
-    yield "---"
-    yield yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).rstrip()
-    yield "---"
+    yield f"---\n{yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)}---"
 
 
 def _what_it_is(run: Run, study: StudyRecord | None) -> Iterator[str]:
     model = run.settings.model
     stored = load_json(run.folder / SETTINGS)
     kind = "variational autoencoder" if run.vae.posterior.stochastic else "autoencoder"
-    yield f"# {_inline(run.name)}"
-    yield ""
-    yield f"A {kind} of {plural(model.latent_size, 'latent dimension')}, a run of the study"
-    yield f"*{_inline(stored['study'])}*, trained with vaeexp."
+    yield f"""\
+# {_inline(run.name)}
+
+A {kind} of {plural(model.latent_size, "latent dimension")}, a run of the study
+*{_inline(stored["study"])}*, trained with vaeexp.
+"""
     if study is not None and study.question.strip():
-        yield ""
-        yield f"> {_inline(one_line(study.question))}"
-    yield ""
+        yield f"> {_inline(one_line(study.question))}\n"
     names = [*_SETTINGS["model"], *_OF_NETWORKS.get(model.network, ()), *_SETTINGS["train"]]
     searched = stored.get("params") or {}
     values = run.settings.flat()
-    yield "| Setting | Value |"
-    yield "| --- | --- |"
+    yield "| Setting | Value |\n| --- | --- |"
     if model.prior == "normal" and "components" not in searched:
         names.remove("components")
     for name in dict.fromkeys([*names, *searched]):
         mark = " (searched)" if name in searched else ""
-        yield f"| {_cell(parameter_label(name))}{mark} | {_cell(format_value(values[name]))} |"
+        yield f"| {_inline(parameter_label(name))}{mark} | {_inline(format_value(values[name]))} |"
     yield ""
 
 
 def _data(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None) -> Iterator[str]:
     data = {} if study is None else study.provenance["data"]
     scaling = scaling_from(preparation["scaling"])
-    yield "## Data"
-    yield ""
+    yield "## Data\n"
     if data:
         sizes = f"{data['train']:,} to train on, {data['validation']:,} to validate, "
         yield f"- {_inline(data['title'])}: {sizes}{data['test']:,} to test"
@@ -174,41 +170,40 @@ def _data(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None) -
         yield f"- Classes, of no use to the model: {_listed(names)}"
     if left_out := run.vae.values.left_out:
         yield f"- Left out of the density: {left_out:,} sub-pixels that never changed in training"
-    yield f"- Fingerprint: {run.fingerprint[:12] or 'none'}"
-    yield ""
+    yield f"- Fingerprint: {run.fingerprint[:12] or 'none'}\n"
 
 
 def _use(run: Run, preparation: Mapping[str, Any], *, onnx: bool) -> Iterator[str]:
     shape = ", ".join(map(str, ("N", *run.values.shape)))
     size = len(run.vae.latent_mask)
-    moments = "mean, log_variance" if run.vae.posterior.stochastic else "mean"
-    halves = "encoder.pt2, encoder.onnx" if onnx else "encoder.pt2"
-    yield "## Use"
-    yield ""
-    yield "| File | From | To |"
-    yield "| --- | --- | --- |"
-    yield f"| {halves} | x: targets float32 [{shape}] | {moments}: float32 [N, {size}] each |"
-    halves = halves.replace("encoder", "decoder")
-    yield f"| {halves} | z: codes float32 [N, {size}] | mean of p(x given z) [{shape}] |"
-    yield f"| {PREPARATION} | | how numbers become targets |"
-    yield f"| {WEIGHTS}, {SETTINGS} | | the run itself, for `vaeexp` |"
-    yield ""
+    stochastic = run.vae.posterior.stochastic
+    moments = "mean, log_variance" if stochastic else "mean"
+    encoder = "encoder.pt2, encoder.onnx" if onnx else "encoder.pt2"
+    yield f"""\
+## Use
+
+| File | From | To |
+| --- | --- | --- |
+| {encoder} | x: targets float32 [{shape}] | {moments}: float32 [N, {size}] each |
+| {encoder.replace("encoder", "decoder")} | z: codes float32 [N, {size}] | mean of p(x given z) [{shape}] |
+| {PREPARATION} | | how numbers become targets |
+| {WEIGHTS}, {SETTINGS} | | the run itself, for `vaeexp` |
+"""  # noqa: E501
     if run.settings.model.size_factor:
         yield f"The decoder's means are those of rows with the sum {run.values.row_sum:.10g}."
-    yield "N is any number from 1. The programs take targets, not the numbers of the files:"
-    yield ""
-    yield f"    {_formula(preparation)}"
-    yield ""
+    yield f"""\
+N is any number from 1. The programs take targets, not the numbers of the files:
+
+    {_formula(preparation)}
+"""
     if drawn := _BINARISED.get(preparation["binarisation"]):
-        yield f"The model was trained on zeros and ones: {drawn}, 1 with the probability of its"
-        yield "target. Draw yours the same way. Targets between 0 and 1 are images of a kind that"
-        yield "the model has not seen."
-        yield ""
-    yield "```python"
-    stochastic = run.vae.posterior.stochastic
-    yield from example_lines(preparation, stochastic=stochastic, onnx=onnx)
-    yield "```"
-    yield ""
+        yield f"""\
+The model was trained on zeros and ones: {drawn}, 1 with the probability of its
+target. Draw yours the same way. Targets between 0 and 1 are images of a kind that
+the model has not seen.
+"""
+    example = example_of(preparation, stochastic=stochastic, onnx=onnx)
+    yield f"```python\n{example}\n```\n"
 
 
 def _figures(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None) -> Iterator[str]:
@@ -216,15 +211,13 @@ def _figures(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None
     path = run.folder / RESULT
     result = load_json(path) if path.is_file() else {}
     tested: Mapping[str, Any] = result.get("test") or {}
-    yield "## Figures"
-    yield ""
+    yield "## Figures\n"
     if not tested:
         found = result.get("objective")
         words = "This run was not tested."
         if isinstance(found, float) and math.isfinite(found):
             words += f" Validation −ELBO: {format_fixed(found, 2)} nats per image."
-        yield f"{words} `vaeexp evaluate` measures it on test images."
-        yield ""
+        yield f"{words} `vaeexp evaluate` measures it on test images.\n"
         return
     repeated = _repeated(run, study)
     spread = " of all its seeds, 95 % interval, n |" if repeated else ""
@@ -239,30 +232,30 @@ def _figures(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None
         if error is not None:
             shown += f" (standard error {_number(error, metric.digits)})"
         many = f" {_interval(repeated.get(name), metric.digits)} |" if spread else ""
-        yield f"| {_cell(metric.words)} | {shown} |{many} {_cell(metric.unit)} |"
+        yield f"| {_inline(metric.words)} | {shown} |{many} {_inline(metric.unit)} |"
     yield ""
     conditions = [
         f"{METRICS[name].label} = {tested[f'test/{name}']:,.0f}"
         for name in ("importance_samples", "images")
         if f"test/{name}" in tested
     ]
-    yield f"Measured with {', '.join(conditions)}. {_unit_words(preparation)}"
-    yield ""
+    yield f"Measured with {', '.join(conditions)}. {_unit_words(preparation)}\n"
 
 
 def _limits(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None) -> Iterator[str]:
     title = preparation["name"] if study is None else study.provenance["data"]["title"]
     count = "images" if study is None else f"{study.provenance['data']['train']:,} images or rows"
-    yield "## Limits"
-    yield ""
-    yield f"- Trained on {count} of {_inline(title)} alone. Data of another origin, scale or type"
-    yield "  have codes, too, which mean nothing."
-    yield "- A high likelihood does not make an input a typical one: simple images often have"
-    yield "  higher likelihoods than those trained on (Nalisnick et al. 2019). Do not detect"
-    yield "  anomalies by it alone."
-    yield "- Means and variances are not calibrated for decisions about single images, or people."
-    yield "- Reconstructions are means: smoother than any input."
-    yield ""
+    yield f"""\
+## Limits
+
+- Trained on {count} of {_inline(title)} alone. Data of another origin, scale or type
+  have codes, too, which mean nothing.
+- A high likelihood does not make an input a typical one: simple images often have
+  higher likelihoods than those trained on (Nalisnick et al. 2019). Do not detect
+  anomalies by it alone.
+- Means and variances are not calibrated for decisions about single images, or people.
+- Reconstructions are means: smoother than any input.
+"""
 
 
 def _origin(run: Run, study: StudyRecord | None) -> Iterator[str]:
@@ -274,14 +267,15 @@ def _origin(run: Run, study: StudyRecord | None) -> Iterator[str]:
         if name in trained
     )
     here = f"vaeexp {VERSION}, python {platform.python_version()}, torch {torch.__version__}"
-    yield "## Versions, licence, citation"
-    yield ""
-    yield f"- Trained with {known}; exported with {here}"
-    yield "- Licence: not chosen. Whoever publishes the model adds `license:` at the top, and minds"
-    yield "  the licence of the data."
-    yield f"- Cite: The vaeexp developers, *vaeexp*, version {VERSION},"
-    yield "  <https://github.com/vaeexp/vaeexp>; Kingma & Welling 2014, *Auto-Encoding Variational"
-    yield "  Bayes*."
+    yield f"""\
+## Versions, licence, citation
+
+- Trained with {known}; exported with {here}
+- Licence: not chosen. Whoever publishes the model adds `license:` at the top, and minds
+  the licence of the data.
+- Cite: The vaeexp developers, *vaeexp*, version {VERSION},
+  <https://github.com/vaeexp/vaeexp>; Kingma & Welling 2014, *Auto-Encoding Variational
+  Bayes*."""
 
 
 def _repeated(run: Run, study: StudyRecord | None) -> Mapping[str, Any]:
@@ -385,7 +379,3 @@ def _inline(text: str) -> str:
     """Return a text as markdown shows it: one line, without markup."""
     line = " ".join(str(text).split())
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in line)
-
-
-def _cell(text: str) -> str:
-    return _inline(text)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,6 @@ from vaeexp.models.vae import VAE
 from vaeexp.runs import codes as measures
 from vaeexp.runs.calibration import RARE, Calibration
 from vaeexp.runs.drawing import drawn_codes
-from vaeexp.runs.preparation import Batch
 from vaeexp.runs.row_files import (
     array_endings,
     read_codes,
@@ -80,15 +80,9 @@ def _opened(run: Run, given: Given, say: Say) -> Iterator[Opened]:
             f"{changed:,} of the {rows:,} validation and test rows have a change in columns that "
             "never changed in training. --split does not mark them: give their file instead"
         )
-    labels = _labels(images)
+    labels = [images.classes[label] if images.classes else "" for label in images.labels.tolist()]
     batches = split_batches(images.x, images.keys, labels, images.names)
-    yield Opened(len(images.x), batches, lambda: set(labels or [""]))
-
-
-def _labels(images: Images) -> list[str] | None:
-    if images.classes is None:
-        return None
-    return [images.classes[label] for label in images.labels.tolist()]
+    yield Opened(len(images.x), batches, lambda: set(labels))
 
 
 def _model(run: Run, device: str) -> VAE:
@@ -112,17 +106,11 @@ def encode_to(
         write_rows(to, tally.checked(rows, str(to)))
     size = run.settings.model.latent_size
     line = f"{to}  {plural(tally.rows, 'row')} of codes with {plural(size, 'dimension')}"
-    return [line, *tally.lines(), *_binarised(run, given)]
+    return [line, *tally.lines()]
 
 
 def _tally(run: Run, given: Given, known: Calibration | None = None) -> Tally:
     return Tally(preparation_of(run) if given.files else None, known)
-
-
-def _binarised(run: Run, given: Given) -> list[str]:
-    """Return a line on the binarisation of files, where they are binarised."""
-    said = preparation_of(run).binarised if given.files else ""
-    return [said] if said else []
 
 
 # ---- scores ----
@@ -157,8 +145,8 @@ def score_to(
     with ExitStack() as stack:
         parts = [stack.enter_context(_opened(run, given, say))]
         if asked.against:
-            others = Given(asked.against, None, given.data)
-            parts.append(stack.enter_context(_opened(run, others, _silent)))
+            others = opened([*asked.against], preparation_of(run))
+            parts.append(stack.enter_context(others))
         _check_class(asked, parts)
         return _scored(run, given, to, asked, how, parts, device=device, say=say, progress=progress)
 
@@ -197,7 +185,11 @@ def _scored(
     known = None
     if asked.p:
         known = calibration_of(run, how, given.data, device=device, say=say)
-        lines.append(_calibration_words(len(known.scores), run.noun))
+        n = len(known.scores)
+        lines.append(
+            f"p = (1 + #{{scores of validation {run.noun}s ≥ s}}) / (n + 1): n = {n:,}, so the "
+            f"smallest p is {known.least:.2g}"
+        )
         lines.append(_shift_words(known.scores, known.test, run.noun))
     anomalies = bool(asked.against or asked.against_class)
     shown = known.judged_by if known else how.by
@@ -205,30 +197,33 @@ def _scored(
     tally = _tally(run, given, known)
 
     def rows() -> Iterator[measures.Measured]:
+        score_batches = partial(score_rows, _model(run, device), seed=code_seed(run), known=known)
         for place, part in enumerate(parts):
             batches = measures.told(part.batches, part.total, progress)
-            yield from _kept(run, batches, how, known, asked, seen, tally, place, device)
+            for batch, measured in score_batches(batches, how, tally, usual=place == 0):
+                strange = np.full(len(batch.x), place == 1)
+                if asked.against_class is not None:
+                    strange |= np.array(batch.labels, object) == asked.against_class
+                seen.take(batch, measured, strange)
+                if anomalies:
+                    measured["anomaly"] = strange
+                yield measured
 
     write_rows(to, tally.checked(rows(), str(to)))
     lines.append(f"{to}  {plural(tally.rows, 'row')} scored by {_WORDS[how.by]}, in nats")
-    lines += [*tally.lines(), *_binarised(run, given)]
+    lines += tally.lines()
     if known is not None and known.trend is not None:
-        lines.append(_trend_words(known, run.noun))
+        lines.append(
+            f"Rank correlation of score and row sum: {known.trend.correlation:.2f} among "
+            f"validation {run.noun}s; the columns residual and p_residual are without this trend"
+        )
+        if known.judged_by == "residual":
+            lines[-1] += ", and a sheet goes by them"
     if known is not None and (lows := seen.lows(known.own)):
         lines.append(_low_words(lows, len(known.scores), run.noun))
     if anomalies:
         lines += _detection_words(run, seen, how)
     return Scored(lines, seen, _WORDS[shown].partition(",")[0])
-
-
-def _trend_words(known: Calibration, noun: str) -> str:
-    """Say how far scores of counts follow the row sum."""
-    found = 0.0 if known.trend is None else known.trend.correlation
-    text = (
-        f"Rank correlation of score and row sum: {found:.2f} among validation {noun}s; the columns "
-        "residual and p_residual are without this trend"
-    )
-    return f"{text}, and a sheet goes by them" if known.judged_by == "residual" else text
 
 
 def _low_words(lows: Sequence[tuple[str, Low]], n: int, noun: str) -> str:
@@ -254,41 +249,6 @@ _WORDS = {
     "distortion": "distortion, because the posterior has no density",
     "residual": "score without the trend of the row sum",
 }
-
-
-def _silent(text: str) -> None:
-    """Say nothing."""
-
-
-def _kept(
-    run: Run,
-    batches: Iterator[Batch],
-    how: Score,
-    known: Calibration | None,
-    asked: Asked,
-    seen: Seen,
-    tally: Tally,
-    place: int,
-    device: str,
-) -> Iterator[measures.Measured]:
-    """Yield the scores of one part, with the column anomaly where anomalies are asked for."""
-    vae = _model(run, device)
-    rows = score_rows(vae, batches, how, tally, seed=code_seed(run), known=known, usual=place == 0)
-    for batch, measured in rows:
-        strange = np.full(len(batch.x), place == 1)
-        if asked.against_class is not None:
-            strange |= np.array([label == asked.against_class for label in batch.labels])
-        seen.take(batch, measured, strange)
-        if asked.against or asked.against_class:
-            measured["anomaly"] = strange
-        yield measured
-
-
-def _calibration_words(n: int, noun: str) -> str:
-    return (
-        f"p = (1 + #{{scores of validation {noun}s ≥ s}}) / (n + 1): n = {n:,}, so the smallest p "
-        f"is {1 / (n + 1):.2g}"
-    )
 
 
 _SHIFTS = {
@@ -352,9 +312,9 @@ def _size_said(size: Estimate, gain: Estimate) -> str:
 
 def decode_to(run: Run, codes: Path, to: Path, *, device: str) -> str:
     """Write what codes decode to; return a line on it."""
-    size = run.settings.model.latent_size
-    array = read_codes(codes, size)
-    return _write(run, _model(run, device), torch.from_numpy(array), to)
+    array = read_codes(codes, run.settings.model.latent_size)
+    made = measures.decode(_model(run, device), array, preparation_of(run))
+    return _written(run, made, len(array), to)
 
 
 def sample_to(run: Run, count: int, to: Path, *, component: int | None, seed: int) -> str:
@@ -362,7 +322,8 @@ def sample_to(run: Run, count: int, to: Path, *, component: int | None, seed: in
     line on it.
     """
     z, _ = drawn_codes(run, count, component=component, seed=seed)
-    return _write(run, run.vae, z, to)
+    made = measures.decode(run.vae, z.numpy(), preparation_of(run))
+    return _written(run, made, count, to)
 
 
 def reconstruct_to(run: Run, images: Images, to: Path) -> str:
@@ -371,7 +332,7 @@ def reconstruct_to(run: Run, images: Images, to: Path) -> str:
     order = np.argsort(images.places)
 
     def pieces() -> Iterator[np.ndarray]:
-        for x in images.x[torch.from_numpy(order)].split(max(1, image_rows(run.vae))):
+        for x in images.x[torch.from_numpy(order)].split(image_rows(run.vae)):
             yield preparation.in_units(run.vae.reconstruct(x.to(run.vae.latent_mask)))
 
     names = np.array(images.names, object)[order]
@@ -381,11 +342,6 @@ def reconstruct_to(run: Run, images: Images, to: Path) -> str:
 def array_files(run: Run) -> tuple[str, ...]:
     """Return the endings of files of arrays of the run."""
     return array_endings(preparation_of(run).table)
-
-
-def _write(run: Run, vae: VAE, z: torch.Tensor, to: Path) -> str:
-    made = measures.decode(vae, z.cpu().numpy(), preparation_of(run))
-    return _written(run, made, len(z), to)
 
 
 def _written(

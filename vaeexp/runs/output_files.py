@@ -9,7 +9,7 @@ from pathlib import Path
 from sweeps import UserError
 from vaeexp.data.datasets import find_definition
 from vaeexp.data.formats.image_pixels import readable
-from vaeexp.run_files import SETTINGS, load_json
+from vaeexp.run_files import SETTINGS, load_json, writing
 from vaeexp.runs.inputs import files_in
 from vaeexp.runs.marks import check_ours
 from vaeexp.runs.model_card import README
@@ -30,15 +30,15 @@ class Outputs:
 
     def check(self, path: Path, endings: Sequence[str], option: str = "--to") -> None:
         """Raise UserError where a file cannot be written, or must not be."""
-        check_target(path, endings, option)
-        if not path.exists():
-            return
-        for read in self._inputs():
-            if read.exists() and read.samefile(path):
+        with writing(path):
+            check_target(path, endings, option)
+            if not path.exists():
+                return
+            if any(read.exists() and read.samefile(path) for read in self._inputs()):
                 problem = f"got '{path}', which the command reads; must be another file."
                 raise UserError(option, problem)
-        if not self.overwrite:
-            check_ours(path, f"Give another file with {option}, or add --overwrite")
+            if not self.overwrite:
+                check_ours(path, f"Give another file with {option}, or add --overwrite")
 
     def check_folder(self, folder: Path, names: Sequence[str]) -> None:
         """Raise UserError where the folder of an export must not get files of these names: it holds

@@ -209,8 +209,7 @@ class Preparation:
     @property
     def named_by(self) -> str:
         """The column or the array that names the rows; empty where there is none."""
-        given: str = getattr(self.data, "names", None) or self.record.get("named_by", "")
-        return given
+        return self.data.names or self.record.get("named_by", "")
 
     @property
     def table(self) -> tuple[str, ...] | None:

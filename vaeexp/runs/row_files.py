@@ -48,7 +48,7 @@ def write_rows(path: Path, batches: Iterator[Measured]) -> None:
     """Write rows batch by batch; .npz is written from memory. Empty text stays empty text, in .csv
     an empty cell.
     """
-    write = (_TABLES | {".npz": _write_npz})[path.suffix.lower()]
+    write = _WRITERS[path.suffix.lower()]
     write_whole(path, lambda unfinished: write(unfinished, batches))
 
 
@@ -73,12 +73,6 @@ def _write_csv(path: Path, batches: Iterator[Measured]) -> None:
 
     _write_tables(path, (_with_cells(_table(measured)) for measured in batches), csv.CSVWriter)
     mark_csv(path)
-
-
-_TABLES: dict[str, Callable[[Path, Iterator[Measured]], None]] = {
-    ".parquet": _write_parquet,
-    ".csv": _write_csv,
-}
 
 
 def _write_tables(path: Path, tables: Iterator[Any], writer: Callable[..., Any]) -> None:
@@ -111,6 +105,9 @@ def _write_npz(path: Path, batches: Iterator[Measured]) -> None:
     arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in kept.items()}
     np.savez(path, **arrays)
     mark_npz(path)
+
+
+_WRITERS = {".parquet": _write_parquet, ".csv": _write_csv, ".npz": _write_npz}
 
 
 def read_codes(path: Path, latent_size: int) -> np.ndarray:
@@ -172,14 +169,12 @@ def write_arrays(
     if ending == ".npy":
         write_whole(path, lambda unfinished: _write_npy(unfinished, pieces, count))
         return
-    named = _named(pieces, None if ending == ".npz" else columns, names)
-    write = (_TABLES | {".npz": _write_npz})[ending]
-    write_whole(path, lambda unfinished: write(unfinished, named))
+    write_rows(path, _named(pieces, None if ending == ".npz" else columns, names))
 
 
 def array_endings(columns: Sequence[str] | None) -> tuple[str, ...]:
     """Return the endings that `write_arrays` takes."""
-    return (".npy", ".npz") if columns is None else (".npy", ".npz", *_TABLES)
+    return (".npy", ".npz") if columns is None else (".npy", ".npz", ".parquet", ".csv")
 
 
 def _named(

@@ -2,7 +2,6 @@
 for.
 """
 
-import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -16,9 +15,9 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 
-from sweeps import UserError, did_you_mean, named_run, run_name
+from sweeps import UserError, did_you_mean, file_digest, named_run, run_name
 from vaeexp.data import Dataset, open_dataset
-from vaeexp.data.dataset import changes_words, targets
+from vaeexp.data.dataset import Split, changes_words, targets
 from vaeexp.data.showing import kind_of
 from vaeexp.data.values import Values, values_of_run
 from vaeexp.evaluation.classifier import open_classifier
@@ -52,6 +51,8 @@ from vaeexp.training.checkpoint import load_model, save_arrays
 from vaeexp.training.device import resolve_device
 from vaeexp.words import noun_of, plural
 
+_WEIGHTS = {"best": WEIGHTS, "last": LAST}
+"""Epoch → the file of its weights."""
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
 
 
@@ -88,8 +89,7 @@ class Run:
         """
         try:
             # Asked in `open_run`.
-            file = WEIGHTS if self.epoch == "best" else LAST
-            return load_model(self.folder, file, allow_code=True)
+            return load_model(self.folder, _WEIGHTS[self.epoch], allow_code=True)
         except (
             ValueError,
             RuntimeError,
@@ -98,9 +98,8 @@ class Run:
             SafetensorError,
             OSError,
         ) as error:
-            raise UserError(
-                str(self.folder), f"holds no usable model: {' '.join(str(error).split())}"
-            ) from error
+            problem = f"holds no usable model: {' '.join(str(error).split())}"
+            raise UserError(str(self.folder), problem) from error
 
     def encode(self, images: Any, *, device: str = "cpu") -> pd.DataFrame:
         """Encode new images, prepared as the run's own were: one row each, in their order.
@@ -253,8 +252,7 @@ def calibration_of(
     """
     file = run.folder / CALIBRATION
     samples = how.importance_samples or SAMPLES
-    weights = run.folder / (WEIGHTS if run.epoch == "best" else LAST)
-    key = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} k={samples}"
+    key = f"{file_digest(run.folder / _WEIGHTS[run.epoch])} k={samples}"
     arrays = kept(file, key)
     if arrays is None:
         if data is None and run.settings.data.dataset in ("arrays", "folder"):
@@ -288,7 +286,7 @@ def _measured(
     arrays = dict[str, np.ndarray]()
     for split in ("validation", "test"):
         images = open_images(run, data, split=split, same=True, say=say)
-        batches = split_batches(images.x, images.keys, None, images.names)
+        batches = split_batches(images.x, images.keys, [""] * len(images.x), images.names)
         rows = score_rows(vae, batches, how, Tally(None), seed=code_seed(run), known=None)
         for name, values in _as_frame((measured for _, measured in rows), None).items():
             if values.dtype.kind == "f":
@@ -378,13 +376,10 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
     try:
         stored = load_json(path)
         values = values_of_run(stored)
-        origin = {
-            name: stored[name]
-            for name in ("study", "seed", "study_seed", "fingerprint", "arithmetic")
-        }
+        named = ("study", "seed", "study_seed", "fingerprint", "arithmetic")
+        origin = {name: stored[name] for name in named}
         settings = Settings(**{section: stored[section] for section in SECTIONS})
-        origin |= {"values": values, "preparation": stored.get("preparation")}
-        return origin, settings
+        return origin | {"values": values, "preparation": stored.get("preparation")}, settings
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise unreadable_settings(str(path), folder, error) from error
 
@@ -406,14 +401,16 @@ class Images:
     @property
     def names(self) -> list[str]:
         """The name of each for people."""
-        part = self.dataset.test if self.split == "test" else self.dataset.validation
-        return part.names.of(self.places)
+        return _split(self.dataset, self.split).names.of(self.places)
 
     @property
     def keys(self) -> np.ndarray:
         """The hash of each image before it was binarised, uint64 [N]."""
-        part = self.dataset.test if self.split == "test" else self.dataset.validation
-        return part.keys[self.places]
+        return _split(self.dataset, self.split).keys[self.places]
+
+
+def _split(dataset: Dataset, name: str) -> Split:
+    return dataset.test if name == "test" else dataset.validation
 
 
 def open_images(
@@ -451,17 +448,17 @@ def open_images(
         here, there = (
             " × ".join(map(str, shape)) for shape in (run.values.shape, dataset.image_shape)
         )
-        problem = (
+        raise UserError(
+            run.name,
             f"is a model of images of {here} (channels × height × width); {dataset.title} has "
-            f"{there}."
+            f"{there}.",
         )
-        raise UserError(run.name, problem)
     if run.fingerprint != dataset.fingerprint:
         error = other_images(run.name, run.fingerprint, dataset)
         if same:
             raise error
         say(f"NOTE: {run.name} {error.problem}")
-    part = dataset.test if split == "test" else dataset.validation
+    part = _split(dataset, split)
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed)).numpy()
     indices = np.arange(len(part)) if count is None else order[:count]
     seed = derive_seed(run.study_seed, "test targets" if split == "test" else "targets")
@@ -512,12 +509,11 @@ def evaluate_run(
         {"importance_samples": importance_samples} if importance_samples else {}
     )
     vae = run.vae.to(resolve_device(device))
-    evaluation = settings.evaluation
     figures, _ = test_figures(
         vae,
         images.dataset,
         images.x,
-        evaluation,
+        settings.evaluation,
         study_seed=run.study_seed,
         weighted=True,
         progress=progress,
@@ -527,20 +523,20 @@ def evaluate_run(
         figures["test/bits_per_dimension_se"] = bits_per_dimension(
             figures["test/neg_elbo_se"], images.x[0].numel()
         )
-    k = evaluation.importance_samples
-    bounds = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
-    protocol_parts = protocol(replace(images.dataset, values=run.values), settings) | {
-        "images": plural(len(images.x), f"{images.split} {run.noun}"),
-        "weights": f"of the {run.epoch} epoch",
-        "estimator": bounds
-        if vae.posterior.stochastic
-        else "distortion at the code; no bound on the likelihood",
-    }
+    estimator = "distortion at the code; no bound on the likelihood"
+    if vae.posterior.stochastic:
+        k = settings.evaluation.importance_samples
+        estimator = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
     return {
         "run": run.name,
         "epoch": run.epoch,
         "split": images.split,
-        "protocol": protocol_parts,
+        "protocol": protocol(replace(images.dataset, values=run.values), settings)
+        | {
+            "images": plural(len(images.x), f"{images.split} {run.noun}"),
+            "weights": f"of the {run.epoch} epoch",
+            "estimator": estimator,
+        },
         "figures": {
             name.replace("test/", f"{images.split}/", 1): value for name, value in figures.items()
         },

@@ -4,6 +4,7 @@ how well the scores tell anomalies.
 Shapes: n rows of a batch, C channels, H × W sub-pixels.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,7 @@ def opened(given: Any, preparation: Preparation) -> Iterator[Opened]:
 
 
 def split_batches(
-    x: Tensor, keys: np.ndarray, labels: Sequence[str] | None, names: Sequence[str]
+    x: Tensor, keys: np.ndarray, labels: Sequence[str], names: Sequence[str]
 ) -> Iterator[Batch]:
     """Yield the targets [N, C, H, W] of a split, their keys and their names in batches, as those of
     files.
@@ -81,10 +82,10 @@ def split_batches(
     for start in range(0, len(x), size):
         some = slice(start, start + size)
         count = len(x[some])
-        known = [*labels[some]] if labels is not None else [""] * count
-        unseen = [""] * count if is_vector(x.shape) else None
+        blank = [""] * count
+        unseen = blank if is_vector(x.shape) else None
         none = np.zeros(count, np.int64)
-        yield Batch([*names[some]], known, x[some], [""] * count, none, unseen, keys[some])
+        yield Batch([*names[some]], [*labels[some]], x[some], blank, none, unseen, keys[some])
 
 
 def score_rows(
@@ -125,12 +126,7 @@ class Seen:
         self._by = by
         self._shown = shown
         self._measure = measure_sizes
-        self._scores = list[np.ndarray]()
-        self._sizes = list[np.ndarray]()
-        self._alarms = list[np.ndarray]()
-        self._rates = list[np.ndarray]()
-        self._codes = list[np.ndarray]()
-        self._strange = list[np.ndarray]()
+        self._parts = defaultdict[str, list[np.ndarray]](list)
         self._places = dict[str, int]()
         self.worst: Extremes | None = None
         self.best: Extremes | None = None
@@ -141,33 +137,30 @@ class Seen:
         fine = ~np.isnan(measured[self._by])
         if not fine.any():
             return
-        scores = measured[self._by][fine]
-        self._scores.append(scores)
-        self._strange.append(strange[fine])
         codes = [self._places.setdefault(label, len(self._places)) for label in batch.labels]
-        self._codes.append(np.array(codes)[fine])
-        if "p" in measured:
-            self._alarms.append(measured["p"][fine] <= ALARM)
-        if "rate" in measured:
-            self._rates.append(measured["rate"][fine])
+        kept = {"strange": strange, "code": np.array(codes)}
+        kept |= {name: measured[name] for name in (self._by, "p", "rate") if name in measured}
+        for name, values in kept.items():
+            self._parts[name].append(values[fine])
         x = batch.x[torch.from_numpy(fine)]
         if self._measure:
-            self._sizes.append(sizes(x.numpy(), self._values))
+            self._parts["size"].append(sizes(x.numpy(), self._values))
         names = [name for name, each in zip(batch.names, fine, strict=True) if each]
         here = Extremes(measured[self._shown][fine], names, x)
         self.worst = _extreme(self.worst, here, highest=True)
         self.best = _extreme(self.best, here, highest=False)
+
+    def _all(self, name: str) -> np.ndarray:
+        return np.concatenate(self._parts[name])
 
     def lows(self, calibration: Mapping[str, np.ndarray]) -> list[tuple[str, Low]]:
         """Return the columns, rate and score, in which more rows than by chance lie below the
         calibration values: in at most 5 % of the cases where these are exchangeable.
         """
         found = list[tuple[str, Low]]()
-        for (column, parts), level in zip(
-            (("rate", self._rates), (self._by, self._scores)), _LOW_LEVELS, strict=True
-        ):
-            if parts and column in calibration:
-                low = lower(np.concatenate(parts), calibration[column])
+        for column, level in zip(("rate", self._by), _LOW_LEVELS, strict=True):
+            if column in self._parts and column in calibration:
+                low = lower(self._all(column), calibration[column])
                 if low.p < level:
                     found.append((column, low))
         return found
@@ -176,19 +169,18 @@ class Seen:
         """Return how well scores tell the anomalies, the AUROC of sizes alone, and how much higher
         that of the scores is; None without anomalies, or without others.
         """
-        if not self._scores:
+        if not self._parts:
             return None
-        scores, strange = np.concatenate(self._scores), np.concatenate(self._strange)
+        scores, strange, packed = map(self._all, (self._by, "strange", "size"))
         if strange.all() or not strange.any():
             return None
-        packed = np.concatenate(self._sizes)
         pair = packed[~strange], packed[strange]
         gain = auroc_gain(scores[~strange], scores[strange], pair)
         return detection(scores[~strange], scores[strange]), auroc(*pair), gain
 
     def counts(self) -> str:
         """Say how many rows are anomalies, and how many are not."""
-        strange = np.concatenate(self._strange)
+        strange = self._all("strange")
         return (
             f"{plural(int(strange.sum()), 'anomaly', 'anomalies')} and {(~strange).sum():,} others"
         )
@@ -197,11 +189,10 @@ class Seen:
         """Return a row of words for each label: label, rows, mean score, share of p ≤ 0.05, and the
         AUROC of an anomalous class; none where no label is known.
         """
-        if not self._scores or set(self._places) <= {""}:
+        if not self._parts or set(self._places) <= {""}:
             return []
-        scores, codes = np.concatenate(self._scores), np.concatenate(self._codes)
-        strange = np.concatenate(self._strange)
-        alarms = np.concatenate(self._alarms) if self._alarms else None
+        scores, codes, strange = map(self._all, (self._by, "code", "strange"))
+        alarms = self._all("p") <= ALARM if "p" in self._parts else None
         rows = list[tuple[str, ...]]()
         for label, code in sorted(self._places.items()):
             own = codes == code

@@ -93,8 +93,9 @@ class Tally:
         ]
         if others := sum(count for _, count in kinds[_MOST:]):
             said.append(f"{plural(others, 'row')} with other problems")
+        binarised = self._preparation.binarised if self._preparation else ""
         said += [self._cut_words(), self._unseen_words(), self._trained_words()]
-        said += [self._error_words(), self._range_words()]
+        said += [self._error_words(), self._range_words(), binarised]
         return [line for line in said if line]
 
     def warnings(self) -> list[str]:
