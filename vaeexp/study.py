@@ -165,8 +165,11 @@ def _check_measure(study: Study) -> None:
     """Raise UserError where the searched likelihoods do not measure one thing, so that no ranking
     may hold their values.
     """
+    names = searched_values(study, "likelihood")
+    if len(names) < 2:  # spares PyTorch
+        return
     found: dict[str, str] = {}
-    for name in searched_values(study, "likelihood"):
+    for name in names:
         support = models.likelihoods.find_likelihood(name).support
         measure = measure_of(name, support, settings_of(study).data.binarisation)
         found.setdefault(measure, f"{name} ({SUPPORTS.get(support, 'no declared support')})")

@@ -35,7 +35,10 @@ _RANGED = ("int8", "int16", "uint16")
 _DISPERSED = 0.8
 """Least variance of counts, in means; that of a Poisson distribution is 1."""
 _NEAR_ZERO = 1 / 3
-"""How much of the mean the least count of a column has at most; heights stay far from 0."""
+_AS_POISSON = 1.25
+"""How much of the mean the least count of a column has at most, because ages stay far from 0; else
+the largest variance of its counts, in means.
+"""
 _DEPTHS = 1.5
 """How many times the 10th percentile of row sums the 90th is, from which sums are given."""
 _STEPS = 3_000
@@ -143,8 +146,8 @@ def _are_counts(dataset: Dataset) -> bool:
     numbers = _training_rows(dataset)
     mean = numbers.mean(axis=0)
     variance = numbers.var(axis=0)
-    near_zero = numbers.min(axis=0) <= _NEAR_ZERO * mean
-    most = np.mean(near_zero & (variance >= _DISPERSED * mean)) > 0.5
+    own = (numbers.min(axis=0) <= _NEAR_ZERO * mean) | (variance <= _AS_POISSON * mean)
+    most = np.mean(own & (variance >= _DISPERSED * mean)) > 0.5
     return bool(most and variance.sum() >= _DISPERSED * mean.sum())
 
 

@@ -131,7 +131,8 @@ def at_bounds(view: StudyView) -> Check:
         if told:
             return Check("bounds", "warning", found, steps, _widen(view, ends))
         beyond = all(said.id == "check.winner_beyond" for said in found)
-        open_ = () if beyond else _one("check.settled" if hits else "check.beyond_unknown")
+        reason = "check.settled" if hits else "check.beyond_unknown"
+        open_ = () if beyond else _one(reason)
         return Check("bounds", "unknown", found, (*open_, *steps), _widen(view, ends))
     counts = {
         parameter.name: int(parameter.of(view.found).notna().sum()) for parameter in with_ends

@@ -67,9 +67,10 @@ def test_the_templates_name_every_setting_of_the_data():
     texts = [path.read_text(encoding="utf-8") for path in (TEMPLATE, ARRAYS)]
     named = [set(yaml.safe_load(text)["data"]) for text in texts]
     assert named[0] | named[1] == set(DataSettings.model_fields)
+    of_arrays = {"images", "labels", "factors", "names", "drop", "channels_first", "missing"}
     of_files = {"image_size", "image_channels", "crop", "background", "splits", "split_folders"}
     assert named[0] - named[1] == of_files | {"unreadable_share"}
-    assert named[1] - named[0] == {"images", "labels", "factors", "channels_first"}
+    assert named[1] - named[0] == of_arrays
 
 
 @pytest.mark.parametrize("path", [TEMPLATE, ARRAYS], ids=lambda path: path.stem)

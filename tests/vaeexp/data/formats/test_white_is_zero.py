@@ -129,7 +129,7 @@ def test_new_files_are_read_as_the_files_of_the_run(tmp_path, dataset, images):
     assert preparation.black == (65535 if images is IN_16 else 4095)
     if dataset == "folder":
         shown = [
-            each.file(new / "00.tif").image for each in (preparation, of_edition_1(preparation))
+            each.picture(new / "00.tif").images for each in (preparation, of_edition_1(preparation))
         ]
         assert shown[0].mean() == pytest.approx(LEVELS[0].mean() / 255, abs=0.01)
         assert shown[1].mean() > 0.6
