@@ -81,7 +81,7 @@ def _opened(run: Run, given: Given, say: Say) -> Iterator[Opened]:
             "never changed in training. --split does not mark them: give their file instead"
         )
     labels = [images.classes[label] if images.classes else "" for label in images.labels.tolist()]
-    batches = split_batches(images.x, images.keys, labels, images.names)
+    batches = split_batches(images.x, images.keys, labels, images.names, run.described)
     yield Opened(len(images.x), batches, lambda: set(labels))
 
 

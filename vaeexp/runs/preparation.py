@@ -30,7 +30,7 @@ from vaeexp.data.formats.levels import DEEPEST, WHITE, Stored, to_bytes
 from vaeexp.data.missing import codes_of, missing_numbers
 from vaeexp.data.prepare import Purpose, binarise
 from vaeexp.data.scaling import Scaling, changed, scaling_from
-from vaeexp.data.values import Values
+from vaeexp.data.values import Values, changes_left_out
 from vaeexp.settings import DataSettings
 from vaeexp.words import format_signed
 
@@ -49,7 +49,8 @@ class Rows(NamedTuple):
     """N rows that were read: names for people, labels and problems in words (empty text: none),
     prepared images [N, C, H, W], uint8 or float32, zeros where there is a problem, how many of
     their numbers were cut to the limits of the run, int64 [N], and the names of the columns that
-    were constant in training and are not here, joined; None for other data than vectors.
+    were constant in training and are not here, joined; None for images, of which `Batch` tells
+    where a density leaves sub-pixels out.
     """
 
     names: list[str]
@@ -176,7 +177,7 @@ class Preparation:
     """How a run prepares what it is shown.
 
     run: name of the run, for errors.
-    values: what its model takes.
+    values: what its model takes, as its likelihood describes it.
     data: settings of its data.
     record: `vaeexp.data.dataset.Dataset.preparation`.
     study_seed: of the draws that binarise.
@@ -493,7 +494,10 @@ class Preparation:
                 seeds = [seed_of(f"{self.study_seed}/pixels/{key}") for key in keys]
                 images = np.stack([*map(binarise, images, seeds, repeat(Purpose.NEW_PIXELS))])
             x = TARGETS[kind](torch.from_numpy(np.ascontiguousarray(images)), None)
-            yield Batch(rows.names, rows.labels, x, rows.problems, rows.cut, rows.unseen, keys)
+            unseen = rows.unseen
+            if unseen is None:
+                unseen = changes_left_out(self.values, x.numpy(), rows.problems)
+            yield Batch(rows.names, rows.labels, x, rows.problems, rows.cut, unseen, keys)
         if rows is None:
             raise UserError("images", "got no rows; must be at least one.")
 

@@ -22,6 +22,7 @@ from vaeexp.data.showing import kind_of
 from vaeexp.data.values import Values, values_of_run
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
+from vaeexp.models.likelihoods import described
 from vaeexp.models.vae import VAE
 from vaeexp.own_code import check_code
 from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
@@ -76,6 +77,11 @@ class Run:
     """The epoch whose weights the model has."""
     preparation: Mapping[str, Any] | None = None
     """`vaeexp.data.dataset.Dataset.preparation` of its images; None where it is not on record."""
+
+    @property
+    def described(self) -> Values:
+        """The values as its likelihood describes them."""
+        return described(self.settings.model.likelihood, self.values)
 
     @property
     def noun(self) -> str:
@@ -219,7 +225,7 @@ def preparation_of(run: Run) -> Preparation:
         raise UserError(run.name, f"{problem}. Try --split, or train it again.")
     return Preparation(
         run=run.name,
-        values=run.values,
+        values=run.described,
         data=run.settings.data,
         record=run.preparation,
         study_seed=run.study_seed,
@@ -284,16 +290,22 @@ def _measured(
     """Return the scores of the run's own validation and test rows, and other facts of its data."""
     vae = run.vae.to(resolve_device(device))
     arrays = dict[str, np.ndarray]()
+    unseen = np.zeros(2, np.int64)
     for split in ("validation", "test"):
         images = open_images(run, data, split=split, same=True, say=say)
-        batches = split_batches(images.x, images.keys, [""] * len(images.x), images.names)
+        none = [""] * len(images.x)
+        batches = split_batches(images.x, images.keys, none, images.names, run.described)
         rows = score_rows(vae, batches, how, Tally(None), seed=code_seed(run), known=None)
-        for name, values in _as_frame((measured for _, measured in rows), None).items():
+        frame = _as_frame((measured for _, measured in rows), None)
+        if run.described.constant:
+            unseen += [(frame["unseen"] != "").sum(), len(frame)]
+        for name, values in frame.items():
             if values.dtype.kind == "f":
                 arrays[f"{split}_{name}"] = values.to_numpy()
         if vae.support == "counts":
             arrays[f"{split}_sums"] = row_sums(images.x.numpy())
-    return arrays | facts_of(images.dataset)
+    facts = facts_of(images.dataset)
+    return arrays | facts | {"unseen": facts["unseen"] + unseen}
 
 
 def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: bool = False) -> Run:

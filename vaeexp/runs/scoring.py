@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeexp.data.values import Values, is_vector
+from vaeexp.data.values import Values, changes_left_out, is_vector
 from vaeexp.evaluation.detection import (
     Detection,
     Estimate,
@@ -73,17 +73,17 @@ def opened(given: Any, preparation: Preparation) -> Iterator[Opened]:
 
 
 def split_batches(
-    x: Tensor, keys: np.ndarray, labels: Sequence[str], names: Sequence[str]
+    x: Tensor, keys: np.ndarray, labels: Sequence[str], names: Sequence[str], values: Values
 ) -> Iterator[Batch]:
     """Yield the targets [N, C, H, W] of a split, their keys and their names in batches, as those of
     files.
     """
-    size = batch_rows(Values(shape=(x.shape[1], x.shape[2], x.shape[3])))
+    size = batch_rows(values)
     for start in range(0, len(x), size):
         some = slice(start, start + size)
         count = len(x[some])
         blank = [""] * count
-        unseen = blank if is_vector(x.shape) else None
+        unseen = blank if is_vector(x.shape) else changes_left_out(values, x[some].numpy(), blank)
         none = np.zeros(count, np.int64)
         yield Batch([*names[some]], [*labels[some]], x[some], blank, none, unseen, keys[some])
 

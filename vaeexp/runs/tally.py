@@ -118,8 +118,8 @@ class Tally:
         names = dict.fromkeys(", ".join(self._unseen).split(", "))
         shown = some_of([*names])
         text = (
-            f"{plural(count, 'row')} with a change in columns that never changed in training, so "
-            f"that the model is not given them ({shown}): see the column unseen"
+            f"{plural(count, 'row')} with a change where training rows have none, which the score "
+            f"does not see ({shown}): see the column unseen"
         )
         if (known := self._known) is None:
             return text

@@ -223,7 +223,7 @@ def test_a_column_that_never_changed_is_seen_to_change(tmp_path):
     new[[*new.columns[::-1]]].to_parquet(tmp_path / "n.parquet")
     np.save(tmp_path / "n.npy", new.to_numpy())
     for given in (new, tmp_path / "n.csv", tmp_path / "n.parquet", tmp_path / "n.npy"):
-        with pytest.warns(UserWarning, match=r"3 rows with a change in columns .*alarm, valve, id"):
+        with pytest.warns(UserWarning, match=r"3 rows with a change where .*alarm, valve, id"):
             frame = run.score(given)
         assert frame["unseen"][frame["unseen"] != ""].to_dict() == named
         assert frame["problem"].eq("").all()
@@ -252,8 +252,32 @@ def test_splits_say_where_columns_that_never_changed_do_so(tmp_path):
     how = {"device": "cpu", "say": lines.append, "progress": None}
     new_data.encode_to(run, given, tmp_path / "c.csv", **how)
     assert [line for line in lines if line.startswith("1 of the 142 validation and test rows")]
-    with pytest.warns(UserWarning, match="1 row with a change in columns"):
+    with pytest.warns(UserWarning, match="1 row with a change where"):
         assert run.score(rows[-9:], data=own)["unseen"].tolist() == [*[""] * 8, "alarm"]
+
+
+def bordered(count: int, seed: int = 0) -> np.ndarray:
+    images = np.random.default_rng(seed).normal(5, 2, (count, 5, 5))
+    return np.pad(images, [(0, 0), (2, 1), (1, 1)])
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "laplace", "student_t"])
+def test_sub_pixels_that_a_density_leaves_out_are_seen_to_change(likelihood, tmp_path):
+    own = tmp_path / "own.npy"
+    np.save(own, bordered(300))
+    run = a_run(tmp_path, own, model={"likelihood": likelihood}, scale="standard")
+    new = bordered(20, seed=1)
+    usual = silent(run, new, data=own)
+    assert usual["unseen"].eq("").all()
+    new[2, 0, 0] = 1
+    new[[5, 9], -1, 3] = -0.5
+    with pytest.warns(UserWarning, match="3 rows with a change where .*sub-pixels"):
+        frame = run.score(new)
+    assert frame.index[frame["unseen"] == "sub-pixels"].tolist() == [2, 5, 9]
+    assert (frame["p"][[2, 5, 9]] == frame["p"].min()).all()
+    assert frame["p"][10:].equals(usual["p"][10:])
+    new[:, 0, 0] = np.nan
+    assert run.encode(new)["unseen"].eq("").all(), "rows with a problem have that"
 
 
 def test_new_genes_are_ordinary_where_validation_rows_have_them(tmp_path):
