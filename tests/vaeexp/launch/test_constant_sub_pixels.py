@@ -12,6 +12,7 @@ from sweeps.errors import UserError
 from vaeexp.data import numbers as of_numbers
 from vaeexp.launch.job import describe_data, prepare_job
 from vaeexp.launch.options import SweepOptions
+from vaeexp.launch.run import plan_sweep
 from vaeexp.launch.study_log import StudyLog
 from vaeexp.runs.reproduce import reproduce_trial
 from vaeexp.runs.run import evaluate_run, open_images, open_run
@@ -48,6 +49,11 @@ def run():
     return vaeexp.run_study("bordered.yaml", data="mine.npy", **how)
 
 
+def plan(*changes: str) -> None:
+    options = SweepOptions(study="bordered.yaml", data=Path("mine.npy"), overrides=changes)
+    plan_sweep(options, console=Console(file=io.StringIO()))
+
+
 def job_of(*changes: str):
     options = SweepOptions(study="bordered.yaml", data=Path("mine.npy"), overrides=changes)
     return prepare_job(options, StudyLog(Console(file=io.StringIO())))
@@ -68,6 +74,14 @@ def test_bytes_are_not_ranked_with_scales_that_leave_some_out():
     job_of("search.scale={values: [range, standard]}")
     np.save("mine.npy", np.random.default_rng(0).integers(0, 256, (120, 6, 6)).astype(np.uint8))
     job_of(change)
+
+
+def test_a_density_of_all_sub_pixels_is_not_searched_with_one_that_leaves_some_out():
+    np.save("mine.npy", 1 / (1 + np.exp(-np.load("mine.npy"))) - 0.5 * (np.load("mine.npy") == 0))
+    searched = "search.likelihood={values: [continuous_bernoulli, gaussian]}"
+    with pytest.raises(UserError, match="cannot be ranked together"):
+        plan("scale=unit", searched)
+    plan("scale=unit", searched.replace("continuous_bernoulli", "laplace"))
 
 
 @pytest.mark.slow
