@@ -15,7 +15,7 @@ from vaeexp.data import open_dataset
 from vaeexp.launch.fitting import fit_study
 from vaeexp.settings import DataSettings
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2)))
 
 
 def silent(text: str) -> None:

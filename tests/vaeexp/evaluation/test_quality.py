@@ -13,6 +13,7 @@ from sealed import flip_bit
 
 from sweeps.errors import UserError
 from vaeexp.data import Dataset
+from vaeexp.data.duplicates import row_keys
 from vaeexp.data.scaling import bytes_scaling
 from vaeexp.data.values import Values, as_values
 from vaeexp.evaluation import classifier as recipe
@@ -60,7 +61,9 @@ def dataset(
     folder.mkdir(parents=True, exist_ok=True)
     for part, count, seed in (("training", train + 2, 0), ("test", test, 1)):
         images, labels = bars(count, channels, seed=seed)
-        images = (images > 128).astype(np.uint8) if binarisation == "static" else images
+        if binarisation == "static":
+            np.save(folder / f"{part}_keys.npy", row_keys(images))
+            images = (images > 128).astype(np.uint8)
         np.save(folder / f"{part}_images.npy", images)
         np.save(folder / f"{part}_labels.npy", labels if classes else 0 * labels)
     facts = {"fingerprint": "f" * 64, "sizes": (train, 2, test), "classes": classes} | changes

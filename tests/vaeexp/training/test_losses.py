@@ -121,7 +121,7 @@ def test_what_vmap_refuses_trains_one_lane_after_the_other(name, says, own, capl
     lanes, _ = make_lanes(own / "runs", every=3600.0, maxima={"latent_size": 6})
     lanes.add(trial(0, loss=f"own_losses:{name}"))
     assert not lanes.groups.all()[0].fused
-    assert f"loss 'own_losses:{name}'" in caplog.text
+    assert f"Lanes of own_losses:{name} with" in caplog.text
     assert says in caplog.text
 
 
