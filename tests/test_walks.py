@@ -88,7 +88,7 @@ def test_a_walk_finds_the_planted_rows(page, rows, odd, tmp_path, empty_store):
     shutil.copy(empty_store, tmp_path / "mlruns")
     walk(page, tmp_path)
     scores = pd.read_parquet(tmp_path / "scores.parquet")
-    assert {*odd} <= shown(page, "nlargest", "neg_elbo", scores)
+    assert {*odd} <= shown(page, "nlargest", "iw_nll", scores)
     codes = pd.read_parquet(tmp_path / "codes.parquet")
     means = codes.filter(like="mean_")
     assert len(codes) == len(scores) == rows
