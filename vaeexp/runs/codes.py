@@ -115,11 +115,20 @@ def _scored(
     logs = torch.cat([weigh(posterior, part.to(noise), x).cpu().double() for part in drawn])
     columns["iw_nll"] = math.log(samples) - logs.logsumexp(0) + vae.log_scale
     if samples > 1:
-        # By the delta method: the deviation of the mean weight, as a share of it.
-        spread = (samples * logs.softmax(0).square().sum(0) - 1).clamp(min=0)
-        error = (spread / (samples - 1)).sqrt()
+        error = _jackknife(logs)
         columns["iw_nll_se"] = error.where(columns["iw_nll"].isfinite(), columns["iw_nll"])
     return columns
+
+
+def _jackknife(logs: Tensor) -> Tensor:
+    """Return the standard error [B] of the logarithm of a mean of weights, from their logarithms
+    [k, B], by the jackknife (Efron and Stein 1981). That of the delta method is 1 at most, however
+    far the largest weight lies above the others.
+    """
+    top = logs.argmax(0, keepdim=True)
+    others = logs.scatter(0, top, -math.inf).logsumexp(0, keepdim=True)
+    left = (-logs.softmax(0)).log1p().scatter(0, top, others - logs.logsumexp(0, keepdim=True))
+    return ((len(logs) - 1) * left.var(0, correction=0)).sqrt()
 
 
 def _distortion(vae: VAE, z: Tensor, x: Tensor) -> Tensor:
