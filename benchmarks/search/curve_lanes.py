@@ -18,7 +18,7 @@ from sweeps.seeds import seed_of
 from sweeps.source import source_of
 from sweeps.study.study import Study
 from vaeexp.data import Dataset
-from vaeexp.runs.provenance import describe_run
+from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.runs.worker import open_lanes
 from vaeexp.study import maxima_of, settings_of, train_options, uses_average
 from vaeexp.training.optimizers import parts_of
@@ -118,10 +118,8 @@ class CurveLanes:
         it.
         """
         study, dataset = self._study, self._dataset
-        names = study.space.names
-        described = describe_run(
-            dataset, self._settings, study_text="", searched=names, command="make curves"
-        )
+        facts = protocol(dataset, self._settings, study.space.names)
+        described = describe_run(dataset, facts, study_text="", command="make curves")
         del described["study_file"]  # `search` and `settings` hold what the table needs of it
         sections = self._settings.model_dump(mode="json", include={"data", "model", "train"})
         return identified(
