@@ -177,6 +177,7 @@ class Dataset(Known):
             **{name: getattr(self, name) for name in ("name", "title", "subset")},
             **dict(zip(("train", "validation", "test"), self.sizes, strict=True)),
             "image_shape": list(self.image_shape),
+            "edition": EDITION,
             **{
                 name: getattr(self, name)
                 for name in ("binarisation", "fingerprint", "source", "pixels")
@@ -436,9 +437,11 @@ def describe_plan(dataset: Dataset, likelihood: str = "") -> list[str]:
     ]
 
 
-def changes_words(dataset: Dataset) -> str:
-    """Say what is read otherwise than in edition 1, with a space before it; else empty."""
-    if not dataset.changed:
+def changes_words(dataset: Dataset, record: Mapping[str, Any]) -> str:
+    """Say what is read otherwise than in edition 1, with a space before it; empty where nothing is,
+    or `record`, of the data or their preparation, has a later edition.
+    """
+    if not dataset.changed or record.get("edition", 1) > 1:
         return ""
     return f" This version of vaeexp reads the files otherwise: {'; '.join(dataset.changed)}."
 

@@ -56,8 +56,8 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
         raise UserError(
             f"study '{job.study.name}'",
             f"was made on {before['title']} ({before['source']}), and this run would use "
-            f"{job.dataset.title} ({job.dataset.source}).{changes_words(job.dataset)} Try --name "
-            "NEW for a new study, or give the first data again with --data.",
+            f"{job.dataset.title} ({job.dataset.source}).{changes_words(job.dataset, before)} Try "
+            "--name NEW for a new study, or give the first data again with --data.",
         )
     if job.left_out > before.get("constant", 0):
         raise UserError(

@@ -35,6 +35,8 @@ class RunRecord:
     """Folder of the run; it may be missing."""
     fingerprint: str
     """`Dataset.fingerprint` of its images."""
+    images: Mapping[str, Any]
+    """What the study has on record of its images."""
     arithmetic: Mapping[str, Any]
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
     leaves_out: bool
@@ -83,13 +85,11 @@ def read_record(
     check_code(name, settings.flat(), runs / "trials" / study.name / folder.name, allow=allow_code)
     # A baseline may have images of its own; those that share a run share them.
     protocols = study.provenance.get("protocols") or {}
+    data = study.provenance["data"]
     images = next(
-        (protocols[name] for name in baseline_names(trial.baseline) if name in protocols),
-        study.provenance["data"],
+        (protocols[name] for name in baseline_names(trial.baseline) if name in protocols), data
     )
-    known = (
-        left["values"].constant if "values" in left else study.provenance["data"].get("constant")
-    )
+    known = left["values"].constant if "values" in left else data.get("constant")
     return RunRecord(
         asked=asked.name_in(study.name),
         name=name,
@@ -101,6 +101,7 @@ def read_record(
         study_seed=int(left.get("study_seed", study.seed) or 0),
         folder=folder,
         fingerprint=left.get("fingerprint") or images["fingerprint"],
+        images=data,
         arithmetic=left.get("arithmetic") or _arithmetic_of(study),
         leaves_out=bool(known),
         damage=damage,

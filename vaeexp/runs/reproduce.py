@@ -78,7 +78,7 @@ def reproduce_trial(
         record.settings.data, root=data, say=lambda text: write_line(console, text, style="yellow")
     )
     if dataset.fingerprint != record.fingerprint:
-        raise other_images(record.name, record.fingerprint, dataset)
+        raise other_images(record.name, record.fingerprint, dataset, record.images)
     if not record.leaves_out:
         dataset = replace(dataset, values=replace(dataset.values, constant=()))
     _announce(record, here, wanted, console)

@@ -466,7 +466,7 @@ def open_images(
             f"{there}.",
         )
     if run.fingerprint != dataset.fingerprint:
-        error = other_images(run.name, run.fingerprint, dataset)
+        error = other_images(run.name, run.fingerprint, dataset, run.preparation or {})
         if same:
             raise error
         say(f"NOTE: {run.name} {error.problem}")
@@ -488,13 +488,17 @@ def open_images(
     )
 
 
-def other_images(run: str, fingerprint: str, dataset: Dataset) -> UserError:
-    """Return the error that says that a run was trained on other images than these."""
+def other_images(
+    run: str, fingerprint: str, dataset: Dataset, record: Mapping[str, Any]
+) -> UserError:
+    """Return the error that says that a run was trained on other images than these; `record`: of
+    its images, or of how they were prepared.
+    """
     return UserError(
         run,
         f"was trained on other images, with the fingerprint {fingerprint[:12]}; {dataset.title} "
         f"({dataset.source}) has {dataset.fingerprint[:12]}. Numbers would not be comparable. "
-        f"Give the run's own images (--data).{changes_words(dataset)}",
+        f"Give the run's own images (--data).{changes_words(dataset, record)}",
     )
 
 

@@ -160,3 +160,46 @@ def test_settings_that_are_not_understood_name_the_version_that_wrote_them(store
             read()
         assert str(error.value).endswith(said)
         assert f"vaeexp {VERSION} reads ('values')" in str(error.value)
+
+
+# ---- files that are read otherwise now ----
+
+OTHERWISE = "This version of vaeexp reads the files otherwise: − is a minus."
+
+
+def refused(*arguments: str) -> str:
+    """Return what a command says of the table `sizes.csv` that it refuses."""
+    done = CliRunner().invoke(cli, [*arguments, "--data", DATA["sizes"]])
+    assert isinstance(done.exception, UserError)
+    return str(done.exception)
+
+
+def write_minus(place: int) -> None:
+    """Write `sizes.csv` with a minus of typesetters in a row."""
+    table = pd.read_csv("sizes.csv")
+    number = table.columns[0]
+    table[number] = table[number].astype(str)
+    table.loc[place, number] = "−0.25"
+    table.to_csv("sizes.csv", index=False)
+
+
+def test_what_is_read_otherwise_now_is_said_of_what_was_made_before(store):
+    write_minus(3)
+    commands = (["sweep", "sizes"], ["evaluate", "sizes/r0"], ["reproduce", "sizes/1"])
+    for command in commands:
+        assert OTHERWISE in refused(*command), command
+    change_settings(RUN, lambda settings: settings["preparation"].update(edition=2))
+    said = refused("evaluate", "sizes/1")
+    assert "other images" in said
+    assert "otherwise" not in said
+
+
+@pytest.mark.slow
+def test_what_differs_in_truth_is_not_said_to_be_read_otherwise(store):
+    write_minus(3)
+    sweep("sizes", "--name", "now", "--trials", "1")
+    write_minus(4)
+    for command in (["sweep", "sizes", "--name", "now"], ["evaluate", "now/0"]):
+        said = refused(*command)
+        assert "sizes.csv" in said, command
+        assert "otherwise" not in said, command
