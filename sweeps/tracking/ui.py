@@ -20,6 +20,7 @@ from pathlib import Path
 from sweeps.errors import UserError, masked
 from sweeps.program import how_to
 from sweeps.tracking.mlflow_store import (
+    REMEDY,
     STUDY_TAG,
     artifact_location,
     creation_lock,
@@ -188,7 +189,7 @@ def _prepare(runs: Path, say: Callable[[str], None]) -> None:
         )
         raise UserError(str(runs), f"no runs are recorded here (there is no mlflow.db).{remedy}")
     if not (os.access(runs, os.W_OK) and os.access(database, os.W_OK)):
-        raise UserError(str(database), "cannot be written, as MLflow does. Copy the folder.")
+        raise UserError(str(database), f"cannot be written, as MLflow's server does. {REMEDY}")
     with creation_lock(runs):
         for notice in prepare(runs):
             say(notice)
