@@ -6,7 +6,6 @@ import difflib
 import errno
 import logging
 import re
-import resource
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
@@ -176,14 +175,6 @@ def unfit_folder(error: OSError, places: str) -> UserError | None:
     else:
         return None
     return UserError(str(error.filename or "locks"), problem)
-
-
-def largest_file() -> int | None:
-    """Return the bytes that a file of this process may have at most (`ulimit -f`); None without a
-    limit.
-    """
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def limit_reached(error: BaseException) -> UserError | None:

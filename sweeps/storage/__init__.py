@@ -32,8 +32,6 @@ from sweeps.storage.study_record import (
 )
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from sweeps.study.study import Study
 
 
@@ -234,28 +232,23 @@ def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> No
 def _with_defaults(
     differences: Mapping[str, tuple[Any, Any]], stored: StudyRecord, study: "Study"
 ) -> Iterator[str]:
-    """Yield a line for each difference; one of a default says so, and how to keep its old value."""
+    """Yield a line for each difference; one of a default says so, and how to keep its old value.
+
+    It is of a default if neither the present study file nor the stored one, nor its command, names
+    the setting.
+    """
+    command = stored.provenance.get("command", "")
+    named = {*re.findall(r"[\w.]+", f"{stored.text} {command}")}
+    before = stored.provenance.get("versions", {}).get(program().name, "an earlier version")
     for path, (old, new) in differences.items():
         line = f"{path}: {_json_text(old)} → {_json_text(new)}"
-        section, name = [*path.split("."), ""][:2]
-        if section in study.fixed and _is_default(name, study.fixed[section], stored):
+        section, _, name = path.partition(".")
+        if section in study.fixed and name not in study.fixed[section].model_fields_set | named:
             keep = shlex.quote(f"{path}={json.dumps(old, ensure_ascii=False)}")
-            line += f", the default of {_versions(stored)}. Keep it with --set {keep}"
+            line += (
+                f", the default of {program().name} {before} → {VERSION}. Keep it with --set {keep}"
+            )
         yield line
-
-
-def _is_default(name: str, settings: "BaseModel", stored: StudyRecord) -> bool:
-    """Tell whether neither the present study file nor the stored one, nor its command, names a
-    setting.
-    """
-    named = f"{stored.text} {stored.provenance.get('command', '')}"
-    return name not in settings.model_fields_set and name not in re.findall(r"[\w.]+", named)
-
-
-def _versions(stored: StudyRecord) -> str:
-    name = program().name
-    before = stored.provenance.get("versions", {}).get(name, "an earlier version")
-    return f"{name} {before} → {VERSION}"
 
 
 def keep_figures(

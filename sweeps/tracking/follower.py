@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from filelock import AcquireReturnProxy, Timeout
 from optuna.storages import BaseStorage
 
-from sweeps.errors import UserError, largest_file, masked
+from sweeps.errors import UserError, masked
 from sweeps.locks import lock_file, lock_place
 from sweeps.memory import go_first
 from sweeps.state.record import StudyRecord
@@ -272,8 +272,4 @@ def _reason(error: Exception) -> str:
         return "no answer"
     if isinstance(error, UserError):
         return masked(text)
-    reason = masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")[:160]
-    limit = largest_file() if "OperationalError" in reason else None  # SQLite does not say which
-    if limit is None:
-        return reason
-    return f"{reason}; `ulimit -f` allows files of {limit:,} bytes at most"
+    return masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")[:160]

@@ -204,19 +204,12 @@ def open_to_read(database: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(database, timeout=20)) as connection:
             yield connection
         return
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        closing(sqlite3.connect(copied_store(database, Path(folder)), timeout=20)) as connection,
-    ):
-        yield connection
-
-
-def copied_store(database: Path, folder: Path) -> Path:
-    """Copy a store that cannot be written, with its log, into a folder; return the copy."""
-    for path in (database, database.with_name(f"{database.name}-wal")):
-        if path.exists():
-            shutil.copyfile(path, folder / path.name)
-    return folder / database.name
+    with tempfile.TemporaryDirectory() as folder:
+        for path in (database, database.with_name(f"{database.name}-wal")):
+            if path.exists():
+                shutil.copyfile(path, Path(folder, path.name))
+        with closing(sqlite3.connect(Path(folder, database.name), timeout=20)) as connection:
+            yield connection
 
 
 def damage_of(database: Path) -> str | None:
@@ -288,12 +281,9 @@ def share_as_folder(database: Path) -> None:
     database.chmod(0o644 | (database.parent.stat().st_mode & 0o022))
 
 
-def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
+def prepare(runs: Path) -> list[str]:
     """Make the store of `runs` fit for use; return one line for each change that a user wants to
     know.
-
-    `artifacts` is the runs folder that has the artifacts, where `runs` has no more than a copy of
-    its store.
 
     The store gets a write-ahead log, and artifact addresses that point into `runs`: MLflow stores
     absolute addresses, so a folder that was moved would lose its pictures.
@@ -310,7 +300,7 @@ def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
                 "SELECT 1 FROM sqlite_master WHERE name = 'experiment_tags'"
             ).fetchone():
                 return []
-            return _correct_addresses(connection, runs, artifacts or runs)
+            return _correct_addresses(connection, runs)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):  # it is locked, or the disk is full
             raise
@@ -318,8 +308,8 @@ def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
         raise UserError(str(database), problem) from error
 
 
-def _correct_addresses(connection: sqlite3.Connection, runs: Path, artifacts: Path) -> list[str]:
-    here = (artifacts.resolve() / "artifacts").as_uri()
+def _correct_addresses(connection: sqlite3.Connection, runs: Path) -> list[str]:
+    here = (runs.resolve() / "artifacts").as_uri()
     rows = connection.execute(
         "SELECT artifact_location FROM experiments JOIN experiment_tags USING (experiment_id) "
         "WHERE key = ?",

@@ -9,21 +9,20 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sweeps.errors import UserError, masked
 from sweeps.program import how_to
 from sweeps.tracking.mlflow_store import (
+    REMEDY,
     STUDY_TAG,
     artifact_location,
-    copied_store,
     creation_lock,
     environment,
     is_server,
@@ -100,8 +99,11 @@ def serve_ui(
     try:
         with ui_server(uri, runs, host=host, port=port, say=say) as (shown, server):
             say(f"The runs are at {shown} (stop with Ctrl-C)")
-            for line in _who_reaches(shown, host):
-                say(line)
+            if not is_loopback(host):
+                say(
+                    f"Everyone who reaches {shown} can read and delete these runs: there is no "
+                    "password."
+                )
             for name, experiment, view in _newest_studies(runs) if uri is None else ():
                 # Without the type, MLflow shows its pages for language models.
                 page = f"{shown}/#/experiments/{experiment}/runs?workflowType=machine_learning"
@@ -128,45 +130,10 @@ def ui_server(
     """
     runs = runs.resolve()
     address = tracking_uri(uri)
-    folder = runs
-    with ExitStack() as stack:
-        if not os.access(runs, os.W_OK) or (
-            uri is None and not os.access(runs / "mlflow.db", os.W_OK)
-        ):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if uri is None:
-            if not (runs / "mlflow.db").exists():
-                remedy = (
-                    f" {how_to('sync')} builds it from the studies."
-                    if [*runs.glob("journal/*.log")]
-                    else ""
-                )
-                raise UserError(
-                    str(runs), f"no runs are recorded here (there is no mlflow.db).{remedy}"
-                )
-            _prepare(runs, folder, say)
-        place = folder if uri is None else None
-        yield stack.enter_context(_serving(address, runs, place, folder / "ui.log", host, port))
-
-
-def _prepare(runs: Path, folder: Path, say: Callable[[str], None]) -> None:
-    """Make the store of `runs` fit to be served from `folder`: another one than `runs` where these
-    cannot be written.
-    """
-    if folder == runs:
-        with creation_lock(runs):
-            for notice in prepare(runs):
-                say(notice)
-        return
-    prepare(copied_store(runs / "mlflow.db", folder).parent, artifacts=runs)
-    say(f"{runs} cannot be written: its pages are of a copy, so what you change there is not kept.")
-
-
-@contextmanager
-def _serving(
-    address: str, runs: Path, folder: Path | None, log: Path, host: str, port: int
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run a server on a store, in this folder, for the length of a `with` block."""
+    if uri is None:
+        _prepare(runs, say)
+    runs.mkdir(parents=True, exist_ok=True)  # with another store there may be no runs yet
+    log = runs / "ui.log"
     port = _free_port(host, port)
     root = str(artifact_location(address, runs, "other"))
     command = [
@@ -194,7 +161,7 @@ def _serving(
     with log.open("wb") as output:
         server = subprocess.Popen(
             command,
-            cwd=folder,
+            cwd=runs if uri is None else None,
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -203,10 +170,29 @@ def _serving(
         )
     here = LOOPBACK if host in WILDCARDS else host
     try:
-        _wait_until_up(server, _address(here, port), log)
+        _wait_until_up(server, here, port, log)
         yield _address(socket.gethostname() if host in WILDCARDS else host, port), server
     finally:
         _end(server)
+
+
+def _prepare(runs: Path, say: Callable[[str], None]) -> None:
+    """Make the store of `runs` fit to be served. Raises UserError where there is none, or it cannot
+    be written.
+    """
+    database = runs / "mlflow.db"
+    if not database.exists():
+        remedy = (
+            f" {how_to('sync')} builds it from the studies."
+            if [*runs.glob("journal/*.log")]
+            else ""
+        )
+        raise UserError(str(runs), f"no runs are recorded here (there is no mlflow.db).{remedy}")
+    if not (os.access(runs, os.W_OK) and os.access(database, os.W_OK)):
+        raise UserError(str(database), f"cannot be written, as MLflow's server does. {REMEDY}")
+    with creation_lock(runs):
+        for notice in prepare(runs):
+            say(notice)
 
 
 def _address(host: str, port: int) -> str:
@@ -238,19 +224,6 @@ def _admitted(host: str, port: int) -> list[str]:
     return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(pages)]
 
 
-def _who_reaches(shown: str, host: str) -> Iterator[str]:
-    """Say who can use the pages: everybody who reaches them; or only this machine, and how to reach
-    it through SSH.
-    """
-    if not is_loopback(host):
-        yield f"Everyone who reaches {shown} can read and delete these runs: there is no password."
-    elif os.environ.get("SSH_CONNECTION"):
-        port = shown.rpartition(":")[2]
-        user = f"{os.environ.get('USER', 'USER')}@{socket.gethostname()}"
-        tunnel = f"ssh -L {port}:{host}:{port} {user}"
-        yield f"On your own machine: `{tunnel}`; then open {_address(LOOPBACK, int(port))} there."
-
-
 def _newest_studies(runs: Path) -> list[tuple[str, int, str | None]]:
     """Return name, experiment id and view of the `PAGES` newest studies in the store of `runs`, the
     newest first.
@@ -267,45 +240,38 @@ def _newest_studies(runs: Path) -> list[tuple[str, int, str | None]]:
 
 
 def _free_port(host: str, port: int) -> int:
-    remedy = "must be a name or an address of this machine. Try 0.0.0.0 for all its addresses."
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise UserError("--host", f"got {host} ({error.strerror}); {remedy}") from error
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    problem = ""
     for wanted in [port] if port else [PORT, 0]:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address[0], wanted))
+        try:
+            with socket.create_server((host, wanted), family=family) as probe:
                 return probe.getsockname()[1]
-            except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL:
-                    raise UserError("--host", f"got {host}; {remedy}") from error
-                problem = str(error.strerror)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                remedy = "Try 0.0.0.0 for all its addresses."
+                raise UserError(
+                    "--host", f"got {host}; must be a name or an address of this machine. {remedy}"
+                ) from error
+            problem = os.strerror(error.errno)
     raise UserError("--port", f"{port} cannot be used ({problem}). Omit --port to use a free port.")
 
 
-def _wait_until_up(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _wait_until_up(server: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:
     end = time.monotonic() + START
     while time.monotonic() < end and server.poll() is None:
-        try:
-            with direct.open(f"{address}/health", timeout=5):
-                return
-        except OSError:  # urllib's errors are OSErrors; the server does not listen yet
-            time.sleep(0.2)
+        with suppress(OSError):  # the server does not listen yet
+            socket.create_connection((host, port), timeout=5).close()
+            return
+        time.sleep(0.2)
     lines = log.read_text(errors="replace").strip().splitlines() or ["no message"]
     raise UserError("MLflow server", f"did not start: {lines[-1]}. Its log is {log}.")
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """End the server and the processes that it started, which form one group."""
-    end = time.monotonic() + 5
     with suppress(ProcessLookupError):  # the whole group is gone
         os.killpg(server.pid, signal.SIGTERM)
-        while time.monotonic() < end:
-            server.poll()
-            os.killpg(server.pid, 0)
-            time.sleep(0.05)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(5)
         os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    server.wait()

@@ -70,7 +70,9 @@ def fit_study(path: Path, *, say: Callable[[str], None], **given: Any) -> Fittin
     Raises UserError where the file cannot be read.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    data: dict[str, Any] = {"dataset": _kind(path), "binarisation": "none", **given}
+    images = path.is_dir() and not is_zarr(path) and holds_images(path)
+    kind = "folder" if images else "arrays"
+    data: dict[str, Any] = {"dataset": kind, "binarisation": "none", **given}
     unscaled = {"binarisation": "none", "scale": "none", "clip": None}
     dataset = open_dataset(DataSettings(**data | unscaled), root=path, say=say)
     found = _agreement(dataset)
@@ -98,12 +100,6 @@ def fit_study(path: Path, *, say: Callable[[str], None], **given: Any) -> Fittin
         order="" if found is None else _order_words(found, network, chosen["scale"]),
         sums=sums,
     )
-
-
-def _kind(path: Path) -> str:
-    """Return the data set that reads a path: `folder` for a folder with image files."""
-    images = path.is_dir() and not is_zarr(path) and holds_images(path)
-    return "folder" if images else "arrays"
 
 
 def _is_image(dataset: Dataset) -> bool:

@@ -4,12 +4,10 @@ lines.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.console import Group
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +16,7 @@ from vaeexp.console import minus_elbo, tolerant, write_line
 from vaeexp.words import format_duration, format_params
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import Console
     from rich.live import Live
     from tqdm.auto import tqdm
 
@@ -205,12 +203,12 @@ class LiveProgress:
                 epoch,
                 _two_decimals(row.objective),
                 state,
-                _OneLine(_configuration(row.trial)),
+                _one_line(_configuration(row.trial)),
             )
         if len(running) > room:
             table.add_row(f"and {len(running) - room} more", "", "", "running", "")
         for *cells, params in reversed(finished):
-            table.add_row(*cells, _OneLine(params), style="dim")
+            table.add_row(*cells, _one_line(params), style="dim")
         return Group(header, table)
 
     def _summary_parts(self) -> list[str]:
@@ -328,24 +326,9 @@ def _configuration(trial: "TrialSpec") -> str:
     return f"[{trial.baseline}] {params}".rstrip() if trial.baseline else params
 
 
-@dataclass(frozen=True)
-class _OneLine:
-    """Words on one line. A narrow terminal leaves out the last of them, and cuts none, because
-    `0.00` is not 0.003.
-    """
-
-    text: str
-
-    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
-        words = self.text.split(" ")
-        while words and cell_len(" ".join(words)) > options.max_width:
-            words[-2:] = ["…"] if words[-1] == "…" else [*words[-2:-1], "…"]
-            if words == ["…"]:
-                break
-        yield Text(" ".join(words), no_wrap=True, overflow="crop")
-
-    def __rich_measure__(self, console: "Console", options: "ConsoleOptions") -> Measurement:
-        return Measurement(1, cell_len(self.text)).with_maximum(options.max_width)
+def _one_line(text: str) -> Text:
+    """Return a text of which a narrow terminal leaves out the end."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _two_decimals(objective: float | None) -> str:

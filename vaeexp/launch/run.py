@@ -266,22 +266,20 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         job.log.say(f"{path}  {caption}")
     if options.tracking is not None:
         check_reachable(tracking_uri(options.tracking))
-    stored = recorded_study(options.storage, job.runs, job.study.name)
-    if stored is not None:
-        study, kept = keep_figures(stored, job.study, extend=options.extend)
-        for line in kept:
-            job.log.say(line)
-        check_definition(stored, study, extend=options.extend)
-        storage = open_storage(options.storage, job.runs, study.name)
-        job = job_of_study(job, study, stored, partial(read_state, storage, study.name))
-        if stored.finished and stored.budget == job.study.budget.model_dump():
-            _say_finished(job, stored)
-            return
-    _say_unused_address(job)
-    before = stored or StudyRecord(name=job.study.name)
+    name = job.study.name
+    stored = recorded_study(options.storage, job.runs, name) or StudyRecord(name=name)
     read = study_reader(options.storage, job.runs, job.study)
-    for line in warm_start(job.study, before, _describe_objective(job), read)[1]:
+    study, kept = keep_figures(stored, job.study, extend=options.extend)
+    check_definition(stored, study, extend=options.extend)
+    for line in (*kept, *warm_start(job.study, stored, _describe_objective(job), read)[1]):
         job.log.say(line)
+    job = job_of_study(
+        job, study, stored, lambda: read_state(open_storage(options.storage, job.runs, name), name)
+    )
+    if stored.finished and stored.budget == job.study.budget.model_dump():
+        _say_finished(job, stored)
+        return
+    _say_unused_address(job)
     with engine_of(job) as engine:
         print_plan(job, console, engine)
 
@@ -305,21 +303,9 @@ def _say_finished(job: Job, study: StudyRecord) -> None:
         )
         return
     job.log.say(
-        f"To extend it: {_as_begun(job, study).command(budget=False, program=program())} "
+        f"To extend it: {job.command(budget=False, program=program())} "
         f"--trials {more}{' --extend' if installed_changes(study) else ''}"
     )
-
-
-def _as_begun(job: Job, study: StudyRecord) -> Job:
-    """Return the job without options of the execution that this study's workers would be refused
-    for.
-    """
-    refused: dict[str, Any] = {
-        name: None
-        for name, value in job.options.execution.items()
-        if name in study.worker_kind and str(value) not in ("auto", str(study.worker_kind[name]))
-    }
-    return replace(job, options=replace(job.options, **refused))
 
 
 def _conclude_again(job: Job, stored: State) -> bool:

@@ -32,6 +32,11 @@ _BOUNDS = (
     (0.0, math.inf, "[0, ∞)", "a ReLU or softplus"),
     (-math.inf, 0.0, "(−∞, 0]", "a log-sigmoid or log-softmax"),
 )
+_TAKEN = {
+    LOGITS: "logits, so the images are squashed twice",
+    MEANS: "means of targets that do not all lie there",
+    LOG_MEANS: "logarithms of means",
+}
 
 
 def network_warnings(vae: "VAE", settings: "ModelSettings") -> list[str]:
@@ -59,20 +64,15 @@ def network_warnings(vae: "VAE", settings: "ModelSettings") -> list[str]:
 
 def _uncalled_methods(vae: "VAE", network: str) -> list[str]:
     """Doubt methods such as `loss` in the modules of the halves."""
-    halves = {"encoder": vae.encoder, "decoder": vae.decoder}
-    if (whole := _whole(vae.encoder)) is not None:
-        halves = {"encoder": whole}  # of which the decoder is a part, too
+    # A method is half of a whole VAE, of which the decoder is a part, too.
+    whole = [each.whole for each in vae.encoder.modules() if isinstance(each, Method)]
+    halves = {"encoder": whole[0]} if whole else {"encoder": vae.encoder, "decoder": vae.decoder}
     return [
         f"model.network: `{names[0]}` of the {part} of '{network}' is never called; the loss is "
         "distortion + beta × rate, and the sections `model` and `train` set its parts."
         for part, half in halves.items()
         if (names := not_honoured(half))
     ]
-
-
-def _whole(half: nn.Module) -> nn.Module | None:
-    """Return the whole VAE of which a half is a method; None for a half of its own."""
-    return next((each.whole for each in half.modules() if isinstance(each, Method)), None)
 
 
 def _bounds_of_encoder(vae: "VAE", network: str, h: Tensor) -> list[str]:
@@ -95,28 +95,21 @@ def _bounds_of_decoder(vae: "VAE", settings: "ModelSettings", h: Tensor) -> list
     bound = _bound(h)
     if bound is None:
         return []
-    found = (
-        f"model.network: the decoder of '{settings.network}' gives values in {bound[0]} only, as "
-        f"after {bound[1]}; likelihood {settings.likelihood} takes"
-    )
     takes = getattr(vae.likelihood, "takes", LOGITS)
-    if takes == LOG_MEANS:
-        return [f"{found} logarithms of means. Take the last activation away."]
-    if takes == MEANS:
-        # Targets may lie within the other bounds, as positive ones do.
-        unit = bound[0] == "[0, 1]"
-        reason = "means of targets that do not all lie there. Take the last activation away."
-        return [f"{found} {reason}"] if unit else []
-    one = vae.likelihood.outputs == 1
-    # Log-probabilities of levels are logits.
-    if bound[0] == "(−∞, 0]" and not one:
+    one = takes == LOGITS and vae.likelihood.outputs == 1
+    # Log-probabilities of levels are logits. Means of targets may lie within other bounds than [0,
+    # 1], as positive ones do.
+    fit = {LOGITS: bound[0] == "(−∞, 0]" and not one, MEANS: bound[0] != "[0, 1]"}
+    if fit.get(takes):
         return []
     remedy = ""
     if one and bound[0] in ("[0, 1]", "[−1, 1]"):
         value = "" if bound[0] == "[0, 1]" else " of (t + 1) / 2"
         remedy = f', or keep it and write `outputs = "probabilities"`{value} in the class'
     return [
-        f"{found} logits, so the images are squashed twice. Take the last activation away{remedy}."
+        f"model.network: the decoder of '{settings.network}' gives values in {bound[0]} only, as "
+        f"after {bound[1]}; likelihood {settings.likelihood} takes {_TAKEN[takes]}. Take the last "
+        f"activation away{remedy}."
     ]
 
 

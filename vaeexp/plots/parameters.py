@@ -14,9 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeps.results import promotes
 from vaeexp.plots import style
-from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import group_of
-from vaeexp.results.holes import hole_statement
+from vaeexp.results.holes import hole_statement, left_out
 from vaeexp.results.parameters import RESAMPLES, SearchedParameter
 from vaeexp.results.statements import Caption, Statement, say
 from vaeexp.results.study_view import StudyView

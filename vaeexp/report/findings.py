@@ -484,13 +484,13 @@ def uncovered(view: StudyView) -> list[Statement]:
     return [
         say(
             "parameter.not_covered",
-            parameter=parameter_label(coverage.parameter),
-            value=coverage.text,
-            trials=coverage.trials,
-            complete=coverage.complete,
+            parameter=parameter_label(hole.parameter),
+            value=hole.text,
+            trials=hole.trials,
+            complete=hole.complete,
         )
-        for coverage in chain.from_iterable(view.influence.coverage.values())
-        if not coverage.covered and (coverage.parameter, coverage.text) not in known
+        for hole in chain.from_iterable(view.influence.choice_holes.values())
+        if (hole.parameter, hole.text) not in known
     ]
 
 

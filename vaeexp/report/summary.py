@@ -159,7 +159,7 @@ def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[s
         "effects": view.influence.effects,
         "equal_epochs": view.influence.equal_epochs,
         "holes": [*view.influence.holes.numbers.values()],
-        "uncovered": {name: texts for name, texts in view.influence.left_out.items() if texts},
+        "uncovered": view.influence.left_out,
         "statements": _statements(view, told),
         "trust": plain_checks(answer_of(view).checks),
         "comparisons": [_difference(comparison) for comparison in view.pairs],

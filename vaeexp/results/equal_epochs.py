@@ -158,7 +158,8 @@ def _make_question(
     enough = len(having) >= LEAST_TRIALS and len(compared) >= 2 * len(parameters) + 2
     if enough and compared["value"].nunique() > 1:
         own = configuration_of(parameters, having.iloc[0])
-        for value in _reach(parameter, having[~holes.has(parameter, having)]):
+        fair = having[~having["number"].isin(holes.trials.get(parameter.name, ()))]
+        for value in _reach(parameter, fair):
             if format_value(value) == format_value(own[parameter.name]):
                 continue
             if changed := _changed(parameters, having, own, parameter.name, value):

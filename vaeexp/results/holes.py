@@ -1,13 +1,11 @@
-"""What was tried only together with bad values of other parameters, which cost what the number or
-choice itself seems to cost.
+"""What was tried only with bad values of other parameters: such trials would be bad anyway and say
+nothing of the value that they have.
 
-It asks what made trials bad, and a test must find it. `coverage` asks where the trials of a choice
-lie, without such a test, because means and plots leave out a value that nothing shows at good
-settings; why neither answers for the other stands there.
-
-A trial with a bad value of another parameter says nothing of its own β: it would be bad anyway.
-Where all trials beyond some β are of that kind, the search has not tried this β, and importances
-and plots would credit β with what the others cost.
+A value of a choice is such a hole if none of its trials lies where the others are good, whatever
+the reason: means, importances and plots leave it out. The far end of each number that a sampler
+narrowed would be left out by that rule, so the ends of a number are a hole only if a test finds
+what made all trials beyond them bad: importances and plots would credit β with what the others
+cost.
 
 A value is bad where none of the best quarter of the trials has it, and those that have it stand
 behind the rest where the number itself is good: within what the best quarter spans (Mann and
@@ -16,18 +14,19 @@ else, all trials are compared: then nothing tells which of both is bad. So in at
 searches in which nothing matters is any value bad for a number, and a hole is rarer still.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from vaeexp.results.coverage import LEAST_GOOD
 from vaeexp.results.parameters import Parameters, SearchedParameter
-from vaeexp.results.statements import Figure, Statement, say
+from vaeexp.results.statements import Figure, Statement, Statements, say
 from vaeexp.words import parameter_label
 
+LEAST_GOOD = 5
+"""Trials that are called good, at least; the best quarter where that is more."""
 LEAST_BEYOND = 3
 """Trials that make a hole, at least: one or two that are bad for another reason are what any search
 has.
@@ -74,12 +73,6 @@ class NumberHole:
     shared: tuple[BadValue, ...]
     """The fewest bad values of which each of these trials has one, those of most trials first."""
 
-    def has(self, numbers: np.ndarray) -> np.ndarray:
-        """Tell which of these numbers lie in the hole; NaN does not."""
-        low = -np.inf if self.low is None else self.low
-        high = np.inf if self.high is None else self.high
-        return (numbers < low) | (numbers > high)
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Bad:
@@ -93,27 +86,107 @@ class _Bad:
 
 @dataclass(frozen=True, kw_only=True)
 class Holes:
-    """What a search tried only with bad values of other parameters."""
+    """What a test finds to be tried only with bad values of other parameters."""
 
     numbers: Mapping[str, NumberHole]
     """Searched number → its hole; those without one are left out."""
-    choices: Mapping[str, tuple[str, ...]]
-    """Searched choice → its values, as text, each trial of which has a bad value of another
-    parameter; choices without such a value are left out.
+    trials: Mapping[str, pd.Series]
+    """Searched parameter → numbers of the trials in its hole: with such a number, or with a value
+    of a choice each trial of which has a bad value of another parameter.
     """
 
-    def has(self, parameter: SearchedParameter, trials: pd.DataFrame) -> np.ndarray:
-        """Tell which of these trials have a value of this parameter that was tried only with bad
-        values of others.
-        """
-        if parameter.is_choice:
-            return parameter.has(trials, self.choices.get(parameter.name, ()))
-        hole = self.numbers.get(parameter.name)
-        return (
-            np.zeros(len(trials), dtype=bool)
-            if hole is None
-            else hole.has(_numbers(parameter, trials))
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceHole:
+    """A value of a choice that was never tried where the others are good."""
+
+    parameter: str
+    text: str
+    trials: int
+    """Trials of the search with this value: complete, pruned, failed or still going."""
+    complete: int
+
+
+# ---- values of choices, by where they lie ----
+
+
+def choice_holes(
+    parameters: Parameters, search: pd.DataFrame, found: pd.DataFrame
+) -> dict[str, list[ChoiceHole]]:
+    """Return the values of each searched choice that were never tried where the others are good, in
+    the order of the study file.
+
+    Args:
+        search: trials of the search, without duplicates.
+        found: the complete ones, the best first, and under promotion the paused ones after them:
+            they show what is good.
+    """
+    judged = {name: each.places(found).to_numpy(float) for name, each in parameters.items()}
+    holes: dict[str, list[ChoiceHole]] = {}
+    for name, parameter in parameters.items():
+        searched = parameter.places(search)
+        for place, text in enumerate(parameter.texts):
+            if _is_covered(parameter, place, parameters, judged):
+                continue
+            states = search["state"][searched == place]
+            complete = int((states == "complete").sum())
+            hole = ChoiceHole(parameter=name, text=text, trials=len(states), complete=complete)
+            holes.setdefault(name, []).append(hole)
+    return holes
+
+
+def _is_covered(
+    parameter: SearchedParameter,
+    place: int,
+    parameters: Parameters,
+    judged: Mapping[str, np.ndarray],
+) -> bool:
+    """Tell whether a trial with the value at a place lies where the others are good, or is among
+    the best quarter of all: tried where it is good itself.
+
+    The others are good in the box which the best quarter of the trials with another value span in
+    the other searched parameters: from the least to the largest of a number, the same values of a
+    choice. A parameter that is not active in a trial, or in none of those that span the box, is
+    ignored. Fewer than `LEAST_GOOD` of them span none: nothing shows that the value was tried
+    elsewhere.
+    """
+    values = judged[parameter.name]
+    having = np.flatnonzero(values == place)
+    if not len(having) or having[0] < _quarter(len(values)):
+        return bool(len(having))
+    others = np.flatnonzero((values != place) & ~np.isnan(values))
+    good = others[: _count_good(len(others))]
+    inside = np.ones(len(having), dtype=bool)
+    for other in parameters.values() if len(good) >= LEAST_GOOD else ():
+        own = judged[other.name][having]
+        region = judged[other.name][good]
+        region = region[~np.isnan(region)]
+        if other is not parameter and len(region):
+            inside &= other.among(own, region) | np.isnan(own)
+    return bool(inside.any())
+
+
+def _quarter(count: int) -> int:
+    return -(-count // 4)
+
+
+def _count_good(count: int) -> int:
+    """Return how many of so many trials are called good."""
+    return max(LEAST_GOOD, _quarter(count))
+
+
+def left_out(missing: Mapping[str, Sequence[str]], names: Iterable[str]) -> Statements:
+    """Return for each of these parameters that has them the values that are not covered. `missing`:
+    as `Influence.left_out`.
+    """
+    return tuple(
+        say("value.among", parameter=parameter_label(name), values=tuple(missing[name]))
+        for name in names
+        if name in missing
+    )
+
+
+# ---- what a test finds ----
 
 
 def find_holes(parameters: Parameters, learned: pd.DataFrame) -> Holes:
@@ -123,39 +196,33 @@ def find_holes(parameters: Parameters, learned: pd.DataFrame) -> Holes:
         learned: as `Influence.learned`, the best first.
     """
     numbers: dict[str, NumberHole] = {}
-    choices: dict[str, tuple[str, ...]] = {}
-    if len(learned) < 2 * LEAST_GOOD:
-        return Holes(numbers=numbers, choices=choices)
-    good = max(LEAST_GOOD, -(-len(learned) // 4))
+    trials: dict[str, pd.Series] = {}
+    good = _count_good(len(learned))
     suspects = list[_Bad]()
-    for parameter in parameters.values():
+    for parameter in parameters.values() if len(learned) >= 2 * LEAST_GOOD else ():
         suspects += _not_among_good(parameter, learned, good)
     for name, parameter in parameters.items():
-        bad = _bad_values(
-            parameter, [each for each in suspects if each.value.parameter != name], learned, good
-        )
+        others = [each for each in suspects if each.value.parameter != name]
+        bad = _bad_values(parameter, others, learned, good)
+        spoilt = np.any([each.having for each in bad], axis=0)
         if not bad:
             continue
         if parameter.is_choice:
-            if texts := _spoilt_values(parameter, learned, bad):
-                choices[name] = texts
-        elif hole := _hole(parameter, learned, bad):
-            numbers[name] = hole
-    return Holes(numbers=numbers, choices=choices)
-
-
-def _numbers(parameter: SearchedParameter, trials: pd.DataFrame) -> np.ndarray:
-    return parameter.of(trials).astype("Float64").astype(float).to_numpy(float)
-
-
-def _spoilt_values(
-    parameter: SearchedParameter, learned: pd.DataFrame, bad: list[_Bad]
-) -> tuple[str, ...]:
-    """Return the values of a choice each trial of which has a bad value of another parameter."""
-    places = parameter.places(learned).to_numpy(float)
-    spoilt = np.any([each.having for each in bad], axis=0)
-    with_it = [(text, places == place) for place, text in enumerate(parameter.texts)]
-    return tuple(text for text, having in with_it if having.any() and spoilt[having].all())
+            places = parameter.places(learned).to_numpy(float)
+            inside = ~np.isnan(places) & ~np.isin(places, places[~spoilt])
+        else:
+            low, high, inside = _beyond(parameter, learned, spoilt)
+            if not inside.any():
+                continue
+            numbers[name] = NumberHole(
+                parameter=name,
+                low=low,
+                high=high,
+                trials=int(inside.sum()),
+                shared=_fewest(bad, inside),
+            )
+        trials[name] = learned["number"][inside]
+    return Holes(numbers=numbers, trials=trials)
 
 
 def _bad_values(
@@ -171,7 +238,7 @@ def _bad_values(
     bad = []
     for each in suspects:
         compared = each.active & near if (each.having & near).any() else each.active
-        if behind_p(each.having[compared]) <= _LEVEL / len(suspects):
+        if _behind_p(each.having[compared]) <= _LEVEL / len(suspects):
             bad.append(each)
     return bad
 
@@ -204,7 +271,7 @@ def _not_among_good(parameter: SearchedParameter, learned: pd.DataFrame, good: i
     ]
 
 
-def behind_p(having: np.ndarray) -> float:
+def _behind_p(having: np.ndarray) -> float:
     """Return the p of Mann and Whitney's test, one-sided, that the trials that have something stand
     behind the rest.
 
@@ -223,17 +290,16 @@ def behind_p(having: np.ndarray) -> float:
     )
 
 
-def _hole(
-    parameter: SearchedParameter, learned: pd.DataFrame, bad: list[_Bad]
-) -> NumberHole | None:
-    """Return the hole of a number; None where the ends of what was tried have good values of the
-    others.
+def _beyond(
+    parameter: SearchedParameter, learned: pd.DataFrame, spoilt: np.ndarray
+) -> tuple[float | None, float | None, np.ndarray]:
+    """Return the ends of the numbers that were tried with good values of the others, and which
+    trials lie beyond them: none where these are few, or hardly beyond.
     """
-    numbers = _numbers(parameter, learned)
-    spoilt = np.any([each.having for each in bad], axis=0)
+    numbers = parameter.of(learned).astype("Float64").astype(float).to_numpy(float)
     fair = numbers[~spoilt & ~np.isnan(numbers)]
     if not len(fair):
-        return None
+        return None, None, np.zeros(len(numbers), dtype=bool)
     low = float(fair.min())
     high = float(fair.max())
     tried = parameter.places_of(
@@ -243,14 +309,8 @@ def _hole(
     above = (numbers > high) & (tried[3] - tried[2] >= LEAST_REACH)
     beyond = below | above
     if beyond.sum() < LEAST_BEYOND:
-        return None
-    return NumberHole(
-        parameter=parameter.name,
-        low=low if below.any() else None,
-        high=high if above.any() else None,
-        trials=int(beyond.sum()),
-        shared=_fewest(bad, beyond),
-    )
+        beyond[:] = False
+    return low if below.any() else None, high if above.any() else None, beyond
 
 
 def _fewest(bad: list[_Bad], beyond: np.ndarray) -> tuple[BadValue, ...]:

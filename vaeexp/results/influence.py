@@ -1,4 +1,4 @@
-"""What the search shows of each parameter: importance, coverage, cost at equal epochs,
+"""What the search shows of each parameter: importance, holes, cost at equal epochs,
 ends of ranges, failures.
 """
 
@@ -9,11 +9,10 @@ import pandas as pd
 
 from sweeps import Bound, BoundHit, end_at, hits_of
 from sweeps.results import promotes
-from vaeexp.results.coverage import Coverage, measure_coverage
 from vaeexp.results.divergence import Divergence, divergences
 from vaeexp.results.effects import ParameterEffect, parameter_effects
 from vaeexp.results.equal_epochs import EqualEpochEffect, at_common_epoch, equal_epoch_effects
-from vaeexp.results.holes import Holes, find_holes
+from vaeexp.results.holes import ChoiceHole, Holes, choice_holes, find_holes
 from vaeexp.results.parameters import configuration_of, importance_table
 from vaeexp.results.plan import StudyPlan
 from vaeexp.results.tables import learned_trials
@@ -59,21 +58,16 @@ class Influence:
     # ---- where values were tried ----
 
     @cached_property
-    def coverage(self) -> dict[str, list[Coverage]]:
-        """Searched choice → how far each of its values was tried where the others are good, in the
-        order of the study file.
+    def choice_holes(self) -> dict[str, list[ChoiceHole]]:
+        """Searched choice → its values that were never tried where the others are good, of those
+        that have any.
         """
-        return measure_coverage(self.plan.parameters, self.search, self.found)
+        return choice_holes(self.plan.parameters, self.search, self.found)
 
     @cached_property
     def left_out(self) -> dict[str, list[str]]:
-        """Searched choice → its values, as text, that were never tried to the end where the others
-        are good; marginals leave them out.
-        """
-        return {
-            name: [value.text for value in own if not value.covered]
-            for name, own in self.coverage.items()
-        }
+        """The same values as text; marginals leave them out."""
+        return {name: [hole.text for hole in own] for name, own in self.choice_holes.items()}
 
     def uncovered(self, name: str) -> list[str]:
         """Return the values of a parameter that are left out; none of a range of numbers."""
@@ -87,7 +81,7 @@ class Influence:
 
     @cached_property
     def holes(self) -> Holes:
-        """What the search tried only with bad values of other parameters."""
+        """What a test finds to be tried only with bad values of other parameters."""
         return find_holes(self.plan.parameters, self.learned)
 
     @cached_property

@@ -12,7 +12,7 @@ from sweeps.results import promotes
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.models.parts import recorded_measure
 from vaeexp.results.parameters import SearchedParameter, configuration_of, searched_parameter
-from vaeexp.results.tested_settings import CHANGES, SAME_ELBO
+from vaeexp.results.tested_settings import SAME_ELBO
 from vaeexp.settings import SECTIONS
 
 PROTOCOL = {part: part for part in (*SAME_ELBO, "estimator")} | {"fingerprint": "images"}
@@ -125,12 +125,6 @@ class StudyPlan:
             **self.recorded("protocol"),
         }
         if baseline is not None:
-            protocol = self.recorded("protocols").get(baseline) or self._changed(protocol, baseline)
+            protocol = self.recorded("protocols").get(baseline, protocol)
         measure = recorded_measure(protocol)
         return protocol | ({} if measure is None else {"measure": measure})
-
-    def _changed(self, protocol: Mapping[str, str], baseline: str) -> dict[str, str]:
-        """Return the protocol as the settings of a baseline change it."""
-        changed = self.baseline_specs[baseline].get("settings") or {}
-        parts = {part: str(changed[name]) for name, part in CHANGES.items() if name in changed}
-        return {name: words for name, words in protocol.items() if name != "measure"} | parts

@@ -43,14 +43,7 @@ ERROR_RATE = 0.05
 """Of the comparisons of a study in which nothing differs, the share in which one is called
 better.
 """
-CHANGES = {
-    "dataset": "data",
-    "binarisation": "binarisation",
-    "likelihood": "likelihood",
-    "posterior": "posterior",
-}
-"""Setting → the part of the protocol that it changes."""
-SHOWN = (*CHANGES, "loss")
+SHOWN = ("dataset", "binarisation", "likelihood", "posterior", "loss")
 """Settings that the tables of tested settings are made by."""
 
 

@@ -10,7 +10,7 @@ from drawn_studies import SPACE, drawn, study
 from planted_studies import NOISES, PARAMETERS, at_most, planted
 
 from sweeps.results import Results
-from vaeexp.results.holes import LEAST_BEYOND, NumberHole, find_holes
+from vaeexp.results.holes import find_holes
 from vaeexp.results.study_view import StudyView
 
 EDGES = (0.1, 1.0)
@@ -64,7 +64,10 @@ def test_a_region_that_was_tried_with_bad_values_alone_is_found(change, shared):
     holes = view.influence.holes.numbers
     hole, beta = holes["beta"], results.trials["params.beta"]
     assert EDGES[0] <= hole.low <= hole.high <= EDGES[1]
-    assert hole.trials == int(((beta < hole.low) | (beta > hole.high)).sum()) >= 20
+    beyond = (beta < hole.low) | (beta > hole.high)
+    assert hole.trials == int(beyond.sum()) >= 20
+    inside = view.influence.holes.trials["beta"]
+    assert {*inside} == {*results.trials["number"][beyond]}
     assert sorted((bad.parameter, bad.value) for bad in hole.shared) == shared
     assert sum(bad.trials for bad in hole.shared) >= hole.trials
     if change is shared_number:
@@ -102,16 +105,10 @@ def test_a_value_of_a_choice_that_was_tried_with_bad_values_alone_is_named():
         100 + 20 * (row["beta"] > 1) + 0.1 * (number % 7) for number, row in enumerate(settings)
     ]
     view = StudyView(study(settings, values))
-    assert view.influence.holes.choices == {"optimizer": ("adamax",)}
-    assert view.influence.holes.has(view.plan.parameters["optimizer"], view.search).sum() == 6
-
-
-def test_numbers_in_a_hole_are_those_beyond_its_ends():
-    one = {"parameter": "beta", "trials": LEAST_BEYOND, "shared": ()}
-    numbers = np.array([0.05, 0.1, 0.5, 1.0, 2.0, math.nan])
-    both = NumberHole(low=0.1, high=1.0, **one)
-    assert both.has(numbers).tolist() == [True, False, False, False, True, False]
-    assert NumberHole(low=None, high=1.0, **one).has(numbers).sum() == 1
+    adamax = view.search["params.optimizer"] == "adamax"
+    inside = view.influence.holes.trials["optimizer"]
+    assert {*inside} == {*view.search["number"][adamax]}
+    assert len(inside) == 6
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(2_000, marks=pytest.mark.slow)])

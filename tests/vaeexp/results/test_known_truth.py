@@ -45,8 +45,8 @@ from planted_studies import (
 from sweeps.results.statistics import mean_interval
 from sweeps.study.ranges import end_of
 from vaeexp.results import widening_option
-from vaeexp.results.coverage import measure_coverage
 from vaeexp.results.effects import best_group, group_of
+from vaeexp.results.holes import choice_holes
 from vaeexp.results.interactions import find_interactions
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tested_settings import (
@@ -124,13 +124,13 @@ def test_the_interval_of_a_mean_over_seeds_covers_as_often_as_the_docs_say(shape
     assert at_least(covered, rate, STUDIES), covered
 
 
-# ---- a coverage hole ----
+# ---- a value of a choice that was tried nowhere near the best ----
 
 
 def uncovered_priors(study: Planted) -> list[str]:
     few, table = ("beta", "prior"), study.table()[["state", "params.beta", "params.prior"]]
-    coverage = measure_coverage({name: PARAMETERS[name] for name in few}, table, table)
-    return [each.text for each in coverage["prior"] if not each.covered]
+    holes = choice_holes({name: PARAMETERS[name] for name in few}, table, table)
+    return [each.text for each in holes.get("prior", ())]
 
 
 @few_or_all

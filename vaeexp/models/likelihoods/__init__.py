@@ -107,7 +107,32 @@ class Head(nn.Module):
         return {name: getattr(self, name) for name in self._options}
 
 
-class LearnedScale(Head):
+class LocatedHead(Head):
+    """A head whose output is the location of a density: its sigmoid where targets lie in [0, 1],
+    else the output itself, and the known target where a sub-pixel is left out.
+    """
+
+    def __init__(
+        self,
+        distribution: Callable[..., ImageDistribution],
+        values: Values,
+        **options: float | Tensor,
+    ) -> None:
+        """`options`: as of `Head`, for the distribution."""
+        takes = LOGITS if values.unit else MEANS
+        super().__init__(distribution, 1, takes, **options, **_constants(values))
+
+    def forward(self, h: Tensor) -> ImageDistribution:
+        """Return the distribution for h [..., C, H, W]."""
+        options = self.options
+        still = options.pop("still", None)
+        mean = h.sigmoid() if self.takes == LOGITS else h
+        if still is not None:
+            mean = torch.where(options["varies"] > 0, mean, still)
+        return self.make(mean, **options)
+
+
+class LearnedScale(LocatedHead):
     """A head with a learned scale σ: one for all sub-pixels of all images (σ-VAE, Rybkin et al.
     2021), or one of each channel or of each sub-pixel.
 
@@ -118,13 +143,13 @@ class LearnedScale(Head):
 
     def __init__(
         self,
-        make: Callable[..., ImageDistribution],
+        distribution: Callable[..., ImageDistribution],
         settings: "ModelSettings",
         values: Values,
         **options: float,
     ) -> None:
-        """`make`: takes the decoder's output, the scale `sigma`, and the options by name."""
-        super().__init__(make, 1, _takes(values), **options, **_constants(values))
+        """`distribution`: takes its location, the scale `sigma`, and the options by name."""
+        super().__init__(distribution, values, **options)
         # In float64, because it is rounded once.
         log_floor = least_sigma(values, settings.sigma_per).log()
         excess = (torch.tensor(settings.sigma, dtype=torch.float64).log() - log_floor).clamp(
@@ -142,9 +167,10 @@ class LearnedScale(Head):
         """
         return (self.log_floor + F.softplus(self.raw_log_sigma - self.log_floor)).exp()
 
-    def forward(self, h: Tensor) -> ImageDistribution:
-        """Return the distribution for h [..., C, H, W]."""
-        return self.make(h, sigma=self.sigma, **self.options)
+    @property
+    def options(self) -> dict[str, Tensor]:
+        """The options by name, and the present scale."""
+        return {**super().options, "sigma": self.sigma}
 
 
 _LEAST_EXCESS = 1e-3
@@ -230,26 +256,6 @@ class Likelihood(NamedTuple):
         return f"{name}, {words}" if words else name
 
 
-def _takes(values: Values) -> str:
-    return LOGITS if values.unit else MEANS
-
-
-def _located(
-    distribution: Callable[..., ImageDistribution], values: Values
-) -> Callable[..., ImageDistribution]:
-    """Return the distribution as a function of the decoder's output: its location is the sigmoid of
-    h where targets lie in [0, 1], else h itself, and the known target where one is left out.
-    """
-
-    def located(h: Tensor, still: Tensor | None = None, **options: Tensor) -> ImageDistribution:
-        mean = h.sigmoid() if values.unit else h
-        if still is not None:
-            mean = torch.where(options["varies"] > 0, mean, still)
-        return distribution(mean, **options)
-
-    return located
-
-
 def _constants(values: Values) -> dict[str, Tensor]:
     """Return `varies`, 0 for sub-pixels that never change in training and 1 for others, and
     `still`, the target of the former, both [C, H, W]; nothing where all change.
@@ -264,23 +270,9 @@ def _constants(values: Values) -> dict[str, Tensor]:
     return {"varies": varies.view(values.shape), "still": still.view(values.shape)}
 
 
-def _gaussian(settings: "ModelSettings", values: Values) -> Head:
-    make = _located(Gaussian, values)
-    return Head(make, 1, _takes(values), sigma=settings.sigma, **_constants(values))
-
-
-def _learned_gaussian(settings: "ModelSettings", values: Values) -> Head:
-    return LearnedScale(_located(Gaussian, values), settings, values)
-
-
-def _laplace(settings: "ModelSettings", values: Values) -> Head:
-    make = _located(Laplace, values)
-    return Head(make, 1, _takes(values), scale=settings.laplace_scale, **_constants(values))
-
-
 def _student_t(settings: "ModelSettings", values: Values) -> Head:
     return LearnedScale(
-        _located(StudentT, values),
+        StudentT,
         settings,
         values,
         degrees=settings.degrees,
@@ -325,14 +317,18 @@ LIKELIHOODS: dict[str, Likelihood] = {
         ContinuousBernoulli, lambda *_: Head(ContinuousBernoulli, 1)
     ),
     "gaussian": Likelihood(
-        Gaussian, _gaussian, scale="sigma", words=_sigma_in_words, of_varying=True
+        Gaussian,
+        lambda settings, values: LocatedHead(Gaussian, values, sigma=settings.sigma),
+        scale="sigma",
+        words=_sigma_in_words,
+        of_varying=True,
     ),
     "gaussian_learned": Likelihood(
-        Gaussian, _learned_gaussian, shapes=("sigma_per",), of_varying=True
+        Gaussian, partial(LearnedScale, Gaussian), shapes=("sigma_per",), of_varying=True
     ),
     "laplace": Likelihood(
         Laplace,
-        _laplace,
+        lambda settings, values: LocatedHead(Laplace, values, scale=settings.laplace_scale),
         scale="laplace_scale",
         words=lambda scale: f"scale {scale:.4g}" + (" (absolute error)" if scale == 1 else ""),
         of_varying=True,

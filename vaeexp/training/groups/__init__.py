@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, vmap
@@ -255,13 +255,10 @@ def seconds_per_image(
     settings: "Settings",
     maxima: Mapping[str, int],
     lanes: int,
-    *,
-    precision: str,
-    fuse: bool,
-    compile: bool,
+    **how: Any,
 ) -> float:
     """Time a few training steps: return the seconds per image and trial when `lanes` trials share
-    the device.
+    the device. `how`: precision, fuse and compile of `open_group`.
 
     Raises:
         torch.OutOfMemoryError: they do not fit.
@@ -273,11 +270,9 @@ def seconds_per_image(
         few,
         settings,
         maxima=maxima,
-        precision=precision,
-        fuse=fuse,
-        compile=compile,
         averaged=averaged,
         parts=parts_of({name: [value] for name, value in settings.train}),
+        **how,
     )
     for number in range(lanes):
         lane, vae = open_lane(

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from drawn_studies import study
 
-from vaeexp.results.coverage import measure_coverage
 from vaeexp.results.effects import best_group, group_of
+from vaeexp.results.holes import ChoiceHole, choice_holes
 from vaeexp.results.study_view import StudyView
 
 SPACE = {
@@ -47,11 +47,8 @@ def hole(normal_beta=(0.01, 0.1), states=None, count=40):
 
 def test_a_value_that_was_never_tried_near_the_best_is_not_covered():
     view = StudyView(hole())
-    normal, mixture = view.influence.coverage["prior"]
-    assert (normal.text, normal.trials, normal.complete) == ("normal", 10, 10)
-    assert (normal.inside, normal.covered) == (0, False)
-    assert (normal.is_good, mixture.is_good) == (False, True)
-    assert mixture.covered
+    normal = ChoiceHole(parameter="prior", text="normal", trials=10, complete=10)
+    assert view.influence.choice_holes == {"prior": [normal]}
     assert view.influence.uncovered("prior") == ["normal"]
     assert set(view.influence.covered(view.search, "prior")["params.prior"]) == {"mixture"}
     assert len(view.influence.covered(view.search, "beta")) == 40
@@ -70,22 +67,15 @@ def test_marginal_statistics_leave_such_a_value_out():
 def test_pruned_trials_inside_are_counted_but_do_not_cover():
     states = ["pruned" if number % 4 == 0 else "complete" for number in range(40)]
     view = StudyView(hole(normal_beta=(0.5, 2), states=states))
-    normal = view.influence.coverage["prior"][0]
-    assert (normal.complete, normal.trials, normal.inside) == (0, 10, 0)
+    [normal] = view.influence.choice_holes["prior"]
+    assert (normal.complete, normal.trials) == (0, 10)
     # Were they to count.
-    assert (
-        measure_coverage(view.plan.parameters, view.search, view.influence.learned)["prior"][
-            0
-        ].inside
-        > 0
-    )
-    assert not normal.covered
+    assert not choice_holes(view.plan.parameters, view.search, view.influence.learned)
 
 
 def test_a_parameter_that_is_not_active_in_either_is_ignored():
     """No normal prior has components; that alone leaves none outside the region of the mixtures."""
-    normal = StudyView(hole(normal_beta=(0.5, 2))).influence.coverage["prior"][0]
-    assert normal.inside > 0
+    assert not StudyView(hole(normal_beta=(0.5, 2))).influence.choice_holes
 
 
 @pytest.mark.parametrize(("value", "covered"), [(100.05, True), (130.0, False)])
@@ -105,8 +95,7 @@ def test_a_value_that_is_good_elsewhere_is_covered(value, covered):
             space=SPACE,
         )
     )
-    normal = view.influence.coverage["prior"][0]
-    assert (normal.inside, normal.is_good, normal.covered) == (0, covered, covered)
+    assert view.influence.uncovered("prior") == ([] if covered else ["normal"])
 
 
 def test_too_few_others_span_no_region():
