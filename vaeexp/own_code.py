@@ -114,15 +114,30 @@ def _module_of(file: str) -> str:
 
 
 def _is_stale(module: ModuleType) -> bool:
-    """Tell whether a function of a loaded module is another one than in its file."""
-    file = getattr(module, "__file__", None) or ""
+    """Tell whether a function of a loaded module, or a constant in capitals, is another one than in
+    its file.
+    """
+    file = getattr(module, "__file__", None)
     try:
-        compiled = compile(Path(file).read_bytes(), file, "exec", dont_inherit=True)
+        source = Path(file or "").read_bytes()
+        tree = ast.parse(source)
+        compiled = compile(source, file or "", "exec", dont_inherit=True)
     except (OSError, SyntaxError, ValueError):
         return False
-    there = {_essence(code) for code in _codes(compiled)}
-    here = {_essence(code) for code in _functions(module) if code.co_filename == file}
-    return not here <= there
+    there: dict[str, list[Any]] = {}
+    for code in _codes(compiled):
+        there.setdefault(code.co_qualname, []).append(_essence(code))
+    here = [code for code in _functions(module) if code.co_filename == file]
+    if any(_essence(code) not in there.get(code.co_qualname, []) for code in here):
+        return True
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)) if (
+                name.isupper()
+            ):
+                if getattr(module, name, None) != value:
+                    return True
+    return False
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

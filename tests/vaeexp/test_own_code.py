@@ -197,7 +197,7 @@ class Part:
     [
         ("own_net.py", "range(width)", "range(width + 1)", True),
         ("own_net.py", "self.width > 3", "self.width > 4", True),
-        ("own_net.py", "SIZE = 3", "SIZE = 5", None),
+        ("own_net.py", "SIZE = 3", "SIZE = 5", True),
         ("helper.py", "def f():\n    return 1", "def f():\n    return 2", True),
         ("own_net.py", "width: int = 8", "width: int = 9", None),
         ("own_net.py", "x: int = 0", "x: float = 0", None),

@@ -303,9 +303,21 @@ def _say_finished(job: Job, study: StudyRecord) -> None:
         )
         return
     job.log.say(
-        f"To extend it: {job.command(budget=False, program=program())} "
+        f"To extend it: {_as_begun(job, study).command(budget=False, program=program())} "
         f"--trials {more}{' --extend' if installed_changes(study) else ''}"
     )
+
+
+def _as_begun(job: Job, study: StudyRecord) -> Job:
+    """Return the job without options of the execution that this study's workers would be refused
+    for.
+    """
+    refused: dict[str, Any] = {
+        name: None
+        for name, value in job.options.execution.items()
+        if name in study.worker_kind and str(value) not in ("auto", str(study.worker_kind[name]))
+    }
+    return replace(job, options=replace(job.options, **refused))
 
 
 def _conclude_again(job: Job, stored: State) -> bool:

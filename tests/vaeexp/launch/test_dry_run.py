@@ -212,17 +212,38 @@ def test_a_grid_says_when_it_is_exhausted(options, trials, ends):
 
 
 @pytest.mark.parametrize(
-    "record", [{"vaeexp": "0.0.9 (0123456789ab)"}, {"torch": "1.0", "compile": "off"}]
+    ("record", "execution", "offered"),
+    [
+        ({}, {"precision": "bf16"}, "--precision bf16 --trials"),
+        ({}, {"precision": "float32", "lanes": 3}, "--lanes 3 --trials"),
+        ({}, {"threads": 2, "device": "auto"}, "--device auto --trials"),
+        ({"vaeexp": "0.0.9 (0123456789ab)"}, {}, "--trials 16 --extend"),
+        ({"torch": "1.0"}, {"compile": "on"}, "--trials 16 --extend"),
+    ],
 )
-def test_the_command_that_extends_a_study_of_other_code_says_so(options, record):
+def test_the_command_that_extends_a_study_is_one_that_its_workers_take(
+    options, record, execution, offered
+):
     study = open_study_file("smoke", overrides=options.overrides)
     stored = open_study(open_storage(None, options.runs, "smoke"), study)
+    kind = {"device": "cpu", "precision": "bf16", "threads": 1, "compile": "off", **record}
     write_study(
         stored,
         finished=True,
         budget=study.budget.model_dump(),
         stopped="as a test says",
-        worker_kind={"device": "cpu", **record},
+        worker_kind=kind,
     )
-    (line,) = (line for line in planned(options).split("\n") if "To extend it" in line)
-    assert line.endswith("--trials 16 --extend")
+    (line,) = (
+        line
+        for line in planned(replace(options, **execution)).split("\n")
+        if "To extend it" in line
+    )
+    assert offered in line
+    assert line.endswith(("--trials 16", "--trials 16 --extend"))
+    refused = {
+        name: value
+        for name, value in execution.items()
+        if str(value) not in (*map(str, kind.values()), "auto", "3")
+    }
+    assert not [name for name, value in refused.items() if f"--{name} {value}" in line]
