@@ -279,13 +279,13 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     root = str(source.root)
     raw = _read(source, scratch, say)
     kind = raw.images.dtype.name
+    own_data = source.definition.counts is None and not source.definition.downloadable
+    if own_data and not raw.files:
+        raw = raw._replace(files=[(source.root.name, len(raw.parts))])
     raw = without_missing(raw, settings.missing, scratch, root)
     whole = check_finite(raw, root)
     if settings.keeps_range:
         raw = as_bytes(raw, settings.binarisation, scratch, root)
-    own_data = source.definition.counts is None and not source.definition.downloadable
-    if own_data and not raw.files:
-        raw = raw._replace(files=[(source.root.name, len(raw.parts))])
     facts, rows = _split(source, raw)
     raw = raw._replace(notes=facts["notes"])
     training = np.concatenate([rows[TRAINING], rows[VALIDATION]])
