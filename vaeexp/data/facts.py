@@ -232,13 +232,13 @@ def counting_columns(images: np.ndarray) -> list[int]:
 def restarts_of(times: np.ndarray) -> int:
     """Return how many rising runs of times that are numbers cover most of their range."""
     numbers = numbers_of(times)
-    if numbers is None or not len(numbers):
+    if numbers is None:
         return 0
     numbers = numbers.astype(np.float64)
     first = np.flatnonzero(np.diff(numbers, prepend=np.inf) < 0)
     last = np.append(first[1:], len(numbers)) - 1
     covered = numbers[last] - numbers[first] >= _COVERED * np.ptp(numbers)
-    return int((covered & (last - first + 1 >= _RUN) & (np.ptp(numbers) > 0)).sum())
+    return int((covered & (last - first + 1 >= _RUN)).sum())
 
 
 def spellings_of(groups: np.ndarray) -> Iterator[tuple[str, str]]:
