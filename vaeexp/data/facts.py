@@ -184,8 +184,8 @@ def overlap_of(images: np.ndarray, rows: np.ndarray) -> int:
     for axis in (2, 1):
         shifts = list[int]()
         for row in first.tolist():
-            pair = np.moveaxis(images[row : row + 2], axis + 1, 0)
-            shift = _shift(pair[:, 0], pair[:, 1]) or _shift(pair[:, 1], pair[:, 0])
+            one, other = np.moveaxis(images[row : row + 2], axis + 1, 1)
+            shift = _shift(one, other) or _shift(other, one)
             shifts += [shift] if shift is not None else []
         usual = max(set(shifts), key=shifts.count, default=0)
         if usual and len(shifts) >= _LEAST_PAIRS and 2 * shifts.count(usual) > len(shifts):

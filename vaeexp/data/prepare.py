@@ -212,7 +212,9 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     settings = source.settings
     root = str(source.root)
     if settings.split == "time":
-        times = None if raw.groups is None else known_times(raw.groups, root, raw.where)
+        times = np.arange(len(parts))
+        if raw.groups is not None:
+            times = known_times(raw.groups, root, raw.where)
         parts = split_time(parts, times, settings.validation_size, root)
         said = "Split: in time, the last images for test, those before for validation"
         notes = (*notes, said, spans(parts, times, partial(_time_of, raw)))

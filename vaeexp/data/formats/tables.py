@@ -108,8 +108,8 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     types = [_column_types(path) for path in paths]
     _check_same(paths, types)
     index = set[str]()
-    if ending == ".parquet":
-        index = index.union(*(pandas_index(parquet.read_schema(path)) for path in paths))
+    for path in paths if ending == ".parquet" else ():
+        index.update(pandas_index(parquet.read_schema(path)))
     roles = _roles(source, types[0], index)
     for path, columns_of in zip(paths, types, strict=True):
         of_text = [x for x in roles.features if not _holds_numbers(columns_of[x], roles.gaps)]
