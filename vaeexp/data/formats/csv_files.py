@@ -212,12 +212,8 @@ def open_csv(path: Path, types: "Mapping[str, pyarrow.DataType]") -> Iterator[An
             arrow.open_csv(source, reading, parsing, converting) as reader,
         ):
             yield reader
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, pyarrow.ArrowInvalid) as error:
         if encoding := _other_encoding(path):
-            raise encoding from error
-        raise
-    except pyarrow.ArrowInvalid as error:
-        if "invalid UTF8" in str(error) and (encoding := _other_encoding(path)):
             raise encoding from error
         if ragged := _RAGGED.search(str(error)):
             raise _ragged(path, form, ragged) from error
