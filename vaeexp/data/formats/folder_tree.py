@@ -63,7 +63,6 @@ _FILLERS = _IMAGES | word_set(
 _TRAINVAL = re.compile(r"train[\W_]*val(id|idation)?(?![^\W\d_])")
 _GLUED = re.compile(r"(?<=[^\W\d_])(dataset|data|set|images|imgs|daten|satz|bilder)(?![^\W\d_])")
 _NAMED = 8
-_PLAIN = {TRAINING: ("train",), VALIDATION: ("val", "valid", "validation"), TEST: ("test",)}
 
 
 class _Name(NamedTuple):
@@ -269,16 +268,8 @@ def _option(patterns: Mapping[str, str]) -> str:
 
 
 def _split_note(home: str, splits: Mapping[str, int]) -> str:
-    """Name the folders, and the part of those whose name does not say it."""
-    shown = []
-    for folder, part in sorted(splits.items(), key=lambda split: (split[1], split[0])):
-        plain = folder.lower() in _PLAIN[part]
-        shown.append(
-            f"{printable(folder)}/" if plain else f"{printable(folder)}/ ({PART_NAMES[part]})"
-        )
-    return f"Split: as in the folders {', '.join(shown)}" + (
-        f" of {printable(home)}" if home else ""
-    )
+    shown = ", ".join(f"{printable(folder)}/" for folder in sorted(splits, key=splits.__getitem__))
+    return f"Split: as in the folders {shown}" + (f" of {printable(home)}" if home else "")
 
 
 def _classes(
