@@ -30,7 +30,6 @@ from vaeexp.data.formats.csv_files import (
     form_of,
     has_minus,
     is_number,
-    lines_of,
     misfit_of,
     number_hint,
     open_csv,
@@ -137,7 +136,7 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
         changed = ("− is a minus",) if any(map(has_minus, paths)) else ()
     if left:
         notes.append(f"Not read: {', '.join(map(printable, left))}, the index of pandas")
-    where = partial(_where, paths)
+    where = partial(_where, roles.rows)
     factors = [_as_factor(paths[0], name, columns[name], where) for name in roles.factors]
     return raw._replace(
         notes=(*raw.notes, *notes),
@@ -162,18 +161,22 @@ def _form_notes(features: Sequence[str], form: Form) -> list[str]:
     return notes
 
 
-def _where(paths: Sequence[Path], row: int) -> str:
-    """Name a row, from 0, of all files together: `line 5`, or `line 5 of b.csv` of several."""
-    import pyarrow.parquet as parquet
+def _where(rows: Mapping[Path, int], row: int) -> str:
+    """Name a row, from 0, of all files together: `line 5`, or `line 5 of b.csv` of several.
 
-    for path in paths:
-        csv = path.suffix.lower() == ".csv"
-        count = sum(1 for _ in lines_of(path)) if csv else parquet.read_metadata(path).num_rows
+    rows: of each file, in their order.
+    """
+    for path, count in rows.items():
         if row < count:
-            words = row_of_csv(path, row) if csv else row_words(row)
-            return f"{words} of {printable(path.name)}" if len(paths) > 1 else words
+            words = _place(path, row)
+            return f"{words} of {printable(path.name)}" if len(rows) > 1 else words
         row -= count
     return row_words(row)
+
+
+def _place(path: Path, row: int) -> str:
+    """Name a row, from 0, of a file."""
+    return row_of_csv(path, row) if path.suffix.lower() == ".csv" else row_words(row)
 
 
 def _column_types(path: Path) -> Columns:
@@ -469,7 +472,7 @@ def _check_filled(path: Path, name: str, column: Any, start: int) -> None:
     """Raise UserError naming the first row of a column that is empty."""
     if column.null_count:
         row = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
-        problem = f"got an empty cell in {_where([path], row)}; must be a value in each row"
+        problem = f"got an empty cell in {_place(path, row)}; must be a value in each row"
         remedy = "Fill in the values, or leave out this column or these rows"
         remedy = f"{remedy} (of features: --set missing=drop)"
         raise UserError(f"{path}: {printable(name)}", f"{problem}. {remedy}")
@@ -568,4 +571,4 @@ def _refuse_texts(path: Path, texts: Sequence[str]) -> None:
     if column.null_count == len(column):
         _check_filled(path, name, column, 0)
     row, text = _first_text(column.to_pylist(), form)
-    raise _no_number(path, name, _where([path], row), text, several=texts)
+    raise _no_number(path, name, _place(path, row), text, several=texts)
