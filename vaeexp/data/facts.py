@@ -184,8 +184,8 @@ def overlap_of(images: np.ndarray, rows: np.ndarray) -> int:
     for axis in (2, 1):
         shifts = list[int]()
         for row in first.tolist():
-            pair = np.moveaxis(images[row : row + 2], axis + 1, 0)
-            shift = _shift(pair[:, 0], pair[:, 1]) or _shift(pair[:, 1], pair[:, 0])
+            one, other = np.moveaxis(images[row : row + 2], axis + 1, 1)
+            shift = _shift(one, other) or _shift(other, one)
             shifts += [shift] if shift is not None else []
         usual = max(set(shifts), key=shifts.count, default=0)
         if usual and len(shifts) >= _LEAST_PAIRS and 2 * shifts.count(usual) > len(shifts):
@@ -232,13 +232,13 @@ def counting_columns(images: np.ndarray) -> list[int]:
 def restarts_of(times: np.ndarray) -> int:
     """Return how many rising runs of times that are numbers cover most of their range."""
     numbers = numbers_of(times)
-    if numbers is None or not len(numbers):
+    if numbers is None:
         return 0
     numbers = numbers.astype(np.float64)
     first = np.flatnonzero(np.diff(numbers, prepend=np.inf) < 0)
     last = np.append(first[1:], len(numbers)) - 1
     covered = numbers[last] - numbers[first] >= _COVERED * np.ptp(numbers)
-    return int((covered & (last - first + 1 >= _RUN) & (np.ptp(numbers) > 0)).sum())
+    return int((covered & (last - first + 1 >= _RUN)).sum())
 
 
 def spellings_of(groups: np.ndarray) -> Iterator[tuple[str, str]]:

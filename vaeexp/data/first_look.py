@@ -21,7 +21,7 @@ from vaeexp.data.formats.levels import (
     white_of,
 )
 from vaeexp.data.formats.scratch import write_rows
-from vaeexp.data.scaling import Scaling, ends_of, extremes, pieces, sample
+from vaeexp.data.scaling import Scaling, count_outside, ends_of, extremes, pieces, sample
 from vaeexp.data.values import is_vector
 from vaeexp.words import format_share, format_signed, plural
 
@@ -283,9 +283,7 @@ def _other_ranges(
             # Of heavy tails, few images decide the whole range.
             usual = _usual_range(raw.images, rows)
             narrow = 0 < 16 * usual <= _usual_range(raw.images, taught)
-        outside = 0
-        for piece in pieces(raw.images, rows):
-            outside += int(((piece < low) | (piece > high)).sum())
+        outside = count_outside(raw.images, rows, low, high)
         beyond = outside >= _OUTSIDE * len(rows) * raw.images[0].size and not cut
         if not narrow and not beyond:
             continue

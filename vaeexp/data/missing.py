@@ -19,9 +19,9 @@ Missing = tuple[float, ...] | Literal["drop"] | None
 
 def missing_numbers(numbers: np.ndarray, missing: Missing) -> np.ndarray:
     """Return which numbers of any shape are NaN, or a code that the setting lists, bool."""
-    codes = codes_of(missing)
+    codes = np.array(codes_of(missing))
     # Files of float32 have the nearest such number.
-    found: np.ndarray = np.isnan(numbers) | np.isin(numbers, [*codes, *np.array(codes, np.float32)])
+    found: np.ndarray = np.isnan(numbers) | np.isin(numbers, [codes, codes.astype(np.float32)])
     return found
 
 
@@ -52,10 +52,9 @@ def without_missing(raw: RawImages, missing: Missing, scratch: Path, root: str) 
     if not lost.any():
         return raw
     kept = np.flatnonzero(~lost)
-    for part in np.unique(raw.parts).tolist():
-        if not (raw.parts[kept] == part).any():
-            problem = f"got a missing value in each {PART_NAMES[part]} row"
-            raise UserError(root, f"{problem}; data.missing must leave rows. Leave columns out.")
+    for part in np.setdiff1d(raw.parts, raw.parts[kept]).tolist():
+        problem = f"got a missing value in each {PART_NAMES[part]} row"
+        raise UserError(root, f"{problem}; data.missing must leave rows. Leave columns out.")
 
     def where(row: int) -> str:
         return raw.where(int(kept[row]))

@@ -15,12 +15,14 @@ from vaeexp.data.formats.array_pixels import HAIR
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, WHITE, Stored, to_bytes
 from vaeexp.data.formats.scratch import write_rows
 from vaeexp.data.scaling import (
+    FREE,
     Scaling,
     Statistics,
     bytes_scaling,
     changed,
     constant_columns,
     constant_runs,
+    count_outside,
     extremes,
     pieces,
     sample,
@@ -50,7 +52,7 @@ def as_bytes(raw: RawImages, binarisation: str, scratch: Path, root: str) -> Raw
         return raw._replace(images=raw.images.view(np.uint8))
     if not (kind == "f" and binarisation != "none"):
         return raw
-    low, high = extremes(raw.images, np.arange(len(raw.images)))
+    low, high = extremes(raw.images)
     if low < -HAIR or high > 1 + HAIR:
         problem = f"got {raw.images.dtype} from {low:g} to {high:g}; must lie in [0, 1]"
         remedy = "Try --set binarisation=none --set scale=standard"
@@ -77,7 +79,7 @@ def _is_deep(raw: RawImages) -> bool:
         return True
     if raw.stored is None or raw.images.dtype.itemsize == 1:
         return False
-    low, high = extremes(raw.images, np.arange(len(raw.images)))
+    low, high = extremes(raw.images)
     return low >= 0 and high <= DEEPEST
 
 
@@ -174,7 +176,7 @@ def are_counts(raw: RawImages, scale: str, *, whole: bool) -> bool:
     """Return whether targets are counts. whole: whether all numbers are whole ones."""
     if not whole or scale != "none" or raw.images.dtype.kind == "b":
         return False
-    return extremes(raw.images, np.arange(len(raw.images)))[0] >= 0
+    return extremes(raw.images)[0] >= 0
 
 
 def describe_numbers(
@@ -187,8 +189,7 @@ def describe_numbers(
     """
     shape: tuple[int, int, int] = raw.images.shape[1:]
     if known.mean.size > 1 or np.isfinite(known.limits).any():
-        free = np.full((1, 1, 1), np.inf)
-        known = statistics(raw.images, taught, (-free, free), "global")
+        known = statistics(raw.images, taught, FREE, "global")
     levels = None
     if scaling.kind == "unit" and raw.images.dtype.kind in "iu":
         levels = int(scaling.scale.reshape(-1)[0]) + 1
@@ -270,9 +271,7 @@ def _beyond(raw: RawImages, rows: Mapping[int, np.ndarray], scaling: Scaling, ro
     others = np.concatenate([rows[VALIDATION], rows[TEST]])
     floats = raw.images.dtype.kind == "f"
     hair = HAIR if floats else 0
-    count = 0
-    for piece in pieces(raw.images, others):
-        count += int(((piece < scaling.low - hair) | (piece > scaling.high + hair)).sum())
+    count = count_outside(raw.images, others, scaling.low - hair, scaling.high + hair)
     if count and floats:
         low, high = extremes(raw.images, others)
         problem = f"got {raw.images.dtype} from {low:g} to {high:g} in the validation and test"

@@ -212,7 +212,9 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     settings = source.settings
     root = str(source.root)
     if settings.split == "time":
-        times = None if raw.groups is None else known_times(raw.groups, root, raw.where)
+        times = np.arange(len(parts))
+        if raw.groups is not None:
+            times = known_times(raw.groups, root, raw.where)
         parts = split_time(parts, times, settings.validation_size, root)
         said = "Split: in time, the last images for test, those before for validation"
         notes = (*notes, said, spans(parts, times, partial(_time_of, raw)))
@@ -279,13 +281,13 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     root = str(source.root)
     raw = _read(source, scratch, say)
     kind = raw.images.dtype.name
+    own_data = source.definition.counts is None and not source.definition.downloadable
+    if own_data and not raw.files:
+        raw = raw._replace(files=[(source.root.name, len(raw.parts))])
     raw = without_missing(raw, settings.missing, scratch, root)
     whole = check_finite(raw, root)
     if settings.keeps_range:
         raw = as_bytes(raw, settings.binarisation, scratch, root)
-    own_data = source.definition.counts is None and not source.definition.downloadable
-    if own_data and not raw.files:
-        raw = raw._replace(files=[(source.root.name, len(raw.parts))])
     facts, rows = _split(source, raw)
     raw = raw._replace(notes=facts["notes"])
     training = np.concatenate([rows[TRAINING], rows[VALIDATION]])

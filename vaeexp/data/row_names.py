@@ -46,13 +46,15 @@ class RowNames:
 
     def of(self, places: np.ndarray) -> list[str]:
         """Return the names of the rows at these places of the split, int64 [M]."""
-        if not (self.folder / "names.txt").exists():
+        path = self.folder / "names.txt"
+        if not path.exists():
             return [f"{self.split}[{place}]" for place in places]
-        text = (self.folder / "names.txt").read_text(encoding="utf-8").split("\n")
+        text = path.read_text(encoding="utf-8").split("\n")
         last = np.append(0, np.load(self.folder / "name_rows.npy"))
         rows = np.load(self.folder / f"{self.part}_rows.npy")[self.which][places]
+        files = np.searchsorted(last, rows, side="right") - 1
+        alone = np.diff(last) == 1
         names = list[str]()
-        for row, each in zip(rows, np.searchsorted(last, rows, side="right") - 1, strict=True):
-            alone = last[each + 1] - last[each] == 1
-            names.append(text[each] if alone else f"{text[each]}[{row - last[each]}]")
+        for row, file in zip(rows, files, strict=True):
+            names.append(text[file] if alone[file] else f"{text[file]}[{row - last[file]}]")
         return names

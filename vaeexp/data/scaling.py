@@ -35,6 +35,8 @@ _BEYOND = 1e150
 _AXES = {"global": (0, 1, 2, 3), "channel": (0, 2, 3), "feature": (0,)}
 """Setting `scale_per` → axes of [N, C, H, W] that share an offset and a scale."""
 _SCALES = "range, standard or none"
+FREE = np.full((1, 1, 1), -np.inf), np.full((1, 1, 1), np.inf)
+"""Limits that cut nothing."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -125,8 +127,8 @@ def bytes_scaling(unit: float = float(WHITE)) -> Scaling:
         unit=unit,
         offset=zero,
         scale=zero + WHITE,
-        low=zero - np.inf,
-        high=zero + np.inf,
+        low=FREE[0],
+        high=FREE[1],
     )
 
 
@@ -260,8 +262,14 @@ def sample(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return images[rows[::step]].astype(np.float64)
 
 
-def extremes(images: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
-    """Return the least and the largest number of these images."""
+def count_outside(images: np.ndarray, rows: np.ndarray, low: Any, high: Any) -> int:
+    """Return how many numbers of these images are less than `low` or larger than `high`."""
+    outside = (((piece < low) | (piece > high)).sum() for piece in pieces(images, rows))
+    return int(sum(outside))
+
+
+def extremes(images: np.ndarray, rows: np.ndarray | None = None) -> tuple[float, float]:
+    """Return the least and the largest number of these images, of all when None."""
     low, high = ends_of(images, rows)
     return float(low.min()), float(high.max())
 
@@ -282,8 +290,7 @@ def limits_of(
     Raises UserError where the limits of a column or channel are equal, so that it cannot vary.
     """
     if settings.clip is None:
-        free = np.full((1, 1, 1), np.inf)
-        return -free, free
+        return FREE
     low, high = percentiles(raw, training, settings.clip)
     for place in np.flatnonzero(low == high):
         name = "" if raw.features is None else f" in the column '{raw.features[place]}'"

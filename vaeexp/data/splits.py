@@ -175,11 +175,11 @@ def known_times(times: np.ndarray, root: str, where: Where = row_words) -> np.nd
     return ranks_of(times, root, where)
 
 
-def spans(parts: np.ndarray, times: np.ndarray | None, said: Callable[[int], str]) -> str:
+def spans(parts: np.ndarray, times: np.ndarray, said: Callable[[int], str]) -> str:
     """Say from where to where each split goes in time; `said` names the time of a row, or its
     file.
     """
-    order = np.arange(len(parts)) if times is None else np.argsort(times, kind="stable")
+    order = np.argsort(times, kind="stable")
     words = list[str]()
     for part, name in PART_NAMES.items():
         own = order[parts[order] == part].tolist()
@@ -206,14 +206,13 @@ def split_time(
         raise UserError(
             root, "got splits in the files; data.split: time needs one part. Try random."
         )
-    if times is not None:
-        times = known_times(times, root)
     count = len(parts)
-    order = np.arange(count) if times is None else np.argsort(times, kind="stable")
+    times = np.arange(count) if times is None else known_times(times, root)
+    order = np.argsort(times, kind="stable")
     tenth = max(1, round(count / _TENTH))
     held = min(validation, tenth)
-    first_test = _back_to_start(times, order, count - tenth)
-    first_validation = _back_to_start(times, order, first_test - held)
+    first_test = _back_to_start(times[order], count - tenth)
+    first_validation = _back_to_start(times[order], first_test - held)
     if first_validation < 1:
         problem = f"got {count:,} images of too few different times; must leave some to train on"
         raise UserError(root, problem)
@@ -223,9 +222,6 @@ def split_time(
     return parts
 
 
-def _back_to_start(times: np.ndarray | None, order: np.ndarray, place: int) -> int:
-    """Return the place in the order at which the images of this place's time begin."""
-    if times is None or place <= 0:
-        return place
-    first = np.searchsorted(times[order], times[order[place]], side="left")
-    return int(first)
+def _back_to_start(times: np.ndarray, place: int) -> int:
+    """Return the place in times that rise at which those of this place's time begin."""
+    return int(np.searchsorted(times, times[max(place, 0)]))

@@ -8,16 +8,14 @@ such dates, as 01112022, 011122 or 01.11: the number 01112022 is less than 30102
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
 
 import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import printable
 
-_MARKED = re.compile(r"(\d{4})([-/.])(\d{1,2})(?:\2(\d{1,2}))?(?:(?:T|\s+)(\d{1,2})(:.+))?")
-_COMPACT = re.compile(r"(\d{4})()(\d\d)(\d\d)[T_ -]?(\d\d)((?:\d\d){1,2}Z?)")
-_FRACTION = re.compile(r":\d\d[.,](\d+)")
+_YEAR_FIRST = re.compile(r"\d{4}[-/.]|\d{8}T")
+_ZONE = re.compile(r"[T ].*[Z+-]")
 _WANTED = "numbers, or dates with the year first, as 2024-10-02 or 2024-10-02 14:30 (ISO 8601)"
 _CLOCKS = (1, 10**4, 10**6)
 """What a number of a date is multiplied by where a clock follows: nothing, HHMM, HHMMSS."""
@@ -33,6 +31,8 @@ def ranks_of(times: np.ndarray, root: str, where: Callable[[int], str]) -> np.nd
     where: row → its name in the file, for an error. Raises UserError, which names `root`, for texts
     whose order is not sure.
     """
+    import pandas
+
     if times.dtype.kind in "mM":
         return times
     found, places = np.unique(times, return_inverse=True)
@@ -44,19 +44,20 @@ def ranks_of(times: np.ndarray, root: str, where: Callable[[int], str]) -> np.nd
     unsure = numbers is not None and _are_dates(given, numbers)
     if numbers is not None and not unsure:
         return numbers[places]
-    read = [_read(text) for text in given]
-    for row, place in enumerate(places.tolist()):
-        if read[place] is None:
-            problem = f"got the time '{printable(given[place])[:60]}' in {where(row)}"
-            problem += ", a date that begins with the day or the month" * unsure + "; must be"
-            remedy = "Save pandas.to_datetime(times, format=…) in its place"
-            raise UserError(root, f"{problem} {_WANTED}, for data.split: time. {remedy}.")
-    dates = [time for time in read if time is not None]
-    if len({moment.tzinfo is None for moment, _ in dates}) > 1:
+    texts = [" ".join(text.split()).replace(",", ".") for text in given]
+    dates = [text if _YEAR_FIRST.match(text) else "" for text in texts]
+    moments = pandas.to_datetime(dates, format="ISO8601", utc=True, errors="coerce")
+    wrong = np.flatnonzero(moments.isna()[places])
+    if len(wrong):
+        shown = printable(given[places[wrong[0]]])[:60]
+        problem = f"got the time '{shown}' in {where(int(wrong[0]))}"
+        problem += ", a date that begins with the day or the month" * unsure + "; must be"
+        remedy = "Save pandas.to_datetime(times, format=…) in its place"
+        raise UserError(root, f"{problem} {_WANTED}, for data.split: time. {remedy}.")
+    if len({bool(_ZONE.search(text)) for text in texts}) > 1:
         problem = "got times with a time zone and times without one; must be one kind"
         raise UserError(root, f"{problem} for data.split: time. Save all of them in UTC.")
-    order = {date: rank for rank, date in enumerate(sorted({*dates}))}
-    return np.array([order[date] for date in dates], np.int64)[places]
+    return np.unique(moments, return_inverse=True)[1][places]
 
 
 def numbers_of(times: np.ndarray) -> np.ndarray | None:
@@ -111,17 +112,3 @@ def _day_month(first: np.ndarray, second: np.ndarray) -> bool:
 
 def _within(numbers: np.ndarray, low: int, high: int) -> bool:
     return bool(((low <= numbers) & (numbers <= high)).all())
-
-
-def _read(text: str) -> tuple[datetime, str] | None:
-    """Return a date, and the digits of its fraction of a second; None for another text."""
-    if (found := _MARKED.fullmatch(text) or _COMPACT.fullmatch(text)) is None:
-        return None
-    year, _, month, day, hour, rest = found.groups()
-    date = f"{year}-{month:0>2}-{day or 1:0>2}"
-    clock = f"{hour or 0:0>2}{rest or ''}".replace(" ", "")
-    fraction = _FRACTION.search(clock)
-    with suppress(ValueError):
-        moment = datetime.fromisoformat(f"{date}T{clock}")
-        return moment, fraction[1].rstrip("0") if fraction else ""
-    return None

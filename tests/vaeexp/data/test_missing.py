@@ -110,6 +110,18 @@ def test_rows_with_missing_values_are_left_out_and_counted(tmp_path, write, valu
     assert data.fingerprint == alone.fingerprint
 
 
+@pytest.mark.parametrize("write", [as_npy, as_npz, as_hdf5, as_csv])
+def test_rows_that_are_left_have_their_place_in_the_file_as_name(tmp_path, write):
+    array, rows = rows_with(numbers(), np.nan)
+    path = write(tmp_path, array)
+    data = opened(path, missing="drop")
+    names = list[str]()
+    for split in (data.train, data.validation, data.test):
+        names += split.names.of(np.arange(len(split)))
+    left = sorted({*range(COUNT)}.difference(rows))
+    assert sorted(names) == sorted(f"{path.name}[{row}]" for row in left)
+
+
 def test_other_studies_keep_their_arrays_and_fingerprint(tmp_path):
     path = as_npy(tmp_path, numbers())
     plain = opened(path)

@@ -164,19 +164,6 @@ def _convert(encoding: str) -> str:
     return f"Save it as CSV in UTF-8, or try: iconv -f {encoding} -t UTF-8 FILE > NEW.csv"
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenedCsv:
-    """A .csv that is being read.
-
-    types: name of each column in order, and its type; a list, because names may be doubled.
-    batches: yields `pyarrow.RecordBatch`.
-    """
-
-    form: Form
-    types: "list[tuple[str, pyarrow.DataType]]"
-    batches: Any
-
-
 def has_minus(path: Path) -> bool:
     """Return whether a file has a − (U+2212)."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -199,8 +186,9 @@ def _with_minus(path: Path, form: Form) -> Iterator[Path | IO[bytes]]:
 
 
 @contextmanager
-def open_csv(path: Path, types: "Mapping[str, pyarrow.DataType]") -> Iterator[OpenedCsv]:
-    """Open a .csv; columns that `types` does not name get the type of their first rows.
+def open_csv(path: Path, types: "Mapping[str, pyarrow.DataType]") -> Iterator[Any]:
+    """Open a .csv, and yield pyarrow's reader; columns that `types` does not name get the type of
+    their first rows.
 
     Raises UserError within the block, too: for bytes that are not UTF-8, and for a line of more or
     fewer fields than columns.
@@ -223,15 +211,9 @@ def open_csv(path: Path, types: "Mapping[str, pyarrow.DataType]") -> Iterator[Op
             _with_minus(path, form) as source,
             arrow.open_csv(source, reading, parsing, converting) as reader,
         ):
-            schema = reader.schema
-            named = list(zip(schema.names, schema.types, strict=True))
-            yield OpenedCsv(form=form, types=named, batches=reader)
-    except UnicodeDecodeError as error:
+            yield reader
+    except (UnicodeDecodeError, pyarrow.ArrowInvalid) as error:
         if encoding := _other_encoding(path):
-            raise encoding from error
-        raise
-    except pyarrow.ArrowInvalid as error:
-        if "invalid UTF8" in str(error) and (encoding := _other_encoding(path)):
             raise encoding from error
         if ragged := _RAGGED.search(str(error)):
             raise _ragged(path, form, ragged) from error

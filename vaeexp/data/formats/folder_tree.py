@@ -1,9 +1,9 @@
-"""What the folders around image files mean: splits, labels of other tasks, and classes. Looks at
-names alone.
+"""What the folders around image files mean: splits and classes. Looks at names alone.
 
-Splits go by many names: `train/`, `Training_Set/`, `seg_train/`, `val2017/`. A folder name is cut
-into words. It names a split where one of the words does and the other words are the same for all
-splits (`dogs_train/`, `dogs_test/`). Splits may lie deeper (`archive/images/training/`).
+A folder name is cut into words. It names a split where one of its words does (`train/`,
+`Training_Set/`, `val2017/`) and the others say nothing. Splits may lie deeper
+(`archive/images/training/`). Folders like splits in other words (`dogs_train/`, `Testdaten/`) are
+refused, and so are folders of labels (`masks/`) beside images; the setting `splits` decides.
 """
 
 import json
@@ -35,22 +35,23 @@ from vaeexp.data.formats.image_files import Listing
 if TYPE_CHECKING:
     from vaeexp.settings import SplitName
 
-_EVALUATION = 3  # the test split, or the validation split where a test split is there
-
 
 def word_set(text: str) -> frozenset[str]:
     """Return the words of a text."""
     return frozenset(text.split())
 
 
-_SPLIT_WORDS = {
+_STANDARD = {
     TRAINING: word_set("train training trn trainval"),
     VALIDATION: word_set("val valid validation validate dev development"),
     TEST: word_set("test testing tst holdout"),
-    _EVALUATION: word_set("eval evaluation evaluate"),
 }
-# With a word like images: a class may be named so.
-_SHORT = {"tr": TRAINING, "va": VALIDATION, "ts": TEST, "te": TEST}
+_LIKE = {
+    TRAINING: word_set("trainings lern labeled labelled"),
+    VALIDATION: word_set("validations validierung validierungs"),
+    TEST: word_set("unlabeled unlabelled eval evaluation evaluate"),
+}
+"""Words that name a split, too, but not surely."""
 _IMAGES = word_set("image images img imgs jpegimages picture pictures photo photos frames rgb")
 _LABELS = word_set(
     "annotation annotations annot annots label labels mask masks gt truth groundtruth segmentation "
@@ -59,50 +60,29 @@ _LABELS = word_set(
 _FILLERS = _IMAGES | word_set(
     "set sets data dataset folder dir files split splits seg sample samples"
 )
-_PIECES = word_set("fold folds part parts cv batch shard chunk subset")
-_GLUED = re.compile(r"(.+?)(set|data|dataset|images|imgs)")
-_LIKE = re.compile(
-    "(?:(train(?:ings?)?|lern|labell?ed)|(val)(?:id(?:ations?|ierungs?)?)?|test|unlabell?ed)"
-    "(set|.{4,})?"
-)
-"""Names like training, with a first group, or like the rest, with a second one for validation; then
-`daten`, `satz`; not the end of `trained` or `tester`.
-"""
+_TRAINVAL = re.compile(r"train[\W_]*val(id|idation)?(?![^\W\d_])")
+_GLUED = re.compile(r"(?<=[^\W\d_])(dataset|data|set|images|imgs|daten|satz|bilder)(?![^\W\d_])")
 _NAMED = 8
-_PLAIN = {TRAINING: ("train",), VALIDATION: ("val", "valid", "validation"), TEST: ("test",)}
 
 
 class _Name(NamedTuple):
-    """A folder name read as that of a split: its part, and its other words."""
+    """A folder name read as that of a split: its part, its other words, and whether its word is a
+    standard one.
+    """
 
     part: int
     others: tuple[str, ...]
+    standard: bool
 
 
 @cache
 def _words(name: str) -> tuple[str, ...]:
-    """Return the words and numbers of a name, in small letters: `trainA-2` has train, a, 2."""
-    return tuple(re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()))
-
-
-def _joined_words(name: str) -> tuple[str, ...]:
-    """Return the words of a name, in which `train_val` is one word."""
-    joined: list[str] = []
-    for word in _words(name):
-        if joined and joined[-1] == "train" and word in _SPLIT_WORDS[VALIDATION]:
-            joined[-1] = "trainval"
-        else:
-            joined.append(word)
-    return tuple(joined)
-
-
-@cache
-def _split_word(word: str) -> int | None:
-    glued = _GLUED.fullmatch(word)
-    for part, names in _SPLIT_WORDS.items():
-        if word in names or (glued and glued[1] in names):
-            return part
-    return _SHORT.get(word)
+    """Return the words and numbers of a name, in small letters: `trainA-2` has train, a, 2;
+    `testset` has test, set; `train_val` is one word.
+    """
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    text = _GLUED.sub(r" \1", _TRAINVAL.sub("trainval", text))
+    return tuple(re.findall(r"[^\W\d_]+|\d+", text))
 
 
 @cache
@@ -110,19 +90,13 @@ def _read_name(name: str) -> _Name | None:
     """Read a folder name as that of a split; None where no word of it, or more than one, names a
     split.
     """
-    words = _joined_words(name)
-    named = {word: part for word in words if (part := _split_word(word)) is not None}
-    long = [word for word in words if word in named and word not in _SHORT]
-    short = [word for word in words if word in _SHORT]
-    if len(long or short) != 1 or not (long or _FILLERS & set(words)):
-        return None
-    [word] = long or short
-    others = tuple(
-        other
-        for other in words
-        if other != word and other not in _FILLERS and not other.isdecimal()
-    )
-    return _Name(named[word], others)
+    words = [word for word in _words(name) if word not in _FILLERS and not word.isdecimal()]
+    found = [
+        _Name(part, tuple(other for other in words if other != word), table is _STANDARD)
+        for word, table, part in product(words, (_STANDARD, _LIKE), PART_NAMES)
+        if word in table[part]
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def list_tree(
@@ -130,21 +104,21 @@ def list_tree(
 ) -> Listing:
     """Find the splits and classes of the image files `names` below `root`.
 
-    A class is the first folder below a split, and there are at least two classes. Folders of labels
-    (`masks/`) beside a folder of images, and folders beside the splits, are left out. `splits` is
-    the setting. Raises UserError where folders look like splits and it cannot be told whether they
-    are.
+    A class is the first folder below a split, and there are at least two classes. Folders beside
+    the splits are left out. `splits` is the setting. Raises UserError where folders look like
+    splits and it cannot be told whether they are, and for folders of labels.
     """
-    images = _without_label_folders(names)
     if isinstance(splits, Mapping):
-        found, notes = _by_patterns(images, splits)
+        found, notes = _by_patterns(names, splits)
+        _refuse_labels(root, [name for name, _, _ in found])
     else:
-        home, folders = ("", {}) if splits else _find_splits(root, _subfolders(images))
+        _refuse_labels(root, names)
+        home, folders = ("", {}) if splits else _find_splits(root, _subfolders(names))
         part_of = {f"{home}{folder}/": part for folder, part in folders.items()}
         if not folders:
-            common = os.path.commonpath([os.path.dirname(name) for name in images])
+            common = os.path.commonpath([os.path.dirname(name) for name in names])
             part_of = {f"{common}/" if common else "": TRAINING}
-        pairs = product(images, part_of.items())
+        pairs = product(names, part_of.items())
         found = [(name, *each) for name, each in pairs if name.startswith(each[0])]
         notes = [_split_note(home, folders)] if folders else []
     inside = [name for name, _, _ in found]
@@ -205,24 +179,25 @@ def _subfolders(names: Iterable[str]) -> dict[str, list[str]]:
     return {path: sorted(folders) for path, folders in below.items()}
 
 
-def _without_label_folders(names: Sequence[str]) -> list[str]:
-    """Leave out the files in folders of labels (`masks/`, `annotations/`) that stand beside a
-    folder of images.
-    """
-    dropped: tuple[str, ...] = ()
+def _refuse_labels(root: Path, names: Sequence[str]) -> None:
+    """Raise UserError where a folder of labels (`masks/`) lies beside a folder of images."""
     for path, folders in _subfolders(names).items():
-        words = {folder: set(_words(folder)) for folder in folders}
-        pictures = {folder for folder in folders if _IMAGES & words[folder]}
-        if pictures:
-            labels = [folder for folder in folders if _LABELS & words[folder]]
-            dropped += tuple(f"{path}{folder}/" for folder in labels if folder not in pictures)
-    return [name for name in names if not name.startswith(dropped)] if dropped else list(names)
+        pictures = [folder for folder in folders if _IMAGES & {*_words(folder)}]
+        others = (folder for folder in folders if folder not in pictures)
+        labels = [folder for folder in others if _LABELS & {*_words(folder)}]
+        if pictures and labels:
+            shown = some_of([printable(f"{path}{folder}/") for folder in labels])
+            problem = f"got {shown} beside {printable(path + pictures[0])}/, which holds images"
+            option = _option({"train": f"{path}{pictures[0]}/*"})
+            remedy = f"must be images alone. Move labels away, or {option}, with a pattern each"
+            raise UserError(str(root), f"{problem}; {remedy} for validation and test")
 
 
 def _find_splits(root: Path, folders: Mapping[str, list[str]]) -> tuple[str, dict[str, int]]:
     """Return the folder that holds the splits, and the part of each split; no parts where nothing
     is named so.
 
+    There must be one folder to train on, and one for validation or test, or no other folder at all.
     Raises UserError where it cannot be told whether folders are splits, and where several folders
     hold splits.
     """
@@ -230,122 +205,71 @@ def _find_splits(root: Path, folders: Mapping[str, list[str]]) -> tuple[str, dic
     ahead = [""]
     while ahead:
         home = ahead.pop()
-        if (splits := _splits(folders.get(home, []))) is None:
-            raise UserError(str(root), _doubt(home, folders[home]))
-        if alike := _alike(home, folders) if not splits else {}:
-            raise UserError(str(root), _alike_doubt(home, alike))
-        if splits:
+        inside = folders.get(home, [])
+        names = {folder: name for folder in inside if (name := _read_name(folder))}
+        standard = (folder for folder, name in names.items() if name.standard and not name.others)
+        splits = {folder: names[folder].part for folder in standard}
+        parts = {part: folder for folder, part in splits.items()}
+        clear = len(parts) == len(splits) and (len(parts) > 1 or len(inside) == 1)
+        if TRAINING in parts and clear:
             found[home] = splits
+        elif doubted := _alike(home, folders, names) or parts:
+            raise UserError(str(root), _doubt(home, doubted))
         else:
-            ahead += [f"{home}{folder}/" for folder in folders.get(home, [])]
+            ahead += [f"{home}{folder}/" for folder in inside]
     if len(found) > 1:
         homes = ", ".join(
             f"{printable(home)} ({', '.join(found[home])})" for home in sorted(found)[:_NAMED]
         )
         problem = f"got {len(found):,} folders that hold splits: {homes}; must be one"
-        example = printable(min(found))
-        raise UserError(
-            str(root), f"{problem}. Try --data for one of them, as {example}. {_REMEDY}."
-        )
+        remedy = f"Try --data for one of them, as {printable(min(found))}, or {_option({})}"
+        raise UserError(str(root), f"{problem}. {remedy}. If they are classes, --set splits=none.")
     return found.popitem() if found else ("", {})
 
 
-def _alike(home: str, folders: Mapping[str, list[str]]) -> dict[str, str]:
-    """Return train, validation or test → a folder that is named so in other words, as `Lerndaten`
-    and `Testdaten`; empty unless one of the rest shares a class folder with that of training, or
-    holds files alone.
+def _alike(
+    home: str, folders: Mapping[str, list[str]], names: Mapping[str, _Name]
+) -> dict[int, str]:
+    """Return part → a folder that is named so in other words, as `Lerndaten` and `Testdaten`. Empty
+    unless those of training and of the rest have the same other words, or all folders are named so.
+
+    Where a word is not surely that of a split, one of the rest must share a class folder with that
+    of training, or hold files alone.
     """
     below = {folder: {*folders.get(f"{home}{folder}/", [])} for folder in folders.get(home, [])}
-    named = dict[str, re.Match[str]]()
-    for folder in below:
-        words = (word for word in _words(folder) if word not in _FILLERS and not word.isdecimal())
-        if like := _LIKE.fullmatch("".join(words)):
-            named[folder] = like
-    for first, train in named.items():
-        found = {"train": first}
-        for second, rest in named.items():
-            alike = not below[second] or below[first] & below[second]
-            if train[1] and not rest[1] and rest[3] == train[3] and alike:
-                found["validation" if rest[2] else "test"] = second
+    training = (folder for folder, name in names.items() if name.part == TRAINING)
+    for first in training:
+        found = {TRAINING: first}
+        for second, rest in names.items():
+            alike = rest.others == names[first].others or len(names) == len(below)
+            sure = rest.standard and names[first].standard
+            shared = sure or not below[second] or below[first] & below[second]
+            if alike and shared:
+                found.setdefault(rest.part, second)
         if len(found) > 1:
             return found
     return {}
 
 
-def _alike_doubt(home: str, alike: Mapping[str, str]) -> str:
-    patterns = {split: f"{home}{folder}/*" for split, folder in alike.items()}
-    option = shlex.quote(f"splits={json.dumps(patterns, ensure_ascii=False)}")
-    shown = ", ".join(f"{printable(home + folder)}/" for folder in alike.values())
+def _doubt(home: str, doubted: Mapping[int, str]) -> str:
+    patterns = {PART_NAMES[part]: f"{home}{doubted[part]}/*" for part in sorted(doubted)}
+    shown = ", ".join(f"{printable(home + folder)}/" for folder in doubted.values())
     return (
-        f"got {shown}, which may be splits or classes. If they are splits, --set {option}. If they "
-        "are classes, --set splits=none."
+        f"got {shown}, which may be splits or classes. If they are splits, {_option(patterns)}. If "
+        "they are classes, --set splits=none."
     )
 
 
-def _doubt(home: str, folders: Sequence[str]) -> str:
-    named = [folder for folder in folders if _read_name(folder)]
-    shown = ", ".join(f"{printable(home + folder)}/" for folder in named[:_NAMED])
-    others = len(folders) - len(named)
-    beside = f" beside {others:,} other folder{'s' * (others != 1)}" if others else ""
-    return f"got {shown}{beside}, which may be splits or classes. {_REMEDY}."
-
-
-_REMEDY = (
-    "If folders are splits, name them train/, val/ and test/, each once, with at least train/ "
-    "and one other, or --set 'splits={train: GLOB, test: GLOB}'. If they are classes, --set "
-    "splits=none"
-)
-
-
-def _splits(folders: Sequence[str]) -> dict[str, int] | None:
-    """Return the part of each folder that is a split; empty where none is named so. None where it
-    cannot be told.
-
-    There must be one folder to train on, and one folder for validation or test, or no other folder
-    at all.
-    """
-    groups = defaultdict[tuple[str, ...], dict[str, int]](dict)
-    for folder in folders:
-        if name := _read_name(folder):
-            groups[name.others][folder] = name.part
-    if len(folders) == 1 and list(groups) == [()] and TRAINING in groups[()].values():
-        return groups[()]
-    found = []
-    for parts in groups.values():
-        evaluation = VALIDATION if TEST in parts.values() else TEST
-        settled = {
-            folder: evaluation if part == _EVALUATION else part for folder, part in parts.items()
-        }
-        if TRAINING in settled.values() and 1 < len(settled) == len(set(settled.values())):
-            found.append(settled)
-    if not found:
-        return None if _look_like_splits(folders) else {}
-    return found[0] if len(found) == 1 else None
-
-
-def _look_like_splits(folders: Sequence[str]) -> bool:
-    """Tell whether folders that are no complete splits may have been meant so.
-
-    They may where nothing but a letter, a number or a word like `fold` stands beside the word
-    (`test`, `train_a`, `fold1_train`), and where all are named so and not all alike. `bullet_train`
-    and `test_tube` are classes.
-    """
-    names = list(filter(None, map(_read_name, folders)))
-    bare = any(all(len(word) == 1 or word in _PIECES for word in name.others) for name in names)
-    return bare or (len(names) == len(folders) and len({name.part for name in names}) > 1)
+def _option(patterns: Mapping[str, str]) -> str:
+    """Return the option that names splits by patterns, with GLOB in place of those that miss."""
+    missing = {"train": "GLOB"} if "train" not in patterns else {}
+    given = json.dumps({**missing, **patterns}, ensure_ascii=False)
+    return f"--set {shlex.quote(f'splits={given}')}"
 
 
 def _split_note(home: str, splits: Mapping[str, int]) -> str:
-    """Name the folders, and the part of those whose name does not say it."""
-    shown = []
-    for folder, part in sorted(splits.items(), key=lambda split: (split[1], split[0])):
-        plain = folder.lower() in _PLAIN[part]
-        shown.append(
-            f"{printable(folder)}/" if plain else f"{printable(folder)}/ ({PART_NAMES[part]})"
-        )
-    return f"Split: as in the folders {', '.join(shown)}" + (
-        f" of {printable(home)}" if home else ""
-    )
+    shown = ", ".join(f"{printable(folder)}/" for folder in sorted(splits, key=splits.__getitem__))
+    return f"Split: as in the folders {shown}" + (f" of {printable(home)}" if home else "")
 
 
 def _classes(

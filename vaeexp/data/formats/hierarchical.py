@@ -102,7 +102,7 @@ def _read_hdf5(path: Path, name: str, packing: Packing | None, target: Path) -> 
         array = file[name]
         if h5py.check_string_dtype(array.dtype):
             return np.asarray(array.asstr()[()], dtype=str)
-        return _copied(array, array.chunks, target, packing)
+        return _copied(array, target, packing)
 
 
 def zarr_entries(root: Path, *, packed: bool = True) -> dict[str, Entry]:
@@ -132,26 +132,24 @@ def _read_zarr(root: Path, array: Any, packing: Packing | None, target: Path) ->
     with refusing(root, "a whole zarr array or group"):
         if array.dtype.kind in "OT":  # text of any length
             return np.asarray(array[...]).astype(str)
-        return _copied(array, array.chunks, target, packing)
+        return _copied(array, target, packing)
 
 
-def _copied(
-    array: Any, chunks: tuple[int, ...] | None, target: Path, packing: Packing | None
-) -> np.ndarray:
+def _copied(array: Any, target: Path, packing: Packing | None) -> np.ndarray:
     """Return an array of the file, unpacked, as a mapped array of the bytes of this machine; in
     memory where it has no rows to be read one after the other.
     """
     dtype = array.dtype.newbyteorder("=")
     if dtype.hasobject or not array.shape:
         return np.asarray(array[...])
-    every = partial(_blocks, array, chunks)
+    every = partial(_blocks, array)
     if packing and (packing.changes or any(packing.missing(block).any() for block in every())):
         return write_rows(target, map(packing.unpack, every()), packing.dtype, array.shape[1:])
     return write_rows(target, every(), dtype, array.shape[1:])
 
 
-def _blocks(array: Any, chunks: tuple[int, ...] | None) -> Iterator[np.ndarray]:
+def _blocks(array: Any) -> Iterator[np.ndarray]:
     row = array.dtype.itemsize * int(np.prod(array.shape[1:]))
-    step = rows_of_block(row, chunks[0] if chunks else 1)
+    step = rows_of_block(row, array.chunks[0] if array.chunks else 1)
     for start in range(0, array.shape[0], step):
         yield array[start : start + step]

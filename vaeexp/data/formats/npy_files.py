@@ -1,9 +1,10 @@
 """Files of numpy arrays: `.npy`, `.npz`, and folders of `.npy`. Nothing in them is unpickled.
 
-A `.npy` file is mapped. So is a member of an `.npz` that is stored without compression, in place;
-a compressed member is unpacked block by block into a file of the scratch folder.
+A `.npy` file is mapped. A member of an `.npz` is unpacked block by block into a file of the scratch
+folder, which is mapped.
 """
 
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -18,7 +19,6 @@ from vaeexp.data.formats.entries import Entry, Header
 from vaeexp.data.formats.scratch import BLOCK_BYTES, rows_of_block, write_rows
 
 WHOLE = "a whole file of plain numpy arrays"
-_LOCAL_HEADER = 30  # bytes of a member's local header in a zip, before its name
 
 
 def read_header(stream: IO[bytes]) -> tuple[Header, bool]:
@@ -77,44 +77,14 @@ def _member_header(path: Path, name: str) -> Header:
 
 
 def _read_member(path: Path, name: str, target: Path) -> np.ndarray:
-    """Return an array of an `.npz`: mapped in place, or unpacked into `target` and mapped there.
+    """Return an array of an `.npz`, unpacked into `target` and mapped there.
 
-    All bytes are read once, because the zip has a checksum of them.
+    All bytes are read, because the zip has a checksum of them.
     """
     with refusing(path, WHOLE), zipfile.ZipFile(path) as packed:
-        member = packed.getinfo(name)
-        with packed.open(member) as stream:
-            (dtype, shape), fortran = read_header(stream)
-            start = stream.tell()
-        if dtype.hasobject:
-            raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
-        needed = start + dtype.itemsize * int(np.prod(shape, dtype=object))
-        if member.file_size != needed:
-            raise ValueError(f"{member.file_size:,} bytes of {name} instead of {needed:,}")
-        if member.compress_type != zipfile.ZIP_STORED:
-            _unpack(packed, member, target)
-            return np.load(target, mmap_mode="r", allow_pickle=False)
-        _unpack(packed, member, None)
-        with path.open("rb") as file:
-            file.seek(member.header_offset)
-            local = file.read(_LOCAL_HEADER)
-        lengths = np.frombuffer(local, "<u2", 2, offset=_LOCAL_HEADER - 4).sum(dtype=int)
-        offset = member.header_offset + _LOCAL_HEADER + int(lengths) + start
-        if not needed - start:
-            return np.empty(shape, dtype)
-        return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
-
-
-def _unpack(packed: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path | None) -> None:
-    """Write the bytes of a member into a file, if there is one, and check them."""
-    with packed.open(member) as stream:
-        pieces = iter(partial(stream.read, BLOCK_BYTES // 16), b"")
-        if target is None:
-            for _ in pieces:
-                pass
-            return
-        with target.open("wb") as file:
-            file.writelines(pieces)
+        with packed.open(name) as stream, target.open("wb") as file:
+            shutil.copyfileobj(stream, file, BLOCK_BYTES // 16)
+        return np.load(target, mmap_mode="r", allow_pickle=False)
 
 
 def folder_entry(

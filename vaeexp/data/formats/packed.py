@@ -5,16 +5,12 @@ is among `missing_value` stands for none, NaN. These are attributes of the array
 put where nothing was written (`fill_value`) is no such statement.
 """
 
-from base64 import b64decode
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vaeexp.data.formats import some_of
-
-_NUMBERS = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 
 
 class Packing(NamedTuple):
@@ -63,10 +59,10 @@ def packing_of(dtype: np.dtype, attributes: Mapping[str, Any]) -> Packing | None
         return None
     unsigned = dtype.kind == "i" and str(attributes.get("_Unsigned")).lower() == "true"
     stored = np.dtype(f"{dtype.byteorder}u{dtype.itemsize}") if unsigned else dtype
-    factor, offset, *fills_given = (_numbers(attributes.get(name, "")) for name in _NUMBERS)
-    factor = factor if factor.size == 1 else np.ones(1, np.int8)
-    offset = offset if offset.size == 1 else np.zeros(1, np.int8)
-    fills = _as_stored(np.concatenate(fills_given), dtype, stored)
+    factor = _number(attributes.get("scale_factor"), 1)
+    offset = _number(attributes.get("add_offset"), 0)
+    given = [_numbers(attributes.get(name)) for name in ("_FillValue", "missing_value")]
+    fills = _as_stored(np.concatenate(given), dtype, stored)
     scaled = bool(factor != 1 or offset != 0)
     if not (scaled or unsigned or len(fills)):
         return None
@@ -77,16 +73,15 @@ def packing_of(dtype: np.dtype, attributes: Mapping[str, Any]) -> Packing | None
 
 
 def _numbers(value: Any) -> np.ndarray:
-    """Return the numbers [n] of an attribute, none of other text. xarray writes floats for zarr as
-    base64 of eight bytes.
-    """
+    """Return the numbers [n] of an attribute, none of text."""
     numbers = np.ravel(value)
-    if isinstance(value, str | bytes):
-        with suppress(ValueError):
-            numbers = np.frombuffer(b64decode(value), "<f8")
-        with suppress(ValueError):
-            numbers = np.array([float(value)])
     return numbers if numbers.dtype.kind in "iuf" else np.zeros(0, np.int8)
+
+
+def _number(value: Any, other: int) -> np.generic:
+    """Return the number of an attribute; `other` where it is none, or several."""
+    numbers = _numbers(value)
+    return numbers[0] if len(numbers) == 1 else np.int8(other)
 
 
 def _as_stored(numbers: np.ndarray, dtype: np.dtype, stored: np.dtype) -> np.ndarray:

@@ -30,7 +30,6 @@ from vaeexp.data.formats.csv_files import (
     form_of,
     has_minus,
     is_number,
-    lines_of,
     misfit_of,
     number_hint,
     open_csv,
@@ -65,15 +64,13 @@ Columns = Mapping[str, "pyarrow.DataType"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Roles:
-    """The names of columns: features, and those of labels, groups, names and factors; and the rows
-    of each file, and the cells of each column that is no feature, as far as they were read.
+    """The names of columns: features, and those of names and factors; and the rows of each file,
+    and the cells of each column that is no feature, as far as they were read.
 
     gaps: whether cells of features may be empty, so that they are floats, and NaN there.
     """
 
     features: tuple[str, ...]
-    labels: str | None
-    split_by: str | None
     names: str | None
     factors: tuple[str, ...]
     gaps: bool
@@ -110,8 +107,8 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     types = [_column_types(path) for path in paths]
     _check_same(paths, types)
     index = set[str]()
-    if ending == ".parquet":
-        index = index.union(*(pandas_index(parquet.read_schema(path)) for path in paths))
+    for path in paths if ending == ".parquet" else ():
+        index.update(pandas_index(parquet.read_schema(path)))
     roles = _roles(source, types[0], index)
     for path, columns_of in zip(paths, types, strict=True):
         of_text = [x for x in roles.features if not _holds_numbers(columns_of[x], roles.gaps)]
@@ -124,8 +121,8 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
         columns = {name: _typed(cells) for name, cells in texts.items()}
     # As text, 01.11 is the first of November.
     groups = texts if settings.split == "time" else columns
-    labels = columns.get(roles.labels or "")
-    images = as_bits(values[:, None, None], source.settings, scratch, table=True)
+    labels = columns.get(settings.labels or "")
+    images = as_bits(values[:, None, None], settings, scratch, table=True)
     raw = label_parts(images, [labels], {"": values})
     notes = [f"Features: {len(roles.features):,} ({some_of(roles.features)})"]
     if len(paths) > 1:
@@ -139,11 +136,11 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
         changed = ("− is a minus",) if any(map(has_minus, paths)) else ()
     if left:
         notes.append(f"Not read: {', '.join(map(printable, left))}, the index of pandas")
-    where = partial(_where, paths)
+    where = partial(_where, roles.rows)
     factors = [_as_factor(paths[0], name, columns[name], where) for name in roles.factors]
     return raw._replace(
         notes=(*raw.notes, *notes),
-        groups=groups.get(roles.split_by or ""),
+        groups=groups.get(settings.split_by or ""),
         names=texts[roles.names].astype(str) if roles.names else None,
         named_by="" if settings.names else roles.names or "",
         files=[(path.name, roles.rows[path]) for path in paths],
@@ -164,18 +161,22 @@ def _form_notes(features: Sequence[str], form: Form) -> list[str]:
     return notes
 
 
-def _where(paths: Sequence[Path], row: int) -> str:
-    """Name a row, from 0, of all files together: `line 5`, or `line 5 of b.csv` of several."""
-    import pyarrow.parquet as parquet
+def _where(rows: Mapping[Path, int], row: int) -> str:
+    """Name a row, from 0, of all files together: `line 5`, or `line 5 of b.csv` of several.
 
-    for path in paths:
-        csv = path.suffix.lower() == ".csv"
-        count = sum(1 for _ in lines_of(path)) if csv else parquet.read_metadata(path).num_rows
+    rows: of each file, in their order.
+    """
+    for path, count in rows.items():
         if row < count:
-            words = row_of_csv(path, row) if csv else row_words(row)
-            return f"{words} of {printable(path.name)}" if len(paths) > 1 else words
+            words = _place(path, row)
+            return f"{words} of {printable(path.name)}" if len(rows) > 1 else words
         row -= count
     return row_words(row)
+
+
+def _place(path: Path, row: int) -> str:
+    """Name a row, from 0, of a file."""
+    return row_of_csv(path, row) if path.suffix.lower() == ".csv" else row_words(row)
 
 
 def _column_types(path: Path) -> Columns:
@@ -185,17 +186,15 @@ def _column_types(path: Path) -> Columns:
     import pyarrow.parquet as parquet
 
     ending = path.suffix.lower()
-    form = Form()
     with refusing(path, _WANTED[ending]):
         if ending == ".csv":
             check_points(path)
-            with open_csv(path, {}) as opened:
-                columns = opened.types
-                form = opened.form
+            with open_csv(path, {}) as reader:
+                schema = reader.schema
+                names = schema.names
         else:
             schema = parquet.read_schema(path)
-            columns = list(zip(schema.names, schema.types, strict=True))
-    names = [name for name, _ in columns]
+            names = schema.names
     double = sorted(name for name, count in Counter(names).items() if count > 1)
     if double:
         problem = f"got several columns named {some_of(double)}"
@@ -206,11 +205,11 @@ def _column_types(path: Path) -> Columns:
         if names.index("") == len(names) - 1 > 0:
             remedy = "If each line ends with a separator, remove the last one"
         raise UserError(str(path), f"{problem}. {remedy}")
-    if ending == ".csv" and _numbers(names, form) and not _are_places(path, names):
+    if ending == ".csv" and _numbers(names, form_of(path)) and not _are_places(path, names):
         problem = f"got the numbers {some_of(names, 4)} in the first line; must be names of columns"
         remedy = f"If they are names, write them with a letter, as x{names[0]}"
         raise UserError(str(path), f"{problem}. {remedy}; if they are a row, names are missing")
-    return dict(columns)
+    return dict(zip(names, schema.types, strict=True))
 
 
 def _numbers(names: Sequence[str], form: Form) -> bool:
@@ -226,8 +225,8 @@ def _are_places(path: Path, names: Sequence[str]) -> bool:
     rise or fall throughout, which the first row does not, and that lie outside the range of the
     rows or are about equally far from each other.
     """
-    with refusing(path, WANTED), open_csv(path, {}) as opened:
-        batch: Any = next(iter(opened.batches), [])
+    with refusing(path, WANTED), open_csv(path, {}) as reader:
+        batch: Any = next(iter(reader), [])
     numbers = len(batch) and all(map(_holds_numbers, batch.schema.types))
     if not numbers or len(names) < _FEWEST_PLACES:
         return False
@@ -275,8 +274,6 @@ def _roles(source: Source, columns: Columns, index: Container[str]) -> _Roles:
     return _Roles(
         cells={name: [] for name in beside if name is not None},
         features=tuple(features),
-        labels=settings.labels,
-        split_by=settings.split_by,
         names=own,
         factors=names_given(settings.factors),
         gaps=settings.missing is not None,
@@ -398,21 +395,20 @@ def _csv_rows(
     """
     import pyarrow
 
-    misfit = None
-    with refusing(path, WANTED), open_csv(path, types) as opened:
-        batches = (with_points(batch, opened.form) for batch in opened.batches)
+    form = form_of(path)
+    with refusing(path, WANTED), open_csv(path, types) as reader:
+        batches = (with_points(batch, form) for batch in reader)
         try:
             yield from _rows(path, batches, roles, dtype)
+            return
         except pyarrow.ArrowInvalid as error:
-            misfit = misfit_of(path, error, opened.form)
+            misfit = misfit_of(path, error, form)
             if misfit is None:
                 raise
-    if misfit is None:
-        return
     if dtype.kind != "f":
         raise _FractionError
     column, row, text = misfit
-    raise _no_number(path, opened.types[column][0], row_of_csv(path, row), text)
+    raise _no_number(path, reader.schema.names[column], row_of_csv(path, row), text)
 
 
 def read_batches(
@@ -430,13 +426,13 @@ def read_batches(
             yield from file.iter_batches(_TABLE_ROWS, columns=names and [*names])
         return
     with refusing(path, _WANTED[ending]):
-        with open_csv(path, {}) as opened:
-            header = [name for name, _ in opened.types]
-        types = dict.fromkeys(header, pyarrow.string())
-        with open_csv(path, types) as opened:
-            for batch in opened.batches:
+        form = form_of(path)
+        with open_csv(path, {}) as reader:
+            types = dict.fromkeys(reader.schema.names, pyarrow.string())
+        with open_csv(path, types) as reader:
+            for batch in reader:
                 chosen = batch.select([*names]) if names is not None else batch
-                yield with_points(chosen, opened.form) if pointed else chosen
+                yield with_points(chosen, form) if pointed else chosen
 
 
 def _rows(
@@ -476,7 +472,7 @@ def _check_filled(path: Path, name: str, column: Any, start: int) -> None:
     """Raise UserError naming the first row of a column that is empty."""
     if column.null_count:
         row = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
-        problem = f"got an empty cell in {_where([path], row)}; must be a value in each row"
+        problem = f"got an empty cell in {_place(path, row)}; must be a value in each row"
         remedy = "Fill in the values, or leave out this column or these rows"
         remedy = f"{remedy} (of features: --set missing=drop)"
         raise UserError(f"{path}: {printable(name)}", f"{problem}. {remedy}")
@@ -575,4 +571,4 @@ def _refuse_texts(path: Path, texts: Sequence[str]) -> None:
     if column.null_count == len(column):
         _check_filled(path, name, column, 0)
     row, text = _first_text(column.to_pylist(), form)
-    raise _no_number(path, name, _where([path], row), text, several=texts)
+    raise _no_number(path, name, _place(path, row), text, several=texts)

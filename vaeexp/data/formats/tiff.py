@@ -46,17 +46,6 @@ class TiffFacts(NamedTuple):
     black: int
 
 
-class _Remarks(logging.Handler):
-    """Keeps what tifffile only remarks on damaged files."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts = list[str]()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
-
-
 @contextmanager
 def _first_series(path: Path) -> Iterator[tuple["TiffFile", "TiffPageSeries"]]:
     """Open the first series of a file. Raises ValueError for a file without pages, and for one that
@@ -65,15 +54,21 @@ def _first_series(path: Path) -> Iterator[tuple["TiffFile", "TiffPageSeries"]]:
     from tifffile import TiffFile
 
     logger = logging.getLogger("tifffile")
-    remarks = _Remarks()
-    logger.addHandler(remarks)
+    remarks = list[str]()
+
+    def take(record: logging.LogRecord) -> bool:
+        """Keep what tifffile only remarks on damaged files."""
+        remarks.append(record.getMessage())
+        return False
+
+    logger.addFilter(take)
     try:
         file = TiffFile(path)
         pages = len(file.pages) and file.series  # remarks are made while pages are looked for
     finally:
-        logger.removeHandler(remarks)
+        logger.removeFilter(take)
     with file:
-        for text in remarks.texts:
+        for text in remarks:
             if "invalid page offset" in text:
                 raise ValueError(f"{text}, a page is missing")
         if not pages or not file.series or not {"Y", "X"} <= set(file.series[0].axes):

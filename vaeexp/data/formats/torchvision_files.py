@@ -150,7 +150,7 @@ def read_idx_stream(path: Path, stream: BinaryIO, dimensions: int, kind: str) ->
     return np.frombuffer(stream.read(), kind).reshape(shape)
 
 
-def read_batch(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read images uint8 [N, 3, 32, 32] and labels uint8 [N] of a CIFAR file.
 
     A pickle can name any function to be called. Only the names that CIFAR's files hold are
@@ -165,7 +165,7 @@ def read_batch(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
         labels = np.asarray(content["labels"], dtype=np.int64)
         if images.dtype != np.uint8:
             raise ValueError(f"values of type {images.dtype}")
-    check_labels(path, labels, len(images), classes)
+    check_labels(path, labels, len(images), 10)
     return images, labels.astype(np.uint8)
 
 
@@ -225,9 +225,7 @@ CIFAR = Layout(
         "there)"
     ),
     find=lambda row, root: complete_set(row, root, (row.folder, ""), BATCHES),
-    read=lambda source, *_: join_files(
-        source, [read_batch(path, classes=10) for path in source.paths]
-    ),
+    read=lambda source, *_: join_files(source, [read_batch(path) for path in source.paths]),
 )
 SVHN = Layout(
     expected=lambda _: " and ".join(MATRICES),

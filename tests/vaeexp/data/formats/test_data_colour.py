@@ -52,7 +52,7 @@ def test_a_batch_that_python_3_wrote_is_read_too(tmp_path, protocol, key):
     path.write_bytes(
         pickle.dumps({key("data"): images, key("labels"): [1, 2, 9]}, protocol=protocol)
     )
-    read, labels = read_batch(path, 10)
+    read, labels = read_batch(path)
     np.testing.assert_array_equal(read.reshape(3, -1), images)
     assert labels.tolist() == [1, 2, 9]
 
@@ -86,7 +86,7 @@ def test_a_batch_that_is_damaged_or_dangerous_is_refused_by_name(
     path = tmp_path / "batch"
     path.write_bytes(content())
     with pytest.raises(UserError, match=words) as caught:
-        read_batch(path, 10)
+        read_batch(path)
     assert caught.value.place == str(path)
     assert not (tmp_path / "harm").exists()
 

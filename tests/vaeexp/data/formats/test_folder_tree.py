@@ -50,7 +50,7 @@ def listed(*folders: str, **options):
         ("trainset", "testset", 2),
         ("seg_train", "seg_test", 2),
         ("trn", "tst", 2),
-        ("Train Images", "eval", 2),
+        ("train", "holdout", 2),
         ("train", "val", 1),
         ("TrainingData", "VALIDATION", 1),
         ("train", "validation set", 1),
@@ -71,12 +71,8 @@ def test_splits_have_many_names(train, other, part):
     [
         (["in/seg_train/seg_train/a", "in/seg_train/seg_train/b", "in/seg_test/seg_test/a", "in/seg_pred/seg_pred"],  # noqa: E501
          [0, 0, 2], "in/seg_pred/"),
-        (["images/training", "images/validation", "annotations/training", "annotations/validation"], [0, 1], "annot"),  # noqa: E501
-        (["leftImg8bit/train/x", "leftImg8bit/val/x", "gtFine/train/x", "gtFine/val/x"], [0, 1], "gtFine/"),  # noqa: E501
-        (["imagesTr", "imagesTs", "labelsTr"], [0, 2], "labelsTr/"),
-        (["train/images", "test/images", "train/masks", "test/masks"], [0, 2], "test/masks/, train/masks/"),  # noqa: E501
         (["x/train/a", "x/train/b", "x/val/a", "x/x/train/a", "x/x/val/a"], [0, 0, 1], "x/x/"),
-        (["animals_train/a", "animals_train/b", "animals_test/a", "extra"], [0, 0, 2], "extra/"),
+        (["train/a", "train/b", "test/a", "dogs_train"], [0, 0, 2], "dogs_train/"),
         (["a/b/train", "a/b/test", "a"], [0, 2], "a/"),
     ],
 )  # fmt: skip
@@ -87,40 +83,74 @@ def test_splits_lie_deeper_and_other_folders_are_left_out_by_name(folders, parts
     assert f"{2 * (len(folders) - len(parts))} image files" in listing.notes[-1]
 
 
-def test_what_evaluation_is_depends_on_the_others_and_is_said():
-    alone, parts = listed("train", "eval")
-    assert parts == {"train": 0, "eval": 2}
-    assert alone.notes == ("Split: as in the folders train/, eval/ (test)",)
-    assert listed("train", "evaluation", "test")[1] == {"train": 0, "evaluation": 1, "test": 2}
-    assert listed("training", "validation", "evaluation")[1] == {
-        "training": 0,
-        "validation": 1,
-        "evaluation": 2,
-    }
+def patterns_to_copy(problem: str) -> dict[str, str]:
+    """The patterns of the option that a message gives."""
+    words = shlex.split(problem)
+    option = words[words.index("--set") + 1]
+    return yaml.safe_load(option.removeprefix("splits=").rstrip(".,"))
 
 
 @pytest.mark.parametrize(
-    "folders",
+    ("folders", "labels", "images"),
     [
-        ["train_a", "test_b"],
-        ["fold1_train", "fold1_test", "fold2_train", "fold2_test"],
-        [*(f"digit{number}" for number in range(10)), "test"],
-        ["bus", "car", "train"],
-        ["trainA", "trainB", "testA", "testB"],
-        ["Training", "PublicTest", "PrivateTest"],
-        ["dogs_train", "dogs_test", "cats_train", "cats_test"],
-        ["train", "val", "valid"],
-        ["test/a", "test/b"],
-        ["set/val", "set/test"],
-        ["lyon_train", "oslo_test"],
+        (["images", "masks"], "masks/", "images"),
+        (["images/training", "images/validation", "annotations/training"], "annot", "images"),
+        (["leftImg8bit/train/x", "gtFine/train/x"], "gtFine/", "leftImg8bit"),
+        (["imagesTr", "imagesTs", "labelsTr"], "labelsTr/", "imagesTr"),
+        (["train/images", "test/images", "train/masks"], "train/masks/", "train/images"),
     ],
 )
-def test_folders_that_may_be_splits_or_classes_are_refused_with_both_readings(folders):
+def test_labels_beside_images_are_refused_and_never_classes(folders, labels, images):
+    for splits in (None, "none", {"train": "*"}):
+        with pytest.raises(UserError, match=f"got {labels}.* beside {images}/") as caught:
+            listed(*folders, splits=splits)
+        assert caught.value.place == str(ROOT)
+    patterns = patterns_to_copy(caught.value.problem)
+    assert patterns == {"train": f"{images}/*"}
+    taken = {folder for folder in folders if f"{folder}/".startswith(f"{images}/")}
+    assert set(listed(*folders, splits=patterns)[1]) == taken
+
+
+@pytest.mark.parametrize(
+    ("folders", "patterns"),
+    [
+        (["train_a", "test_b"], {"train": "train_a", "test": "test_b"}),
+        (
+            ["fold1_train", "fold1_test", "fold2_train", "fold2_test"],
+            {"train": "fold1_train", "test": "fold1_test"},
+        ),
+        ([*(f"digit{number}" for number in range(10)), "test"], {"train": "", "test": "test"}),
+        (["bus", "car", "train"], {"train": "train"}),
+        (["train", "eval"], {"train": "train", "test": "eval"}),
+        (["trainA", "trainB", "testA", "testB"], {"train": "trainA", "test": "testA"}),
+        (
+            ["Training", "PublicTest", "PrivateTest"],
+            {"train": "Training", "test": "PrivateTest"},
+        ),
+        (
+            ["dogs_train", "dogs_test", "cats_train", "cats_test"],
+            {"train": "cats_train", "test": "cats_test"},
+        ),
+        (["animals_train/a", "animals_test/b"], {"train": "animals_train", "test": "animals_test"}),
+        (["VOC_train_val", "VOC_test"], {"train": "VOC_train_val", "test": "VOC_test"}),
+        (
+            ["MICCAI_BraTS_Training", "MICCAI_BraTS_Validation"],
+            {"train": "MICCAI_BraTS_Training", "validation": "MICCAI_BraTS_Validation"},
+        ),
+        (["train", "val", "valid"], {"train": "train", "validation": "val"}),
+        (["test/a", "test/b"], {"train": "", "test": "test"}),
+        (["set/val", "set/test"], {"train": "", "validation": "set/val", "test": "set/test"}),
+        (["lyon_train", "oslo_test"], {"train": "lyon_train", "test": "oslo_test"}),
+    ],
+)
+def test_folders_that_may_be_splits_or_classes_are_refused_with_both_readings(folders, patterns):
     with pytest.raises(UserError) as caught:
         listed(*folders)
     assert caught.value.place == str(ROOT)
-    for word in ("splits or classes", "train/, val/ and test/", "--set splits=none"):
+    for word in ("splits or classes", "--set splits=none"):
         assert word in caught.value.problem
+    wanted = {split: f"{folder}/*" if folder else "GLOB" for split, folder in patterns.items()}
+    assert patterns_to_copy(caught.value.problem) == wanted
     listing, parts = listed(*folders, splits="none")
     assert set(parts.values()) == {0}
     assert len(listing.names) == 2 * len(folders)
@@ -171,9 +201,7 @@ def test_folders_like_splits_in_other_words_are_refused_with_patterns_to_copy(
     patterns = {"train": f"{train}/*"} | {name: f"{each}/*" for name, each in others.items()}
     with pytest.raises(UserError) as caught:
         listed(*folders)
-    words = shlex.split(caught.value.problem)
-    option = words[words.index("--set") + 1]
-    assert yaml.safe_load(option.removeprefix("splits=").rstrip(".")) == patterns
+    assert patterns_to_copy(caught.value.problem) == patterns
     assert "--set splits=none" in caught.value.problem
     listing, parts = listed(*folders, splits=patterns)
     number = {"train": 0, "validation": 1, "test": 2}
@@ -231,8 +259,6 @@ def test_patterns_that_part_no_files_are_refused(splits, place, said):
 @pytest.mark.parametrize(
     ("folders", "parts"),
     [
-        (["MICCAI_BraTS_Training", "MICCAI_BraTS_Validation"], [0, 1]),
-        (["VOC_train_val", "VOC_test"], [0, 2]),
         (["TrainVal/a", "TrainVal/b", "Test/a"], [0, 0, 2]),
         (["train-validation", "test"], [0, 2]),
     ],
@@ -249,7 +275,7 @@ def test_names_with_two_words_of_splits(folders, parts):
         (["train/n1", "train/n2", "val/n1", "val/n2", "test/test"], ("n1", "n2"), (2,)),
         (["train/n1", "train/n2", "test/unknown"], ("n1", "n2"), (2,)),
         (["train", "test/n1", "test/n2"], ("n1", "n2"), (0,)),
-        (["abc_train/abc_train/A", "abc_train/abc_train/B", "abc_test/abc_test"], ("A", "B"), (2,)),
+        (["train/train/A", "train/train/B", "test/test"], ("A", "B"), (2,)),
         (["train/photo", "train/sketch", "test/photo"], ("photo", "sketch"), ()),
         (["train/images", "val/images"], None, ()),
     ],
