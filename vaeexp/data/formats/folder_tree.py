@@ -47,9 +47,9 @@ _STANDARD = {
     TEST: word_set("test testing tst holdout"),
 }
 _LIKE = {
-    TRAINING: word_set("trainings lern labeled labelled"),
+    TRAINING: word_set("trainings tr lern labeled labelled"),
     VALIDATION: word_set("validations validierung validierungs"),
-    TEST: word_set("unlabeled unlabelled eval evaluation evaluate"),
+    TEST: word_set("ts unlabeled unlabelled eval evaluation evaluate"),
 }
 """Words that name a split, too, but not surely."""
 _IMAGES = word_set("image images img imgs jpegimages picture pictures photo photos frames rgb")

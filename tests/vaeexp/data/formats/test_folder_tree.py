@@ -122,6 +122,7 @@ def test_labels_beside_images_are_refused_and_never_classes(folders, labels, ima
         ([*(f"digit{number}" for number in range(10)), "test"], {"train": "", "test": "test"}),
         (["bus", "car", "train"], {"train": "train"}),
         (["train", "eval"], {"train": "train", "test": "eval"}),
+        (["imagesTr", "imagesTs"], {"train": "imagesTr", "test": "imagesTs"}),
         (["trainA", "trainB", "testA", "testB"], {"train": "trainA", "test": "testA"}),
         (
             ["Training", "PublicTest", "PrivateTest"],
