@@ -1,6 +1,4 @@
-"""Plots of the searched parameters: the importance of each, and along each the value of each trial
-and the units in use.
-"""
+"""Plots of the searched parameters: along each the value of each trial and the units in use."""
 
 import math
 from collections import Counter
@@ -10,75 +8,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from sweeps.results import promotes
 from vaeexp.plots import style
 from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import group_of
 from vaeexp.results.holes import hole_statement
-from vaeexp.results.parameters import RESAMPLES, SearchedParameter
+from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.statements import Caption, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, jitter, row_names
 from vaeexp.words import NATS, plural
-
-
-def importance(view: StudyView) -> Figure | None:
-    """Draw bars of each parameter's share with its 95 % interval, the largest on top.
-
-    None with too few trials (`importance_table`) or one parameter.
-    """
-    table = 100 * view.importances.iloc[::-1]
-    if len(table) < 2:
-        return None
-    figure, axes = style.one_plot(0.9 + 0.42 * len(table), x="share of the importance (%)")
-    share, low, high = (table[name] for name in ("share", "low", "high"))
-    positions = range(len(table))
-    axes.barh(positions, share, color=style.STATE_COLOURS["complete"], height=0.62)
-    axes.set_yticks(
-        positions, [style.wrapped(view.plan.parameters[name].label, 34) for name in table.index]
-    )
-    axes.errorbar(
-        share,
-        positions,
-        xerr=[share - low, high - share],
-        fmt="none",
-        ecolor=style.TEXT_COLOUR,
-        elinewidth=1.6,
-        capsize=4,
-    )
-    for y, (own, least, most) in enumerate(zip(share, low, high, strict=True)):
-        style.annotate(axes, f"{own:.0f} % ({least:.0f}–{most:.0f})", (most, y), (8, 0), ha="left")
-    top = float(high.max())
-    axes.set_xticks([tick for tick in MaxNLocator(6).tick_values(0, top) if tick <= 100])
-    axes.set_xlim(0, 1.2 * top)
-    axes.grid(visible=False, axis="y")
-    return figure
-
-
-def importance_caption(view: StudyView) -> Caption:
-    """Say how the importance is estimated, from how many trials."""
-    count = len(view.influence.learned)
-    few = " With so few trials it is a rough guide." if count < 100 else ""
-    return [
-        say("plot.importance", best=max(5, math.ceil(count / 10)), trials=count),
-        f"Whiskers are 95 % intervals: ± 1.96 standard deviations over {RESAMPLES} resamples of "
-        f"the trials.{few} {_order(view)} Values of a choice that were never tried where the "
-        "others are good are left out. It counts what sets the best apart from the rest, not "
-        "how many nats a value costs: a choice that is worse at every setting, by less than "
-        "another parameter moves the trials, has a small share. Matched pairs (`compare`) "
-        "measure that difference.",
-    ]
-
-
-def _order(view: StudyView) -> str:
-    if promotes(view.study):
-        return (
-            "Complete trials are the best, then paused ones by the epochs to which they were "
-            "promoted, of equally many by their value: what learns slowly at first counts as bad."
-        )
-    return "A pruned trial counts with what it had reached."
 
 
 def equal_epochs(view: StudyView) -> Figure | None:

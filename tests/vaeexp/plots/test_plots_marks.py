@@ -15,14 +15,10 @@ from vaeexp.plots import PLOTS, style
 from vaeexp.results.study_view import StudyView
 
 NO_TRIALS = {
-    "importance",
-    "nll_by_samples",
     "baseline_strip",
-    "baseline_interpolations",
     "beta_strip",
     "best_reconstructions",
     "best_samples",
-    "pair_pictures",
     "component_samples",
     "best_median_worst",
     "neighbours",
@@ -201,7 +197,6 @@ EXPECTED = {
     "equal_epochs": at_equal_epoch,
     "learning_curves": one_of(["objective"]),
     "confirmed_curves": median,
-    "train_validation": one_of(["train/neg_elbo", "val/neg_elbo"]),
     "paired_differences": pair,
     "baseline_curves": one_of(["val/neg_elbo", *RATES]),
 }
