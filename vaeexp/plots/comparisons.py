@@ -183,4 +183,4 @@ def _draw_differences(axes: Axes, view: StudyView, comparison: PairComparison) -
     above: dict[str, Any] = {"y": 1.02, "va": "bottom", "transform": axes.transAxes}
     style.write(axes, f"{second} better", x=0.0, ha="left", fontsize=11, **above)
     style.write(axes, f"{first} better", x=1.0, ha="right", fontsize=11, **above)
-    style.write(axes, middle, x=0.5, colour=style.MUTED, **above)
+    style.write(axes, middle, x=0.5, color=style.MUTED, **above)

@@ -93,7 +93,7 @@ def traversals(arrays: Arrays) -> Figure:
         middle = place * (wide + GAP) + wide / 2
         value = values[place]
         words = "mean" if abs(value) < 1e-9 else f"{value:+.3g} sd".replace("-", "−")
-        style.write(axes, words, middle, heading * 0.75, colour=style.MUTED, va="bottom")
+        style.write(axes, words, middle, heading * 0.75, color=style.MUTED, va="bottom")
     return figure
 
 
@@ -263,14 +263,14 @@ def _write_shares(axes: Axes, shares: np.ndarray) -> None:
     """Write percent in each cell, and nothing where it rounds to 0."""
     for (row, column), share in np.ndenumerate(shares):
         if np.isnan(share):
-            style.write(axes, "–", column, row, colour=style.MUTED)
+            style.write(axes, "–", column, row, color=style.MUTED)
         elif share >= 0.005:
             style.write(
                 axes,
                 f"{100 * share:.0f}",
                 column,
                 row,
-                colour="white" if share > 0.55 else style.TEXT_COLOUR,
+                color="white" if share > 0.55 else style.TEXT_COLOUR,
             )
 
 

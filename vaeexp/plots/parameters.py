@@ -55,35 +55,28 @@ def _draw_at_epoch(
     """Draw the `value` of trials along a parameter, with a ring around the best one; choices side
     by side, each with its median and its count.
     """
-    active = trials[parameter.places(trials).notna()]
-    places = parameter.places(active)
-    values = active["value"]
-    names = row_names(active)
-    counts = Counter(places)
+    active = _along(parameter, trials, trials["value"])
+    counts = Counter(active["place"])
     below = [
         plural(counts[place], "trial") if counts[place] else "left out"
         for place in range(len(parameter.texts))
     ]
     style.style_parameter_axis(axes, parameter, below)
     if parameter.is_choice:
-        style.draw_medians(axes, values, places)
-    x = jittered(parameter, active)
+        style.draw_medians(axes, active["y"], active["place"])
     size = 30 * style.marker_scale(len(trials))
     complete = active["state"] == "complete"
     for state, chosen, words in (
-        ("pruned", ~complete, "stopped there or later"),
-        ("complete", complete, "trained to the end"),
+        ("pruned", active[~complete], "stopped there or later"),
+        ("complete", active[complete], "trained to the end"),
     ):
-        if count := int(chosen.sum()):
-            label = f"{words} ({count:,})"
-            style.scatter(
-                axes, x[chosen], values[chosen], names[chosen], state, size=size, label=label
-            )
-    best = active["number"] == view.best_number
-    if best.any():
-        at = values[best].clip(upper=axes.get_ylim()[1])
-        ring = max(2.6 * size, 40)
-        style.draw_points(axes, names[best], x[best], at, s=ring, clip_on=False, **style.RING)
+        if len(chosen):
+            style.scatter(axes, chosen, state, size=size, label=f"{words} ({len(chosen):,})")
+    best = active[active["number"] == view.best_number]
+    if len(best):
+        y = best["y"].clip(upper=axes.get_ylim()[1])
+        look = style.RING | {"s": max(2.6 * size, 40), "clip_on": False}
+        style.draw_points(axes, row_names(best), best["x"], y, **look)
 
 
 def equal_epochs_caption(view: StudyView) -> Caption:
@@ -109,23 +102,14 @@ def equal_epochs_caption(view: StudyView) -> Caption:
     ]
 
 
-def counts_below(trials: pd.DataFrame, parameter: SearchedParameter) -> list[str]:
-    """Return for each choice of a parameter how many of these trials are complete and how many were
-    pruned: `5 + 9 pruned`.
+def _along(parameter: SearchedParameter, trials: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
+    """Return the trials that have a parameter, with their `place` in it and the point (`x`, `y`) of
+    their mark; choices are spread a little, so that trials can be told apart.
     """
-    places = parameter.places(trials)
-    groups = [group_of(trials[places == place]) for place in range(len(parameter.texts))]
-    return [f"{group.complete:,} + {group.pruned:,} pruned" for group in groups]
-
-
-def jittered(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
-    """Return the numbers of trials along a parameter; choices are spread a little, so that trials
-    can be told apart.
-    """
-    places = parameter.places(trials)
+    found = trials.assign(place=parameter.places(trials), y=values).dropna(subset="place")
     if parameter.is_choice:
-        return places + jitter(len(places))
-    return pd.Series(parameter.numbers(places), index=places.index)
+        return found.assign(x=found["place"] + jitter(len(found)))
+    return found.assign(x=parameter.numbers(found["place"]))
 
 
 def untold(view: StudyView, names: Collection[str]) -> list[Statement]:
@@ -177,15 +161,15 @@ def active_units(view: StudyView) -> Figure | None:
 
 
 def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the units of trials along a parameter, complete ones large."""
-    style.style_parameter_axis(axes, parameter, counts_below(trials, parameter))
-    active = trials[parameter.places(trials).notna()]
-    x = jittered(parameter, active)
-    names = row_names(active)
+    """Draw the units of trials along a parameter, complete ones large. Below each choice stands how
+    many are complete and how many were pruned: `5 + 9 pruned`.
+    """
+    active = _along(parameter, trials, trials["units"])
+    places = range(len(parameter.texts))
+    groups = [group_of(active[active["place"] == place]) for place in places]
+    below = [f"{group.complete:,} + {group.pruned:,} pruned" for group in groups]
+    style.style_parameter_axis(axes, parameter, below)
     for state in style.STATE_COLOURS:
-        chosen = active["state"] == state
         shown = state if (trials["state"] == state).any() else None
         size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else 0.4)
-        style.scatter(
-            axes, x[chosen], active["units"][chosen], names[chosen], state, size=size, label=shown
-        )
+        style.scatter(axes, active[active["state"] == state], state, size=size, label=shown)

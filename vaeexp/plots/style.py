@@ -21,13 +21,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.tables import finite
+from vaeexp.results.tables import finite, row_names
 from vaeexp.words import format_tick
 
 WIDTH = 9.0
@@ -85,7 +84,8 @@ SLANT = 30
 LONGEST = 120
 """Letters of a name or title in a plot; the report's tables have longer ones in full."""
 _SPACE = "\u200b"  # without a width
-_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_COLOUR}
+_WORDS: dict[str, Any] = {"color": TEXT_COLOUR, "fontsize": 10, "ha": "center", "va": "center"}
+"""Of words that say nothing else of their look."""
 
 
 def line_style(index: int) -> dict[str, Any]:
@@ -190,34 +190,26 @@ def style_axes(axes: Axes, *, x: str = "", y: str = "") -> Axes:
 
 def legend(axes: Axes, columns: int = 5) -> None:
     """Put the legend in lines of so many entries above the axes, without a box."""
-    _even_marks(
-        axes.legend(
-            ncols=columns,
-            columnspacing=1.4,
-            handletextpad=0.4,
-            loc="lower left",
-            bbox_to_anchor=(-0.01, 1.0),
-            borderaxespad=0.2,
-            **_LEGEND,
-        )
+    _draw_legend(
+        axes,
+        ncols=columns,
+        columnspacing=1.4,
+        handletextpad=0.4,
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        borderaxespad=0.2,
     )
 
 
 def figure_legend(figure: Figure, axes: Axes) -> None:
     """Put the legend of these axes in one line above all panels of the figure."""
-    handles, labels = axes.get_legend_handles_labels()
-    _even_marks(
-        figure.legend(
-            handles, labels, loc="outside upper left", ncols=6, handletextpad=0.2, **_LEGEND
-        )
-    )
+    handles = axes.get_legend_handles_labels()
+    _draw_legend(figure, *handles, loc="outside upper left", ncols=6, handletextpad=0.2)
 
 
 def side_legend(axes: Axes) -> None:
     """Put the legend beside the axes at the right, a line for each entry."""
-    _even_marks(
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, **_LEGEND)
-    )
+    _draw_legend(axes, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
 
 
 def legend_label(name: str) -> str:
@@ -225,10 +217,11 @@ def legend_label(name: str) -> str:
     return f"{_SPACE}{name}" if name.startswith("_") else name
 
 
-def _even_marks(legend: Legend) -> None:
-    """Draw the points of a legend at one legible size, however small they are on the axes, and
-    labels as they were given.
+def _draw_legend(owner: Axes | Figure, *handles: Any, **look: Any) -> None:
+    """Put a legend without a box: points have one legible size, however small they are on the axes,
+    and labels stand as they were given.
     """
+    legend = owner.legend(*handles, frameon=False, fontsize=10, labelcolor=TEXT_COLOUR, **look)
     for text in legend.get_texts():
         text.set_text(text.get_text().removeprefix(_SPACE))
     for handle in legend.legend_handles:
@@ -241,21 +234,13 @@ def annotate(
     text: str,
     at: tuple[float, float],
     offset: tuple[float, float] = (0, 0),
-    *,
-    colour: str = TEXT_COLOUR,
-    ha: str = "center",
-    va: str = "center",
-    boxed: bool = False,
-    **style: Any,
+    **look: Any,
 ) -> None:
-    """Write beside a point, so many points (1/72 inch) away from it; `boxed` puts white behind the
-    words.
+    """Write beside a point, so many points (1/72 inch) away from it; `look` is as matplotlib names
+    it.
     """
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1} if boxed else None
-    style = {"fontsize": 10, "zorder": 6} | style
-    axes.annotate(
-        text, at, offset, textcoords="offset points", color=colour, ha=ha, va=va, bbox=box, **style
-    )
+    look = _WORDS | {"zorder": 6} | look
+    axes.annotate(text, at, offset, textcoords="offset points", **look)
 
 
 def colour_bar(
@@ -268,25 +253,14 @@ def colour_bar(
     return bar.ax
 
 
-def write(
-    axes: Axes,
-    text: str,
-    x: float,
-    y: float,
-    *,
-    colour: str = TEXT_COLOUR,
-    ha: str = "center",
-    va: str = "center",
-    fontsize: float = 10,
-    **look: Any,
-) -> None:
-    """Write at a point."""
-    axes.text(x, y, text, color=colour, ha=ha, va=va, fontsize=fontsize, **look)
+def write(axes: Axes, text: str, x: float, y: float, **look: Any) -> None:
+    """Write at a point; `look` is as matplotlib names it."""
+    axes.text(x, y, text, **(_WORDS | look))
 
 
 def note(axes: Axes, text: str, *, y: float = 1.01) -> None:
     """Write a small remark above the right end of the axes."""
-    write(axes, text, 1.0, y, colour=MUTED, ha="right", va="bottom", transform=axes.transAxes)
+    write(axes, text, 1.0, y, color=MUTED, ha="right", va="bottom", transform=axes.transAxes)
 
 
 _WHOLE: ContextVar[bool] = ContextVar("whole axes", default=False)
@@ -354,16 +328,6 @@ def with_intervals(low: float, high: float, ends: Iterable[float]) -> tuple[floa
     return float(reached.min()) - edge, float(reached.max()) + edge
 
 
-def log_axis(axes: Axes, low: float, high: float) -> None:
-    """Make the x axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where
-    decades are few.
-    """
-    axes.set_xscale("log")
-    log_ticks(axes.xaxis, low, high)
-    edge = 10 ** (0.04 * float(np.log10(high / low)))
-    axes.set_xlim(low / edge, high * edge)
-
-
 def log_ticks(axis: Axis, low: float, high: float) -> None:
     """Label a logarithmic axis over [low, high] with plain decimals, at 1, 2, 5 where decades are
     few.
@@ -408,23 +372,15 @@ def marker_scale(count: int) -> float:
 
 
 def scatter(
-    axes: Axes,
-    x: pd.Series,
-    y: pd.Series,
-    rows: pd.Series,
-    state: str,
-    *,
-    size: float,
-    label: str | None,
+    axes: Axes, trials: pd.DataFrame, state: str, *, size: float, label: str | None
 ) -> None:
-    """Draw points in the shape and colour of a state, filled where complete; points above the axes
-    stand at the upper edge as triangles.
+    """Draw trials at their `x` and `y` in the shape and colour of a state, filled where complete;
+    points above the axes stand at the upper edge as triangles.
 
-    `rows` are the names of the trials (`row_names`). Call it after the limits are set. A failed
-    trial without a value (NaN) keeps its cross, at the upper edge.
+    Call it after the limits are set. A failed trial without a value (NaN) keeps its cross, at the
+    upper edge.
     """
     high = axes.get_ylim()[1]
-    above = y > high
     colour = STATE_COLOURS[state]
     complete = state == "complete"
     look: dict[str, Any] = {
@@ -436,20 +392,14 @@ def scatter(
         "alpha": 0.9,
         "zorder": 4 if complete else 3,
     }
-    draw_points(
-        axes,
-        rows[~above],
-        x[~above],
-        y[~above].fillna(high),
-        s=size,
-        marker=STATE_MARKERS[state],
-        label=label,
-        **look,
-    )
-    if above.any():
-        draw_points(
-            axes, rows[above], x[above], y[above].clip(upper=high), s=0.8 * size, marker="^", **look
-        )
+    above = trials[trials["y"] > high]
+    others = trials.drop(above.index)
+    y = others["y"].fillna(high)
+    mark = STATE_MARKERS[state]
+    draw_points(axes, row_names(others), others["x"], y, s=size, marker=mark, label=label, **look)
+    if len(above):
+        y = above["y"].clip(upper=high)
+        draw_points(axes, row_names(above), above["x"], y, s=0.8 * size, marker="^", **look)
 
 
 def draw_points(
@@ -499,7 +449,10 @@ def style_parameter_axis(axes: Axes, parameter: SearchedParameter, below: Sequen
     first = parameter.first
     last = parameter.last
     if parameter.log:
-        log_axis(axes, first, last)
+        axes.set_xscale("log")
+        log_ticks(axes.xaxis, first, last)
+        edge = 10 ** (0.04 * float(np.log10(last / first)))
+        axes.set_xlim(first / edge, last * edge)
     elif parameter.is_choice:
         _name_choices(axes, parameter.texts, below)
         axes.set_xlim(-0.5, len(parameter.texts) - 0.5)

@@ -136,10 +136,10 @@ def draw_equal_lines(axes: Axes) -> None:
                 f"−ELBO {level:,.0f}",
                 (x, level - x),
                 (-4 if x == right else 2, 4),
-                colour=style.MUTED,
+                color=style.MUTED,
                 ha="right",
                 va="bottom",
-                boxed=True,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
                 zorder=1,
             )
 
