@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from vaeexp.plots import comparisons, confirmed, latent, parameters, pictures, search, tradeoff
-from vaeexp.plots.style import CUT, cuts_noted, framed, save
+from vaeexp.plots.style import CUT, CUTS, framed, holding, save
 from vaeexp.results.statements import Caption, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import row_names
@@ -63,7 +63,7 @@ class Plot:
             titled: whether the title stands in the figure. In a report the heading above has it.
         """
         _, content = self._content(view)
-        with cuts_noted() as cuts:
+        with holding(CUTS, []) as cuts:
             figure = None if content is None else self.make(content)
         if figure is None:
             return None

@@ -1,6 +1,5 @@
 """Plots of comparisons: baselines and the best configuration, and matched pairs."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.plots import style
 from vaeexp.plots.pictures import STRIP, Row, epoch_words, picture_rows
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import curve_of, read_arrays, row_names
+from vaeexp.results.tables import curve_of, finite, read_arrays, row_names
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
 from vaeexp.words import format_number, format_value, parameter_label
 
@@ -27,12 +26,10 @@ def best_and_baselines(view: StudyView) -> list[list[TestedSetting]]:
     """Return the best configuration, others that baselines change, then the baselines; those that
     were trained alike are one group.
     """
-    best = filter(None, [view.best])
-    return (
-        by_training([*best, *view.retrained.changed, *view.retrained.baselines])
-        if view.retrained.baselines
-        else []
-    )
+    baselines = view.retrained.baselines
+    if not baselines:
+        return []
+    return by_training(filter(None, [view.best, *view.retrained.changed, *baselines]))
 
 
 def baseline_strip(view: StudyView) -> Figure | None:
@@ -171,7 +168,7 @@ def _draw_differences(axes: Axes, view: StudyView, comparison: PairComparison) -
         names.append(f"trial {trial}")
     interval = comparison.interval
     last = len(names)
-    ends = [interval.low, interval.high] if math.isfinite(interval.low) else []
+    ends = finite([interval.low, interval.high])
     axes.plot(ends, [last] * len(ends), color=style.TEXT_COLOUR, linewidth=2.4, zorder=3)
     axes.scatter([interval.mean], [last], s=70, marker="D", color=style.TEXT_COLOUR, zorder=4)
     axes.set_yticks(range(last + 1), [*names, "mean"])

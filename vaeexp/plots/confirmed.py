@@ -147,7 +147,15 @@ def confirmed_curves(view: StudyView) -> Figure | None:
             ends = curves.min(axis=1), curves.max(axis=1)
             axes.fill_between(curves.index, *ends, color=look["color"], alpha=0.2, linewidth=0)
         style.mark_trials([str(setting.source_trial)], *lines)
-    _scale_curves(axes, [curves for _, curves in drawn])
+    tables = [curves for _, curves in drawn]
+    # The first fifth of the epochs does not spoil the scale.
+    settled = [table.iloc[len(table) // 5 :].to_numpy().ravel() for table in tables]
+    low, high = style.robust_limits(np.concatenate(settled))
+    last = max(float(table.index.max()) for table in tables)
+    axes.set(xlim=(min(1.0, last - 1), last), ylim=(low, high))
+    style.whole_ticks(axes.xaxis)
+    if any(float(table.to_numpy().max()) > high for table in tables):
+        style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
     style.legend(axes, columns=3)
     return figure
 
@@ -163,14 +171,3 @@ def _by_seed(view: StudyView, setting: TestedSetting) -> pd.DataFrame:
     return (
         pd.concat(curves, axis=1, keys=row_names(setting.runs)).dropna().sort_index().astype(float)
     )
-
-
-def _scale_curves(axes: Axes, curves: Sequence[pd.DataFrame]) -> None:
-    """Set limits that the first fifth of the epochs does not spoil."""
-    settled = np.concatenate([table.iloc[len(table) // 5 :].to_numpy().ravel() for table in curves])
-    low, high = style.robust_limits(settled)
-    last = max(float(table.index.max()) for table in curves)
-    axes.set(xlim=(min(1.0, last - 1), last), ylim=(low, high))
-    style.whole_ticks(axes.xaxis)
-    if any(float(table.to_numpy().max()) > high for table in curves):
-        style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)

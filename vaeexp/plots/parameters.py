@@ -63,7 +63,10 @@ def _draw_at_epoch(
     ]
     style.style_parameter_axis(axes, parameter, below)
     if parameter.is_choice:
-        style.draw_medians(axes, active["y"], active["place"])
+        groups = active.groupby("place")["y"]
+        medians = groups.median()[groups.size() >= 2]
+        ends = medians.index - 0.3, medians.index + 0.3
+        axes.hlines(medians, *ends, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
     size = 30 * style.marker_scale(len(trials))
     complete = active["state"] == "complete"
     for state, chosen, words in (

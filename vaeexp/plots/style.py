@@ -7,7 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -86,6 +86,8 @@ LONGEST = 120
 _SPACE = "\u200b"  # without a width
 _WORDS: dict[str, Any] = {"color": TEXT_COLOUR, "fontsize": 10, "ha": "center", "va": "center"}
 """Of words that say nothing else of their look."""
+BOX: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+"""White behind words, as their `bbox`."""
 
 
 def line_style(index: int) -> dict[str, Any]:
@@ -263,28 +265,17 @@ def note(axes: Axes, text: str, *, y: float = 1.01) -> None:
     write(axes, text, 1.0, y, color=MUTED, ha="right", va="bottom", transform=axes.transAxes)
 
 
-_WHOLE: ContextVar[bool] = ContextVar("whole axes", default=False)
-
-
-_CUTS: ContextVar[list[float]] = ContextVar("limits that leave trials out")
+WHOLE: ContextVar[bool] = ContextVar("whole axes", default=False)
+"""Whether axes show all trials, however far out a few of them lie."""
+CUTS: ContextVar[list[float]] = ContextVar("limits that leave trials out")
+"""Collects the limits that leave values out."""
 CUT = "axes that leave trials out"
 """Id of a figure whose axes do not show every trial."""
 
 
-def whole_axes() -> AbstractContextManager[bool]:
-    """Draw plots whose axes show all trials, however far out a few of them lie, for the length of a
-    `with` block.
-    """
-    return _holding(_WHOLE, True)
-
-
-def cuts_noted() -> AbstractContextManager[list[float]]:
-    """Collect the limits that leave values out for the length of a `with` block."""
-    return _holding(_CUTS, [])
-
-
 @contextmanager
-def _holding(variable: ContextVar[Any], value: Any) -> Iterator[Any]:
+def holding(variable: ContextVar[Any], value: Any) -> Iterator[Any]:
+    """Give one of these variables this value for the length of a `with` block."""
     token = variable.set(value)
     try:
         yield value
@@ -299,7 +290,7 @@ def robust_limits(
     reach x IQR) or the maximum.
 
     The fence is that of `values`, or of all values where there are none of these. It is raised to
-    the 0.7 quantile of all, so that most points keep their place. Within `whole_axes` there is no
+    the 0.7 quantile of all, so that most points keep their place. Under `WHOLE` there is no
     fence. Values that are not finite are ignored; without any other the limits are (0, 1).
     """
     main = finite(values)
@@ -311,9 +302,9 @@ def robust_limits(
     fence = max(float(upper + reach * (upper - lower)), float(np.quantile(everything, 0.7)))
     low = float(everything.min())
     high = float(everything.max())
-    if fence < high and not _WHOLE.get():
+    if fence < high and not WHOLE.get():
         high = fence
-        _CUTS.get([]).append(high)
+        CUTS.get([]).append(high)
     room = 0.06 * (high - low) or max(abs(low) * 0.01, 1e-3)
     return low - room, high + room
 
@@ -326,6 +317,16 @@ def with_intervals(low: float, high: float, ends: Iterable[float]) -> tuple[floa
     edge = 0.03 * (high - low)
     reached = np.clip([low, high, *ends], low - room, high + room)
     return float(reached.min()) - edge, float(reached.max()) + edge
+
+
+def log_axis(axes: Axes, low: float, high: float) -> None:
+    """Make the x axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where
+    decades are few.
+    """
+    axes.set_xscale("log")
+    log_ticks(axes.xaxis, low, high)
+    edge = 10 ** (0.04 * float(np.log10(high / low)))
+    axes.set_xlim(low / edge, high * edge)
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
@@ -449,10 +450,7 @@ def style_parameter_axis(axes: Axes, parameter: SearchedParameter, below: Sequen
     first = parameter.first
     last = parameter.last
     if parameter.log:
-        axes.set_xscale("log")
-        log_ticks(axes.xaxis, first, last)
-        edge = 10 ** (0.04 * float(np.log10(last / first)))
-        axes.set_xlim(first / edge, last * edge)
+        log_axis(axes, first, last)
     elif parameter.is_choice:
         _name_choices(axes, parameter.texts, below)
         axes.set_xlim(-0.5, len(parameter.texts) - 0.5)
@@ -515,15 +513,6 @@ def two_lines(text: str, width: int) -> str:
     """Break a text into at most two lines of so many characters; a longer second line is cut."""
     first, *more = wrapped(text, width).split("\n")
     return "\n".join([first, shortened(" ".join(more), width)] if more else [first])
-
-
-def draw_medians(axes: Axes, values: pd.Series, places: pd.Series) -> None:
-    """Draw the median of the values at each place of a choice that has two of them or more."""
-    groups = values.groupby(places)
-    medians = groups.median()[groups.size() >= 2]
-    axes.hlines(
-        medians, medians.index - 0.3, medians.index + 0.3, color=TEXT_COLOUR, linewidth=2, zorder=5
-    )
 
 
 def shortened(text: str, most: int) -> str:
