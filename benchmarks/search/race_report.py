@@ -29,6 +29,7 @@ from surrogate import SURROGATES
 from table import markdown
 
 from vaeexp.plots.style import (
+    BOX,
     DASHED,
     annotate,
     framed,
@@ -380,7 +381,7 @@ def draw_regrets(
                 (0, 7),
                 ha="left",
                 fontsize=9,
-                boxed=True,
+                bbox=BOX,
             )
         side_legend(axes)
         note(axes, title)

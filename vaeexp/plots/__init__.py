@@ -11,8 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from vaeexp.plots import comparisons, confirmed, latent, parameters, pictures, search, tradeoff
-from vaeexp.plots.style import CUT, cuts_noted, framed, save
-from vaeexp.results.parameters import LEAST_TRIALS
+from vaeexp.plots.style import CUT, CUTS, framed, holding, save
 from vaeexp.results.statements import Caption, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import row_names
@@ -64,7 +63,7 @@ class Plot:
             titled: whether the title stands in the figure. In a report the heading above has it.
         """
         _, content = self._content(view)
-        with cuts_noted() as cuts:
+        with holding(CUTS, []) as cuts:
             figure = None if content is None else self.make(content)
         if figure is None:
             return None
@@ -179,14 +178,6 @@ CHAPTERS = _by_name(
                 "stopped too early.",
                 "No configuration was confirmed.",
             ),
-            Plot(
-                "Training against validation",
-                confirmed.train_validation,
-                "−ELBO of the best configuration on training images (mean over the epoch, while "
-                "the weights move) and on validation images (after the epoch), a line per seed. "
-                "A gap that widens is overfitting.",
-                "The best configuration has no epoch with both figures.",
-            ),
         ],
         "The parameters": [
             Plot(
@@ -196,14 +187,6 @@ CHAPTERS = _by_name(
                 "It takes two trials that reached one epoch.",
                 unfolded=True,
             ),
-            Plot(
-                "Importance among the trials that the sampler chose",
-                parameters.importance,
-                parameters.importance_caption,
-                f"It takes {LEAST_TRIALS} complete trials of different value and two searched "
-                f"parameters to say anything; under the pruner promotion, {LEAST_TRIALS} "
-                "complete or promoted ones.",
-            ),
         ],
         "Matched pairs": [
             Plot(
@@ -212,16 +195,6 @@ CHAPTERS = _by_name(
                 "Each point is a pair of runs with the same configuration and seed, a row per "
                 "configuration; the diamond is the mean with its 95 % interval.",
                 "There is no complete matched pair.",
-                unfolded=True,
-            ),
-            Plot(
-                "Pictures of matched pairs",
-                comparisons.pair_pictures,
-                "The same configuration and seed with each value, at the last epoch: "
-                "reconstructions of the same validation images, and samples drawn with the same "
-                "noise. The configuration is the winner's, or the next that left pictures. It is "
-                "one seed of one configuration: the plot above shows whether the others agree.",
-                "No matched pair left pictures.",
                 unfolded=True,
             ),
         ],
@@ -246,15 +219,6 @@ CHAPTERS = _by_name(
                 "the same; a plain autoencoder has rate 0 and no ELBO.",
                 "No baseline has finished an epoch.",
                 groups=comparisons.best_and_baselines,
-                objectives=None,
-            ),
-            Plot(
-                "Between two images: autoencoder and VAE",
-                comparisons.baseline_interpolations,
-                "Each row decodes codes on the straight line between those of two test images. "
-                "What a VAE draws on the way tends to stay an image; a plain autoencoder has not "
-                "been asked to make sense there.",
-                "It takes a deterministic baseline and a VAE that left interpolations.",
                 objectives=None,
             ),
         ],
@@ -350,17 +314,6 @@ CHAPTERS = _by_name(
                 "prior are decoded from codes that no image has.",
                 "No run that was tested left codes.",
                 shows="aggregate_codes",
-            ),
-            Plot(
-                "NLL against the number of samples",
-                confirmed.nll_by_samples,
-                "The importance-weighted bound on test images with k samples for each, the mean "
-                "over the runs of each configuration, and a band from the least to the largest "
-                "of them; k = 1 is the −ELBO. Figures of different k are not comparable; where a "
-                "curve is still falling, the true NLL is lower. Bands that overlap part no two "
-                "configurations.",
-                "No tested run left the bound by its number of samples.",
-                groups=confirmed.comparable,
             ),
             Plot(
                 "Classes served by each component",

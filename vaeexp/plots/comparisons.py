@@ -1,8 +1,5 @@
 """Plots of comparisons: baselines and the best configuration, and matched pairs."""
 
-import math
-from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,10 +10,9 @@ from matplotlib.figure import Figure
 from sweeps.results import matched_pairs
 from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.plots import style
-from vaeexp.plots.latent import interpolation_figure
 from vaeexp.plots.pictures import STRIP, Row, epoch_words, picture_rows
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import Arrays, curve_of, read_arrays, row_names
+from vaeexp.results.tables import curve_of, finite, read_arrays, row_names
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
 from vaeexp.words import format_number, format_value, parameter_label
 
@@ -30,25 +26,10 @@ def best_and_baselines(view: StudyView) -> list[list[TestedSetting]]:
     """Return the best configuration, others that baselines change, then the baselines; those that
     were trained alike are one group.
     """
-    best = filter(None, [view.best])
-    return (
-        by_training([*best, *view.retrained.changed, *view.retrained.baselines])
-        if view.retrained.baselines
-        else []
-    )
-
-
-def _with_pictures(
-    settings: Sequence[TestedSetting], needed: frozenset[str]
-) -> list[tuple[TestedSetting, pd.Series, Arrays]]:
-    """Return the settings that left all of these, each with the best run that did and its
-    arrays.
-    """
-    found = []
-    for setting in settings:
-        files = ((run, read_arrays(run["folder"])) for _, run in setting.runs.iterrows())
-        found += [(setting, run, arrays) for run, arrays in files if needed <= arrays.keys()][:1]
-    return found
+    baselines = view.retrained.baselines
+    if not baselines:
+        return []
+    return by_training(filter(None, [view.best, *view.retrained.changed, *baselines]))
 
 
 def baseline_strip(view: StudyView) -> Figure | None:
@@ -58,28 +39,24 @@ def baseline_strip(view: StudyView) -> Figure | None:
     Baselines of other targets (binarised or grey) stand below originals of their own. None without
     a baseline with pictures.
     """
-    drawn = _with_pictures([setting for setting, *_ in best_and_baselines(view)], STRIP)
-    if all(setting.baseline is None for setting, *_ in drawn):
-        return None
     groups: dict[bytes, tuple[str, list[Row]]] = {}
-    for setting, run, files in drawn:
-        words = epoch_words(view, run, deterministic=setting.deterministic)
-        _, rows = groups.setdefault(files["originals"].tobytes(), (_targets(setting), []))
-        rows.append((style.two_lines(setting.title, LONGEST), words, files))
-    return _picture_rows([*groups.values()] if len(groups) > 1 else [("", rows)])
-
-
-def _picture_rows(groups: Sequence[tuple[str, Sequence[Row]]]) -> Figure:
-    """Draw groups of rows with room for their longest words."""
-    every = chain.from_iterable(rows for _, rows in groups)
-    titles = [f"{title}\n{below}" for title, below, _ in every]
-    return picture_rows(groups, margin=_margin(titles))
-
-
-def _margin(titles: Sequence[str]) -> float:
-    """Return inches for these titles beside a picture."""
-    lines = "\n".join(titles).split("\n")
-    return 0.25 + 0.083 * max(22, *map(len, lines))
+    words = []
+    baselines = 0
+    for setting, *_ in best_and_baselines(view):
+        files = ((run, read_arrays(run["folder"])) for _, run in setting.runs.iterrows())
+        run, arrays = next((each for each in files if each[1].keys() >= STRIP), (None, {}))
+        if run is None:
+            continue
+        title = style.two_lines(setting.title, LONGEST)
+        below = epoch_words(view, run, deterministic=setting.deterministic)
+        _, rows = groups.setdefault(arrays["originals"].tobytes(), (_targets(setting), []))
+        rows.append((title, below, arrays))
+        words += [*title.split("\n"), *below.split("\n")]
+        baselines += setting.baseline is not None
+    if not baselines:
+        return None
+    margin = 0.25 + 0.083 * max(22, *map(len, words))
+    return picture_rows([*groups.values()] if len(groups) > 1 else [("", rows)], margin=margin)
 
 
 def _targets(setting: TestedSetting) -> str:
@@ -152,21 +129,6 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
         style.note(axes, f"cut off above {high:,.0f}")
 
 
-def baseline_interpolations(view: StudyView) -> Figure | None:
-    """Draw three interpolations between pairs of images: the plain autoencoder above the best VAE.
-    None without a plain one.
-    """
-    plain = [setting for setting in view.retrained.baselines if setting.deterministic][:1]
-    shown = _with_pictures(
-        [*plain, *filter(None, [view.best])], frozenset({"latent_interpolations"})
-    )
-    if len(shown) < 2:
-        return None
-    drawn = [arrays["latent_interpolations"] for *_, arrays in shown]
-    titles = [style.two_lines(setting.title, LONGEST) for setting, *_ in shown]
-    return interpolation_figure(np.stack(drawn, axis=1), titles, _margin(titles))
-
-
 def paired_differences(view: StudyView) -> Figure | None:
     """Draw the difference within each matched pair, a row per configuration, and their mean with
     its interval.
@@ -180,62 +142,11 @@ def paired_differences(view: StudyView) -> Figure | None:
     figure = style.new_figure(sum(0.95 + 0.36 * count for count in rows))
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=rows)
     for axes, comparison in zip(panels[:, 0], shown, strict=True):
-        _draw_differences(axes, comparison, runs_of_pairs(view, comparison))
+        _draw_differences(axes, view, comparison)
     return figure
 
 
-def runs_of_pairs(view: StudyView, comparison: PairComparison) -> pd.DataFrame:
-    """Return the numbers of the two repeats of each complete pair, in the columns `first` and
-    `second` and the order of its pairs.
-    """
-    two = [comparison.first, comparison.second]
-    numbers = matched_pairs(view.results, comparison.parameter, two, "number").loc[
-        comparison.pairs.index
-    ]
-    return (
-        numbers[[f"number.{level}" for level in two]]
-        .astype(int)
-        .set_axis(["first", "second"], axis=1)
-    )
-
-
-def pair_pictures(view: StudyView) -> Figure | None:
-    """Draw for each comparison one matched pair, the winner's configuration where it has pictures:
-    reconstructions beside samples of both values.
-
-    At most three comparisons. None without a pair of which both runs left pictures.
-    """
-    groups = []
-    for comparison in view.pairs[:3]:
-        rows: list[Row] = []
-        runs = _pair_with_pictures(view, comparison)
-        for value, (run, files) in zip((comparison.first, comparison.second), runs, strict=False):
-            title = f"{parameter_label(comparison.parameter)} = {format_value(value)}"
-            rows.append((style.two_lines(title, LONGEST), epoch_words(view, run), files))
-            pair = f"trial {int(run['source_trial'])}, seed {int(run['seed_index']) + 1}"
-        groups += [(pair, rows)] if rows else []
-    return _picture_rows(groups) if groups else None
-
-
-def _pair_with_pictures(
-    view: StudyView, comparison: PairComparison
-) -> list[tuple[pd.Series, Arrays]]:
-    """Return the two runs of the first pair, in the order of the configurations and seeds, of which
-    both left pictures; empty without one.
-    """
-    numbers = runs_of_pairs(view, comparison)
-    runs = view.trials[view.trials["repeat"]].set_index("number", drop=False)
-    ranks = {own.source_trial: rank for rank, own in enumerate(comparison.by_configuration)}
-    order = comparison.pairs.assign(rank=comparison.pairs["source_trial"].map(ranks))
-    for pair in order.sort_values(["rank", "seed_index"]).index:
-        two = [runs.loc[number] for number in numbers.loc[pair]]
-        found = [(run, read_arrays(run["folder"])) for run in two]
-        if all(arrays.keys() >= STRIP for _, arrays in found):
-            return found
-    return []
-
-
-def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame) -> None:
+def _draw_differences(axes: Axes, view: StudyView, comparison: PairComparison) -> None:
     """Draw a row per configuration, then the mean; a point is marked as the run with the second
     value.
     """
@@ -244,9 +155,12 @@ def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame
     style.style_axes(axes, x=f"validation −ELBO, {second} − {first} (nats per image)")
     axes.axvline(0, color=style.MUTED, linewidth=1.2)
     blue = style.STATE_COLOURS["complete"]
+    two = [comparison.first, comparison.second]
+    runs = matched_pairs(view.results, comparison.parameter, two, "number")
+    numbers = runs[f"number.{comparison.second}"]
     names = []
     for row, (trial, group) in enumerate(comparison.pairs.groupby("source_trial")):
-        marked = "r" + runs.loc[group.index, "second"].astype(str)
+        marked = "r" + numbers[group.index].astype(int).astype(str)
         heights = np.full(len(group), row)
         style.draw_points(
             axes, marked, group["difference"], heights, s=42, color=blue, linewidths=0, zorder=3
@@ -254,7 +168,7 @@ def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame
         names.append(f"trial {trial}")
     interval = comparison.interval
     last = len(names)
-    ends = [interval.low, interval.high] if math.isfinite(interval.low) else []
+    ends = finite([interval.low, interval.high])
     axes.plot(ends, [last] * len(ends), color=style.TEXT_COLOUR, linewidth=2.4, zorder=3)
     axes.scatter([interval.mean], [last], s=70, marker="D", color=style.TEXT_COLOUR, zorder=4)
     axes.set_yticks(range(last + 1), [*names, "mean"])
@@ -266,4 +180,4 @@ def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame
     above: dict[str, Any] = {"y": 1.02, "va": "bottom", "transform": axes.transAxes}
     style.write(axes, f"{second} better", x=0.0, ha="left", fontsize=11, **above)
     style.write(axes, f"{first} better", x=1.0, ha="right", fontsize=11, **above)
-    style.write(axes, middle, x=0.5, colour=style.MUTED, **above)
+    style.write(axes, middle, x=0.5, color=style.MUTED, **above)

@@ -1,6 +1,4 @@
-"""The confirmed configurations: a dot per seed, their learning curves, training against validation,
-and the bound by samples.
-"""
+"""The confirmed configurations: a dot per seed, and their learning curves."""
 
 from collections.abc import Sequence
 from itertools import chain, pairwise
@@ -10,15 +8,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from sweeps.results import mean_interval
 from vaeexp.plots import style
 from vaeexp.results.statements import Statement, say
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, curve_of, finite, read_arrays, row_names
+from vaeexp.results.tables import column, curve_of, finite, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_training
-from vaeexp.words import NATS, format_interval, format_number
+from vaeexp.words import NATS, format_interval
 
 LONGEST = 34
 """Characters of a line of a title beside a row."""
@@ -135,133 +132,42 @@ def confirmed_curves(view: StudyView) -> Figure | None:
 
     A curve ends where the first of its seeds ended. None without a confirmed configuration.
     """
-    drawn = [(setting, _by_seed(view, setting, "objective")) for setting in view.confirmed[:MOST]]
+    drawn = [(setting, _by_seed(view, setting)) for setting in view.confirmed[:MOST]]
     drawn = [(setting, curves) for setting, curves in drawn if len(curves)]
     if not drawn:
         return None
     figure, axes = style.one_plot(4.8, x="epoch", y=NATS)
     for index, (setting, curves) in enumerate(drawn):
-        line = _draw_band(
-            axes, index, setting, curves, curves.median(axis=1), linewidth=1.9, zorder=3
-        )
-        style.mark_trials([str(setting.source_trial)], line)
-    _scale_curves(axes, [curves for _, curves in drawn])
+        look = style.line_style(index)
+        title = style.two_lines(setting.title, LONGEST)
+        label = style.legend_label(f"{title} (n = {curves.shape[1]})")
+        median = curves.median(axis=1)
+        lines = axes.plot(curves.index, median, label=label, linewidth=1.9, zorder=3, **look)
+        if curves.shape[1] > 1:
+            ends = curves.min(axis=1), curves.max(axis=1)
+            axes.fill_between(curves.index, *ends, color=look["color"], alpha=0.2, linewidth=0)
+        style.mark_trials([str(setting.source_trial)], *lines)
+    tables = [curves for _, curves in drawn]
+    # The first fifth of the epochs does not spoil the scale.
+    settled = [table.iloc[len(table) // 5 :].to_numpy().ravel() for table in tables]
+    low, high = style.robust_limits(np.concatenate(settled))
+    last = max(float(table.index.max()) for table in tables)
+    axes.set(xlim=(min(1.0, last - 1), last), ylim=(low, high))
+    style.whole_ticks(axes.xaxis)
+    if any(float(table.to_numpy().max()) > high for table in tables):
+        style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
     style.legend(axes, columns=3)
     return figure
 
 
-def _draw_band(
-    axes: Axes,
-    index: int,
-    setting: TestedSetting,
-    runs: pd.DataFrame,
-    middle: pd.Series,
-    **look: Any,
-) -> Line2D:
-    """Draw the middle of the runs [x, runs] of a configuration, and a band from the least to the
-    largest; return the line.
-    """
-    look |= style.line_style(index)
-    title = style.two_lines(setting.title, LONGEST)
-    label = style.legend_label(f"{title} (n = {runs.shape[1]})")
-    (line,) = axes.plot(runs.index, middle, label=label, **look)
-    if runs.shape[1] > 1:
-        least = runs.min(axis=1)
-        largest = runs.max(axis=1)
-        axes.fill_between(runs.index, least, largest, color=look["color"], alpha=0.2, linewidth=0)
-    return line
-
-
-def _by_seed(view: StudyView, setting: TestedSetting, metric: str) -> pd.DataFrame:
-    """Return a metric of each run of a configuration, [epochs, runs], as far as all of its runs
+def _by_seed(view: StudyView, setting: TestedSetting) -> pd.DataFrame:
+    """Return the value of each run of a configuration, [epochs, runs], as far as all of its runs
     went.
     """
     curves = [
-        curve_of(view.epochs, run).set_index("epoch")[metric] for _, run in setting.runs.iterrows()
+        curve_of(view.epochs, run).set_index("epoch")["objective"]
+        for _, run in setting.runs.iterrows()
     ]
     return (
         pd.concat(curves, axis=1, keys=row_names(setting.runs)).dropna().sort_index().astype(float)
     )
-
-
-def _scale_curves(axes: Axes, curves: Sequence[pd.DataFrame]) -> None:
-    """Set limits that the first fifth of the epochs does not spoil."""
-    settled = np.concatenate([table.iloc[len(table) // 5 :].to_numpy().ravel() for table in curves])
-    low, high = style.robust_limits(settled)
-    last = max(float(table.index.max()) for table in curves)
-    axes.set(xlim=(min(1.0, last - 1), last), ylim=(low, high))
-    style.whole_ticks(axes.xaxis)
-    if any(float(table.to_numpy().max()) > high for table in curves):
-        style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
-
-
-def train_validation(view: StudyView) -> Figure | None:
-    """Draw −ELBO on training and on validation images by epoch, of each run of the best
-    configuration. None without its epochs.
-    """
-    if view.best is None:
-        return None
-    training, validation = (
-        _by_seed(view, view.best, f"{side}/neg_elbo") for side in ("train", "val")
-    )
-    if not (len(training) and len(validation)):
-        return None
-    figure, axes = style.one_plot(x="epoch", y="−ELBO (nats per image)")
-    gap = float((validation.iloc[-1] - training.iloc[-1]).mean())
-    words = (
-        f"validation, at the end {format_number(abs(gap))} nats "
-        f"{'above' if gap >= 0 else 'below'} training"
-    )
-    for index, (label, curves) in enumerate({"training": training, words: validation}.items()):
-        lines = axes.plot(curves.index, curves, linewidth=1.5, **style.line_style(index))
-        lines[0].set_label(label)
-        for row, line in zip(row_names(view.best.runs), lines, strict=True):
-            style.mark_trials([row], line)
-    _scale_curves(axes, [training, validation])
-    style.legend(axes)
-    return figure
-
-
-def nll_by_samples(view: StudyView) -> Figure | None:
-    """Draw the importance-weighted NLL against its number of samples: of each comparable
-    configuration the mean over its runs, and their span.
-
-    Of configurations that were trained alike, the one with the most samples stands for all. None
-    without a run that left these numbers.
-    """
-    drawn = [
-        (first, max(map(_bounds_of, [first, *others]), key=_most_samples))
-        for first, *others in comparable(view)
-    ]
-    drawn = [(setting, bounds) for setting, bounds in drawn if len(bounds)][:MOST]
-    if not drawn:
-        return None
-    figure, axes = style.one_plot(4.4, x="samples k", y="test NLL ≤ (nats per image)")
-    for index, (setting, bounds) in enumerate(drawn):
-        _draw_band(
-            axes,
-            index,
-            setting,
-            bounds,
-            bounds.mean(axis=1),
-            marker="o",
-            markersize=4,
-            linewidth=1.8,
-        )
-    first = min(float(bounds.index[0]) for _, bounds in drawn)
-    style.log_axis(axes, first, max(2.0, *(_most_samples(bounds) for _, bounds in drawn)))
-    style.legend(axes, columns=3)
-    return figure
-
-
-def _most_samples(bounds: pd.DataFrame) -> float:
-    return float(bounds.index[-1]) if len(bounds) else 0.0
-
-
-def _bounds_of(setting: TestedSetting) -> pd.DataFrame:
-    """Return the bound by samples of each of its runs that left it, [samples, runs], at the samples
-    that all of them have; empty where none did.
-    """
-    files = (read_arrays(folder, "nll_by_k") for folder in setting.runs["folder"])
-    left = [pd.Series(arrays["nll_by_k"], index=arrays["nll_k"]) for arrays in files if arrays]
-    return pd.concat(left, axis=1).dropna() if left else pd.DataFrame()

@@ -49,20 +49,19 @@ def interpolations(arrays: Arrays) -> Figure:
     through pixels.
     """
     ways = [name for name in WAYS if name in arrays]
-    return interpolation_figure(
-        np.stack([arrays[name] for name in ways], axis=1), [WAYS[name] for name in ways]
-    )
+    drawn = np.stack([arrays[name] for name in ways], axis=1)
+    return interpolation_figure(drawn, [WAYS[name] for name in ways])
 
 
-def interpolation_figure(drawn: np.ndarray, names: Sequence[str], margin: float = 1.5) -> Figure:
+def interpolation_figure(drawn: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw the ways between P pairs of images, uint8 [P, ways, S, H, W, C], those of one pair
     together, each with its name.
     """
     blocks = [tiles(pair) for pair in drawn]
     tile = drawn.shape[3]
-    space = max(4 * GAP, drawn.shape[3] // 3)
+    space = max(4 * GAP, tile // 3)
     canvas = joined(blocks, space)
-    figure, axes = picture_axes(canvas, margin=margin, width=_width(canvas, margin))
+    figure, axes = picture_axes(canvas, margin=1.5, width=_width(canvas))
     for pair, block in enumerate(blocks):
         for row, name in enumerate(names):
             _beside(axes, pair * (len(block) + space) + row * (tile + GAP) + tile / 2, name)
@@ -94,7 +93,7 @@ def traversals(arrays: Arrays) -> Figure:
         middle = place * (wide + GAP) + wide / 2
         value = values[place]
         words = "mean" if abs(value) < 1e-9 else f"{value:+.3g} sd".replace("-", "−")
-        style.write(axes, words, middle, heading * 0.75, colour=style.MUTED, va="bottom")
+        style.write(axes, words, middle, heading * 0.75, color=style.MUTED, va="bottom")
     return figure
 
 
@@ -143,11 +142,11 @@ def _draw_placed(axes: Axes, arrays: Arrays) -> None:
         axes.scatter(*placed.T, label="new", zorder=3, linewidths=1.1, **look)
 
 
-def _width(canvas: np.ndarray, margin: float = 1.5) -> float:
-    """Return inches, so that the picture is as wide as the page beside its margin, and not taller
-    than a screen.
+def _width(canvas: np.ndarray) -> float:
+    """Return inches, so that the picture is as wide as the page beside a margin of 1.5 inches, and
+    not taller than a screen.
     """
-    return float(min(8.7 - margin, TALLEST * canvas.shape[1] / canvas.shape[0]))
+    return float(min(7.2, TALLEST * canvas.shape[1] / canvas.shape[0]))
 
 
 def _beside(axes: Axes, middle: float, text: str) -> None:
@@ -264,14 +263,14 @@ def _write_shares(axes: Axes, shares: np.ndarray) -> None:
     """Write percent in each cell, and nothing where it rounds to 0."""
     for (row, column), share in np.ndenumerate(shares):
         if np.isnan(share):
-            style.write(axes, "–", column, row, colour=style.MUTED)
+            style.write(axes, "–", column, row, color=style.MUTED)
         elif share >= 0.005:
             style.write(
                 axes,
                 f"{100 * share:.0f}",
                 column,
                 row,
-                colour="white" if share > 0.55 else style.TEXT_COLOUR,
+                color="white" if share > 0.55 else style.TEXT_COLOUR,
             )
 
 

@@ -1,6 +1,4 @@
-"""Plots of the searched parameters: the importance of each, and along each the value of each trial
-and the units in use.
-"""
+"""Plots of the searched parameters: along each the value of each trial and the units in use."""
 
 import math
 from collections import Counter
@@ -10,74 +8,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from sweeps.results import promotes
 from vaeexp.plots import style
 from vaeexp.results.effects import group_of
 from vaeexp.results.holes import hole_statement, left_out
-from vaeexp.results.parameters import RESAMPLES, SearchedParameter
+from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.statements import Caption, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, jitter, row_names
 from vaeexp.words import NATS, plural
-
-
-def importance(view: StudyView) -> Figure | None:
-    """Draw bars of each parameter's share with its 95 % interval, the largest on top.
-
-    None with too few trials (`importance_table`) or one parameter.
-    """
-    table = 100 * view.importances.iloc[::-1]
-    if len(table) < 2:
-        return None
-    figure, axes = style.one_plot(0.9 + 0.42 * len(table), x="share of the importance (%)")
-    share, low, high = (table[name] for name in ("share", "low", "high"))
-    positions = range(len(table))
-    axes.barh(positions, share, color=style.STATE_COLOURS["complete"], height=0.62)
-    axes.set_yticks(
-        positions, [style.wrapped(view.plan.parameters[name].label, 34) for name in table.index]
-    )
-    axes.errorbar(
-        share,
-        positions,
-        xerr=[share - low, high - share],
-        fmt="none",
-        ecolor=style.TEXT_COLOUR,
-        elinewidth=1.6,
-        capsize=4,
-    )
-    for y, (own, least, most) in enumerate(zip(share, low, high, strict=True)):
-        style.annotate(axes, f"{own:.0f} % ({least:.0f}–{most:.0f})", (most, y), (8, 0), ha="left")
-    top = float(high.max())
-    axes.set_xticks([tick for tick in MaxNLocator(6).tick_values(0, top) if tick <= 100])
-    axes.set_xlim(0, 1.2 * top)
-    axes.grid(visible=False, axis="y")
-    return figure
-
-
-def importance_caption(view: StudyView) -> Caption:
-    """Say how the importance is estimated, from how many trials."""
-    count = len(view.influence.learned)
-    few = " With so few trials it is a rough guide." if count < 100 else ""
-    return [
-        say("plot.importance", best=max(5, math.ceil(count / 10)), trials=count),
-        f"Whiskers are 95 % intervals: ± 1.96 standard deviations over {RESAMPLES} resamples of "
-        f"the trials.{few} {_order(view)} Values of a choice that were never tried where the "
-        "others are good are left out. It counts what sets the best apart from the rest, not "
-        "how many nats a value costs: a choice that is worse at every setting, by less than "
-        "another parameter moves the trials, has a small share. Matched pairs (`compare`) "
-        "measure that difference.",
-    ]
-
-
-def _order(view: StudyView) -> str:
-    if promotes(view.study):
-        return (
-            "Complete trials are the best, then paused ones by the epochs to which they were "
-            "promoted, of equally many by their value: what learns slowly at first counts as bad."
-        )
-    return "A pruned trial counts with what it had reached."
 
 
 def equal_epochs(view: StudyView) -> Figure | None:
@@ -115,35 +54,31 @@ def _draw_at_epoch(
     """Draw the `value` of trials along a parameter, with a ring around the best one; choices side
     by side, each with its median and its count.
     """
-    active = trials[parameter.places(trials).notna()]
-    places = parameter.places(active)
-    values = active["value"]
-    names = row_names(active)
-    counts = Counter(places)
+    active = _along(parameter, trials, trials["value"])
+    counts = Counter(active["place"])
     below = [
         plural(counts[place], "trial") if counts[place] else "left out"
         for place in range(len(parameter.texts))
     ]
     style.style_parameter_axis(axes, parameter, below)
     if parameter.is_choice:
-        style.draw_medians(axes, values, places)
-    x = jittered(parameter, active)
+        groups = active.groupby("place")["y"]
+        medians = groups.median()[groups.size() >= 2]
+        ends = medians.index - 0.3, medians.index + 0.3
+        axes.hlines(medians, *ends, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
     size = 30 * style.marker_scale(len(trials))
     complete = active["state"] == "complete"
     for state, chosen, words in (
-        ("pruned", ~complete, "stopped there or later"),
-        ("complete", complete, "trained to the end"),
+        ("pruned", active[~complete], "stopped there or later"),
+        ("complete", active[complete], "trained to the end"),
     ):
-        if count := int(chosen.sum()):
-            label = f"{words} ({count:,})"
-            style.scatter(
-                axes, x[chosen], values[chosen], names[chosen], state, size=size, label=label
-            )
-    best = active["number"] == view.best_number
-    if best.any():
-        at = values[best].clip(upper=axes.get_ylim()[1])
-        ring = max(2.6 * size, 40)
-        style.draw_points(axes, names[best], x[best], at, s=ring, clip_on=False, **style.RING)
+        if len(chosen):
+            style.scatter(axes, chosen, state, size=size, label=f"{words} ({len(chosen):,})")
+    best = active[active["number"] == view.best_number]
+    if len(best):
+        y = best["y"].clip(upper=axes.get_ylim()[1])
+        look = style.RING | {"s": max(2.6 * size, 40), "clip_on": False}
+        style.draw_points(axes, row_names(best), best["x"], y, **look)
 
 
 def equal_epochs_caption(view: StudyView) -> Caption:
@@ -169,23 +104,14 @@ def equal_epochs_caption(view: StudyView) -> Caption:
     ]
 
 
-def counts_below(trials: pd.DataFrame, parameter: SearchedParameter) -> list[str]:
-    """Return for each choice of a parameter how many of these trials are complete and how many were
-    pruned: `5 + 9 pruned`.
+def _along(parameter: SearchedParameter, trials: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
+    """Return the trials that have a parameter, with their `place` in it and the point (`x`, `y`) of
+    their mark; choices are spread a little, so that trials can be told apart.
     """
-    places = parameter.places(trials)
-    groups = [group_of(trials[places == place]) for place in range(len(parameter.texts))]
-    return [f"{group.complete:,} + {group.pruned:,} pruned" for group in groups]
-
-
-def jittered(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
-    """Return the numbers of trials along a parameter; choices are spread a little, so that trials
-    can be told apart.
-    """
-    places = parameter.places(trials)
+    found = trials.assign(place=parameter.places(trials), y=values).dropna(subset="place")
     if parameter.is_choice:
-        return places + jitter(len(places))
-    return pd.Series(parameter.numbers(places), index=places.index)
+        return found.assign(x=found["place"] + jitter(len(found)))
+    return found.assign(x=parameter.numbers(found["place"]))
 
 
 def untold(view: StudyView, names: Collection[str]) -> list[Statement]:
@@ -237,15 +163,15 @@ def active_units(view: StudyView) -> Figure | None:
 
 
 def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the units of trials along a parameter, complete ones large."""
-    style.style_parameter_axis(axes, parameter, counts_below(trials, parameter))
-    active = trials[parameter.places(trials).notna()]
-    x = jittered(parameter, active)
-    names = row_names(active)
+    """Draw the units of trials along a parameter, complete ones large. Below each choice stands how
+    many are complete and how many were pruned: `5 + 9 pruned`.
+    """
+    active = _along(parameter, trials, trials["units"])
+    places = range(len(parameter.texts))
+    groups = [group_of(active[active["place"] == place]) for place in places]
+    below = [f"{group.complete:,} + {group.pruned:,} pruned" for group in groups]
+    style.style_parameter_axis(axes, parameter, below)
     for state in style.STATE_COLOURS:
-        chosen = active["state"] == state
         shown = state if (trials["state"] == state).any() else None
         size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else 0.4)
-        style.scatter(
-            axes, x[chosen], active["units"][chosen], names[chosen], state, size=size, label=shown
-        )
+        style.scatter(axes, active[active["state"] == state], state, size=size, label=shown)

@@ -208,7 +208,7 @@ def row_label(axes: Axes, middle: float, title: str, under: str = "") -> None:
     # otherwise.
     annotate(axes, title, at, offset, ha="right", va="bottom", fontsize=size, annotation_clip=False)
     if under:
-        annotate(axes, under, at, offset, ha="right", va="top", colour=MUTED, annotation_clip=False)
+        annotate(axes, under, at, offset, ha="right", va="top", color=MUTED, annotation_clip=False)
 
 
 def strip_trials(view: StudyView) -> pd.DataFrame:

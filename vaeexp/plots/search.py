@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sweeps.results import best_so_far, promotes
 from vaeexp.plots import style
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import epochs_of, row_names
+from vaeexp.results.tables import epochs_of
 from vaeexp.words import NATS, format_configuration, format_number
 
 MOST_NAMED = 7
@@ -29,6 +29,7 @@ def history(view: StudyView) -> Figure | None:
     None without a value, and under the pruner promotion, whose trials wait for each other.
     """
     trials = view.search
+    trials = trials.assign(x=trials["number"], y=trials["objective"])
     if not trials["objective"].notna().any() or promotes(view.study):
         return None
     figure, axes = style.one_plot(x="trial", y=NATS)
@@ -36,27 +37,19 @@ def history(view: StudyView) -> Figure | None:
     axes.set_ylim(*style.robust_limits(trials.loc[complete, "objective"], trials["objective"]))
     axes.set_xlim(-0.7, max(trials["number"].max(), 4) + 0.7)
     style.whole_ticks(axes.xaxis)
+    size = 46 * style.marker_scale(len(trials))
     for state in style.STATE_COLOURS:
         # A failed trial is shown even if it never reached the end of an epoch.
         chosen = trials[
             (trials["state"] == state) & (trials["objective"].notna() | (state == "failed"))
         ]
         if len(chosen):
-            _draw_state(axes, chosen, state, of=len(trials))
+            label = style.state_label(state, len(chosen))
+            style.scatter(axes, chosen, state, size=size, label=label)
     _draw_best(axes, best_so_far(view.results), trials["number"].max() + 0.5)
     style.off_scale(axes, trials["objective"])
     style.legend(axes)
     return figure
-
-
-def _draw_state(axes: Axes, trials: pd.DataFrame, state: str, *, of: int) -> None:
-    """Draw the values of trials of one state, as large as the number of trials in the plot
-    allows.
-    """
-    size = 46 * style.marker_scale(of)
-    label = style.state_label(state, len(trials))
-    x, y = trials["number"], trials["objective"]
-    style.scatter(axes, x, y, row_names(trials), state, size=size, label=label)
 
 
 def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
@@ -75,7 +68,7 @@ def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
     side = "left" if best["number"] < last / 2 else "right"
     at = (best["number"], best["objective"])
     text = f"lowest: trial {int(best['number'])}, {format_number(best['objective'])}"
-    style.annotate(axes, text, at, (0, -8), colour=style.BEST, ha=side, va="top")
+    style.annotate(axes, text, at, (0, -8), color=style.BEST, ha=side, va="top")
 
 
 def learning_curves(view: StudyView) -> Figure | None:

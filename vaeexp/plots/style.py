@@ -7,7 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,13 +21,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.tables import finite
+from vaeexp.results.tables import finite, row_names
 from vaeexp.words import format_tick
 
 WIDTH = 9.0
@@ -85,7 +84,10 @@ SLANT = 30
 LONGEST = 120
 """Letters of a name or title in a plot; the report's tables have longer ones in full."""
 _SPACE = "\u200b"  # without a width
-_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_COLOUR}
+_WORDS: dict[str, Any] = {"color": TEXT_COLOUR, "fontsize": 10, "ha": "center", "va": "center"}
+"""Of words that say nothing else of their look."""
+BOX: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+"""White behind words, as their `bbox`."""
 
 
 def line_style(index: int) -> dict[str, Any]:
@@ -190,34 +192,26 @@ def style_axes(axes: Axes, *, x: str = "", y: str = "") -> Axes:
 
 def legend(axes: Axes, columns: int = 5) -> None:
     """Put the legend in lines of so many entries above the axes, without a box."""
-    _even_marks(
-        axes.legend(
-            ncols=columns,
-            columnspacing=1.4,
-            handletextpad=0.4,
-            loc="lower left",
-            bbox_to_anchor=(-0.01, 1.0),
-            borderaxespad=0.2,
-            **_LEGEND,
-        )
+    _draw_legend(
+        axes,
+        ncols=columns,
+        columnspacing=1.4,
+        handletextpad=0.4,
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        borderaxespad=0.2,
     )
 
 
 def figure_legend(figure: Figure, axes: Axes) -> None:
     """Put the legend of these axes in one line above all panels of the figure."""
-    handles, labels = axes.get_legend_handles_labels()
-    _even_marks(
-        figure.legend(
-            handles, labels, loc="outside upper left", ncols=6, handletextpad=0.2, **_LEGEND
-        )
-    )
+    handles = axes.get_legend_handles_labels()
+    _draw_legend(figure, *handles, loc="outside upper left", ncols=6, handletextpad=0.2)
 
 
 def side_legend(axes: Axes) -> None:
     """Put the legend beside the axes at the right, a line for each entry."""
-    _even_marks(
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, **_LEGEND)
-    )
+    _draw_legend(axes, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
 
 
 def legend_label(name: str) -> str:
@@ -225,10 +219,11 @@ def legend_label(name: str) -> str:
     return f"{_SPACE}{name}" if name.startswith("_") else name
 
 
-def _even_marks(legend: Legend) -> None:
-    """Draw the points of a legend at one legible size, however small they are on the axes, and
-    labels as they were given.
+def _draw_legend(owner: Axes | Figure, *handles: Any, **look: Any) -> None:
+    """Put a legend without a box: points have one legible size, however small they are on the axes,
+    and labels stand as they were given.
     """
+    legend = owner.legend(*handles, frameon=False, fontsize=10, labelcolor=TEXT_COLOUR, **look)
     for text in legend.get_texts():
         text.set_text(text.get_text().removeprefix(_SPACE))
     for handle in legend.legend_handles:
@@ -241,21 +236,13 @@ def annotate(
     text: str,
     at: tuple[float, float],
     offset: tuple[float, float] = (0, 0),
-    *,
-    colour: str = TEXT_COLOUR,
-    ha: str = "center",
-    va: str = "center",
-    boxed: bool = False,
-    **style: Any,
+    **look: Any,
 ) -> None:
-    """Write beside a point, so many points (1/72 inch) away from it; `boxed` puts white behind the
-    words.
+    """Write beside a point, so many points (1/72 inch) away from it; `look` is as matplotlib names
+    it.
     """
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1} if boxed else None
-    style = {"fontsize": 10, "zorder": 6} | style
-    axes.annotate(
-        text, at, offset, textcoords="offset points", color=colour, ha=ha, va=va, bbox=box, **style
-    )
+    look = _WORDS | {"zorder": 6} | look
+    axes.annotate(text, at, offset, textcoords="offset points", **look)
 
 
 def colour_bar(
@@ -268,49 +255,27 @@ def colour_bar(
     return bar.ax
 
 
-def write(
-    axes: Axes,
-    text: str,
-    x: float,
-    y: float,
-    *,
-    colour: str = TEXT_COLOUR,
-    ha: str = "center",
-    va: str = "center",
-    fontsize: float = 10,
-    **look: Any,
-) -> None:
-    """Write at a point."""
-    axes.text(x, y, text, color=colour, ha=ha, va=va, fontsize=fontsize, **look)
+def write(axes: Axes, text: str, x: float, y: float, **look: Any) -> None:
+    """Write at a point; `look` is as matplotlib names it."""
+    axes.text(x, y, text, **(_WORDS | look))
 
 
 def note(axes: Axes, text: str, *, y: float = 1.01) -> None:
     """Write a small remark above the right end of the axes."""
-    write(axes, text, 1.0, y, colour=MUTED, ha="right", va="bottom", transform=axes.transAxes)
+    write(axes, text, 1.0, y, color=MUTED, ha="right", va="bottom", transform=axes.transAxes)
 
 
-_WHOLE: ContextVar[bool] = ContextVar("whole axes", default=False)
-
-
-_CUTS: ContextVar[list[float]] = ContextVar("limits that leave trials out")
+WHOLE: ContextVar[bool] = ContextVar("whole axes", default=False)
+"""Whether axes show all trials, however far out a few of them lie."""
+CUTS: ContextVar[list[float]] = ContextVar("limits that leave trials out")
+"""Collects the limits that leave values out."""
 CUT = "axes that leave trials out"
 """Id of a figure whose axes do not show every trial."""
 
 
-def whole_axes() -> AbstractContextManager[bool]:
-    """Draw plots whose axes show all trials, however far out a few of them lie, for the length of a
-    `with` block.
-    """
-    return _holding(_WHOLE, True)
-
-
-def cuts_noted() -> AbstractContextManager[list[float]]:
-    """Collect the limits that leave values out for the length of a `with` block."""
-    return _holding(_CUTS, [])
-
-
 @contextmanager
-def _holding(variable: ContextVar[Any], value: Any) -> Iterator[Any]:
+def holding(variable: ContextVar[Any], value: Any) -> Iterator[Any]:
+    """Give one of these variables this value for the length of a `with` block."""
     token = variable.set(value)
     try:
         yield value
@@ -325,7 +290,7 @@ def robust_limits(
     reach x IQR) or the maximum.
 
     The fence is that of `values`, or of all values where there are none of these. It is raised to
-    the 0.7 quantile of all, so that most points keep their place. Within `whole_axes` there is no
+    the 0.7 quantile of all, so that most points keep their place. Under `WHOLE` there is no
     fence. Values that are not finite are ignored; without any other the limits are (0, 1).
     """
     main = finite(values)
@@ -337,9 +302,9 @@ def robust_limits(
     fence = max(float(upper + reach * (upper - lower)), float(np.quantile(everything, 0.7)))
     low = float(everything.min())
     high = float(everything.max())
-    if fence < high and not _WHOLE.get():
+    if fence < high and not WHOLE.get():
         high = fence
-        _CUTS.get([]).append(high)
+        CUTS.get([]).append(high)
     room = 0.06 * (high - low) or max(abs(low) * 0.01, 1e-3)
     return low - room, high + room
 
@@ -408,23 +373,15 @@ def marker_scale(count: int) -> float:
 
 
 def scatter(
-    axes: Axes,
-    x: pd.Series,
-    y: pd.Series,
-    rows: pd.Series,
-    state: str,
-    *,
-    size: float,
-    label: str | None,
+    axes: Axes, trials: pd.DataFrame, state: str, *, size: float, label: str | None
 ) -> None:
-    """Draw points in the shape and colour of a state, filled where complete; points above the axes
-    stand at the upper edge as triangles.
+    """Draw trials at their `x` and `y` in the shape and colour of a state, filled where complete;
+    points above the axes stand at the upper edge as triangles.
 
-    `rows` are the names of the trials (`row_names`). Call it after the limits are set. A failed
-    trial without a value (NaN) keeps its cross, at the upper edge.
+    Call it after the limits are set. A failed trial without a value (NaN) keeps its cross, at the
+    upper edge.
     """
     high = axes.get_ylim()[1]
-    above = y > high
     colour = STATE_COLOURS[state]
     complete = state == "complete"
     look: dict[str, Any] = {
@@ -436,20 +393,14 @@ def scatter(
         "alpha": 0.9,
         "zorder": 4 if complete else 3,
     }
-    draw_points(
-        axes,
-        rows[~above],
-        x[~above],
-        y[~above].fillna(high),
-        s=size,
-        marker=STATE_MARKERS[state],
-        label=label,
-        **look,
-    )
-    if above.any():
-        draw_points(
-            axes, rows[above], x[above], y[above].clip(upper=high), s=0.8 * size, marker="^", **look
-        )
+    above = trials[trials["y"] > high]
+    others = trials.drop(above.index)
+    y = others["y"].fillna(high)
+    mark = STATE_MARKERS[state]
+    draw_points(axes, row_names(others), others["x"], y, s=size, marker=mark, label=label, **look)
+    if len(above):
+        y = above["y"].clip(upper=high)
+        draw_points(axes, row_names(above), above["x"], y, s=0.8 * size, marker="^", **look)
 
 
 def draw_points(
@@ -562,15 +513,6 @@ def two_lines(text: str, width: int) -> str:
     """Break a text into at most two lines of so many characters; a longer second line is cut."""
     first, *more = wrapped(text, width).split("\n")
     return "\n".join([first, shortened(" ".join(more), width)] if more else [first])
-
-
-def draw_medians(axes: Axes, values: pd.Series, places: pd.Series) -> None:
-    """Draw the median of the values at each place of a choice that has two of them or more."""
-    groups = values.groupby(places)
-    medians = groups.median()[groups.size() >= 2]
-    axes.hlines(
-        medians, medians.index - 0.3, medians.index + 0.3, color=TEXT_COLOUR, linewidth=2, zorder=5
-    )
 
 
 def shortened(text: str, most: int) -> str:

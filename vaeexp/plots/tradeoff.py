@@ -136,10 +136,10 @@ def draw_equal_lines(axes: Axes) -> None:
                 f"−ELBO {level:,.0f}",
                 (x, level - x),
                 (-4 if x == right else 2, 4),
-                colour=style.MUTED,
+                color=style.MUTED,
                 ha="right",
                 va="bottom",
-                boxed=True,
+                bbox=style.BOX,
                 zorder=1,
             )
 
@@ -200,7 +200,8 @@ def _name_members(
     figure: Figure, view: StudyView, members: pd.DataFrame, values: np.ndarray
 ) -> None:
     """Write the names of trials below and left of the front, where no trial can be; of trials that
-    lie close together the last alone has one.
+    lie close together the last alone has one: `3: β = 0.52`, the number alone where the study does
+    not search β.
     """
     (axes,) = figure.axes
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
@@ -208,19 +209,13 @@ def _name_members(
     apart = np.abs(np.diff(values, axis=0)) / (right - left, top - bottom) * points
     room = np.append((apart > ROOM).any(axis=1), True)
     for index in np.flatnonzero(room).tolist():
-        text = _named(view, members.iloc[index])
+        row = members.iloc[index]
+        text = str(row["number"])
+        beta = row.get("params.beta") if "beta" in view.plan.parameters else None
+        if not is_missing(beta):
+            text += f": β = {format_value(float(f'{beta:.2g}'))}"
         at = tuple(values[index])
         style.annotate(axes, text, at, OFFSET, ha="right", va="top", fontsize=NAME_FONT)
-
-
-def _named(view: StudyView, row: pd.Series) -> str:
-    """Return `3: β = 0.52`, the number alone where the study does not search β."""
-    beta = row.get("params.beta") if "beta" in view.plan.parameters else None
-    return (
-        f"{row['number']}"
-        if is_missing(beta)
-        else f"{row['number']}: β = {format_value(float(f'{beta:.2g}'))}"
-    )
 
 
 def front_caption(view: StudyView) -> str:

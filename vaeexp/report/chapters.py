@@ -36,8 +36,6 @@ HEROES = ("front", "beta_strip", "baseline_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
 OF_PICTURES = "What the models draw"
 """The chapter of pictures, which says how a picture shows an array that is no image."""
-MOST_UNFOLDED = 8
-"""Pictures that stand open at most, with the one under the answer."""
 
 
 def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
@@ -136,16 +134,14 @@ def _missing(view: StudyView, figures: Mapping[str, Figure]) -> list[Statement]:
 
 def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> list[Block]:
     """Return the plots by chapter, the open ones first; for a plot that is missing, why."""
-    wanted = [name for name in figures if PLOTS[name].unfolded and name != hero]
-    unfolded = wanted[: MOST_UNFOLDED - (hero is not None)]
     blocks: list[Block] = [heading("Plots")]
     for chapter, plots in CHAPTERS.items():
         shown = [name for name in plots if name in figures and name != hero]
         blocks += [heading(chapter, 3)] if shown else []
         blocks += [picture_sentence(view)] if shown and chapter == OF_PICTURES else []
         for name in shown:
-            blocks += _shown(view, name, figures, level=4) if name in unfolded else []
-        rest = [name for name in shown if name not in unfolded]
+            blocks += _shown(view, name, figures, level=4) if PLOTS[name].unfolded else []
+        rest = [name for name in shown if not PLOTS[name].unfolded]
         inside = list(chain.from_iterable(_shown(view, name, figures, level=4) for name in rest))
         if rest:
             # One that is alone has its title in the line that opens it.

@@ -209,8 +209,7 @@ def _failed(divergence: Divergence) -> Statement:
         parameter=parameter_label(divergence.parameter),
         threshold=format_value(divergence.threshold),
         beyond=divergence.beyond,
-        # Exceptions are the trials on that side that did not fail, and the failures on the other.
-        inside=(divergence.beyond + divergence.failed - divergence.exceptions) // 2,
+        inside=divergence.caught,
         exceptions=divergence.exceptions,
         winner=None if divergence.winner is None else format_value(divergence.winner),
     )

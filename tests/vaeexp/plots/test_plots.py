@@ -28,7 +28,7 @@ from synthetic_study import (
 from sweeps.results import best_so_far, ranked
 from vaeexp.plots import PLOTS, style
 from vaeexp.plots.comparisons import paired_differences
-from vaeexp.plots.parameters import equal_epochs, importance
+from vaeexp.plots.parameters import equal_epochs
 from vaeexp.plots.search import history
 from vaeexp.plots.style import robust_limits, save
 from vaeexp.report.chapters import reading
@@ -65,19 +65,13 @@ def test_history_shows_the_best_so_far_and_counts_what_lies_above(results):
     assert PLOTS["history"].draw(StudyView(replace(results, study=study))) is None
 
 
-def test_importance_bars_are_the_shares_and_need_enough_trials(results):
+def test_importances_are_shares_and_need_enough_trials(results):
     shares = StudyView(results).importances["share"].to_dict()
     assert set(shares) == set(SEARCH)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares == StudyView(results).importances["share"].to_dict()
-    axes = importance(StudyView(results)).axes[0]
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx(
-        [100 * share for share in shares.values()][::-1]
-    )
-    assert axes.get_xlabel() == "share of the importance (%)"
     few = part(results, ranked(results).head(9))
     assert StudyView(few).importances["share"].to_dict() == {}
-    assert importance(StudyView(few)) is None
 
 
 def test_equal_epochs_have_a_panel_per_parameter_on_the_scale_of_its_space(results):
@@ -256,9 +250,6 @@ def test_captions_name_the_run_that_drew(results):
     best = ranked(results).iloc[0]["number"]
     assert reading(PLOTS["best_samples"], StudyView(results)).endswith(
         f"Drawn by a confirmation run of trial {best}."
-    )
-    assert f"all {len(StudyView(results).influence.learned)} complete and pruned trials" in reading(
-        PLOTS["importance"], StudyView(results)
     )
 
 

@@ -1,4 +1,4 @@
-"""Plots of the confirmed configurations and of what tested runs left: dots, curves, bounds,
+"""Plots of the confirmed configurations and of what tested runs left: dots, curves,
 neighbours, codes.
 """
 
@@ -11,13 +11,12 @@ from synthetic_study import part, texts, with_baselines
 
 from sweeps.results.statistics import mean_interval
 from vaeexp.plots import PLOTS
-from vaeexp.plots.confirmed import confirmed_curves, confirmed_seeds, train_validation
+from vaeexp.plots.confirmed import confirmed_curves, confirmed_seeds
 from vaeexp.plots.latent import aggregate_posterior
 from vaeexp.plots.style import with_intervals
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import curve_of, read_arrays
-from vaeexp.training.checkpoint import save_arrays
+from vaeexp.results.tables import curve_of
 from vaeexp.words import format_interval
 
 
@@ -76,8 +75,7 @@ def test_runs_of_one_seed_are_joined_and_others_are_not(results):
 def test_fewer_than_three_seeds_have_no_interval(results, seeds):
     few = ~results.trials["repeat"] | (results.trials["seed_index"] < seeds)
     view = StudyView(part(results, results.trials[few]))
-    for make in (confirmed_curves, train_validation):
-        make(view).draw_without_rendering()
+    confirmed_curves(view).draw_without_rendering()
     said = texts(confirmed_seeds(view))
     assert all("±" not in text for text in said)
     assert sum(f"n = {seeds}" in text for text in said) == len(view.confirmed)
@@ -118,69 +116,6 @@ def test_curves_end_where_the_first_seed_ended(results):
     axes = confirmed_curves(StudyView(replace(results, epochs=results.epochs[~own]))).axes[0]
     assert axes.lines[0].get_xdata()[-1] == 20
     assert axes.lines[1].get_xdata()[-1] == 30
-
-
-def test_the_gap_between_training_and_validation_is_named(results):
-    figure = train_validation(StudyView(results))
-    # The synthetic curves part by 0.05 nats an epoch, over 30 epochs.
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["training", "validation, at the end 1.50 nats above training"]
-    assert len(figure.axes[0].lines) == 2 * len(StudyView(results).best.runs)
-    easier = results.epochs.assign(**{"val/neg_elbo": results.epochs["train/neg_elbo"] - 2})
-    words = (
-        train_validation(StudyView(replace(results, epochs=easier)))
-        .axes[0]
-        .get_legend()
-        .get_texts()[1]
-        .get_text()
-    )
-    assert words == "validation, at the end 2.00 nats below training"
-
-
-@pytest.mark.parametrize("keep", ["all", "one damaged"])
-def test_the_bound_by_samples_is_the_mean_over_runs_with_their_span(results, tmp_path, keep):
-    trials, confirmed = results.trials.copy(), StudyView(results).confirmed
-    for run in [run for setting in confirmed for run in setting.runs.itertuples()]:
-        bounds = 100 + run.number % 7 - np.log([1.0, 10.0, 50.0 + run.number])
-        (tmp_path / str(run.number)).mkdir()
-        arrays = {"nll_k": np.array([1, 10, 50]), "nll_by_k": bounds}
-        save_arrays(tmp_path / str(run.number) / "evaluation.npz", arrays)
-    trials["folder"] = [
-        str(tmp_path / str(number)) if repeat else None
-        for number, repeat in trials[["number", "repeat"]].values
-    ]
-    gone = (
-        {setting.runs["number"].iloc[-1] for setting in confirmed[:1]}
-        if keep == "one damaged"
-        else set()
-    )
-    trials.loc[trials["repeat"] & trials["number"].isin(gone), "folder"] = str(tmp_path)
-    view = StudyView(part(results, trials))
-    axes = PLOTS["nll_by_samples"].draw(view).axes[0]
-    assert len(axes.lines) == len(view.confirmed)
-    bands = [found for found in axes.collections if isinstance(found, PolyCollection)]
-    for line, setting in zip(axes.lines, view.confirmed, strict=True):
-        left = [
-            arrays
-            for folder in setting.runs["folder"]
-            if (arrays := read_arrays(folder, "nll_by_k"))
-        ]
-        bounds = np.stack([arrays["nll_by_k"] for arrays in left])
-        assert list(line.get_xdata()) == list(left[0]["nll_k"])
-        np.testing.assert_allclose(line.get_ydata(), bounds.mean(axis=0))
-        assert line.get_label().endswith(f"(n = {len(left)})")
-        if len(left) > 1:
-            heights = bands.pop(0).get_paths()[0].vertices[:, 1]
-            assert (heights.min(), heights.max()) == (
-                pytest.approx(bounds.min()),
-                pytest.approx(bounds.max()),
-            )
-    assert not bands
-    assert axes.get_xscale() == "log"
-    assert (
-        PLOTS["nll_by_samples"].draw(StudyView(part(results, trials.assign(folder=str(tmp_path)))))
-        is None
-    )
 
 
 def test_samples_stand_above_their_neighbours_with_the_distance(results):

@@ -15,14 +15,10 @@ from vaeexp.plots import PLOTS, style
 from vaeexp.results.study_view import StudyView
 
 NO_TRIALS = {
-    "importance",
-    "nll_by_samples",
     "baseline_strip",
-    "baseline_interpolations",
     "beta_strip",
     "best_reconstructions",
     "best_samples",
-    "pair_pictures",
     "component_samples",
     "best_median_worst",
     "neighbours",
@@ -201,7 +197,6 @@ EXPECTED = {
     "equal_epochs": at_equal_epoch,
     "learning_curves": one_of(["objective"]),
     "confirmed_curves": median,
-    "train_validation": one_of(["train/neg_elbo", "val/neg_elbo"]),
     "paired_differences": pair,
     "baseline_curves": one_of(["val/neg_elbo", *RATES]),
 }
@@ -259,7 +254,8 @@ def test_a_collection_of_many_points_is_an_image_without_rows():
     axes = figure.add_subplot()
     axes.set_ylim(0, 1)
     for count, rasterised in ((style.MOST_MARKED, False), (style.MOST_MARKED + 1, True)):
-        values = pd.Series(np.linspace(0, 1, count))
-        style.scatter(axes, values, values, pd.Series(range(count)), "pruned", size=34, label=None)
+        values = np.linspace(0, 1, count)
+        trials = pd.DataFrame({"number": range(count), "repeat": False, "x": values, "y": values})
+        style.scatter(axes, trials, "pruned", size=34, label=None)
         assert bool(axes.collections[-1].get_rasterized()) == rasterised
         assert (axes.collections[-1].get_gid() is None) == rasterised

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from drawn_studies import SPACE, bowl, drawn, study, with_curves
 from matplotlib.collections import LineCollection
-from synthetic_study import SEARCH, make_results, texts
+from synthetic_study import SEARCH, make_results
 
 from sweeps.results import Results
 from vaeexp.plots import PLOTS
-from vaeexp.plots.parameters import equal_epochs, importance
+from vaeexp.plots.parameters import equal_epochs
 from vaeexp.plots.style import wrapped
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
@@ -21,23 +21,6 @@ def made():
 def view(made):
     """Its view, whose importances are made once."""
     return StudyView(made)
-
-
-def test_whiskers_are_the_interval_and_the_words_say_its_ends(view):
-    axes = importance(view).axes[0]
-    table = 100 * view.importances.iloc[::-1]
-    (whiskers,) = [found for found in axes.collections if isinstance(found, LineCollection)]
-    ends = np.array([segment[:, 0] for segment in whiskers.get_segments()])
-    assert ends == pytest.approx(table[["low", "high"]].to_numpy())
-    first = table.iloc[-1]
-    assert (
-        texts(axes.figure)[-1] == f"{first['share']:.0f} % ({first['low']:.0f}–{first['high']:.0f})"
-    )
-    words = reading(PLOTS["importance"], view)
-    assert (
-        "the best 12 differ from those among all 120 complete and pruned trials (PED-ANOVA" in words
-    )
-    assert "95 % intervals" in words
 
 
 @pytest.mark.parametrize(

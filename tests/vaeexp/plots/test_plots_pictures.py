@@ -9,13 +9,11 @@ from synthetic_study import (
     make_results,
     part,
     texts,
-    with_samples_tested,
     write_pictures,
 )
 
 from sweeps.results import ranked
 from vaeexp.plots import PLOTS
-from vaeexp.plots.comparisons import pair_pictures, runs_of_pairs
 from vaeexp.plots.pictures import (
     best_median_worst,
     best_reconstructions,
@@ -178,43 +176,6 @@ def test_two_have_no_median_and_one_is_no_contrast(study):
     two = names(best_median_worst(StudyView(part(study, trials.head(2)))))
     assert [name.split(":")[0] for name in two] == ["best", "worst"]
     assert best_median_worst(StudyView(part(study, trials.head(1)))) is None
-
-
-@pytest.mark.parametrize("damaged", ["none", "those of the first pair", "all"])
-def test_pictures_of_a_pair_are_of_the_winner_or_the_next_configuration_that_left_them(
-    tmp_path, damaged
-):
-    made = make_results(folder=tmp_path / "trials" / "beta_mnist")
-    write_pictures(made, tmp_path)
-    view = StudyView(with_samples_tested(made))
-    (comparison,) = view.pairs
-    runs = runs_of_pairs(view, comparison).set_axis(comparison.pairs["source_trial"])
-    repeats = view.trials[view.trials["repeat"]].set_index("number")
-    winner, after = (own.source_trial for own in comparison.by_configuration[:2])
-    assert winner == view.best_number
-    lost = {
-        "none": [],
-        "those of the first pair": runs.loc[[winner], "second"],
-        "all": runs["first"],
-    }[damaged]
-    for number in lost:
-        (Path(repeats.loc[number, "folder"]) / "pictures.npz").write_bytes(b"damaged")
-    figure = pair_pictures(view)
-    if damaged == "all":
-        assert figure is None
-        return
-    source = winner if damaged == "none" else after
-    words = texts(figure)
-    assert f"trial {source}, seed 1" in words
-    for side, value in (("first", "adam"), ("second", "adamax")):
-        run = repeats.loc[runs.loc[[source], side].iloc[0]]
-        assert run["params.optimizer"] == value
-        below = words[words.index(f"optimizer = {value}") + 1]
-        last = curve_of(
-            view.epochs, run.rename(None).to_frame().T.assign(number=run.name).iloc[0]
-        ).iloc[-1]
-        value = last["val/rate"] + last["val/distortion"]
-        assert below == f"−ELBO {value:.1f} at epoch {last['epoch']}"
 
 
 def numbers_of(*shape):

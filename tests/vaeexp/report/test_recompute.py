@@ -383,7 +383,6 @@ def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, ch
         ("interim", "notice.interim", "ended"),
         ("interim", "plot.epoch", "epoch"),
         ("a hole", "hole", "trials"),
-        ("finished", "plot.importance", "trials"),
         ("finished", "plot.by_run", "trial"),
         ("finished", "table.confirmed_pairs", "pairs"),
         ("finished", "method.beta", "weight"),
@@ -414,7 +413,7 @@ def test_seeds_that_failed_stand_before_what_one_gets(folders):
 
 def test_a_statement_that_stands_nowhere_is_an_error(folders):
     report = read_report(folders("finished"))
-    said = next(own for own in report.statements if own["id"] == "plot.importance")["text"]
+    said = next(own for own in report.statements if own["id"] == "plot.epoch")["text"]
     without = replace(
         report, readme=report.readme.replace(said, "").replace("## Plots", "## Plots\n\nDrawn.")
     )

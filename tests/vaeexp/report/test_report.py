@@ -322,7 +322,6 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
     if case in ("no trial", "nothing recorded", "one failed before an epoch"):
         assert not figures
     if case == "one parameter":
-        assert "importance.png" not in figures
         assert len([axes for axes in figures["equal_epochs.png"].axes if axes.get_visible()]) == 1
     assert ("**Interim report" in text) == (not study.study.finished)
     names = headings(text)

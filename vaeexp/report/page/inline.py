@@ -23,7 +23,17 @@ from matplotlib.path import Path
 from matplotlib.text import Text
 
 from vaeexp.plots import PLOTS, Plot
-from vaeexp.plots.style import CUT, LINE, MARGIN, MOST_MARKED, TITLE, TRIALS, drawing, whole_axes
+from vaeexp.plots.style import (
+    CUT,
+    LINE,
+    MARGIN,
+    MOST_MARKED,
+    TITLE,
+    TRIALS,
+    WHOLE,
+    drawing,
+    holding,
+)
 from vaeexp.report.markup import PER_INCH
 from vaeexp.results.study_view import StudyView
 
@@ -387,7 +397,7 @@ def _whole(view: StudyView, plot: Plot | None, figure: Figure) -> Figure | None:
     marked = any(str(artist.get_gid() or "").startswith(TRIALS) for artist in figure.findobj())
     if plot is None or figure.get_gid() != CUT or not marked:
         return None
-    with whole_axes():
+    with holding(WHOLE, True):
         whole = plot.draw(view, titled=False)
     return None if whole is None or _limits(whole) == _limits(figure) else whole
 
