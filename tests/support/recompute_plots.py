@@ -1,5 +1,7 @@
 """The values of the statements below plots."""
 
+import math
+
 from recompute_figures import Study
 from recompute_statements import Values, hold, of
 
@@ -22,6 +24,12 @@ def drawn_once(study: Study, _: str, values: Values) -> Values:
         if title != first and study.same_training(runs, own)
     ]
     return {"others": same}
+
+
+@of("plot.importance")
+def importance(study: Study, *_: object) -> Values:
+    count = len(study.learned)
+    return {"best": max(5, math.ceil(count / 10)), "trials": count}
 
 
 @of("plot.epoch")

@@ -39,8 +39,12 @@ def equal_epochs(view: StudyView) -> Figure | None:
     )
     complete = trials["state"] == "complete"
     low, high = style.robust_limits(trials.loc[complete, "value"], trials["value"])
+    importances = view.importances
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
+        if parameter.name in importances.index:
+            share, least, most = 100 * importances.loc[parameter.name, ["share", "low", "high"]]
+            panel.set_title(f"importance {share:.0f} % ({least:.0f}–{most:.0f})", fontsize=9)
         _draw_at_epoch(panel, view, view.influence.covered(trials, parameter.name), parameter)
     panels[0].scatter([], [], s=40, **style.RING, label=f"best: trial {view.best_number}")
     style.figure_legend(figure, panels[0])
@@ -96,6 +100,9 @@ def equal_epochs_caption(view: StudyView) -> Caption:
     )
     counts = {"failed": failed, "short": short}
     not_drawn = [say(f"plot.{name}", **{name: count}) for name, count in counts.items() if count]
+    if len(view.importances):
+        count = len(view.influence.learned)
+        not_drawn.append(say("plot.importance", best=max(5, math.ceil(count / 10)), trials=count))
     return [
         say("plot.epoch", epoch=epoch),
         text,

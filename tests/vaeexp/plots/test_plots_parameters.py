@@ -23,6 +23,19 @@ def view(made):
     return StudyView(made)
 
 
+def test_panels_have_the_importance_of_their_parameter_with_its_interval(view):
+    panels = [axes for axes in equal_epochs(view).axes if axes.get_visible()]
+    shown = [axes.get_title() for axes in panels]
+    assert shown == [
+        "importance {:.0f} % ({:.0f}–{:.0f})".format(*(100 * view.importances.loc[name]))
+        for name in view.plan.parameters
+    ]
+    words = reading(PLOTS["equal_epochs"], view)
+    assert (
+        "the best 12 differ from those among all 120 complete and pruned trials (PED-ANOVA" in words
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "lines"),
     [

@@ -383,6 +383,7 @@ def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, ch
         ("interim", "notice.interim", "ended"),
         ("interim", "plot.epoch", "epoch"),
         ("a hole", "hole", "trials"),
+        ("finished", "plot.importance", "trials"),
         ("finished", "plot.by_run", "trial"),
         ("finished", "table.confirmed_pairs", "pairs"),
         ("finished", "method.beta", "weight"),

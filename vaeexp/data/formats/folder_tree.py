@@ -87,8 +87,8 @@ def _words(name: str) -> tuple[str, ...]:
 
 @cache
 def _read_name(name: str) -> _Name | None:
-    """Read a folder name as that of a split; None where no word of it, or more than one, names a
-    split.
+    """Read a folder name as that of a split, standard words first; None where no word of it, or
+    more than one, names a split.
     """
     words = [word for word in _words(name) if word not in _FILLERS and not word.isdecimal()]
     found = [
@@ -96,6 +96,7 @@ def _read_name(name: str) -> _Name | None:
         for word, table, part in product(words, (_STANDARD, _LIKE), PART_NAMES)
         if word in table[part]
     ]
+    found = [name for name in found if name.standard] or found
     return found[0] if len(found) == 1 else None
 
 
