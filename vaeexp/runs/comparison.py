@@ -212,15 +212,14 @@ def compare_figures(
     """
     prefix = "test_last/" if last else "test/"
     tolerance = EVALUATED[same]
-    pairs = {
-        name: (recorded[on_record], value)
-        for name, value in found.items()
-        if name not in OF_CLASSIFIER and (on_record := name.replace("test/", prefix, 1)) in recorded
-    }
+    apart = OF_CLASSIFIER
     if found.get("test/importance_samples") != recorded.get("test/importance_samples"):
-        pairs = {
-            name: pair for name, pair in pairs.items() if name.removesuffix("_se") not in OF_SAMPLES
-        }
+        apart = apart | OF_SAMPLES
+    pairs = dict[str, tuple[float, float]]()
+    for name, value in found.items():
+        on_record = name.replace("test/", prefix, 1)
+        if on_record in recorded and name.removesuffix("_se") not in apart:
+            pairs[name] = recorded[on_record], value
     if not pairs:
         return Part(
             "record", "not compared: the study has no test figures of this run on record", None
