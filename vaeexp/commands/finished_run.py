@@ -242,11 +242,11 @@ def reproduce(*, run: str, places: Places, **how: Any) -> None:
 
     RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run. It is trained
     from its record alone, in a temporary folder; the study is only read. It must match the record
-    bit for bit where device, precision, threads, processor and PyTorch are the same, and within a
-    stated tolerance elsewhere: in every epoch, in its weights, in its test figures, in how it
-    failed. Other images than its own are refused. With --restore, weights whose hash is the
-    recorded one go back into the run's folder, and others beside them. Exit status 0: it matches;
-    1: it differs.
+    bit for bit where device, precision, threads, processor and PyTorch are the same: in every
+    epoch, in its weights, in its test figures, in how it failed. Elsewhere its best −ELBO is
+    compared with the spread of seeds. Other images than its own are refused. With --restore,
+    weights whose hash is the recorded one go back into the run's folder, and others beside them.
+    Exit status 0: it matches; 1: it differs.
     """
     if not finished.reproduce.reproduce_trial(
         run, places.runs, places.storage, console=open_console(), **how
@@ -347,11 +347,10 @@ def interpolate(
     run: "Run",
     outputs: "Outputs",
     *,
-    data: Path | None,
     pairs: int,
     steps: int,
-    seed: int,
     output: Path | None,
+    **which: Any,
 ) -> None:
     """Draw the way from one image to another.
 
@@ -359,7 +358,7 @@ def interpolate(
     RUN is as for `vaeexp evaluate`.
     """
     path = _check(outputs, output, "interpolations.png")
-    images = finished.run.open_images(run, data, count=2 * pairs, seed=seed, say=note)
+    images = finished.run.open_images(run, count=2 * pairs, say=note, **which)
     drawing = finished.drawing.draw_interpolations(run, images, steps=steps)
     write(drawing, path)
 
@@ -375,11 +374,10 @@ def traverse(
     run: "Run",
     outputs: "Outputs",
     *,
-    data: Path | None,
     dimensions: int,
     steps: int,
-    seed: int,
     output: Path | None,
+    **which: Any,
 ) -> None:
     """Draw what single latent dimensions do.
 
@@ -391,7 +389,7 @@ def traverse(
     plane = path.with_name("manifold.png")
     if run.settings.model.latent_size == 2:
         _check(outputs, plane, "")
-    images = finished.run.open_images(run, data, count=2000, seed=seed, say=note)
+    images = finished.run.open_images(run, count=2000, say=note, **which)
     drawing = finished.drawing.draw_traversals(run, images, dimensions=dimensions, steps=steps)
     write(drawing, path)
     if run.settings.model.latent_size == 2:

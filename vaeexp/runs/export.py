@@ -1,33 +1,25 @@
 """Write a run as files that need no vaeexp: encoder and decoder as PyTorch programs (.pt2) and,
 where asked for, as ONNX files; the preparation of their inputs; weights and settings as they are;
 and a model card.
-
-Models that were registered with MLflow as models of targets load through this module, too
-(`make_program`, `_load_pyfunc`); those of today, through `vaeexp.runs.raw_numbers`.
 """
 
 import contextlib
-import io
-import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sweeps import UserError, write_whole
-from vaeexp.import_paths import flat_settings
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.vae import VAE
-from vaeexp.own_code import check_code
-from vaeexp.run_files import SETTINGS, WEIGHTS, load_json
+from vaeexp.run_files import SETTINGS, WEIGHTS
 from vaeexp.runs.model_card import PREPARATION, README, write_card
-from vaeexp.runs.onnx_files import check_installed, write_onnx
+from vaeexp.runs.onnx_files import check_installed, quiet, write_onnx
 from vaeexp.runs.output_files import Outputs
 from vaeexp.runs.run import Run
-from vaeexp.training.checkpoint import load_model
 
 FILES = ("encoder.pt2", "decoder.pt2", WEIGHTS, SETTINGS, PREPARATION, README)
 ONNX_FILES = ("encoder.onnx", "decoder.onnx")
@@ -97,10 +89,10 @@ def export_run(
     images = torch.rand(7, *run.values.shape, generator=generator)
     codes = torch.randn(7, len(vae.latent_mask), generator=generator)
     moments = ("mean", "log_variance") if vae.posterior.stochastic else ("mean",)
-    halves: tuple[tuple[str, nn.Module, Tensor, tuple[str, tuple[str, ...]]], ...] = (
+    halves: list[tuple[str, nn.Module, Tensor, Any]] = [
         ("encoder", Encoder(vae), images, ("x", moments)),
         ("decoder", Decoder(vae), codes, ("z", ("picture",))),
-    )
+    ]
     for half, module, examples, names in halves:
         batches = (examples[:3], examples[:1], examples)
         program = _trace(run, f"{half}.pt2", module.eval(), batches[0])
@@ -135,14 +127,10 @@ def _refusing(run: Run, name: str) -> Iterator[None]:
 @torch.no_grad()
 def _trace(run: Run, name: str, module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     """Return the program of a module for any number N of rows like those of the example."""
-    logging.disable()  # the tracer logs and prints pages before it raises
-    try:
-        with _refusing(run, name), contextlib.redirect_stderr(io.StringIO()):
-            return torch.export.export(
-                module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},)
-            )
-    finally:
-        logging.disable(logging.NOTSET)
+    with _refusing(run, name), quiet():
+        return torch.export.export(
+            module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},)
+        )
 
 
 @torch.no_grad()
@@ -171,47 +159,3 @@ def _write_program(
                 raise UserError(run.name, problem) from error
 
     write_whole(path, write_and_check)
-
-
-class Reconstruction(nn.Module):
-    """float32 [N, C, H, W] in [0, 1] → means of p(x|z) at z = the posterior mean, of the same
-    shape.
-    """
-
-    def __init__(self, vae: VAE) -> None:
-        super().__init__()
-        self.encoder = Encoder(vae)
-        self.decoder = Decoder(vae)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.encoder(x)[0])
-
-
-def make_program(folder: Path) -> tuple[nn.Module, list[str]]:
-    """Return the reconstruction of the run in a folder as a module that can be exported, and the
-    packages that its program needs.
-
-    Raises:
-        UserError: a file is damaged, or the network is foreign code that the user has not allowed.
-    """
-    settings = load_json(folder / SETTINGS)
-    check_code(folder.name, flat_settings(settings), folder, allow=False)
-    model = Reconstruction(load_model(folder, allow_code=True)).eval()
-    # A program can be read by the version that wrote it and by later ones.
-    return model, [f"torch>={torch.__version__.partition('+')[0]}", "numpy"]
-
-
-class Reconstructor:
-    """The same for arrays of targets, as MLflow asks for it."""
-
-    def __init__(self, folder: str | Path) -> None:
-        # MLflow has run the loader that the model names, and this is it: who opens a model there
-        # trusts its code.
-        self.module = Reconstruction(load_model(Path(folder), allow_code=True)).eval()
-
-    @torch.no_grad()
-    def predict(self, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
-        return self.module(torch.as_tensor(np.asarray(model_input, dtype=np.float32))).numpy()
-
-
-_load_pyfunc = Reconstructor

@@ -1,33 +1,37 @@
 """The model card of an exported run, README.md, and the preparation of its inputs for programs that
 know nothing of vaeexp, preparation.json.
+
+The text of the card is `card.md`, whose lines are format strings of facts (`_facts`). A line that
+begins with {?fact} or {!fact} is there only if the fact is true, or not; !m shows text and lists
+without markup.
 """
 
 import json
 import math
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from sweeps import VERSION, StudyRecord, UserError, masked, recorded_study, write_whole
 from vaeexp.data.dataset import white_in
-from vaeexp.data.formats.levels import PLAIN, Stored
+from vaeexp.data.formats.levels import WHITE
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.scaling import Scaling, scaling_from
 from vaeexp.evaluation.metrics import METRICS, with_own
-from vaeexp.run_files import RESULT, SETTINGS, WEIGHTS, load_json
-from vaeexp.runs.card_example import example_of
+from vaeexp.run_files import RESULT, SETTINGS, load_json
 from vaeexp.runs.run import Run
 from vaeexp.words import (
     format_fixed,
     format_signed,
     format_value,
-    one_line,
     parameter_label,
     plural,
 )
@@ -41,10 +45,6 @@ _SETTINGS = {
 """Settings that every card has; those that the study searched stand beside them."""
 _OF_NETWORKS = {"mlp": ("hidden",), "conv": ("channels", "kernel", "stride", "head")}
 _MOST_CLASSES = 20
-_BINARISED = {
-    "static": "each pixel was drawn once",
-    "dynamic": "each pixel was drawn anew in every epoch",
-}
 
 
 def preparation_of(run: Run) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def write_card(run: Run, folder: Path, *, onnx: bool, storage: str | None) -> No
         **preparation,
     }
     study = _study_of(run, storage)
-    text = masked("\n".join(_lines(run, known, study, onnx=onnx)) + "\n")
+    text = masked(_filled(_facts(run, known, study) | _figures(run, study) | {"onnx": onnx}))
     prepared = json.dumps(known, indent=1, sort_keys=True) + "\n"
     for name, content in ((PREPARATION, prepared), (README, text)):
         write_whole(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
@@ -94,7 +94,7 @@ def write_card(run: Run, folder: Path, *, onnx: bool, storage: str | None) -> No
 def _study_of(run: Run, storage: str | None) -> StudyRecord | None:
     """Return the record of a run's study; None where it is not at hand, as of a copied folder."""
     folder = run.folder.resolve()
-    if len(folder.parents) < 3 or folder.parents[1].name != "trials":
+    if folder.parent.parent.name != "trials":
         return None
     try:
         study = recorded_study(storage, folder.parents[2], folder.parent.name)
@@ -104,125 +104,90 @@ def _study_of(run: Run, storage: str | None) -> StudyRecord | None:
     return study if data.get("fingerprint") == run.fingerprint else None
 
 
-def _lines(
-    run: Run, preparation: Mapping[str, Any], study: StudyRecord | None, *, onnx: bool
-) -> Iterator[str]:
-    """Yield the lines of the card, some of them several at once."""
-    yield from _front_matter(run, preparation, onnx=onnx)
-    yield from _what_it_is(run, study)
-    yield from _data(run, preparation, study)
-    yield from _use(run, preparation, onnx=onnx)
-    yield from _figures(run, preparation, study)
-    yield from _limits(run, preparation, study)
-    yield from _origin(run, study)
+class _Card(Formatter):
+    """Formats lines of the card."""
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        if conversion != "m":
+            return super().convert_field(value, conversion)
+        return _inline(value) if isinstance(value, str) else _listed([*filter(None, value)])
 
 
-def _front_matter(run: Run, preparation: Mapping[str, Any], *, onnx: bool) -> Iterator[str]:
-    tags = ["variational-autoencoder", "vae", "pytorch", *(["onnx"] if onnx else [])]
-    if run.vae.posterior.stochastic is False:
-        tags[:2] = ["autoencoder"]
-    facts: dict[str, Any] = {"library_name": "vaeexp", "tags": tags}
-    if preparation["name"].startswith("hf:"):
-        facts["datasets"] = [preparation["name"].removeprefix("hf:")]
-    yield f"---\n{yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)}---"
+def _filled(facts: Mapping[str, Any]) -> str:
+    """Return the text of the card with these facts."""
+    card = _Card()
+    lines = list[str]()
+    template = files("vaeexp.runs").joinpath("card.md").read_text(encoding="utf-8")
+    for line in template.splitlines(keepends=True):
+        *conditions, text = re.split(r"\{([?!].+?)\}", line)
+        if all(
+            bool(card.get_field(each[1:], (), facts)[0]) == (each[0] == "?")
+            for each in filter(None, conditions)
+        ):
+            lines.append(card.vformat(text, (), facts))
+    return "".join(lines)
 
 
-def _what_it_is(run: Run, study: StudyRecord | None) -> Iterator[str]:
-    model = run.settings.model
+def _facts(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None) -> dict[str, Any]:
+    """Return the facts of the card but for its figures."""
     stored = load_json(run.folder / SETTINGS)
-    kind = "variational autoencoder" if run.vae.posterior.stochastic else "autoencoder"
-    yield f"""\
-# {_inline(run.name)}
+    scaling = scaling_from(preparation["scaling"])
+    white, name = preparation["white"], preparation["name"]
+    offsets = max(scaling.offset.size, scaling.low.size)
+    numbers = {part: getattr(scaling, part) for part in ("offset", "scale", "low", "high")}
+    recorded = {} if study is None else study.provenance.get("versions") or {}
+    trained = recorded | {"torch": run.arithmetic.get("torch") or recorded.get("torch", "unknown")}
+    versions = [name for name in ("vaeexp", "python", "torch", "numpy") if name in trained]
+    drawn = {"static": "once", "dynamic": "anew in every epoch"}
+    return {
+        "run": run,
+        "stored": stored,
+        "study": study,
+        "data": study and study.provenance["data"],
+        "preparation": preparation,
+        "scaling": scaling,
+        "hub": name.startswith("hf:") and name.removeprefix("hf:"),
+        "dimensions": plural(run.settings.model.latent_size, "latent dimension"),
+        "settings": "\n".join(_settings(run, stored.get("params") or {})),
+        "shape": ", ".join(map(str, run.values.shape)),
+        "grey": run.values.shape[0] == 1,
+        "size": len(run.vae.latent_mask),
+        "scale_words": scale_words(scaling),
+        "plain": scaling.bytes and white == WHITE,
+        "deep": scaling.bytes and white > WHITE,
+        "shift": white.bit_length() - 8,
+        "drawn": drawn.get(preparation["binarisation"]),
+        "several": offsets > 1 and offsets,
+        "cut": np.isfinite([*scaling.low.flat, *scaling.high.flat]).any(),
+        **{part: array.flat[0].item() for part, array in numbers.items()},
+        "unit": not scaling.bytes and scaling.unit != 1 and format_signed(scaling.unit),
+        "versions": ", ".join(f"{name} {trained[name]}" for name in versions),
+        "version": VERSION,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
 
-A {kind} of {plural(model.latent_size, "latent dimension")}, a run of the study
-*{_inline(stored["study"])}*, trained with vaeexp.
-"""
-    if study is not None and study.question.strip():
-        yield f"> {_inline(one_line(study.question))}\n"
+
+def _settings(run: Run, searched: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the rows of the table of settings."""
+    model, values = run.settings.model, run.settings.flat()
     names = [*_SETTINGS["model"], *_OF_NETWORKS.get(model.network, ()), *_SETTINGS["train"]]
-    searched = stored.get("params") or {}
-    values = run.settings.flat()
-    yield "| Setting | Value |\n| --- | --- |"
     if model.prior == "normal" and "components" not in searched:
         names.remove("components")
     for name in dict.fromkeys([*names, *searched]):
         mark = " (searched)" if name in searched else ""
         yield f"| {_inline(parameter_label(name))}{mark} | {_inline(format_value(values[name]))} |"
-    yield ""
 
 
-def _data(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None) -> Iterator[str]:
-    data = {} if study is None else study.provenance["data"]
-    scaling = scaling_from(preparation["scaling"])
-    yield "## Data\n"
-    if data:
-        sizes = f"{data['train']:,} to train on, {data['validation']:,} to validate, "
-        yield f"- {_inline(data['title'])}: {sizes}{data['test']:,} to test"
-        yield f"- Values: {_inline(data['pixels'])}"
-    else:
-        yield f"- Data set: {_inline(preparation['name'])}"
-    yield f"- Type: {preparation['kind']}, {_shape_words(run.values.shape)}"
-    yield f"- Targets: {_scale_words(scaling, preparation)}"
-    if preparation["features"]:
-        yield f"- Columns: {_listed(preparation['features'])}"
-    if preparation["classes"]:
-        names = [*filter(None, preparation["classes"])]
-        yield f"- Classes, of no use to the model: {_listed(names)}"
-    if left_out := run.vae.values.left_out:
-        yield f"- Left out of the density: {left_out:,} sub-pixels that never changed in training"
-    yield f"- Fingerprint: {run.fingerprint[:12] or 'none'}\n"
-
-
-def _use(run: Run, preparation: Mapping[str, Any], *, onnx: bool) -> Iterator[str]:
-    shape = ", ".join(map(str, ("N", *run.values.shape)))
-    size = len(run.vae.latent_mask)
-    stochastic = run.vae.posterior.stochastic
-    moments = "mean, log_variance" if stochastic else "mean"
-    encoder = "encoder.pt2, encoder.onnx" if onnx else "encoder.pt2"
-    yield f"""\
-## Use
-
-| File | From | To |
-| --- | --- | --- |
-| {encoder} | x: targets float32 [{shape}] | {moments}: float32 [N, {size}] each |
-| {encoder.replace("encoder", "decoder")} | z: codes float32 [N, {size}] | mean of p(x given z) [{shape}] |
-| {PREPARATION} | | how numbers become targets |
-| {WEIGHTS}, {SETTINGS} | | the run itself, for `vaeexp` |
-"""  # noqa: E501
-    if run.settings.model.size_factor:
-        yield f"The decoder's means are those of rows with the sum {run.values.row_sum:.10g}."
-    yield f"""\
-N is any number from 1. The programs take targets, not the numbers of the files:
-
-    {_formula(preparation)}
-"""
-    if drawn := _BINARISED.get(preparation["binarisation"]):
-        yield f"""\
-The model was trained on zeros and ones: {drawn}, 1 with the probability of its
-target. Draw yours the same way. Targets between 0 and 1 are images of a kind that
-the model has not seen.
-"""
-    example = example_of(preparation, stochastic=stochastic, onnx=onnx)
-    yield f"```python\n{example}\n```\n"
-
-
-def _figures(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None) -> Iterator[str]:
-    """Yield the figures of the run and, where its study repeated its setting, of all the seeds."""
+def _figures(run: Run, study: StudyRecord | None) -> dict[str, Any]:
+    """Return the figures of the run and, where its study repeated its setting, of all the seeds."""
     path = run.folder / RESULT
     result = load_json(path) if path.is_file() else {}
     tested: Mapping[str, Any] = result.get("test") or {}
-    yield "## Figures\n"
-    if not tested:
-        found = result.get("objective")
-        words = "This run was not tested."
-        if isinstance(found, float) and math.isfinite(found):
-            words += f" Validation −ELBO: {format_fixed(found, 2)} nats per image."
-        yield f"{words} `vaeexp evaluate` measures it on test images.\n"
-        return
+    objective = result.get("objective")
+    known = not tested and isinstance(objective, float) and math.isfinite(objective)
     repeated = _repeated(run, study)
-    spread = " of all its seeds, 95 % interval, n |" if repeated else ""
-    yield f"| On test images | This run |{spread and ' Mean' + spread} Unit |"
-    yield f"| --- | --- |{' --- |' if spread else ''} --- |"
+    rows = list[str]()
     for name, metric in with_own(run.settings.evaluation.metrics).items():
         value = tested.get(f"test/{name}")
         if metric.kind != "figure" or value is None:
@@ -231,51 +196,19 @@ def _figures(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None
         shown = _number(value, metric.digits)
         if error is not None:
             shown += f" (standard error {_number(error, metric.digits)})"
-        many = f" {_interval(repeated.get(name), metric.digits)} |" if spread else ""
-        yield f"| {_inline(metric.words)} | {shown} |{many} {_inline(metric.unit)} |"
-    yield ""
+        many = f" {_interval(repeated.get(name), metric.digits)} |" if repeated else ""
+        rows.append(f"| {_inline(metric.words)} | {shown} |{many} {_inline(metric.unit)} |")
     conditions = [
         f"{METRICS[name].label} = {tested[f'test/{name}']:,.0f}"
         for name in ("importance_samples", "images")
         if f"test/{name}" in tested
     ]
-    yield f"Measured with {', '.join(conditions)}. {_unit_words(preparation)}\n"
-
-
-def _limits(run: Run, preparation: Mapping[str, Any], study: StudyRecord | None) -> Iterator[str]:
-    title = preparation["name"] if study is None else study.provenance["data"]["title"]
-    count = "images" if study is None else f"{study.provenance['data']['train']:,} images or rows"
-    yield f"""\
-## Limits
-
-- Trained on {count} of {_inline(title)} alone. Data of another origin, scale or type
-  have codes, too, which mean nothing.
-- A high likelihood does not make an input a typical one: simple images often have
-  higher likelihoods than those trained on (Nalisnick et al. 2019). Do not detect
-  anomalies by it alone.
-- Means and variances are not calibrated for decisions about single images, or people.
-- Reconstructions are means: smoother than any input.
-"""
-
-
-def _origin(run: Run, study: StudyRecord | None) -> Iterator[str]:
-    recorded = {} if study is None else study.provenance.get("versions") or {}
-    trained = recorded | {"torch": run.arithmetic.get("torch") or recorded.get("torch", "unknown")}
-    known = ", ".join(
-        f"{name} {trained[name]}"
-        for name in ("vaeexp", "python", "torch", "numpy")
-        if name in trained
-    )
-    here = f"vaeexp {VERSION}, python {platform.python_version()}, torch {torch.__version__}"
-    yield f"""\
-## Versions, licence, citation
-
-- Trained with {known}; exported with {here}
-- Licence: not chosen. Whoever publishes the model adds `license:` at the top, and minds
-  the licence of the data.
-- Cite: The vaeexp developers, *vaeexp*, version {VERSION},
-  <https://github.com/vaeexp/vaeexp>; Kingma & Welling 2014, *Auto-Encoding Variational
-  Bayes*."""
+    return {
+        "objective": known and format_fixed(objective, 2),
+        "repeated": repeated,
+        "figures": "\n".join(rows),
+        "conditions": ", ".join(conditions),
+    }
 
 
 def _repeated(run: Run, study: StudyRecord | None) -> Mapping[str, Any]:
@@ -308,65 +241,6 @@ def _interval(found: Any, digits: int) -> str:
 
 def _number(value: float, digits: int) -> str:
     return format_fixed(value, digits) if math.isfinite(value) else "not finite"
-
-
-def _formula(preparation: Mapping[str, Any]) -> str:
-    """Say how a number of a file becomes a target, and how a target becomes a number."""
-    scaling = scaling_from(preparation["scaling"])
-    white = preparation["white"]
-    if scaling.bytes and white > PLAIN[Stored.BYTES]:
-        depth = white.bit_length() - 8
-        return f"target = (min(number, {white}) >> {depth}) / 255; number = target · {white}"
-    if scaling.bytes and white != PLAIN[Stored.BYTES]:
-        return (
-            f"target = round(min(number, {white}) · 255 / {white}) / 255; number = target · {white}"
-        )
-    if scaling.bytes:
-        return "target = number / 255; number = target · 255"
-    cut = np.isfinite(scaling.low).any() or np.isfinite(scaling.high).any()
-    if scaling.offset.size > 1 or scaling.low.size > 1:
-        source = "number cut to low and high" if cut else "number"
-        return (
-            f"target = ({source} − offset) / scale; number = target · scale + offset; each of the "
-            f"{scaling.offset.size} sub-pixels or channels has its own in {PREPARATION}"
-        )
-    source = "number"
-    if cut:
-        low, high = (f"{end.item():.10g}" for end in (scaling.low, scaling.high))
-        source = f"number cut to {low} … {high}"
-    offset, scale = scaling.offset.item(), scaling.scale.item()
-    less, more = ("−", "+") if offset >= 0 else ("+", "−")
-    size = abs(offset)
-    return (
-        f"target = ({source} {less} {size!r}) / {scale!r}; "
-        f"number = target · {scale!r} {more} {size!r}"
-    )
-
-
-def _scale_words(scaling: Scaling, preparation: Mapping[str, Any]) -> str:
-    if not scaling.bytes:
-        return scale_words(scaling)
-    words = f"0 to {preparation['white']} scaled to 0 to 1"
-    if preparation["binarisation"] == "none":
-        return words
-    return f"{words}, then binarised ({preparation['binarisation']})"
-
-
-def _unit_words(preparation: Mapping[str, Any]) -> str:
-    scaling = scaling_from(preparation["scaling"])
-    if scaling.bytes:
-        return "Black to white is 1."
-    words = "Densities and errors are of the numbers of the files, not of the targets"
-    return f"{words}." if scaling.unit == 1 else f"{words}; {format_signed(scaling.unit)} is 1."
-
-
-def _shape_words(shape: tuple[int, int, int]) -> str:
-    channels, height, width = shape
-    if channels == height == 1:
-        return f"rows of {width:,} numbers"
-    if height == 1:
-        return f"signals of {width:,} numbers in {plural(channels, 'channel')}"
-    return f"images of {height} × {width} in {plural(channels, 'channel')}"
 
 
 def _listed(names: Sequence[str]) -> str:

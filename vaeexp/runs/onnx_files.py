@@ -48,7 +48,7 @@ def write_onnx(
         Exception: the program has an operation that ONNX lacks.
     """
     given, found = names
-    with _quiet():
+    with quiet():
         made = torch.onnx.export(
             program, dynamo=True, input_names=[given], output_names=[*found], verbose=False
         )
@@ -86,16 +86,15 @@ def largest_difference(path: Path, module: nn.Module, batches: Sequence[Tensor])
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what the exporter prints and logs, which is pages."""
+def quiet() -> Iterator[None]:
+    """Keep back what an exporter prints and logs, which is pages."""
     logging.disable()
     try:
         with (
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
+            warnings.catch_warnings(action="ignore"),
         ):
-            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(logging.NOTSET)

@@ -20,7 +20,7 @@ from vaeexp.data.values import is_vector
 from vaeexp.models.vae import VAE
 from vaeexp.runs import table_model
 from vaeexp.runs.export import Encoder
-from vaeexp.runs.preparation import Preparation, columns_in
+from vaeexp.runs.preparation import Preparation, columns_in, table_in
 from vaeexp.runs.run import open_run, preparation_of
 
 if TYPE_CHECKING:
@@ -181,19 +181,15 @@ def raw_example(dataset: "Dataset", count: int = 2) -> dict[str, Any]:
         numbers = levels * (white_in(record) / WHITE)
     else:
         numbers = scaling.numbers(images)
-    if kind.kind == "b":
+    if kind.kind in "biu":
         numbers = np.rint(numbers)
-    if kind.kind in "iu":
-        limits = np.iinfo(kind)
-        numbers = np.clip(np.rint(numbers), limits.min, limits.max)
-    names = dataset.features
     if (columns := columns_in(record)) is not None:
         numbers = columns.put_back(numbers)
-        names = None if names is None else columns.names
-    if names is not None:
+    named = dict[str, Any]()
+    if names := table_in(record):
+        named["columns"] = [*names]
         kind = np.dtype(np.int64 if kind.kind in "biu" else np.float64)
     if is_vector(dataset.image_shape):
         numbers = numbers.reshape(len(numbers), -1)
-    named = {} if names is None else {"columns": list(names)}
     array = numbers.astype(kind)
     return {"dtype": array.dtype.name, "values": array.tolist(), **named}

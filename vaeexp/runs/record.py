@@ -1,17 +1,31 @@
 """Read the record of a run's training and outcome from its study."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps import Damaged, Outcome, StudyRecord, Trial, UserError, baseline_names, run_folder
+import numpy as np
+
+from sweeps import (
+    Damaged,
+    Outcome,
+    State,
+    StudyRecord,
+    Trial,
+    UserError,
+    baseline_names,
+    run_folder,
+)
+from sweeps.results import pooled_deviation
 from vaeexp.own_code import check_code
 from vaeexp.results import FORMS, parse_run, stored_study
 from vaeexp.run_files import SETTINGS, unreadable_settings
 from vaeexp.runs.run import read_settings
 from vaeexp.settings import Settings
 from vaeexp.study import StudyParts, recorded_parts, settings_of
+from vaeexp.words import format_params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +53,10 @@ class RunRecord:
     """What the study has on record of its images."""
     arithmetic: Mapping[str, Any]
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
+    spread: float
+    """Standard deviation of −ELBO over seeds, pooled over the settings that the study repeated; NaN
+    where none has two seeds.
+    """
     leaves_out: bool
     """Whether its density may leave out sub-pixels that never change; those of earlier versions
     have all.
@@ -103,9 +121,18 @@ def read_record(
         fingerprint=left.get("fingerprint") or images["fingerprint"],
         images=data,
         arithmetic=left.get("arithmetic") or _arithmetic_of(study),
+        spread=_spread_of(stored),
         leaves_out=bool(known),
         damage=damage,
     )
+
+
+def _spread_of(stored: State) -> float:
+    seeds = defaultdict[str, list[float]](list)
+    for run in stored.repeats:
+        if run.state == "complete" and run.objective is not None:
+            seeds[format_params(run.params)].append(run.objective)
+    return pooled_deviation([np.array(values) for values in seeds.values()])[0]
 
 
 def _left_settings(folder: Path, parts: StudyParts) -> tuple[dict[str, Any], Settings, str | None]:

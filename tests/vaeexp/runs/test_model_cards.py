@@ -106,8 +106,7 @@ def test_preparation_json_has_all_that_the_run_records(exported: dict, kind: str
 FORMULAS = {
     "bytes": "target = number / 255; number = target · 255",
     "masks": "target = round(min(number, 3) · 255 / 3) / 255; number = target · 3",
-    "sixteen bits": "target = (number cut to 0 … 4095 − 0.0) / 4095.0; "
-    "number = target · 4095.0 + 0.0",
+    "sixteen bits": "The offset is 0.0, the scale 4095.0.\nNumbers are cut to 0 … 4095 first.",
     "table": "offset and scale",
 }
 

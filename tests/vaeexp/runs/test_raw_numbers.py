@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import types
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from prepared_runs import COUNT, FEATURES, KINDS, Case
 from sweeps import UserError
 from sweeps.tracking.mlflow_store import register
 from vaeexp.launch.run import best_model
-from vaeexp.run_files import TARGETS_LOADER
-from vaeexp.runs.export import Reconstructor as OfTargets
 from vaeexp.runs.raw_numbers import Reconstructor, raw_example
 
 
@@ -261,23 +258,3 @@ def test_what_is_no_program_loads_with_vaeexp(
     else:
         made = model.predict(some)
     np.testing.assert_allclose(made.reshape(some.shape), case.wanted(some), rtol=1e-5)
-
-
-@pytest.mark.parametrize("case", ["bytes"], indirect=True)
-def test_models_of_targets_that_were_registered_before_still_work(
-    case: Case, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    x = (case.numbers[:2] / 255).astype(np.float32)
-    before = OfTargets(case.folder)
-    examples = {
-        name: {"dtype": "float32", "values": array.tolist()}
-        for name, array in (("inputs", x), ("outputs", before.predict(x)))
-    }
-    fields = {"loader_module": TARGETS_LOADER, **examples}
-    model = model_of(case, monkeypatch)
-    loaded, notices = registered(replace(model, **fields), case.runs, store)
-    assert notices == []
-    np.testing.assert_allclose(loaded.predict(x), before.predict(x), atol=1e-6)
-    with torch.no_grad():
-        wanted = case.vae.reconstruct(torch.from_numpy(x)).numpy()
-    np.testing.assert_allclose(loaded.predict(x), wanted, atol=1e-6)
