@@ -43,10 +43,12 @@ class Inputs(NamedTuple):
     """Rows to read.
 
     total: how many; 0 where only reading tells.
+    labels: returns all labels, without reading more than them; empty text for none.
     """
 
     total: int
     read: Callable[[], Iterator[Rows]]
+    labels: Callable[[], set[str]]
 
 
 class _Picture(NamedTuple):
@@ -76,10 +78,16 @@ def open_inputs(given: Any, preparation: Preparation, scratch: Path) -> Inputs:
     for pictures, some in groupby(_flat(found), key=lambda each: isinstance(each, _Picture)):
         if pictures:
             shown: list[Any] = [*some]
-            parts.append(Inputs(len(shown), partial(_read_pictures, preparation, shown)))
+            labels = {picture.label for picture in shown}
+            read = partial(_read_pictures, preparation, shown)
+            parts.append(Inputs(len(shown), read, partial(set, labels)))
         else:
             parts += some
-    return Inputs(sum(part.total for part in parts), lambda: _flat(part.read() for part in parts))
+    return Inputs(
+        sum(part.total for part in parts),
+        lambda: _flat(part.read() for part in parts),
+        lambda: set(_flat(part.labels() for part in parts)),
+    )
 
 
 def _flat(found: Iterable[Iterable[Any]]) -> Iterator[Any]:
@@ -212,7 +220,12 @@ def _open_rows(
             shown = [*map(preparation.label, marks)]
             yield Rows(_row_names(own, name, first + start), shown, *made, unseen(some))
 
-    return Inputs(len(images), read)
+    def known() -> set[str]:
+        if labels is None:
+            return {""}
+        return {preparation.label(each) for each in np.unique(labels).tolist()}
+
+    return Inputs(len(images), read, known)
 
 
 def _open_entries(
@@ -308,7 +321,11 @@ def _open_columns(
     others = [each for each in (label, preparation.named_by) if each and each in names]
     # Features, those that were constant in training, labels and names, each once.
     wanted = [*dict.fromkeys([*features, *_constant(names, preparation), *others])]
-    return Inputs(count, lambda: _table_rows(read(wanted), name, label, preparation))
+    return Inputs(
+        count,
+        lambda: _table_rows(read(wanted), name, label, preparation),
+        lambda: _labels_of(read([label]) if label else (), label, preparation),
+    )
 
 
 def _columns_of(path: Path) -> tuple[list[str], int]:
@@ -354,6 +371,12 @@ def _open_frame(table: Any, name: str, preparation: Preparation) -> Inputs:
         return chosen.to_batches(_MOST_ROWS)
 
     return _open_columns(read, [*table.columns], len(table), "images", name, preparation)
+
+
+def _labels_of(batches: Iterable[Any], label: str | None, preparation: Preparation) -> set[str]:
+    """Return the labels in a column of batches of a table; of none, that of rows without one."""
+    every = _flat(batch.column(label).unique().to_pylist() for batch in batches)
+    return set(map(preparation.label, every)) or {""}
 
 
 def _table_rows(

@@ -82,7 +82,7 @@ def _opened(run: Run, given: Given, say: Say) -> Iterator[Opened]:
         )
     labels = [images.classes[label] if images.classes else "" for label in images.labels.tolist()]
     batches = split_batches(images.x, images.keys, labels, images.names, run.described)
-    yield Opened(len(images.x), batches)
+    yield Opened(len(images.x), batches, lambda: set(labels))
 
 
 def _model(run: Run, device: str) -> VAE:
@@ -137,7 +137,9 @@ def score_to(
     say: Say,
     progress: measures.Progress | None,
 ) -> Scored:
-    """Write scores of all rows; return what was found."""
+    """Write scores of all rows; return what was found. What is asked for is checked before anything
+    is computed.
+    """
     how = score_of(run, asked.by, asked.importance_samples)
     _model(run, device)
     with ExitStack() as stack:
@@ -145,14 +147,20 @@ def score_to(
         if asked.against:
             others = opened([*asked.against], preparation_of(run))
             parts.append(stack.enter_context(others))
+        _check_class(asked, parts)
         return _scored(run, given, to, asked, how, parts, device=device, say=say, progress=progress)
 
 
-def _check_class(wanted: str, labels: set[str]) -> None:
+def _check_class(asked: Asked, parts: Sequence[Opened]) -> None:
     """Raise UserError where no row has the class of anomalies, or none has another."""
-    if wanted not in labels:
+    wanted = asked.against_class
+    if wanted is None:
+        return
+    labels = parts[0].labels().union(*(part.labels() for part in parts[1:]))
+    known = sorted(label for label in labels if label)
+    if wanted not in known:
         hint = "They have none."
-        if known := sorted(labels - {""}):
+        if known:
             hint = one_line(did_you_mean(wanted, [*map(printable, known)]))
         raise UserError("--against-class", f"got '{wanted}'; must be a label of the rows. {hint}")
     if labels == {wanted}:
@@ -189,7 +197,6 @@ def _scored(
     tally = _tally(run, given, known)
 
     def rows() -> Iterator[measures.Measured]:
-        labels = set[str]()
         score_batches = partial(score_rows, _model(run, device), seed=code_seed(run), known=known)
         for place, part in enumerate(parts):
             batches = measures.told(part.batches, part.total, progress)
@@ -197,13 +204,10 @@ def _scored(
                 strange = np.full(len(batch.x), place == 1)
                 if asked.against_class is not None:
                     strange |= np.array(batch.labels, object) == asked.against_class
-                labels.update(batch.labels)
                 seen.take(batch, measured, strange)
                 if anomalies:
                     measured["anomaly"] = strange
                 yield measured
-        if asked.against_class is not None:
-            _check_class(asked.against_class, labels)
 
     write_rows(to, tally.checked(rows(), str(to)))
     lines.append(f"{to}  {plural(tally.rows, 'row')} scored by {_WORDS[how.by]}, in nats")

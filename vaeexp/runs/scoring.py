@@ -5,7 +5,7 @@ Shapes: n rows of a batch, C channels, H × W sub-pixels.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,10 +49,12 @@ class Opened(NamedTuple):
 
     total: about how many.
     batches: of all rows; they are read once.
+    labels: returns all labels, as `Inputs.labels`.
     """
 
     total: int
     batches: Iterator[Batch]
+    labels: Callable[[], set[str]]
 
 
 class Score(NamedTuple):
@@ -67,7 +69,7 @@ def opened(given: Any, preparation: Preparation) -> Iterator[Opened]:
     """Open what is given. Raises UserError."""
     with TemporaryDirectory(prefix="vaeexp-") as scratch:
         inputs = open_inputs(given, preparation, Path(scratch))
-        yield Opened(inputs.total, preparation.batches(inputs.read()))
+        yield Opened(inputs.total, preparation.batches(inputs.read()), inputs.labels)
 
 
 def split_batches(

@@ -302,36 +302,17 @@ def test_bad_input_is_one_line(tiny_study, of_study, capsys):
     assert not Path("c.csv").exists()
 
 
-def test_a_class_that_tells_nothing_is_refused_and_nothing_is_written(tiny_study, of_study, capsys):
-    images = digits_of(tiny_study)
-    np.savez("named.npz", images=images, labels=np.repeat(["ab", "cd"], 15))
-    np.savez("alike.npz", images=images, labels=np.repeat("ab", 30))
-    for folder in ("pictures/left", "pictures/right"):
-        Path(folder).mkdir(parents=True)
-        Image.fromarray(images[0]).save(f"{folder}/a.png")
-    scored, to = ["score", *of_study], ["--to", "s.csv"]
-    for arguments, words in (
-        ([*scored, "named.npz", *to, "--against-class", "abc"], "'ab'?"),
-        ([*scored, "alike.npz", *to, "--against-class", "ab"], "every row"),
-        (
-            [*scored, "pictures", *to, "--against-class", "q"],
-            "must be a label of the rows. Known: left, right.",
-        ),
-        (
-            [*scored, "--split", "test", *to, "--against-class", "ten"],
-            "Known: 0, 1, 2",
-        ),
-    ):
-        assert words in refused(capsys, *arguments)
-    assert not Path("s.csv").exists()
-
-
 def test_what_is_asked_for_is_checked_before_anything_is_computed(
     tiny_study, of_study, capsys, monkeypatch
 ):
     """Nothing is scored, encoded, opened or drawn, and nothing is written."""
     images = digits_of(tiny_study)
     np.save("test.npy", images)
+    np.savez("named.npz", images=images, labels=np.repeat(["ab", "cd"], 15))
+    np.savez("alike.npz", images=images, labels=np.repeat("ab", 30))
+    for folder in ("pictures/left", "pictures/right"):
+        Path(folder).mkdir(parents=True)
+        Image.fromarray(images[0]).save(f"{folder}/a.png")
     Path("file").write_text("")
     Path("other.png").write_text("of another program")
 
@@ -347,6 +328,17 @@ def test_what_is_asked_for_is_checked_before_anything_is_computed(
         ([*scored, "s.csv", "--against", "none.npy"], "none.npy: there is no such file"),
         ([*scored, "file/s.csv"], "'file/s.csv'; '"),
         ([*scored, "s.csv", "--sheet", "file/s.png"], "--sheet: got 'file/s.png'"),
+        ([*scored, "s.csv", "--against-class", "q"], "They have none"),
+        (["score", *of_study, "named.npz", "--to", "s.csv", "--against-class", "abc"], "'ab'?"),
+        (["score", *of_study, "alike.npz", "--to", "s.csv", "--against-class", "ab"], "every row"),
+        (
+            ["score", *of_study, "pictures", "--to", "s.csv", "--against-class", "q"],
+            "must be a label of the rows. Known: left, right.",
+        ),
+        (
+            ["score", *of_study, "--split", "test", "--to", "s.csv", "--against-class", "ten"],
+            "Known: 0, 1, 2",
+        ),
         (["encode", *of_study, "test.npy", "--to", "file/c.csv"], "is a file; must be a folder"),
         (["sample", *of_study[:3], "-o", "s.jpg"], "--output: got 's.jpg'; must end in .png"),
         (["sample", *of_study[:3]], "samples.png: is there already and is not from vaeexp"),
@@ -357,7 +349,7 @@ def test_what_is_asked_for_is_checked_before_anything_is_computed(
     assert not Path("s.csv").exists()
 
 
-def test_labels_of_a_table_are_classes_of_anomalies(tmp_path, monkeypatch, capsys):
+def test_labels_of_a_table_are_known_before_it_is_scored(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     table = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 3)), columns=[*"abc"])
     table.assign(kind="well").to_csv("table.csv", index=False)
