@@ -42,10 +42,11 @@ def equal_epochs(view: StudyView) -> Figure | None:
     importances = view.importances
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
+        _draw_at_epoch(panel, view, view.influence.covered(trials, parameter.name), parameter)
         if parameter.name in importances.index:
             share, least, most = 100 * importances.loc[parameter.name, ["share", "low", "high"]]
-            panel.set_title(f"importance {share:.0f} % ({least:.0f}–{most:.0f})", fontsize=9)
-        _draw_at_epoch(panel, view, view.influence.covered(trials, parameter.name), parameter)
+            words = f"importance {share:.0f} % ({least:.0f}–{most:.0f})"
+            panel.set_xlabel(f"{panel.get_xlabel()}\n{words}")
     panels[0].scatter([], [], s=40, **style.RING, label=f"best: trial {view.best_number}")
     style.figure_legend(figure, panels[0])
     style.off_scale(panels[0], trials["value"])

@@ -262,10 +262,10 @@ TEMPLATES: dict[str, str] = {
     "plot.by_run": "Drawn by a confirmation run of trial {trial}",
     "plot.same_training": "{others:quoted}: the same training as “{first}”, not drawn a second "
     "time",
-    "plot.importance": "Importance: how far the values of a parameter among the best {best} differ "
-    "from those among all {trials} complete and pruned trials (PED-ANOVA, Watanabe et al. 2023), as "
-    "a share of the sum, with a 95 % interval over resamples. It is no cost in nats: matched pairs "
-    "(`compare`) measure that",
+    "plot.importance": "Importance, below each panel: how far the values of a parameter among the "
+    "best {best} differ from those among all {trials} complete and pruned trials (PED-ANOVA, "
+    "Watanabe et al. 2023), as a share of the sum, with a 95 % interval over resamples. It is no "
+    "cost in nats: matched pairs (`compare`) measure that",
     "plot.epoch": "Every trial at epoch {epoch}, the last that all of them reached, so that "
     "stopped and complete trials are compared alike",
     "plot.failed": "Not drawn: {failed:failed trial}",

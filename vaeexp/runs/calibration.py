@@ -82,8 +82,8 @@ class Calibration:
             split, _, name = key.partition("_")
             known.setdefault(split, {})[name] = values
         self.by = by
-        self.lost = int(np.isnan(known["validation"][by]).sum())
         fine = ~np.isnan(known["validation"][by])
+        self.lost = int((~fine).sum())
         self.own = {name: values[fine] for name, values in known["validation"].items()}
         self.scores = self.own[by]
         test = known["test"][by]

@@ -5,6 +5,7 @@ have NaN for every number. A score that overflows is infinite, which is the stra
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -147,24 +148,21 @@ def _measured(batch: Batch, columns: Mapping[str, Tensor]) -> Measured:
     """
     measured: Measured = {"name": np.array(batch.names, object)}
     measured["label"] = np.array(batch.labels, object)
-    bad = np.array([bool(problem) for problem in batch.problems])
-    lost: list[list[str]] = [[] for _ in batch.problems]
+    problems = np.array(batch.problems, object)
+    bad = problems != ""
+    lost = defaultdict[int, list[str]](list)
     for name, tensor in columns.items():
         values = tensor.cpu().numpy().copy()
         values[bad] = np.nan
         measured[name] = values
         gone = np.isnan(values) if values.ndim == 1 else ~np.isfinite(values).all(1)
-        for row in np.flatnonzero(gone & ~bad):
+        for row in np.flatnonzero(gone & ~bad).tolist():
             lost[row].append(name)
-    problems = [
-        f"the model gives it no number as {join_and(names)}: its numbers overflow"
-        if names
-        else problem
-        for names, problem in zip(lost, batch.problems, strict=True)
-    ]
+    for row, names in lost.items():
+        problems[row] = f"the model gives it no number as {join_and(names)}: its numbers overflow"
     if batch.unseen is not None:
         measured["unseen"] = np.array(batch.unseen, object)
-    measured["problem"] = np.array(problems, object)
+    measured["problem"] = problems
     return measured
 
 

@@ -404,6 +404,7 @@ class Images:
 
     dataset: Dataset
     split: str
+    part: Split
     x: torch.Tensor
     labels: torch.Tensor
     classes: tuple[str, ...] | None
@@ -413,16 +414,12 @@ class Images:
     @property
     def names(self) -> list[str]:
         """The name of each for people."""
-        return _split(self.dataset, self.split).names.of(self.places)
+        return self.part.names.of(self.places)
 
     @property
     def keys(self) -> np.ndarray:
         """The hash of each image before it was binarised, uint64 [N]."""
-        return _split(self.dataset, self.split).keys[self.places]
-
-
-def _split(dataset: Dataset, name: str) -> Split:
-    return dataset.test if name == "test" else dataset.validation
+        return self.part.keys[self.places]
 
 
 def open_images(
@@ -470,7 +467,7 @@ def open_images(
         if same:
             raise error
         say(f"NOTE: {run.name} {error.problem}")
-    part = _split(dataset, split)
+    part = dataset.test if split == "test" else dataset.validation
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed)).numpy()
     indices = np.arange(len(part)) if count is None else order[:count]
     seed = derive_seed(run.study_seed, "test targets" if split == "test" else "targets")
@@ -481,6 +478,7 @@ def open_images(
     return Images(
         dataset=dataset,
         split=split,
+        part=part,
         x=x,
         labels=torch.from_numpy(np.asarray(part.labels)[indices].astype(np.int64)),
         classes=part.classes,

@@ -17,7 +17,7 @@ from vaeexp.words import plural
 
 ALARM = 0.05
 _MOST = 5
-"""Kinds of problems, and columns, that are named."""
+"""Columns that are named."""
 
 
 class Tally:
@@ -86,13 +86,10 @@ class Tally:
 
     def lines(self) -> list[str]:
         """Return a line on each thing that there is to say."""
-        kinds = self._problems.most_common()
         said = [
             f"{plural(count, 'row')} with a problem, the first {self._first[kind]}"
-            for kind, count in kinds[:_MOST]
+            for kind, count in self._problems.most_common()
         ]
-        if others := sum(count for _, count in kinds[_MOST:]):
-            said.append(f"{plural(others, 'row')} with other problems")
         binarised = self._preparation.binarised if self._preparation else ""
         said += [self._cut_words(), self._unseen_words(), self._trained_words()]
         said += [self._error_words(), self._range_words(), binarised]

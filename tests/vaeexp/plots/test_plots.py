@@ -78,7 +78,7 @@ def test_equal_epochs_have_a_panel_per_parameter_on_the_scale_of_its_space(resul
     view = StudyView(results)
     figure = equal_epochs(view)
     panels = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_xlabel() for axes in panels] == [
+    assert [axes.get_xlabel().split("\n")[0] for axes in panels] == [
         "β",
         "latent size",
         "learning rate",

@@ -123,7 +123,7 @@ def on_line(place, curve):
 
 
 def along_parameter(tables, axes, row, place, value):
-    (x, y), (at, room) = place[0], tables.on_axis(row, axes.get_xlabel())
+    (x, y), (at, room) = place[0], tables.on_axis(row, axes.get_xlabel().split("\nimportance")[0])
     return abs(x - at) <= room and np.isclose(y, under(value, axes))
 
 
