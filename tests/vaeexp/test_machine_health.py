@@ -1,14 +1,12 @@
 """What `doctor` says of the machine: each check is red by a real fault, and green without."""
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from filelock import FileLock
 from sealed import flip_bit
 
@@ -16,22 +14,14 @@ from sweeps.errors import UserError
 from sweeps.files import is_aside
 from vaeexp.cache import build_once, read_facts, seal_folder
 from vaeexp.data.block_checks import write_table
-from vaeexp.machine_checks import (
-    TOLERANCE,
-    check_cache,
-    check_device,
-    check_disk,
-    check_versions,
-    step_difference,
-)
+from vaeexp.machine_checks import check_cache, check_device, check_disk, check_versions
 from vaeexp.runs.tidy import PREPARED, PROGRAMS, items_of_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import json
-from vaeexp.machine_checks import check_limits, check_versions
-findings = [*check_versions(), *check_limits()]
-print(json.dumps({finding.name: [finding.ok, finding.words] for finding in findings}))
+from vaeexp.machine_checks import check_versions
+print(json.dumps({finding.name: [finding.ok, finding.words] for finding in check_versions()}))
 """
 
 
@@ -45,7 +35,7 @@ def test_this_machine_is_healthy(tmp_path):
             assert finding.ok, finding
 
 
-def test_a_wrong_version_and_a_low_limit_are_red(tmp_path):
+def test_a_wrong_version_is_red(tmp_path):
     (tmp_path / "vaeexp-0.1.0.dist-info").mkdir()
     metadata = (
         "Metadata-Version: 2.1\nName: vaeexp\nVersion: 0.1.0\nRequires-Dist: "
@@ -57,7 +47,6 @@ def test_a_wrong_version_and_a_low_limit_are_red(tmp_path):
     done = subprocess.run(
         [sys.executable, "-P", "-c", CODE],
         env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)),
         capture_output=True,
         text=True,
         check=True,
@@ -65,16 +54,6 @@ def test_a_wrong_version_and_a_low_limit_are_red(tmp_path):
     found = json.loads(done.stdout)
     assert found["versions"][0] is False
     assert found["versions"][1].endswith("is not >=99, no-such-package is missing")
-    assert found["memory"][0] is True
-    assert found["open files"] == [False, "200 allowed"]
-
-
-def test_arithmetic_of_less_precision_is_red():
-    assert step_difference(torch.device("cpu")) < TOLERANCE / 10
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        _, arithmetic = check_device()
-    assert arithmetic.ok is False
-    assert "the numbers of this machine are wrong" in arithmetic.remedy
 
 
 def test_a_damaged_cache_is_red(tmp_path, monkeypatch):

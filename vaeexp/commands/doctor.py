@@ -25,7 +25,6 @@ from vaeexp.machine_checks import (
     check_cache,
     check_device,
     check_disk,
-    check_limits,
     check_versions,
 )
 from vaeexp.results import study_name
@@ -97,9 +96,9 @@ def remedy_of(finding: Finding, places: Places) -> str:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Do what is safe: save the whole records of a damaged journal, bring MLflow up to date "
-    "or build it anew, close a study whose driver died, move a damaged file or a folder without "
-    "a record aside, delete half-written files. No result is deleted.",
+    help="Do what is safe: save the whole records of a damaged journal, build a damaged MLflow "
+    "store anew, close a study whose driver died, move a damaged file or a folder without a record "
+    "aside, delete half-written files. No result is deleted.",
 )
 @json_option
 @places_options
@@ -134,7 +133,6 @@ def doctor(
         "versions": check_versions,
         "device": check_device,
         "disk": partial(check_disk, places.runs),
-        "limits": check_limits,
         "cache": check_cache,
         **{f"study '{name}'": partial(check_study, places, name) for name in names},
     }
