@@ -27,12 +27,6 @@ from .doctor.findings import (
 from .doctor.findings import (
     examine as examine,
 )
-from .doctor.left_over import (
-    check_left_over as check_left_over,
-)
-from .doctor.left_over import (
-    unrecorded_folders as unrecorded_folders,
-)
 from .doctor.storage import (
     check_driver as check_driver,
 )

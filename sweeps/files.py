@@ -8,13 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 UNFINISHED = ".part-"
 """Prefix of the names of half-written files. No reader opens such a file, and no mirror copies
 it.
 """
-_WRITER = re.compile(rf"{re.escape(UNFINISHED)}(\d+)-")
 _ASIDE = re.compile(r"\.(damaged|unrecorded)(-\d+)?$")
 
 
@@ -52,34 +50,13 @@ def remove_unfinished(path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def is_abandoned(unfinished: Path) -> bool:
-    """Whether no process of this machine writes a half-written file any more, by the process's
-    number in its name.
-
-    What has no such number in its name belongs to the driver of its study.
-    """
-    writer = _WRITER.match(unfinished.name)
-    if writer is None:
-        return True
-    try:
-        os.kill(int(writer[1]), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:  # a process of another user
-        return False
-    return False
-
-
-def quarantine(
-    path: Path, why: Literal["damaged", "unrecorded"] = "damaged", *, copy: bool = False
-) -> Path:
-    """Rename a file or folder to the free name `….damaged` or `….unrecorded` next to it; return its
-    new path.
+def quarantine(path: Path, *, copy: bool = False) -> Path:
+    """Rename a file or folder to the free name `….damaged` next to it; return its new path.
 
     `copy`: of a file, leave it in its place, too, so that something can replace it without a moment
     in between.
     """
-    aside = free_name(path.with_name(f"{path.name}.{why}"))
+    aside = free_name(path.with_name(f"{path.name}.damaged"))
     if copy:
         write_whole(aside, partial(shutil.copy2, path), durable=True)
     else:

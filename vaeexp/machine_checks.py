@@ -1,35 +1,27 @@
-"""Checks of this machine: versions, device, disk, cache."""
+"""Checks of this machine: versions, device, disk."""
 
 import importlib.metadata
 import os
 import platform
 import shutil
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import torch
 
 import vaeexp
 from sweeps import (
-    Damaged,
     Finding,
-    UserError,
-    is_aside,
     problem_of,
-    quarantine,
     required_packages,
 )
-from vaeexp.cache import FACTS, cache_folder, read_facts
-from vaeexp.data.block_checks import damaged_blocks
+from vaeexp.cache import cache_folder
 from vaeexp.machine import nearest_folder, processor_name, usable_cores
 from vaeexp.training.device import has_fast_bf16, resolve_device
-from vaeexp.words import format_gibibytes, format_megabytes
+from vaeexp.words import format_gibibytes
 
 DISK = 2**30
 """Bytes that must be free: a study of many trials writes some hundred MiB."""
-CACHED = ("prepared", "classifiers", "compiled", "downloads")
-"""Parts of the user's cache whose folders carry checksums."""
 
 
 def check_versions() -> Iterator[Finding]:
@@ -54,56 +46,6 @@ def check_device() -> Iterator[Finding]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     fast = "bf16 is fast" if has_fast_bf16(device) else "bf16 is emulated"
     yield Finding(name="device", ok=True, words=f"{device}: {name}, {usable_cores()} cores; {fast}")
-
-
-def check_cache() -> Iterator[Finding]:
-    """Check the folders of the user's cache against their checksums: one finding for each damaged
-    folder, one for all others.
-
-    Damaged downloads stay in their place, because without a network a study would go on with the
-    bundled images instead.
-    """
-    whole = size = 0
-    for part in CACHED:
-        for facts in sorted(cache_folder().glob(f"{part}/[!.]*/{FACTS}")):
-            folder = facts.parent
-            if is_aside(folder):
-                continue
-            try:
-                _check_folder(folder)
-            except (Damaged, OSError) as error:
-                yield Finding(
-                    name=f"cache: {part}/{folder.name}",
-                    ok=False,
-                    words=str(error),
-                    remedy="its next use makes the folder again; test the disk",
-                    repair=None if part == "downloads" else partial(_set_aside, folder),
-                )
-                continue
-            whole += 1
-            size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    words = f"{whole:,} folders match their checksums ({format_megabytes(size)})"
-    yield Finding(name="cache", ok=True, words=words)
-
-
-def _check_folder(folder: Path) -> None:
-    read_facts(folder)
-    for table in folder.glob("*.crc32.npy"):
-        images = table.with_name(table.name.replace(".crc32", ""))
-        if len(blocks := damaged_blocks(images)):
-            raise Damaged(
-                str(images), f"is damaged in {len(blocks):,} blocks, first in block {blocks[0]:,}."
-            )
-
-
-def _set_aside(folder: Path) -> str:
-    import filelock
-
-    try:
-        with filelock.FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0):
-            return f"moved the folder to {quarantine(folder)}"
-    except filelock.Timeout as error:
-        raise UserError(str(folder), "a process is building it again.") from error
 
 
 def check_disk(runs: Path) -> Iterator[Finding]:

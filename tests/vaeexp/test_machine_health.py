@@ -5,17 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-from filelock import FileLock
-from sealed import flip_bit
-
-from sweeps.errors import UserError
-from sweeps.files import is_aside
-from vaeexp.cache import build_once, read_facts, seal_folder
-from vaeexp.data.block_checks import write_table
-from vaeexp.machine_checks import check_cache, check_device, check_disk, check_versions
-from vaeexp.runs.tidy import PREPARED, PROGRAMS, items_of_cache
+from vaeexp.machine_checks import check_device, check_disk, check_versions
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
@@ -54,64 +44,6 @@ def test_a_wrong_version_is_red(tmp_path):
     found = json.loads(done.stdout)
     assert found["versions"][0] is False
     assert found["versions"][1].endswith("is not >=99, no-such-package is missing")
-
-
-def test_a_damaged_cache_is_red(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path))
-    images = tmp_path / "prepared" / "mine" / "test_images.npy"
-    for folder in (images.parent, tmp_path / "compiled" / "program"):
-        folder.mkdir(parents=True)
-        np.save(folder / images.name, np.arange(50_000))
-    seal_folder(tmp_path / "compiled" / "program", {})
-    write_table(images)
-    seal_folder(images.parent, {}, by_blocks=[images.name])
-    (healthy,) = check_cache()
-    assert (healthy.ok, healthy.words) == (True, "2 folders match their checksums (0.8 MB)")
-    program = tmp_path / "compiled" / "program" / images.name
-    for path, words in (
-        (images, "is damaged in 1 blocks, first in block 3."),
-        (program, "is damaged: its content does not match its checksum."),
-    ):
-        flip_bit(path)
-        finding, others = check_cache()
-        assert (finding.name, finding.ok) == (f"cache: {path.parent.relative_to(tmp_path)}", False)
-        assert finding.words == f"{path}: {words}"
-        assert others.ok
-        damaged = path.read_bytes()
-        assert finding.repair() == f"moved the folder to {path.parent}.damaged"
-        assert (
-            path.parent.with_name(f"{path.parent.name}.damaged") / path.name
-        ).read_bytes() == damaged
-    assert [finding.words for finding in check_cache()] == [
-        "0 folders match their checksums (0.0 MB)"
-    ]
-    assert [item.kind for item in items_of_cache([]) if is_aside(item.path)] == [PROGRAMS, PREPARED]
-
-
-def test_a_folder_that_was_moved_aside_is_built_again_and_not_while_it_is_built(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path))
-    target, built = tmp_path / "classifiers" / "mine", []
-
-    def build(folder: Path) -> None:
-        (folder / "weights").write_bytes(bytes(1000))
-        seal_folder(folder, {"made": len(built)})
-        built.append(folder)
-
-    build_once(target, read_facts, build)
-    flip_bit(target / "weights")
-    finding, _ = check_cache()
-    with (
-        FileLock(f"{target}.lock"),
-        pytest.raises(UserError, match="a process is building it again"),
-    ):
-        finding.repair()
-    finding.repair()
-    assert build_once(target, read_facts, build) == {"made": 1}
-    (healthy,) = check_cache()
-    assert healthy.ok
-    assert target.with_name("mine.damaged").is_dir(), "the damaged folder is kept"
 
 
 def test_a_folder_that_cannot_be_written_asks_for_another_one():

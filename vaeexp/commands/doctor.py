@@ -12,7 +12,6 @@ from sweeps import (
     State,
     UserError,
     check_driver,
-    check_left_over,
     check_mirror,
     check_storage,
     examine,
@@ -22,7 +21,6 @@ from vaeexp.commands.options import Places, places_options, study_argument, trac
 from vaeexp.commands.status import json_option
 from vaeexp.console import open_console, print_json, write_line
 from vaeexp.machine_checks import (
-    check_cache,
     check_device,
     check_disk,
     check_versions,
@@ -45,7 +43,6 @@ def check_study(places: Places, study: str) -> Iterator[Finding]:
         checks: Mapping[str, Check] = {
             "driver": partial(check_driver, storage, runs, stored),
             "files": partial(check_files, runs, stored),
-            "left over": partial(check_left_over, storage, runs, stored),
             "mirror": partial(check_mirror, tracking, runs, storage, stored),
         }
         for name, check in checks.items():
@@ -97,8 +94,7 @@ def remedy_of(finding: Finding, places: Places) -> str:
     "--repair",
     is_flag=True,
     help="Do what is safe: save the whole records of a damaged journal, build a damaged MLflow "
-    "store anew, close a study whose driver died, move a damaged file or a folder without a record "
-    "aside, delete half-written files. No result is deleted.",
+    "store anew, close a study whose driver died, move a damaged file aside. No result is deleted.",
 )
 @json_option
 @places_options
@@ -133,7 +129,6 @@ def doctor(
         "versions": check_versions,
         "device": check_device,
         "disk": partial(check_disk, places.runs),
-        "cache": check_cache,
         **{f"study '{name}'": partial(check_study, places, name) for name in names},
     }
     found = look(checks, show)

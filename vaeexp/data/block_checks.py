@@ -34,11 +34,6 @@ def write_table(path: Path) -> None:
     np.save(table_of(path), _sums(path))
 
 
-def damaged_blocks(path: Path) -> np.ndarray:
-    """Read a file that has a table, and return the numbers of its damaged blocks, int64."""
-    return np.flatnonzero(_sums(path) != np.load(table_of(path)))
-
-
 def _sums(path: Path) -> np.ndarray:
     with path.open("rb") as file:
         return np.array(

@@ -28,7 +28,6 @@ from sweeps import (
     read_state,
     run_folder,
     study_record,
-    unrecorded_folders,
     write_study,
 )
 from sweeps.results import best_record, ranked_trials
@@ -59,6 +58,7 @@ _CACHED = {
 }
 """Folder of the user's cache → kinds of what it holds: in use, and unused."""
 _DAY = 86_400.0
+_RUN = re.compile(r"(trial|repeat)-\d{4,}", re.ASCII)
 _BINARISATIONS = get_args(DataSettings.model_fields["binarisation"].annotation)
 
 
@@ -80,14 +80,25 @@ def items_of_study(runs: Path, stored: State) -> list[Item]:
     items = list[Item]()
     for run in stored.runs:
         items += _items_of_run(runs, stored, run, going_on)
-    folders = unrecorded_folders(runs, stored)
-    folders += sorted(filter(is_aside, (runs / "trials" / stored.study.name).glob("*/")))
+    recorded = {runs / run.folder for run in stored.records if run.folder}
+    recorded |= {_folder(runs, stored, run) for run in stored.records}
+    every = sorted((runs / "trials" / stored.study.name).glob("*"))
+    known = (path for path in every if path.is_dir() and not path.is_symlink())
+    folders = [
+        path
+        for path in known
+        if is_aside(path) or (_RUN.fullmatch(path.name) and path not in recorded)
+    ]
     left = chain.from_iterable(map(_files, folders))
     return items + [Item(LEFT_OVER, path, path.stat().st_size) for path in left]
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _folder(runs: Path, stored: State, run: Trial) -> Path:
+    return runs / "trials" / stored.study.name / run_folder(run.number, repeat=run.repeat)
 
 
 def _going_on(stored: State) -> set[str]:
@@ -102,7 +113,7 @@ def _going_on(stored: State) -> set[str]:
 def _items_of_run(
     runs: Path, stored: State, run: Trial, going_on: Collection[str]
 ) -> Iterator[Item]:
-    folder = runs / "trials" / stored.study.name / run_folder(run.number, repeat=run.repeat)
+    folder = _folder(runs, stored, run)
     newest = max((picture.epoch for picture in run.pictures), default=None)
     for path in _files(folder):
         epoch = re.match(r"epoch-(\d+)-.*\.png", path.name)
