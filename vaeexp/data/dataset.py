@@ -65,6 +65,7 @@ class Split:
     grey_keys: `row_keys` of the grey images under static binarisation; None without it.
     blocks: the checks of a large file; None for a file that was hashed at the start.
     names: of its rows, for people.
+    unseen: place → names of the columns, constant in training, that change in this row.
     """
 
     unchecked: np.ndarray
@@ -73,6 +74,7 @@ class Split:
     first: int
     blocks: BlockChecks | None
     names: RowNames
+    unseen: Mapping[int, str]
     factors: np.ndarray | None = None
     grey_keys: np.ndarray | None = None
 
@@ -217,7 +219,10 @@ class Dataset(Known):
         classes = None if name in self.unlabelled else self.classes
         first = which.indices(len(images))[0]
         names = RowNames(self.folder, part, which, name)
-        return Split(images[which], labels[which], classes, first, blocks, names, factors, keys)
+        marks = self.unseen.get(part, {}).items()
+        unseen = {int(place) - first: text for place, text in marks}
+        own = images[which], labels[which], classes
+        return Split(*own, first, blocks, names, unseen, factors, keys)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -19,7 +19,7 @@ from vaeexp.data.scaling import (
     Scaling,
     Statistics,
     bytes_scaling,
-    changed,
+    changes,
     constant_columns,
     constant_runs,
     count_outside,
@@ -110,12 +110,12 @@ def _upper_bits(raw: RawImages, scratch: Path) -> RawImages:
 
 
 class LeftOut(NamedTuple):
-    """Columns that were left out, as in `Known`."""
+    """Columns that were left out, as in `Known`; `unseen` by the row of the file."""
 
     dropped: tuple[str, ...] = ()
     constants: tuple[float, ...] = ()
     kept: tuple[int, ...] | None = None
-    unseen: tuple[int, int] = (0, 0)
+    unseen: Mapping[int, str] = {}
 
 
 def without_constant_columns(
@@ -138,16 +138,16 @@ def without_constant_columns(
     shape = (1, 1, len(kept))
     images = write_rows(scratch / "varying.raw", varying, raw.images.dtype, shape)
     values = raw.images[taught[0], 0, 0, constant].astype(np.float64)
-    unseen = sum(
-        int(changed(piece[:, 0, 0][:, constant], values).any(1).sum())
-        for piece in pieces(raw.images, others)
-    )
     names = raw.features or [f"column {index}" for index in range(width)]
+    dropped = tuple(names[index] for index in constant)
+    unseen = list[str]()
+    for piece in pieces(raw.images, others):
+        unseen += changes(piece[:, 0, 0][:, constant], values, dropped)
     left = LeftOut(
-        dropped=tuple(names[index] for index in constant),
+        dropped=dropped,
         constants=tuple(values.tolist()),
         kept=tuple(kept.tolist()),
-        unseen=(unseen, len(others)),
+        unseen={row: text for row, text in zip(others.tolist(), unseen, strict=True) if text},
     )
     features = raw.features and tuple(names[index] for index in kept)
     return raw._replace(images=images, features=features), left

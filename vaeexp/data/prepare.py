@@ -21,7 +21,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -77,7 +77,7 @@ from vaeexp.words import plural
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-_LAYOUT = 12  # raised whenever the same source would give other arrays
+_LAYOUT = 13  # raised whenever the same source would give other arrays
 _DECIDING = ("scale", "scale_per", "clip", "split", "missing")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
@@ -102,7 +102,8 @@ class Known:
     dropped, constants: names of the columns of vectors that were left out, because they never
         change, and the value of each.
     kept: the other columns of the file; None where none was left out.
-    unseen: validation and test rows in which one of the dropped columns changes, and all of them.
+    unseen: training and test → place in the arrays → names of the dropped columns that change in
+        this row.
     factors: names of the known factors of variation.
     whites: the number that became 255 in each kind of file, where the images are bytes.
     black, named_by, changed: as in `RawImages`.
@@ -118,7 +119,7 @@ class Known:
     dropped: tuple[str, ...] = ()
     constants: tuple[float, ...] = ()
     kept: tuple[int, ...] | None = None
-    unseen: tuple[int, int] = (0, 0)
+    unseen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     factors: tuple[str, ...] = ()
     whites: dict[str, int] | None = None
     black: int = DEEPEST
@@ -308,9 +309,11 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         # Limits change the numbers that are modelled, and depend on the images to train on.
         limits = json.dumps([made.scaling.record()[name] for name in ("low", "high")])
         digest = hashlib.sha256(f"{digest} {limits}".encode()).hexdigest()
+    parts = {"training": training[order], "test": rows[TEST]}
     meta = {
         **facts,
         **_facts_of(made),
+        "unseen": {name: _marks_of(part, made.left.unseen) for name, part in parts.items()},
         "training": len(training),
         "test": len(rows[TEST]),
         # No notes on copies where nothing else is noted of the files.
@@ -319,12 +322,16 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
         "digest": digest,
     }
     if own_data:
-        write_names(folder, raw, {"training": training[order], "test": rows[TEST]})
+        write_names(folder, raw, parts)
     shutil.rmtree(scratch)
     large = [path for path in folder.glob("*_images.npy") if path.stat().st_size > WHOLE]
     for path in large:
         write_table(path)
     seal_folder(folder, meta, by_blocks=[path.name for path in large])
+
+
+def _marks_of(part: np.ndarray, unseen: Mapping[int, str]) -> dict[int, str]:
+    return {place: unseen[row] for place, row in enumerate(part.tolist()) if row in unseen}
 
 
 def _facts_of(made: "_Made") -> dict[str, Any]:

@@ -7,8 +7,9 @@ change the numbers that are modelled.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -395,9 +396,11 @@ def constant_runs(images: np.ndarray, rows: np.ndarray, scaling: Scaling) -> tup
     return tuple(runs.reshape(-1).tolist())
 
 
-def changed(numbers: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Return which numbers, bool [N, D], of columns that were constant in training, [D], are
-    missing or others. Fractions may differ in their last digits, which files of other types round.
+def changes(numbers: np.ndarray, constants: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Return, for each row of columns [N, D] that were constant in training, [D], the names of
+    those in which its number is missing or another, joined. Fractions may differ in their last
+    digits, which files of other types round.
     """
     rounded = np.isclose(numbers, constants, rtol=1e-6, atol=0)
-    return (numbers != constants) & ~(rounded & (constants != np.rint(constants)))
+    changed = (numbers != constants) & ~(rounded & (constants != np.rint(constants)))
+    return [", ".join(compress(names, row)) for row in changed]

@@ -17,7 +17,7 @@ from vaeexp.evaluation.detection import EVEN, Estimate, Low, shift, size_words
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
 from vaeexp.runs import codes as measures
-from vaeexp.runs.calibration import RARE, Calibration
+from vaeexp.runs.calibration import Calibration
 from vaeexp.runs.drawing import drawn_codes
 from vaeexp.runs.row_files import (
     array_endings,
@@ -74,14 +74,10 @@ def _opened(run: Run, given: Given, say: Say) -> Iterator[Opened]:
             yield found
         return
     images = open_images(run, given.data, split=given.split, say=say)
-    changed, rows = images.dataset.unseen
-    if 0 < changed < RARE * rows:
-        say(
-            f"{changed:,} of the {rows:,} validation and test rows have a change in columns that "
-            "never changed in training. --split does not mark them: give their file instead"
-        )
     labels = [images.classes[label] if images.classes else "" for label in images.labels.tolist()]
-    batches = split_batches(images.x, images.keys, labels, images.names, run.described)
+    batches = split_batches(
+        images.x, images.keys, labels, images.names, images.unseen, run.described
+    )
     yield Opened(len(images.x), batches, lambda: set(labels))
 
 

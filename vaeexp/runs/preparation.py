@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, compress, repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +29,7 @@ from vaeexp.data.formats.image_pixels import UnreadableError, pixels_of, read_he
 from vaeexp.data.formats.levels import DEEPEST, WHITE, Stored, to_bytes
 from vaeexp.data.missing import codes_of, missing_numbers
 from vaeexp.data.prepare import Purpose, binarise
-from vaeexp.data.scaling import Scaling, changed, scaling_from
+from vaeexp.data.scaling import Scaling, changes, scaling_from
 from vaeexp.data.values import Values, changes_left_out
 from vaeexp.settings import DataSettings
 from vaeexp.words import format_signed
@@ -117,8 +117,7 @@ class Columns(NamedTuple):
         names, joined.
         """
         known = dict(zip(self.dropped, self.constants, strict=True))
-        found = changed(numbers, np.array([known[name] for name in names]))
-        return [", ".join(compress(names, row)) for row in found]
+        return changes(numbers, np.array([known[name] for name in names]), names)
 
     def put_back(self, rows: np.ndarray) -> np.ndarray:
         """Return rows float64 [N, 1, 1, F] of the columns that the model gives, and of the others

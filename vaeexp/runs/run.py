@@ -294,7 +294,9 @@ def _measured(
     for split in ("validation", "test"):
         images = open_images(run, data, split=split, same=True, say=say)
         none = [""] * len(images.x)
-        batches = split_batches(images.x, images.keys, none, images.names, run.described)
+        batches = split_batches(
+            images.x, images.keys, none, images.names, images.unseen, run.described
+        )
         rows = score_rows(vae, batches, how, Tally(None), seed=code_seed(run), known=None)
         frame = _as_frame((measured for _, measured in rows), None)
         if run.described.constant:
@@ -420,6 +422,11 @@ class Images:
     def keys(self) -> np.ndarray:
         """The hash of each image before it was binarised, uint64 [N]."""
         return self.part.keys[self.places]
+
+    @property
+    def unseen(self) -> list[str]:
+        """For each, the names of the columns, constant in training, that change in this row."""
+        return [self.part.unseen.get(place, "") for place in self.places.tolist()]
 
 
 def open_images(

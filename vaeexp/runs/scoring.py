@@ -73,19 +73,25 @@ def opened(given: Any, preparation: Preparation) -> Iterator[Opened]:
 
 
 def split_batches(
-    x: Tensor, keys: np.ndarray, labels: Sequence[str], names: Sequence[str], values: Values
+    x: Tensor,
+    keys: np.ndarray,
+    labels: Sequence[str],
+    names: Sequence[str],
+    unseen: Sequence[str],
+    values: Values,
 ) -> Iterator[Batch]:
-    """Yield the targets [N, C, H, W] of a split, their keys and their names in batches, as those of
-    files.
+    """Yield the targets [N, C, H, W] of a split and what is known of them in batches, as those of
+    files; `unseen`: of vectors.
     """
     size = batch_rows(values)
     for start in range(0, len(x), size):
         some = slice(start, start + size)
         count = len(x[some])
         blank = [""] * count
-        unseen = blank if is_vector(x.shape) else changes_left_out(values, x[some].numpy(), blank)
+        changes = changes_left_out(values, x[some].numpy(), blank)
+        marks = [*unseen[some]] if is_vector(x.shape) else changes
         none = np.zeros(count, np.int64)
-        yield Batch([*names[some]], [*labels[some]], x[some], blank, none, unseen, keys[some])
+        yield Batch([*names[some]], [*labels[some]], x[some], blank, none, marks, keys[some])
 
 
 def score_rows(

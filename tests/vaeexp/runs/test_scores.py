@@ -245,7 +245,7 @@ def test_a_column_that_never_changed_is_seen_to_change(tmp_path):
     assert "unseen" in run.encode(new)
 
 
-def test_splits_say_where_columns_that_never_changed_do_so(tmp_path):
+def test_rows_of_splits_are_marked_where_columns_that_never_changed_do_so(tmp_path):
     own = tmp_path / "own.csv"
     rows = table_of(1300, alarm=0)
     rows.loc[1299, "alarm"] = 1
@@ -255,7 +255,9 @@ def test_splits_say_where_columns_that_never_changed_do_so(tmp_path):
     given = new_data.Given([], "test", own)
     how = {"device": "cpu", "say": lines.append, "progress": None}
     new_data.encode_to(run, given, tmp_path / "c.csv", **how)
-    assert [line for line in lines if line.startswith("1 of the 142 validation and test rows")]
+    codes = pd.read_csv(tmp_path / "c.csv", keep_default_na=False)
+    assert codes["unseen"].tolist() == [*[""] * (len(codes) - 1), "alarm"]
+    assert codes["name"].iloc[-1] == "own.csv[1299]"
     with pytest.warns(UserWarning, match="1 row with a change where"):
         assert run.score(rows[-9:], data=own)["unseen"].tolist() == [*[""] * 8, "alarm"]
 
