@@ -183,12 +183,6 @@ from .program import (
 from .requirements import (
     check_optuna as check_optuna,
 )
-from .requirements import (
-    problem_of as problem_of,
-)
-from .requirements import (
-    required_packages as required_packages,
-)
 from .results import (
     Results as Results,
 )

@@ -1,22 +1,18 @@
 """Checks of this machine: versions, device, disk."""
 
-import importlib.metadata
 import os
-import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-import vaeexp
 from sweeps import (
     Finding,
-    problem_of,
-    required_packages,
 )
 from vaeexp.cache import cache_folder
 from vaeexp.machine import nearest_folder, processor_name, usable_cores
+from vaeexp.runs.provenance import installed_versions
 from vaeexp.training.device import has_fast_bf16, resolve_device
 from vaeexp.words import format_gibibytes
 
@@ -25,19 +21,9 @@ DISK = 2**30
 
 
 def check_versions() -> Iterator[Finding]:
-    """Check that the packages that vaeexp needs are installed in versions that it accepts."""
-    wrong = []
-    shown = [f"vaeexp {vaeexp.__version__}", f"Python {platform.python_version()}"]
-    asked = []
-    for needed in required_packages("vaeexp"):
-        if problem := problem_of(needed):
-            wrong.append(problem)
-            asked.append(f"'{needed.name}{needed.specifier}'")
-        elif needed.name in ("torch", "optuna", "mlflow", "numpy"):
-            shown.append(f"{needed.name} {importlib.metadata.version(needed.name)}")
-    words = ", ".join(wrong or shown)
-    remedy = f"`pip install {' '.join(asked)}` in this environment"
-    yield Finding(name="versions", ok=not wrong, words=words, remedy=remedy)
+    """Name the versions that decide a result."""
+    words = ", ".join(f"{name} {version}" for name, version in installed_versions().items())
+    yield Finding(name="versions", ok=True, words=words)
 
 
 def check_device() -> Iterator[Finding]:
