@@ -22,7 +22,6 @@ from vaeexp.commands.status import json_option
 from vaeexp.console import open_console, print_json, write_line
 from vaeexp.machine_checks import (
     check_device,
-    check_disk,
     check_versions,
 )
 from vaeexp.results import study_name
@@ -128,7 +127,6 @@ def doctor(
     checks: dict[str, Check] = {
         "versions": check_versions,
         "device": check_device,
-        "disk": partial(check_disk, places.runs),
         **{f"study '{name}'": partial(check_study, places, name) for name in names},
     }
     found = look(checks, show)

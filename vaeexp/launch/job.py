@@ -56,7 +56,7 @@ from vaeexp.study import (
 )
 from vaeexp.training.checkpoint_places import check_address
 from vaeexp.training.device import resolve_device
-from vaeexp.training.groups import seconds_per_image
+from vaeexp.training.groups import may_fuse, seconds_per_image
 from vaeexp.words import format_duration, format_short, join_and, one_line, plural
 
 if TYPE_CHECKING:
@@ -311,11 +311,25 @@ def print_plan(job: Job, console: "Console", engine: "Engine") -> None:
     execution = choose_execution(
         study, job.settings, job.dataset, job.options.execution, {}, say, engine=engine
     )
+    compare_sizes(job, execution)
     for line in (*_describe_intent(job), *_describe_cost(job, execution, trials)):
         say(line)
     for warning in job.warnings:
         say(f"warning: {warning}", style="yellow")
     say("Nothing was trained.")
+
+
+def compare_sizes(job: Job, execution: Execution) -> None:
+    """Say at which sizes of a list, or of the ends and the middle of a range, the user's code
+    trains alone; each further size is compared before its lane joins.
+    """
+    space = job.study.space
+    maxima = maxima_of(job.study)
+    for name in maxima.keys() & set(space.names) if execution.fuse else ():
+        low, *others = searched_values(job.study, name)
+        middle = [(low + others[0]) // 2] if space[name].kind != "choice" else []
+        for size in (low, *middle, *others):
+            may_fuse(job.dataset.values, job.settings.with_params({name: size}), maxima)
 
 
 EXAMPLES = 9

@@ -49,6 +49,7 @@ from vaeexp.launch.continuing import installed_changes, job_of_study
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.job import (
     Job,
+    compare_sizes,
     contact_sheet,
     describe_data,
     later_epochs,
@@ -128,6 +129,7 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
             log.say,
             engine=engine,
         )
+        compare_sizes(job, execution)
         _announce(job, execution)
         kind = None if options.extend else sweep.before.worker_kind
         opened.enter_context(engine.shown())  # workers look for the folder when they start

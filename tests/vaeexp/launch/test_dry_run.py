@@ -78,6 +78,43 @@ def test_the_plan_says_how_far_draws_move_a_validation_value(options, changes, s
     assert says is None or re.match(says, lines[0])
 
 
+BRANCHING = """
+import math
+from torch import nn
+
+
+class Net:
+    def encoder(self, settings, image_shape, outputs):
+        within = nn.Sigmoid() if settings.latent_size % 2 else nn.Tanh()
+        return nn.Sequential(nn.Flatten(), within, nn.Linear(math.prod(image_shape), outputs))
+
+    def decoder(self, settings, image_shape, latent_size, parameters):
+        shape = (image_shape[0] * parameters, *image_shape[1:])
+        return nn.Sequential(nn.Linear(latent_size, math.prod(shape)), nn.Unflatten(1, shape))
+"""
+
+
+@pytest.mark.parametrize(
+    ("space", "alone"),
+    [
+        ("{values: [2, 3, 7, 8]}", {3, 7}),
+        ("{low: 2, high: 8}", {5}),
+        ("{low: 3, high: 8}", {3, 5}),
+    ],
+)
+def test_sizes_at_which_own_code_trains_alone_are_named_beforehand(
+    options, tmp_path, monkeypatch, caplog, space, alone
+):
+    """Of a list all, of a range its ends and its middle."""
+    module = f"branching_{len(space)}_{min(alone)}"
+    (tmp_path / f"{module}.py").write_text(BRANCHING)
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = (*options.overrides, f"network={module}:Net", f"search.latent_size={space}")
+    planned(replace(options, overrides=asked, fuse="on"))
+    sizes = re.findall(r"with latent_size (\d+), .* train alone, not fused", caplog.text)
+    assert {*map(int, sizes)} == alone
+
+
 def test_a_changed_study_is_found(options):
     begin(options, "search.beta.high=5")
     with pytest.raises(UserError, match=r"search.beta.high: 5.0 → 10.0"):

@@ -16,6 +16,7 @@ from torch import Tensor, vmap
 
 from sweeps import TrialSpec, warn_once
 from vaeexp.compiler import has_convolutions
+from vaeexp.data.values import Values
 from vaeexp.import_paths import own_paths
 from vaeexp.models.networks import changed_settings, find_network
 from vaeexp.models.vae import VAE, build_vae
@@ -133,7 +134,7 @@ def _least_rows(network: str, source: Source) -> int:
     return rows
 
 
-def may_fuse(source: Source, settings: "Settings", maxima: Mapping[str, int]) -> bool:
+def may_fuse(values: Values, settings: "Settings", maxima: Mapping[str, int]) -> bool:
     """Tell whether a lane of just these sizes can be a row of a fused group; the log says why not.
 
     The code of a user may branch on a size, so that each size is compared before its lane joins.
@@ -141,7 +142,7 @@ def may_fuse(source: Source, settings: "Settings", maxima: Mapping[str, int]) ->
     model = settings.model
     own = own_paths({**model.model_dump(), "loss": settings.train.loss})
     try:
-        template = padded_template(model, source.values, maxima) if own else None
+        template = padded_template(model, values, maxima) if own else None
     except Exception as error:  # then no lane of this network is fused, which `open_group` says
         if is_out_of_memory(error):
             raise

@@ -29,6 +29,7 @@ from sweeps import (
     WorkerState,
     ends_soon,
 )
+from vaeexp.data.values import Values
 from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
 from vaeexp.training.batches import Source
@@ -121,7 +122,7 @@ class LaneGroups:
         opened: Callable[..., Group],
         source_of: Callable[[str], Source],
         *,
-        may_fuse: Callable[[Source, "Settings"], bool] | None,
+        may_fuse: Callable[[Values, "Settings"], bool] | None,
         by_shape: bool,
         limit: int,
     ) -> None:
@@ -162,7 +163,7 @@ class LaneGroups:
         if self._may_fuse is not None:
             sizes = (shape, settings.model.latent_size, settings.model.components)
             if sizes not in self._fusible:
-                self._fusible[sizes] = self._may_fuse(source, settings)
+                self._fusible[sizes] = self._may_fuse(source.values, settings)
             options = {} if self._fusible[sizes] else {"fuse": False}
         groups = self._groups.setdefault((*shape, *options), [])
         for group in groups:
