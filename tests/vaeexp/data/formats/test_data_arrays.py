@@ -232,7 +232,7 @@ def test_a_damaged_file_or_a_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="plain numpy arrays"):
         opened(tmp_path / "mine.npz")
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match=r"got a folder without arrays; must be .*\.npz, \.h5"):
+    with pytest.raises(UserError, match=r"got a folder without arrays, but with no files; must"):
         opened(tmp_path / "none")
     with pytest.raises(UserError, match="needs --data"):
         opened(None)
