@@ -98,6 +98,7 @@ def _entry(
         read=partial(read, packing),
         packed=packing.words() if packing else "",
         coordinate=coordinate,
+        matlab="MATLAB_class" in array.attrs,
     )
 
 
