@@ -22,6 +22,7 @@ from vaeexp.commands.options import complete_study
 from vaeexp.console import open_console, program, write_line
 from vaeexp.data import DATASETS
 from vaeexp.data.formats import printable
+from vaeexp.data.formats.array_pixels import LIKELIHOOD
 from vaeexp.data.formats.named_arrays import ROLES
 from vaeexp.launch.fitting import fit_study
 from vaeexp.machine import shipped_studies
@@ -116,6 +117,7 @@ confirm: {{top: 2, seeds: 2}}      # the best configurations again, with fresh s
 WORDS = {
     "dataset": "folder: image files; arrays: one file, or a folder, of arrays or tables",
     "binarisation": "none: numbers as they are; static: grey levels drawn black or white, once",
+    "image_size": "pixels, as 64 or [height, width]; the files have several sizes",
     "labels": "array or column of labels; a model is not given them",
     "names": "array or column that names the rows",
     "factors": "known factors, kept with the rows and not given to a model",
@@ -320,9 +322,11 @@ def fitted_text(name: str, data: Path, given: Mapping[str, Any]) -> str:
 
 
 def _as_options(problem: str) -> str:
-    """Return a problem in which roles are options of init."""
+    """Return a problem in which roles are options of init, which chooses the likelihood itself."""
     return re.sub(
-        rf"(?:--set )?\b({'|'.join(ROLES)})=", lambda found: f"{_option(found[1])} ", problem
+        rf"(?:--set )?\b({'|'.join(ROLES)})=",
+        lambda found: f"{_option(found[1])} ",
+        problem.replace(LIKELIHOOD, ""),
     )
 
 

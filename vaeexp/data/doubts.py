@@ -15,9 +15,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaeexp.data import facts as find
-from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, printable, some_of
+from vaeexp.data.formats import (
+    ONE_CHANNEL,
+    TEST,
+    TRAINING,
+    VALIDATION,
+    RawImages,
+    printable,
+    some_of,
+)
 from vaeexp.data.formats.array_pixels import LONG
-from vaeexp.data.scaling import ends_of
+from vaeexp.data.scaling import ends_of, pieces
 from vaeexp.data.values import is_vector
 from vaeexp.words import format_share, format_signed, plural
 
@@ -236,6 +244,16 @@ def rows_of_genes(facts: Facts) -> str:
     return f"{problem}. {remedy}"
 
 
+def equal_channels(facts: Facts) -> str:
+    """Doubt images of several channels that are all equal, as of grey palettes."""
+    images = facts.raw.images
+    every = pieces(images) if images.shape[1] > 1 else ()
+    if not every or not all((piece == piece[:, :1]).all() for piece in every):
+        return ""
+    remedy = "images[..., :1] in the file" if facts.raw.stored is None else ONE_CHANNEL
+    return f"The {images.shape[1]} channels are equal, so the images are grey. Try {remedy}"
+
+
 DOUBTS: tuple[Callable[[Facts], str], ...] = (
     counting_columns,
     missing_values,
@@ -246,4 +264,5 @@ DOUBTS: tuple[Callable[[Facts], str], ...] = (
     restarting_times,
     spelt_groups,
     rows_of_genes,
+    equal_channels,
 )

@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import TEST, VALIDATION, RawImages, blocks, some_of
-from vaeexp.data.formats.array_pixels import HAIR
+from vaeexp.data.formats.array_pixels import AS_NUMBERS, HAIR
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, WHITE, Stored, to_bytes
 from vaeexp.data.formats.scratch import write_rows
 from vaeexp.data.scaling import (
@@ -55,8 +55,7 @@ def as_bytes(raw: RawImages, binarisation: str, scratch: Path, root: str) -> Raw
     low, high = extremes(raw.images)
     if low < -HAIR or high > 1 + HAIR:
         problem = f"got {raw.images.dtype} from {low:g} to {high:g}; must lie in [0, 1]"
-        remedy = "Try --set binarisation=none --set scale=standard"
-        raise UserError(root, f"{problem} with data.binarisation: {binarisation}. {remedy}.")
+        raise UserError(root, f"{problem} with data.binarisation: {binarisation}. {AS_NUMBERS}.")
     beyond = 0
 
     def levels() -> Iterator[np.ndarray]:
@@ -275,7 +274,7 @@ def _beyond(raw: RawImages, rows: Mapping[int, np.ndarray], scaling: Scaling, ro
     if count and floats:
         low, high = extremes(raw.images, others)
         problem = f"got {raw.images.dtype} from {low:g} to {high:g} in the validation and test"
-        remedy = "floats must lie in [0, 1]. Try --set scale=standard"
+        remedy = f"floats must lie in [0, 1]. {AS_NUMBERS}"
         raise UserError(root, f"{problem} images with data.scale: unit; {remedy}.")
     return count
 

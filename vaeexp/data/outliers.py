@@ -37,6 +37,10 @@ _COARSE = 0.01
 """Largest step of float32, as a share of a deviation, that is not doubted."""
 
 
+class TooLargeError(UserError):
+    """A target is too large for float32."""
+
+
 def look_at_sizes(
     raw: RawImages,
     rows: Mapping[int, np.ndarray],
@@ -66,7 +70,7 @@ def look_at_sizes(
         if deviations == np.inf:
             problem = f"got {number:g} in {where}; is too large for float32 when it is scaled"
             remedy = "Mend it, leave its row out, or cut all: --set clip='[0.1, 99.9]'"
-            raise UserError(root, f"{problem}. {remedy}.")
+            raise TooLargeError(root, f"{problem}. {remedy}.")
         share = deviations**2 / known.count
         if part == TRAINING and deviations > _ALONE and share > _SHARE:
             if not _stands_apart(raw.images, taught, known, place):

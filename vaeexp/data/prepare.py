@@ -49,6 +49,7 @@ from vaeexp.data.formats import (
     row_words,
     some_of,
 )
+from vaeexp.data.formats.array_pixels import AS_NUMBERS
 from vaeexp.data.formats.levels import DEEPEST
 from vaeexp.data.missing import without_missing
 from vaeexp.data.numbers import (
@@ -427,7 +428,7 @@ def _numbers(
     if settings.binarisation != "none":
         problem = f"got {settings.binarisation}, and {root} has {raw.images.dtype} numbers"
         asked = f"with data.scale: {settings.scale}" + (" and data.clip" if settings.clip else "")
-        remedy = "binarisation needs grey levels, scale: unit, no clip. Try --set binarisation=none"
+        remedy = f"binarisation needs grey levels, scale: unit, no clip. {AS_NUMBERS}"
         raise UserError("data.binarisation", f"{problem} {asked}; {remedy}.")
     others = np.setdiff1d(np.concatenate([*rows.values()]), taught)
     raw, left = without_constant_columns(raw, taught, others, scratch, root)

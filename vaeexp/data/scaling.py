@@ -16,7 +16,7 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import RawImages
-from vaeexp.data.formats.array_pixels import HAIR
+from vaeexp.data.formats.array_pixels import AS_NUMBERS, HAIR
 from vaeexp.data.formats.levels import WHITE, stored_kind, white_of
 from vaeexp.data.values import ImageShape, is_vector
 from vaeexp.words import plural
@@ -35,7 +35,6 @@ _BEYOND = 1e150
 """Largest number whose square has a float64."""
 _AXES = {"global": (0, 1, 2, 3), "channel": (0, 2, 3), "feature": (0,)}
 """Setting `scale_per` → axes of [N, C, H, W] that share an offset and a scale."""
-_SCALES = "range, standard or none"
 FREE = np.full((1, 1, 1), -np.inf), np.full((1, 1, 1), np.inf)
 """Limits that cut nothing."""
 
@@ -236,11 +235,11 @@ def _full_range(raw: RawImages, training: np.ndarray, root: str) -> tuple[float,
     found = f"got {kind} from {low:g} to {high:g} with data.scale: unit"
     if kind.kind == "f":
         if low < -HAIR or high > 1 + HAIR:
-            raise UserError(root, f"{found}; floats must lie in [0, 1]. Try --set scale=standard.")
+            raise UserError(root, f"{found}; floats must lie in [0, 1]. {AS_NUMBERS}.")
         return 0.0, 1.0
     if kind.itemsize > 2:
         problem = f"{found}; must be booleans, whole numbers of 8 or 16 bits, or floats in [0, 1]"
-        raise UserError(root, f"{problem}. Try data.scale: {_SCALES}.")
+        raise UserError(root, f"{problem}. {AS_NUMBERS}.")
     if kind.kind in "bu":
         return 0.0, float(white_of(stored_kind(kind), int(high)))
     limits = np.iinfo(kind)

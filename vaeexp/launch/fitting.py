@@ -8,6 +8,7 @@ numbers jump in size at few places, they are sensors of several units, each with
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +21,10 @@ from vaeexp.data.facts import unit_jumps
 from vaeexp.data.formats import blocks, some_of
 from vaeexp.data.formats.array_pixels import LONG
 from vaeexp.data.formats.hierarchical import is_zarr
+from vaeexp.data.formats.image_files import SeveralSizesError
 from vaeexp.data.formats.image_folder import holds_images
 from vaeexp.data.formats.levels import WHITE
+from vaeexp.data.outliers import TooLargeError
 from vaeexp.settings import DataSettings
 
 _AGREE = 0.5
@@ -41,6 +44,8 @@ the largest variance of its counts, in means.
 """
 _DEPTHS = 1.5
 """How many times the 10th percentile of row sums the 90th is, from which sums are given."""
+_SIDE = 64
+"""Pixels that photographs of several sizes are resized to."""
 _STEPS = 3_000
 """Steps of training that a study gets at least, as far as 300 epochs make them."""
 
@@ -74,7 +79,14 @@ def fit_study(path: Path, *, say: Callable[[str], None], **given: Any) -> Fittin
     kind = "folder" if images else "arrays"
     data: dict[str, Any] = {"dataset": kind, "binarisation": "none", **given}
     unscaled = {"binarisation": "none", "scale": "none", "clip": None}
-    dataset = open_dataset(DataSettings(**data | unscaled), root=path, say=say)
+    look = partial(open_dataset, root=path, say=say)
+    try:
+        dataset = look(DataSettings(**data | unscaled))
+    except TooLargeError:
+        dataset = look(DataSettings(**data | unscaled | {"scale": "standard"}))
+    except SeveralSizesError:
+        data |= {"image_size": _SIDE}
+        dataset = look(DataSettings(**data | unscaled))
     found = _agreement(dataset)
     network = _network(dataset, signals=found is not None and _are_signals(found))
     if _is_binary(dataset):

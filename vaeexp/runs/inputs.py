@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sweeps import UserError
-from vaeexp.data.formats import printable, refusing, some_of
+from vaeexp.data.formats import ending_of, printable, refusing, some_of
 from vaeexp.data.formats.csv_files import check_points, is_number
 from vaeexp.data.formats.entries import Entry, described
 from vaeexp.data.formats.hierarchical import HDF5, hdf5_entries, is_zarr, zarr_entries
@@ -24,13 +24,13 @@ from vaeexp.data.formats.image_pixels import readable
 from vaeexp.data.formats.levels import Stored
 from vaeexp.data.formats.npy_files import npy_entry, npz_entries
 from vaeexp.data.formats.scratch import rows_of_block
-from vaeexp.data.formats.tables import cells_of, read_batches
+from vaeexp.data.formats.tables import PARQUET, TEXTS, cells_of, read_batches
 from vaeexp.data.formats.tiff import TIFF, stack_entry
 from vaeexp.data.values import is_vector
 from vaeexp.machine import usable_cores
 from vaeexp.runs.preparation import Preparation, Rows, together
 
-TABLES = (".parquet", ".csv")
+TABLES = (PARQUET, *TEXTS)
 _ARRAYS = (".npy", ".npz", *HDF5)
 _FOLDER = (".npy", ".npz", *TABLES)
 _SWITCHES = {"true": 1.0, "1": 1.0, "false": 0.0, "0": 0.0, "": np.nan}
@@ -118,7 +118,7 @@ def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any
     if not path.exists():
         raise UserError(str(path), "there is no such file or folder.")
     packed = preparation.edition > 1
-    ending = path.suffix.lower()
+    ending = ending_of(path)
     if is_zarr(path):
         entries = zarr_entries(path, packed=packed)
     elif path.is_dir():
@@ -149,7 +149,7 @@ def _found_folder(folder: Path, preparation: Preparation, scratch: Path) -> list
     if not paths:
         wanted = f"image files, or arrays ({', '.join((*_ARRAYS, *TABLES, *TIFF))}, zarr)."
         raise UserError(str(folder), f"holds no files that can be read; must be {wanted}")
-    if paths[0].suffix.lower() in _FOLDER:
+    if ending_of(paths[0]) in _FOLDER:
         return [*_flat(_found_path(path, preparation, scratch) for path in paths)]
     return [
         _Picture(str(path), "" if path.parent == folder else path.parent.name, path)
@@ -168,7 +168,7 @@ def files_in(path: Path, preparation: Preparation) -> list[Path]:
     pictures = [each for each in find(None, path) if each.suffix.lower() in readable()]
     if pictures and preparation.values.shape[:2] != (1, 1):
         return pictures
-    return sorted(each for each in path.iterdir() if each.suffix.lower() in _FOLDER)
+    return sorted(each for each in path.iterdir() if ending_of(each) in _FOLDER)
 
 
 # ---- pictures ----
@@ -293,7 +293,7 @@ def _open_stack(path: Path, preparation: Preparation, scratch: Path) -> Inputs:
 
 
 def _open_table(path: Path, preparation: Preparation) -> Inputs:
-    if path.suffix.lower() == ".csv" and preparation.edition > 1:
+    if ending_of(path) != PARQUET and preparation.edition > 1:
         check_points(path)
     read = partial(read_batches, path)
     return _open_columns(read, *_columns_of(path), str(path), str(path), preparation)
@@ -332,7 +332,7 @@ def _columns_of(path: Path) -> tuple[list[str], int]:
     """Return the names of the columns of a table, and its rows; 0 where only reading tells."""
     import pyarrow.parquet as parquet
 
-    if path.suffix.lower() == ".csv":
+    if ending_of(path) != PARQUET:
         first = next(read_batches(path, None), None)
         return ([] if first is None else first.schema.names), 0
     with refusing(path, "a whole parquet file"), parquet.ParquetFile(path) as file:

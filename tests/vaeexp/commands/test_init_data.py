@@ -407,3 +407,46 @@ def test_init_takes_the_changes_that_it_advises():
     [change] = _options(caught.value.problem)
     run("init", "mine", "--data", "mine.npz", *change)
     assert settings_of(open_study_file("mine")).data.images == "pictures"
+
+
+@pytest.mark.parametrize("kind", ["f8", "i8"])
+@pytest.mark.parametrize("width", [5, 70])
+def test_numbers_beyond_1e15_are_fitted_and_taken_by_the_study(kind, width):
+    np.save("mine.npy", (RANDOM.normal(size=(60, width)) * 1e16).astype(kind))
+    said = run("init", "mine", "--data", "mine.npy")
+    assert f"60 vectors of {width}, " in said
+    settings = settings_of(open_study_file("mine")).data
+    assert settings.scale == "standard"
+    dataset = open_dataset(settings, root=Path("mine.npy"), say=lambda text: None)
+    assert np.abs(dataset.train.images).max() < 10
+
+
+def test_photographs_of_several_sizes_get_a_size():
+    for number in range(12):
+        image = RANDOM.integers(0, 256, (20 + number % 3, 30, 3), np.uint8)
+        write_image(Path("photos") / f"{number}.png", image)
+    said = run("init", "mine", "--data", "photos")
+    assert "12 arrays of 64 × 64 × 3 channels" in said
+    text = Path("studies/mine.yaml").read_text()
+    assert re.search(r"image_size: 64 +# pixels, as 64 or \[height, width\]", text)
+    assert settings_of(open_study_file("mine")).data.image_size == 64
+    run("init", "other", "--data", "photos", "--set", "image_size=16")
+    assert settings_of(open_study_file("other")).data.image_size == 16
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_init_takes_channels_first_as_it_advises(channels):
+    np.save("mine.npy", RANDOM.integers(0, 256, (40, channels, 16, 16), np.uint8))
+    with pytest.raises(UserError, match=r"looks like \[N, C, H, W") as caught:
+        run("init", "mine", "--data", "mine.npy")
+    [first, *_] = _options(caught.value.problem)
+    assert "40 arrays of 16 × 16" in run("init", "mine", "--data", "mine.npy", *first)
+
+
+def test_init_advises_no_likelihood_which_it_chooses_itself():
+    np.save("mine.npy", RANDOM.integers(0, 256, (40, 16, 16)).astype("f4"))
+    with pytest.raises(UserError, match="Try --set scale=standard --set bin") as caught:
+        run("init", "mine", "--data", "mine.npy", "--set", "scale=unit")
+    advised = re.findall(r"--set (\S+=\w+)", caught.value.problem)
+    pairs = [part for change in advised for part in ("--set", change)]
+    assert "gaussian_learned" in run("init", "mine", "--data", "mine.npy", *pairs)

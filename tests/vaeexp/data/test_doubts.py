@@ -276,3 +276,14 @@ def test_pictures_with_an_empty_border_are_no_windows(tmp_path):
     images = np.zeros((60, 16, 16), np.uint8)
     images[:, 4:12, 4:12] = soft(0)[:, 4:12, 4:12]
     assert not [each for each in opened(as_npy(tmp_path, images)).warnings if "shifted" in each]
+
+
+@pytest.mark.parametrize("write", [as_npy, as_pngs])
+def test_equal_channels_are_grey(tmp_path, write):
+    grey = soft(0)
+    colour = np.stack([grey] * 3, axis=-1)
+    [warning] = [each for each in opened(write(tmp_path / "a", colour)).warnings if "equal" in each]
+    assert "The 3 channels are equal, so the images are grey. Try image" in warning
+    colour[-1, 0, 0] = 1, 2, 3  # one pixel of the last image
+    found = opened(write(tmp_path / "b", colour)).warnings
+    assert not [each for each in found if "channels" in each]

@@ -319,7 +319,7 @@ def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
         (
             as_wide_tiff,
             noise(9, 4, 4).astype(int) - 30,
-            r"got int32 from -\d+ to .* with data.scale: unit; must be .* Try data.scale: range",
+            r"got int32 from -\d+ to .* with data.scale: unit; must be .* Try --set scale=standard",
         ),
         (
             as_float_tiff,

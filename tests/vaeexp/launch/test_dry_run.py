@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mnist_files import write_files
 from PIL import Image
@@ -284,3 +285,34 @@ def test_the_command_that_extends_a_study_is_one_that_its_workers_take(
         if str(value) not in (*map(str, kind.values()), "auto", "3")
     }
     assert not [name for name, value in refused.items() if f"--{name} {value}" in line]
+
+
+GREY = np.random.default_rng(0).integers(0, 256, (200, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        GREY.astype("f4"),
+        (GREY // 16).astype("f8"),
+        (GREY / 127.5 - 1).astype("f4"),
+        GREY.astype("i8"),
+    ],
+    ids=["0 to 255", "0 to 15", "-1 to 1", "int64"],
+)
+@pytest.mark.parametrize("binarisation", ["static", "none"])
+def test_numbers_that_are_no_grey_levels_are_taken_as_is_advised(
+    options, tmp_path, numbers, binarisation
+):
+    def plan(array: np.ndarray, *changes: str) -> str:
+        np.save(tmp_path / "mine.npy", array)
+        overrides = (*SMALL, "dataset=arrays", *changes)
+        return planned(replace(options, data=tmp_path / "mine.npy", overrides=overrides))
+
+    with pytest.raises(UserError, match=r"got .*Try --set .*; of grey levels, save") as caught:
+        plan(numbers, f"binarisation={binarisation}")
+    advised = re.findall(r"--set (\S+=\w+)", caught.value.problem)
+    assert len(advised) == 3
+    assert "scaled by training mean and deviation; gaussian_learned" in plan(numbers, *advised)
+    black, white = numbers.min(), numbers.max()
+    assert "Nothing was trained" in plan((numbers - black) / (white - black))

@@ -331,6 +331,12 @@ def natural(name: str) -> str:
     return _NUMBER.sub(lambda found: (found[1] or found[0]).zfill(_DIGITS) + (found[2] or ""), name)
 
 
+def ending_of(path: Path) -> str:
+    """Return the ending of a file in small letters; of what is packed both, as `.csv.gz`."""
+    packed = path.suffix.lower() == ".gz"
+    return "".join(path.suffixes[-2:] if packed else path.suffixes[-1:]).lower()
+
+
 def some_of(names: Sequence[str], most: int = 12) -> str:
     """Return the first of these names, `printable`, and an ellipsis for others."""
     return ", ".join([*map(printable, names[:most]), *["…"] * (len(names) > most)])

@@ -30,6 +30,10 @@ LONG = 64
 """Numbers of the shortest vectors that may be signals or pixels."""
 SCALE = "Save ({name} - black) / (white - black), with the numbers that are black and white."
 """What to do about numbers of image files that are no grey levels."""
+LIKELIHOOD = " --set likelihood=gaussian_learned"
+AS_NUMBERS = f"Try --set scale=standard --set binarisation=none{LIKELIHOOD}"
+AS_NUMBERS += " for numbers; of grey levels, save (x - black) / (white - black)"
+"""What to do about numbers that `scale: unit`, or a study of grey levels, does not take."""
 _FEW = 4  # an axis as short as this holds channels, where the other axes are longer
 
 
@@ -65,7 +69,7 @@ def _check_channels(
         other, setting, axes = ("[N, H, W, C]", "false", "0, 2, 3, 1")
     wanted = FIRST if channels_first else "[N, H, W, C] with 1 to 256 channels"
     likely = f", which looks like {other}" if turned else ""
-    remedy = f"If it is {other}, try --set channels_first={setting}"
+    remedy = f"Try --set channels_first={setting} if it is {other}"
     if turned:
         remedy = f"{remedy}; if not, save {name}.transpose({axes}), and set it so, too"
     raise UserError(place, f"{got}{likely}; must be {wanted}. {remedy}.")

@@ -3,19 +3,21 @@ that are no numbers.
 
 Columns are separated by commas, semicolons or tabs, as the first lines have them. Where they are
 separated by semicolons or tabs, decimals may have a comma. − (U+2212) is a minus. The text must be
-UTF-8.
+UTF-8. A file whose name ends in `.gz` is unpacked as it is read.
 """
 
 import csv
+import gzip
 import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import islice, zip_longest
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from sweeps import UserError
 from vaeexp.data.formats import printable, row_words
@@ -65,6 +67,11 @@ class Form:
         return f"separated by {mark}" + (", with decimal commas" if self.decimal == "," else "")
 
 
+def _opened(path: Path) -> IO[bytes]:
+    packed = path.suffix.lower() == ".gz"
+    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
+
+
 def form_of(path: Path) -> Form:
     """Return how a file is written. Raises UserError for UTF-16 and for what is no text."""
     return _look(path)[0]
@@ -72,7 +79,7 @@ def form_of(path: Path) -> Form:
 
 def _look(path: Path) -> tuple[Form, list[str]]:
     """Return how a file is written, and its first lines."""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         # Of rows of many columns, the line of names and a whole row.
         head = file.read(_HEAD) + file.readline(_BLOCK) + file.readline(_BLOCK)
     _check_text(path, head)
@@ -166,6 +173,9 @@ def _convert(encoding: str) -> str:
 
 def has_minus(path: Path) -> bool:
     """Return whether a file has a − (U+2212)."""
+    if path.suffix.lower() == ".gz":
+        with _opened(path) as lines:
+            return any(_MINUS in line for line in lines)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(_MINUS) >= 0
 
@@ -178,7 +188,7 @@ def _with_minus(path: Path, form: Form) -> Iterator[Path | IO[bytes]]:
         return
     before = rb'(?<![^"\s' + re.escape(form.delimiter.encode()) + b"])"
     sign = re.compile(before + _MINUS + rb"(?=[\d.,])")
-    with path.open("rb") as file, TemporaryFile() as copy:
+    with _opened(path) as file, TemporaryFile() as copy:
         for line in file:
             copy.write(sign.sub(b"-", line))
         copy.seek(0)
@@ -222,7 +232,7 @@ def open_csv(path: Path, types: "Mapping[str, pyarrow.DataType]") -> Iterator[An
 
 def _other_encoding(path: Path) -> UserError | None:
     """Return an error that names the first byte that is not UTF-8; None where all are."""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 line.decode()
@@ -268,7 +278,7 @@ def lines_of(path: Path) -> Iterator[int]:
     and empty lines are no rows.
     """
     form = form_of(path)
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    with TextIOWrapper(_opened(path), "utf-8-sig", "replace", "") as file:
         for _ in range(form.skipped):
             file.readline()
         reader = csv.reader(file, delimiter=form.delimiter)

@@ -21,6 +21,7 @@ class Entry:
     read: returns the array. It may be mapped from the file or from the new file that is named.
     packed: how stored numbers are unpacked, in words; empty where they are read as they are.
     coordinate: whether it holds the places along an axis of others, which are no images.
+    matlab: whether MATLAB wrote it, whose axes come in reversed order.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Entry:
     read: Callable[[Path], np.ndarray]
     packed: str = ""
     coordinate: bool = False
+    matlab: bool = False
 
 
 def described(entries: Iterable[Entry]) -> str:

@@ -2,7 +2,8 @@
 
 An array has the path of its groups as its name: `train/images`. It is read in blocks into a file of
 the scratch folder, because such files are compressed in chunks. Attributes say which numbers the
-stored ones stand for (vaeexp/data/formats/packed.py). netCDF-4 is HDF5.
+stored ones stand for (vaeexp/data/formats/packed.py). netCDF-4 is HDF5. Groups that are one array,
+as sparse matrices are: vaeexp/data/formats/sparse.py.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,8 +18,9 @@ from vaeexp.data.formats import refusing
 from vaeexp.data.formats.entries import Entry
 from vaeexp.data.formats.packed import Packing, packing_of
 from vaeexp.data.formats.scratch import rows_of_block, write_rows
+from vaeexp.data.formats.sparse import join_groups
 
-HDF5 = (".h5", ".hdf5", ".hdf", ".he5", ".nc")
+HDF5 = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".h5ad")
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
 
 
@@ -61,16 +63,19 @@ def hdf5_entries(path: Path, *, packed: bool = True) -> dict[str, Entry]:
             problem = "got a file of classic netCDF; must be netCDF-4, which is HDF5"
             raise UserError(str(path), f"{problem}. Try nccopy -k nc4 {path.name} NEW.nc")
     entries = dict[str, Entry]()
+    groups = dict[str, Any]()
 
     def take(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
+        if not isinstance(item, h5py.Dataset):
+            groups[name] = item
+        else:
             text = h5py.check_string_dtype(item.dtype) is not None
             read = partial(_read_hdf5, path, name)
             entries[name] = _entry(path, name, item, read, text, item.is_scale, packed)
 
     with refusing(path, "a whole HDF5 file"), h5py.File(path, "r") as file:
         file.visititems(take)
-    return entries
+        return join_groups(path, entries, groups)
 
 
 def _entry(
@@ -93,6 +98,7 @@ def _entry(
         read=partial(read, packing),
         packed=packing.words() if packing else "",
         coordinate=coordinate,
+        matlab="MATLAB_class" in array.attrs,
     )
 
 
@@ -113,6 +119,7 @@ def zarr_entries(root: Path, *, packed: bool = True) -> dict[str, Entry]:
     """
     zarr = _zarr(root)
     entries = dict[str, Entry]()
+    groups = dict[str, Any]()
     with refusing(root, "a whole zarr array or group"):
         opened = zarr.open(root, mode="r")
         alone = isinstance(opened, zarr.Array)
@@ -125,7 +132,9 @@ def zarr_entries(root: Path, *, packed: bool = True) -> dict[str, Entry]:
                 read = partial(_read_zarr, root, array)
                 text = array.dtype.kind in "OT"
                 entries[name] = _entry(root, name, array, read, text, coordinate, packed)
-    return entries
+            else:
+                groups[name] = array
+        return join_groups(root, entries, groups)
 
 
 def _read_zarr(root: Path, array: Any, packing: Packing | None, target: Path) -> np.ndarray:

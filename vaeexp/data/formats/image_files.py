@@ -75,6 +75,10 @@ class Listing:
     unlabelled: tuple[int, ...] = ()
 
 
+class SeveralSizesError(UserError):
+    """Image files have several sizes, and none is asked for."""
+
+
 Task = tuple[Path, list[str], list[int]]
 """The root of some image files, their names below it, and their rows."""
 
@@ -193,7 +197,7 @@ def _shape(
     if len(sizes) > 1:
         seen = [f"{h} × {w} ({plural(n, 'image')})" for (h, w), n in sizes.most_common()]
         problem = f"got images of different sizes (height × width): {some_of(seen, 5)}"
-        raise UserError(
+        raise SeveralSizesError(
             str(listing.root),
             f"{problem}; must be one size. Try image_size: [64, 64], or --set image_size=64.",
         )
@@ -215,7 +219,9 @@ def _notes(
     tall, wide = (_span(axis) for axis in zip(*sizes, strict=True))
     colours = {0: "all in colour", len(headers): "all grey"}
     colour = colours.get(grey, f"{grey:,} of them grey")
-    if channels not in _CHANNELS:
+    planes = any(header.grey and header.channels > 1 for header in headers)
+    held = {} if planes else _CHANNELS
+    if channels not in held:
         colour = f"{channels} channels each"
     formats = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     steps = ["resized (Lanczos)"] if sizes != {(height, width)} else []
@@ -232,7 +238,7 @@ def _notes(
     return (
         f"Files: {formats}; height {tall}, width {wide} pixels; {colour}",
         f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
-        f"Channels: {channels} ({_CHANNELS.get(channels, 'pages and samples of a file')})",
+        f"Channels: {channels} ({held.get(channels, 'pages and samples of a file')})",
         *([f"Numbers: {dtype}, as in the files"] if dtype is not None else []),
         *([TURNED] if any(header.black for header in headers) else []),
         *([f"Dropped: {frames}"] if moving else []),

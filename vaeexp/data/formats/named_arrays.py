@@ -77,6 +77,7 @@ def read_named(
     columns = list[np.ndarray | None]()
     taken = set[str]()
     for part, (entry, label) in parts.items():
+        _check_order(entry, () if label is None else label.header()[1])
         images[part] = _read_images(entry, scratch, channels_first=first)
         named = settings.labels is not None
         count = len(images[part])
@@ -204,6 +205,19 @@ def _found_parts(source: Source, entries: Mapping[str, Entry]) -> dict[str, _Par
             str(source.root), f"{problem} all images, or the images of splits. {remedy}"
         )
     return parts
+
+
+def _check_order(images: Entry, labels: Sequence[int]) -> None:
+    """Raise UserError where the last axis counts the images: there are as many labels, or MATLAB
+    wrote the file and the labels do not say that it is the first.
+    """
+    dtype, shape = images.header()
+    count = max(labels, default=0)
+    if len(shape) > 1 and count != shape[0] and (images.matlab or count == shape[-1]):
+        beside = f" beside {count:,} labels" if count else ""
+        problem = f"got {dtype} {list(shape)}{beside}: axes are reversed, as MATLAB writes them"
+        remedy = f"Save {images.name}[()].T, which is {[*shape[::-1]]}"
+        raise UserError(images.place, f"{problem}; the first must count the images. {remedy}")
 
 
 def _read_images(entry: Entry, scratch: Path, *, channels_first: bool) -> np.ndarray:

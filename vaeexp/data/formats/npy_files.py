@@ -6,7 +6,7 @@ folder, which is mapped.
 
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -17,8 +17,11 @@ from sweeps import UserError
 from vaeexp.data.formats import refusing
 from vaeexp.data.formats.entries import Entry, Header
 from vaeexp.data.formats.scratch import BLOCK_BYTES, rows_of_block, write_rows
+from vaeexp.data.formats.sparse import PARTS, sparse_entry
 
 WHOLE = "a whole file of plain numpy arrays"
+_OF_SCIPY = {"data", "format", "shape"}
+"""Arrays in each sparse matrix of scipy."""
 
 
 def read_header(stream: IO[bytes]) -> tuple[Header, bool]:
@@ -59,7 +62,7 @@ def npz_entries(path: Path) -> dict[str, Entry]:
     """Return the arrays of an `.npz` file by their names. No array is read."""
     with refusing(path, WHOLE), zipfile.ZipFile(path) as packed:
         names = [each.filename for each in packed.infolist() if each.filename.endswith(".npy")]
-    return {
+    entries = {
         name.removesuffix(".npy"): Entry(
             name=name.removesuffix(".npy"),
             place=f"{path}: {name.removesuffix('.npy')}",
@@ -68,6 +71,20 @@ def npz_entries(path: Path) -> dict[str, Entry]:
         )
         for name in names
     }
+    return {"images": _matrix(path, entries)} if entries.keys() >= _OF_SCIPY else entries
+
+
+def _matrix(path: Path, entries: Mapping[str, Entry]) -> Entry:
+    """Return the sparse matrix that scipy.sparse.save_npz wrote."""
+    with refusing(path, WHOLE), np.load(path) as packed:
+        kind = packed["format"].astype(str)
+        shape = packed["shape"]
+    if kind not in ("csr", "csc"):
+        problem = f"got a sparse matrix of the format {kind}; must be csr or csc"
+        remedy = f"scipy.sparse.load_npz('{path.name}').tocsr()"
+        raise UserError(str(path), f"{problem}. Try scipy.sparse.save_npz('NEW.npz', {remedy})")
+    parts = [entries[part] for part in PARTS]
+    return sparse_entry("images", str(path), parts, shape, rows=kind == "csr")
 
 
 def _member_header(path: Path, name: str) -> Header:

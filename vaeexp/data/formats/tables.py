@@ -1,4 +1,4 @@
-"""Tables, `.parquet` and `.csv`: each row is an example, each column a feature.
+"""Tables, `.parquet` and `.csv` (`.tsv`, `.csv.gz`): each row is an example, each column a feature.
 
 The settings `labels`, `split_by`, `factors`, `names` and `drop` name columns that are no features,
 and nor is an index of pandas. Without `names`, the first column with a different text in each row
@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeps import UserError
-from vaeexp.data.formats import RawImages, Source, printable, refusing, row_words, some_of
+from vaeexp.data.formats import (
+    RawImages,
+    Source,
+    ending_of,
+    printable,
+    refusing,
+    row_words,
+    some_of,
+)
 from vaeexp.data.formats.array_pixels import as_bits
 from vaeexp.data.formats.csv_files import (
     WANTED,
@@ -54,7 +62,9 @@ _MOST_ROWS = 2**14
 """Columns and rows of a parquet file that are read at a time."""
 _FEWEST_PLACES = 10
 _TABLE_ROWS = 4_000  # of `read_batches`
-_WANTED = {".parquet": "a whole parquet file", ".csv": WANTED}
+PARQUET = ".parquet"
+TEXTS = (".csv", ".tsv", ".tab", ".csv.gz", ".tsv.gz")
+_WHOLE = "a whole parquet file"
 _ROLES = "--set labels={0} if it is a class, split_by={0} if it is a group, names={0} if it names"
 _ROLES = f"{_ROLES} the rows; else drop={{1}}"
 
@@ -103,21 +113,21 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     refuse_settings(source, ("images", "channels_first"), subject, remedy)
     settings = source.settings
     paths = source.paths
-    ending = paths[0].suffix.lower()
+    ending = ending_of(paths[0])
     types = [_column_types(path) for path in paths]
     _check_same(paths, types)
     index = set[str]()
-    for path in paths if ending == ".parquet" else ():
+    for path in paths if ending == PARQUET else ():
         index.update(pandas_index(parquet.read_schema(path)))
     roles = _roles(source, types[0], index)
     for path, columns_of in zip(paths, types, strict=True):
         of_text = [x for x in roles.features if not _holds_numbers(columns_of[x], roles.gaps)]
         _refuse_texts(path, of_text)
-    read = _read_csv if ending == ".csv" else _read_parquet
+    read = _read_parquet if ending == PARQUET else _read_csv
     values = read(paths, types, roles, scratch)
     texts = {name: np.concatenate(cells) for name, cells in roles.cells.items()}
     columns = texts
-    if ending == ".csv":
+    if ending != PARQUET:
         columns = {name: _typed(cells) for name, cells in texts.items()}
     # As text, 01.11 is the first of November.
     groups = texts if settings.split == "time" else columns
@@ -131,7 +141,7 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
         notes.append(f"Names: column {printable(roles.names)}")
     left = sorted(index.difference(texts))
     changed = index_words([name for name in left if not name.startswith(_INDEX)])
-    if ending == ".csv":
+    if ending != PARQUET:
         notes += _form_notes(roles.features, form_of(paths[0]))
         changed = ("− is a minus",) if any(map(has_minus, paths)) else ()
     if left:
@@ -176,7 +186,7 @@ def _where(rows: Mapping[Path, int], row: int) -> str:
 
 def _place(path: Path, row: int) -> str:
     """Name a row, from 0, of a file."""
-    return row_of_csv(path, row) if path.suffix.lower() == ".csv" else row_words(row)
+    return row_words(row) if ending_of(path) == PARQUET else row_of_csv(path, row)
 
 
 def _column_types(path: Path) -> Columns:
@@ -185,9 +195,9 @@ def _column_types(path: Path) -> Columns:
     """
     import pyarrow.parquet as parquet
 
-    ending = path.suffix.lower()
-    with refusing(path, _WANTED[ending]):
-        if ending == ".csv":
+    text = ending_of(path) != PARQUET
+    with refusing(path, WANTED if text else _WHOLE):
+        if text:
             check_points(path)
             with open_csv(path, {}) as reader:
                 schema = reader.schema
@@ -205,7 +215,7 @@ def _column_types(path: Path) -> Columns:
         if names.index("") == len(names) - 1 > 0:
             remedy = "If each line ends with a separator, remove the last one"
         raise UserError(str(path), f"{problem}. {remedy}")
-    if ending == ".csv" and _numbers(names, form_of(path)) and not _are_places(path, names):
+    if text and _numbers(names, form_of(path)) and not _are_places(path, names):
         problem = f"got the numbers {some_of(names, 4)} in the first line; must be names of columns"
         remedy = f"If they are names, write them with a letter, as x{names[0]}"
         raise UserError(str(path), f"{problem}. {remedy}; if they are a row, names are missing")
@@ -287,7 +297,7 @@ def _naming_column(paths: Sequence[Path], columns: Columns) -> str | None:
     """
     texts = [name for name, kind in columns.items() if _holds_text(kind)]
     others = [name for name in columns if name not in texts]
-    if paths[0].suffix.lower() == ".csv" and _numbers(others, form_of(paths[0])):
+    if ending_of(paths[0]) != PARQUET and _numbers(others, form_of(paths[0])):
         return None
     return next((name for name in texts if _all_differ(paths, name)), None)
 
@@ -321,7 +331,7 @@ def _read_parquet(
     count = 0
     for path, columns in zip(paths, types, strict=True):
         kinds |= {np.dtype(columns[name].to_pandas_dtype()) for name in roles.features}
-        with refusing(path, _WANTED[".parquet"]):
+        with refusing(path, _WHOLE):
             count += parquet.read_metadata(path).num_rows
     shape = (count, len(roles.features))
     kinds.discard(np.dtype(object))  # of empty columns
@@ -331,7 +341,7 @@ def _read_parquet(
     values = allocate(scratch / "table.npy", shape, dtype)
     first = 0
     for path in paths:
-        with refusing(path, _WANTED[".parquet"]), parquet.ParquetFile(path) as file:
+        with refusing(path, _WHOLE), parquet.ParquetFile(path) as file:
             # pyarrow keeps a page of each column that is read.
             for start in range(0, shape[1], _COLUMNS):
                 part = slice(start, start + _COLUMNS)
@@ -420,12 +430,11 @@ def read_batches(
     import pyarrow
     import pyarrow.parquet as parquet
 
-    ending = path.suffix.lower()
-    if ending == ".parquet":
-        with refusing(path, _WANTED[ending]), parquet.ParquetFile(path) as file:
+    if ending_of(path) == PARQUET:
+        with refusing(path, _WHOLE), parquet.ParquetFile(path) as file:
             yield from file.iter_batches(_TABLE_ROWS, columns=names and [*names])
         return
-    with refusing(path, _WANTED[ending]):
+    with refusing(path, WANTED):
         form = form_of(path)
         with open_csv(path, {}) as reader:
             types = dict.fromkeys(reader.schema.names, pyarrow.string())
@@ -529,7 +538,7 @@ def _no_number(
     several: columns of which this is the first, that have none.
     """
     shown = printable(text)[:60]
-    if is_number(text) and path.suffix.lower() != ".csv":
+    if is_number(text) and ending_of(path) == PARQUET:
         problem = f"got '{shown}' in {where}, a text; must be a number in each row"
         return UserError(f"{path}: {printable(name)}", f"{problem}. Save its .astype('float64')")
     problem = f"got '{shown}' in {where}; must be a number in each row"
@@ -563,7 +572,7 @@ def _refuse_texts(path: Path, texts: Sequence[str]) -> None:
     if not texts:
         return
     name = texts[0]
-    form = form_of(path) if path.suffix.lower() == ".csv" else None
+    form = None if ending_of(path) == PARQUET else form_of(path)
     batch = next(read_batches(path, [name], pointed=False), None)
     if batch is None or not len(batch):
         raise UserError(str(path), "got a table without rows; must be a row for each example")

@@ -195,13 +195,13 @@ def test_a_stack_keeps_its_type(tmp_path, kind):
         (
             np.zeros((9, 3, 8, 8)),
             {},
-            r"looks like \[N, C, H, W\]; .* try --set channels_first=true",
+            r"looks like \[N, C, H, W\]; .* Try --set channels_first=true",
         ),
         (np.zeros((9, 5, 8, 8)), {}, "looks like .*N, C, H, W.* --set channels_first=true"),
-        (np.zeros((9, 8, 8, 257)), {}, "1 to 256 channels.* try --set channels_first=true"),
-        (np.zeros((2, 300, 3, 257)), {}, "1 to 256 channels.* try --set channels_first=true"),
+        (np.zeros((9, 8, 8, 257)), {}, "1 to 256 channels.* Try --set channels_first=true"),
+        (np.zeros((2, 300, 3, 257)), {}, "1 to 256 channels.* Try --set channels_first=true"),
         (np.zeros((9, 8, 8, 3)), FIRST, "looks like .*N, H, W, C.* --set channels_first=false"),
-        (np.zeros((2, 257, 8, 8)), FIRST, "1 to 256 channels.* try --set channels_first=false"),
+        (np.zeros((2, 257, 8, 8)), FIRST, "1 to 256 channels.* Try --set channels_first=false"),
     ],
 )
 def test_arrays_that_are_no_images_are_refused_by_name(tmp_path, write, array, settings, words):

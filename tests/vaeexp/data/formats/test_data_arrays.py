@@ -197,7 +197,7 @@ def test_other_arrays_that_are_not_read_are_noted(tmp_path):
         ({"images": noise(9, 5, 8, 8, 3)}, r"got uint8 \[9, 5, 8, 8, 3\]; must be \[N, F\]"),
         ({"images": noise(9, 8, 8) * 1j}, "got complex128"),
         ({"images": noise(0, 8, 8)}, r"got uint8 \[0, 8, 8\]"),
-        ({"images": noise(9, 8, 8), "labels": np.arange(8)}, r"got int64 \[8\]; must be 9 labels"),
+        ({"images": noise(9, 8, 8), "labels": np.arange(7)}, r"got int64 \[7\]; must be 9 labels"),
         ({"images": noise(9, 8, 8), "labels": np.array(1)}, "must be 9 labels"),
         ({"images": noise(2, 8, 8)}, "got 2 images"),
         (
@@ -232,7 +232,7 @@ def test_a_damaged_file_or_a_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="plain numpy arrays"):
         opened(tmp_path / "mine.npz")
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match=r"got a folder without arrays; must be .*\.npz, \.h5"):
+    with pytest.raises(UserError, match=r"got a folder without arrays, but with no files; must"):
         opened(tmp_path / "none")
     with pytest.raises(UserError, match="needs --data"):
         opened(None)

@@ -284,3 +284,28 @@ def test_an_array_names_the_images_and_none_is_dropped(tmp_path, write):
     with pytest.raises(UserError, match="is no table; must be left out") as caught:
         read_raw(path, drop="who")
     assert caught.value.place == "data.drop"
+
+
+@pytest.mark.parametrize("labels", [None, (50,), (1, 50)])
+def test_axes_that_matlab_reversed_are_named(tmp_path, labels):
+    rows = np.random.default_rng(0).normal(size=(50, 9, 8))
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["images"] = rows.T
+        if labels is None:
+            file["images"].attrs["MATLAB_class"] = np.bytes_("double")
+        else:
+            file["labels"] = np.arange(50).reshape(labels) % 2
+    words = r"images: got float64 \[8, 9, 50\].* axes are reversed, .* Save images\[\(\)\]\.T"
+    with pytest.raises(UserError, match=words) as caught:
+        read_raw(tmp_path / "mine.h5")
+    assert "which is [50, 9, 8]" in str(caught.value)
+    assert "eave out" not in str(caught.value)
+
+
+def test_arrays_of_matlab_whose_labels_count_the_first_axis_are_read(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(50, 9))
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["images"] = rows
+        file["images"].attrs["MATLAB_class"] = np.bytes_("double")
+        file["labels"] = np.arange(50) % 2
+    np.testing.assert_array_equal(read_raw(tmp_path / "mine.h5").images[:, 0, 0], rows)

@@ -1,5 +1,6 @@
 """Tables: columns that are features, labels, groups and factors; cells that are no numbers."""
 
+import gzip
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -418,12 +419,42 @@ def test_rows_of_several_files_are_named_by_file_and_line(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("ending", [".tsv", ".TAB"])
-def test_a_table_with_tabs_and_another_ending_is_to_be_renamed(tmp_path, ending):
-    path = tmp_path / f"mine{ending}"
-    path.write_text("a\tb\n1\t2\n")
-    with pytest.raises(UserError, match=rf"got a \{ending} file; must be called \.csv"):
+@pytest.mark.parametrize("ending", [".tsv", ".TAB", ".tsv.gz", ".csv.gz", ".CSV.GZ"])
+def test_a_table_has_other_endings_and_may_be_packed(tmp_path, ending):
+    text = "a\tb\tkind\n1\t2,5\tx\n\n−3\t4\tx\n".encode()
+    path = tmp_path / f"mine.of.1{ending}"
+    path.write_bytes(gzip.compress(text) if ending.lower().endswith("gz") else text)
+    raw = read_raw(path, labels="kind")
+    assert raw.images[:, 0, 0].tolist() == [[1, 2.5], [-3, 4]]
+    assert raw.where(1) == "line 4"
+    path.write_bytes(gzip.compress(text[:-1]) if ending.lower().endswith("gz") else text[:-1])
+    with pytest.raises(UserError, match=r"kind: got 'x' in line 2; must be a number in each row"):
         read_raw(path)
+
+
+def test_a_folder_of_packed_tables_is_one_table(tmp_path):
+    (tmp_path / "parts").mkdir()
+    for number in range(3):
+        text = f"a,b\n{number},0.5\n"
+        (tmp_path / "parts" / f"{number}.csv.gz").write_bytes(gzip.compress(text.encode()))
+    raw = read_raw(tmp_path / "parts")
+    assert raw.images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert raw.files == [(f"{number}.csv.gz", 1) for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a,b\n1,2\n", "Not a gzipped file"),
+        (gzip.compress(b"a,b\n" + b"1.5,2\n" * 9000)[:-30], "a .csv file with a line of names"),
+        (gzip.compress(b"a,b\n1,\xff\n"), r"a byte that is not UTF-8 in line 2"),
+    ],
+    ids=["plain", "short", "latin"],
+)
+def test_a_packed_table_that_is_none_is_refused(tmp_path, content, words):
+    (tmp_path / "mine.csv.gz").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        read_raw(tmp_path / "mine.csv.gz")
 
 
 # ---- what a point, a first line and a minus mean ----

@@ -165,3 +165,13 @@ def test_a_file_that_differs_from_the_first_is_named(tmp_path, other, words):
     with pytest.raises(UserError, match=words) as caught:
         read_raw(tmp_path)
     assert caught.value.place == str(tmp_path / "1.npy")
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+def test_planes_of_grey_files_are_no_colours(tmp_path, kind):
+    for number in range(4):
+        planes = np.random.default_rng(number).integers(0, 256, (3, 9, 8)).astype(kind)
+        tifffile.imwrite(tmp_path / f"{number}.tif", planes, photometric="minisblack")
+    notes = read_raw(tmp_path, dataset="folder").notes
+    assert "Channels: 3 (pages and samples of a file)" in notes
+    assert any("3 channels each" in note for note in notes)
