@@ -66,6 +66,9 @@ from .errors import (
     AllFailedError as AllFailedError,
 )
 from .errors import (
+    EngineLostError as EngineLostError,
+)
+from .errors import (
     UserError as UserError,
 )
 from .errors import (

@@ -45,6 +45,10 @@ class AllFailedError(UserError):
     status = 3
 
 
+class EngineLostError(UserError):
+    """The machines of a running study are gone; the same command continues it on others."""
+
+
 USUAL_WORDS: Mapping[str, Sequence[str]] = {
     "learning_rate": ("lr", "step_size", "base_lr", "max_lr", "initial_lr"),
     "epochs": ("epoch", "n_epochs", "num_epochs", "max_epochs", "nepochs"),

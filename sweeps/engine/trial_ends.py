@@ -160,6 +160,7 @@ class TrialEnds(Phase):
         left = [trial.left for trial, _ in ending if trial.trial.number not in here]
         results = {result.number: result for result in left if result is not None}
         self.ending = {number: (outcome, round_) for number, outcome in here.items()}
+        self.notifications.deliver(here)  # now, because a trial may be tested for long
         finished = self.lanes.finish(here) if here else []
         self.record(finished)
         self.ending = {}

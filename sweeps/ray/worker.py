@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from sweeps.errors import UserError, warn_once
+from sweeps.errors import EngineLostError, UserError, warn_once
 from sweeps.files import UNFINISHED, write_whole
 from sweeps.lanes import Failure, FailureKind, Lanes
 from sweeps.lanes.engines import Engine
@@ -49,6 +49,8 @@ class RayEngine(Engine):
     """Starts the workers of a study as actors on a Ray cluster."""
 
     sign: str = field(default_factory=lambda: f"{UNFINISHED}{uuid.uuid4().hex}")
+    own: bool = False
+    """Whether this process has started the cluster, on this machine alone."""
 
     @property
     def _cut_off(self) -> Path:
@@ -105,6 +107,14 @@ class RayEngine(Engine):
         except (OSError, ValueError):
             return 0.0
 
+    def check_alive(self) -> None:
+        """Raise EngineLostError where the only node of a cluster of this process has died, because
+        no other node can come.
+        """
+        if self.own and not any(node["Alive"] for node in _import_ray().nodes()):
+            problem = "got local; the only node of this Ray has died. Give the same command again."
+            raise EngineLostError("--address", problem)
+
     def worker(
         self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]
     ) -> "RayWorker":
@@ -115,7 +125,7 @@ class RayEngine(Engine):
 def open_ray(address: str, packages: Sequence[Path], **needs: Any) -> Iterator[RayEngine]:
     """Join a Ray cluster (`join_cluster`) and open the engine whose workers are its actors."""
     with join_cluster(address, packages):
-        yield RayEngine(**needs)
+        yield RayEngine(own=address == "local", **needs)
 
 
 @contextmanager
@@ -203,6 +213,7 @@ class RayWorker(Worker):
         while True:
             if found := {worker for worker in workers if worker._messages or worker._broken}:
                 return found
+            next(iter(workers))._engine.check_alive()
             by_answer = {worker._answers[0]: worker for worker in workers}
             left = max(0.0, deadline - time.monotonic())
             # In turns of a second, so that Ctrl-C reaches this process.
@@ -226,6 +237,7 @@ class RayWorker(Worker):
 
     def start(self) -> None:
         engine = self._engine
+        engine.check_alive()
         actor = self._ray.remote(concurrency_groups=_THREADS)(LanesActor)
         options = {
             "num_cpus": engine.cpus,

@@ -210,11 +210,12 @@ def nothing(study: Study, kind: str, values: Values) -> Values:
             "error",
             "collapsed",
             "unfinished",
+            "hardly_trained",
         )
     )
 )
 def remedy(study: Study, *_: Any) -> Values:
-    hold(nothing_learned(study))
+    hold(nothing_learned(study) or hardly_trained(study))
     return {"warmup": study.warmup or None}
 
 
@@ -231,10 +232,37 @@ def nothing_learned(study: Study) -> bool:
     ended = search[~search["state"].isin(["running", "waiting"])]
     if not (ended["state"] == "complete").any():
         return len(ended) > 0 and (len(ended) == len(search) or (ended["state"] == "failed").all())
+    return collapsed(study) and not hardly_trained(study)
+
+
+def collapsed(study: Study) -> bool:
+    """Whether all complete trials have hardly any rate."""
     return (
         bool((best_rates(study) < 0.1).all())
         and study.report.setting("model", "posterior") != "deterministic"
     )
+
+
+def hardly_trained(study: Study) -> bool:
+    """Whether the last tenth of the epochs of each complete trial made a tenth of its fall."""
+    numbers = study.search.loc[study.search["state"] == "complete", "number"]
+    falls = []
+    for number in numbers:
+        own = study.epochs[~study.epochs["repeat"] & (study.epochs["number"] == number)]
+        curve = own.sort_values("epoch")["objective"]
+        early = curve.iloc[: -max(1, round(len(curve) / 10))]
+        late_fall = early.min() - curve.min() if len(early) else float("inf")
+        falls.append(late_fall > 0.1 * (curve.iloc[0] - curve.min()))
+    return len(falls) > 0 and all(falls) and collapsed(study)
+
+
+@of("nothing.hardly_trained")
+def too_short(study: Study, *_: Any) -> Values:
+    hold(hardly_trained(study))
+    failed = study.search.loc[study.search["state"] == "failed", "failure"]
+    rates = best_rates(study)
+    kinds = failed.str.replace("_", " ").value_counts().to_dict()
+    return {"complete": len(rates), "rate": rates.max(), "failed": kinds or None}
 
 
 @of("use.nothing")

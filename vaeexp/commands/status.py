@@ -184,6 +184,7 @@ def _find_verdict(stored: State) -> dict[str, str | None]:
     verdict = verdict_of(stored)
     said = {
         "nothing_learned": verdict.nothing_learned,
+        "hardly_trained": verdict.hardly_trained,
         "came_further": verdict.came_further,
     }
     return {name: " ".join(map(sentence, statements)) or None for name, statements in said.items()}

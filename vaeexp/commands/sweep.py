@@ -8,7 +8,7 @@ import click
 from sweeps import USUAL_WORDS, AllFailedError, preload
 from vaeexp import launch
 from vaeexp.commands.options import study_argument
-from vaeexp.console import open_console
+from vaeexp.console import open_console, write_line
 from vaeexp.launch.options import OPTIONS, STUDY, SweepOptions
 from vaeexp.settings import SECTIONS
 
@@ -143,6 +143,8 @@ def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
         )
     wanted = SweepOptions(**given)
     console = open_console()
+    launch.definition.study_opener(wanted)()  # refuses mistakes before PyTorch is imported
+    write_line(console, "Loading PyTorch, then checking data and networks.")
     if dry_run:
         launch.run.plan_sweep(wanted, console=console, show=show)
         return 0

@@ -1,4 +1,7 @@
 from . import (
+    definition as definition,
+)
+from . import (
     job as job,
 )
 from . import (

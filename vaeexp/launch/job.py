@@ -17,11 +17,7 @@ import torch
 
 from sweeps import (
     UserError,
-    check_name,
     grid_size,
-    is_name,
-    known_studies,
-    recorded_study,
     tracking_uri,
 )
 from vaeexp.console import write_line
@@ -31,10 +27,11 @@ from vaeexp.data.formats import some_of
 from vaeexp.data.showing import picture_words
 from vaeexp.data.values import LEAST_SIGMA
 from vaeexp.evaluation.nll import importance_weighted_nll
+from vaeexp.launch.definition import study_opener
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.memory import MemoryPlan, choose_execution
 from vaeexp.launch.options import Places, SweepOptions
-from vaeexp.machine import nearest_folder, shipped_studies
+from vaeexp.machine import nearest_folder
 from vaeexp.models.likelihoods import find_likelihood
 from vaeexp.models.network_warnings import network_warnings
 from vaeexp.models.parts import DETERMINISTIC
@@ -49,7 +46,6 @@ from vaeexp.study import (
     largest,
     largest_own,
     maxima_of,
-    open_study_file,
     searched_values,
     settings_of,
     smallest_batch,
@@ -138,17 +134,7 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     text: content of the study file, where the study lies in no file; `options.study` is then its
     name.
     """
-    named = str(options.study)
-    if options.name is not None:
-        check_name(options.name, "--name")
-    budget = {"trials": options.trials, "seconds": options.seconds}
-    overrides = [
-        *options.overrides,
-        *(f"budget.{name}={limit}" for name, limit in budget.items() if limit),
-    ]
-    open_study = partial(
-        open_study_file, named, overrides=overrides, text=text or _recorded_text(options)
-    )
+    open_study = study_opener(options, text)
     study = open_study()
     study = replace(study, name=options.name or study.name)
     for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
@@ -278,17 +264,6 @@ def few_values(dataset: Dataset) -> list[str]:
         f"{plural(len(few), 'column')} of few values ({shown}): a density has no bound there, so "
         "the learned σ stays above half a step of theirs. Try leaving such columns out"
     ]
-
-
-def _recorded_text(options: SweepOptions) -> str | None:
-    """Return the recorded text of a study that no file has, such as one given to `vaeexp.run_study`
-    as a dict; else None.
-    """
-    named = str(options.study)
-    if not is_name(named) or named in known_studies(shipped_studies()):
-        return None
-    recorded = recorded_study(options.storage, Path(options.runs), named)
-    return recorded.text or None if recorded else None
 
 
 def _check_writable(folder: Path, flag: str) -> None:
@@ -452,9 +427,10 @@ def _describe_cost(job: Job, execution: Execution, trials: int) -> Iterator[str]
         f"Largest model: {parameters:,} parameters. "
         f"{MemoryPlan(study, job.settings, job.dataset).words(execution)}"
     )
+    shorter = "" if study.pruner.name == "none" else "; pruning shortens that"
     yield (
         f"Measured: {epoch:.2f} s per trial-epoch. The search takes at most "
-        f"{format_duration(search)}; pruning shortens that"
+        f"{format_duration(search)}{shorter}"
     )
     later = later_runs(study)
     if later:

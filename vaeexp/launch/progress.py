@@ -127,6 +127,13 @@ class LiveProgress:
         if running := self._running.get(trial.folder_name):
             running = replace(running, epoch=progress.epoch, objective=progress.objective)
             self._running = {**self._running, trial.folder_name: running}
+            if trial.test and progress.finished and progress.failure is None:
+                self._show_test(f"{self._name(trial.number, trial.repeat)}  trained; testing it")
+
+    def _show_test(self, text: str) -> None:
+        """Print that a trial is being tested, unless the table shows it."""
+        if self._live is None:
+            write_line(self.console, text)
 
     def trial_ended(
         self,
@@ -196,7 +203,8 @@ class LiveProgress:
             total = row.trial.params.get("epochs", self.epochs)
             # The test metrics can take longer than all epochs together, and the table does not
             # change meanwhile.
-            state = "last epoch, then test" if row.trial.test and total == epochs + 1 else "running"
+            last = row.trial.test and total and epochs + 1 >= total
+            state = "last epoch, then test" if last else "running"
             epoch = f"{epochs}/{total}" if total else str(epochs)
             table.add_row(
                 name,
@@ -300,6 +308,9 @@ class BarProgress(LiveProgress):
         self._bar.n = _ended_trials(snapshot)
         failed = [f"{snapshot.failed} failed"] if snapshot.failed else []
         self._bar.set_postfix_str(", ".join(self._best_parts(snapshot) + failed))
+
+    def _show_test(self, text: str) -> None:
+        """Print nothing, because the bar is there."""
 
     def _print_ended(self, snapshot: Snapshot | None, earlier: Snapshot | None = None) -> None:
         """Print nothing, because the bar counts the trials."""

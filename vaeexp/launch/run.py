@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from sweeps import (
     GRID_DONE,
     VERSION,
     Description,
+    EngineLostError,
     Mirror,
     RegisteredModel,
     State,
@@ -78,7 +79,7 @@ from vaeexp.runs.preparation import table_in
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.runs.raw_numbers import Reconstructor, raw_example
 from vaeexp.study import setting_options, train_options
-from vaeexp.words import format_signed, one_line, plural
+from vaeexp.words import format_signed, join_and, one_line, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -130,7 +131,8 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
             engine=engine,
         )
         compare_sizes(job, execution)
-        _announce(job, execution)
+        before = sweep.read() if sweep.before.session else None
+        _announce(job, execution, before)
         kind = None if options.extend else sweep.before.worker_kind
         opened.enter_context(engine.shown())  # workers look for the folder when they start
         # The workers are the last that can refuse the command; whatever is left behind comes after
@@ -143,8 +145,9 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
             sweep.begin(_describe_study(job, execution))
             mirror = opened.enter_context(_open_mirror(job))
             stored = _train(job, sweep, workers, mirror, console)
-        if stored.study.stopped == GRID_DONE:
-            job.log.say(f"The search has ended: {GRID_DONE}")
+            if before and [run.ended for run in stored.runs] == [run.ended for run in before.runs]:
+                job.log.say("Nothing was left to train.")
+                _say_finished(job, stored.study)
         return _report(job, sweep, stored)
 
 
@@ -177,13 +180,12 @@ def _train(
 
 
 def _has_learned(job: Job, stored: State) -> bool:
-    """Tell whether a search has taught anything; say which runs do not follow where it has not, and
-    how to get them.
+    """Say why a search has ended, and tell whether it has taught anything; where it has not, say
+    which runs do not follow, and how to get them.
     """
+    job.log.say(f"The search has ended: {stored.study.stopped}")
     verdict = verdict_of(stored).nothing_learned
-    runs = sum(
-        count for purpose, count in later_runs(job.study).items() if purpose != "of baselines"
-    )
+    runs = sum(later_runs(replace(job.study, baselines=())).values())
     if verdict and runs and any(trial.state == "complete" for trial in stored.trials):
         command = job.command(program=program())
         job.log.say(
@@ -196,6 +198,7 @@ def _has_learned(job: Job, stored: State) -> bool:
 
 def _report(job: Job, sweep: Sweep, stored: State) -> bool:
     """Write the report of a study that has trained all its runs, and record that it is finished."""
+    job.log.say("Writing the report.")
     stored = replace(stored, study=replace(stored.study, finished=True))
     tables = study_tables(stored, job.runs)
     model = best_model(tables, job.dataset, job.runs)
@@ -342,27 +345,33 @@ def _conclude_again(job: Job, stored: State) -> bool:
     return _conclude(job, view, path)
 
 
-def _open_mirror(job: Job) -> AbstractContextManager[Mirror]:
+@contextmanager
+def _open_mirror(job: Job) -> Iterator[Mirror]:
     """Keep MLflow up to date, and say at the end which runs it lacks."""
     options = job.options
     study = job.study.name
-    return mirroring(
+    sync_command = f"`{job.places.command('sync', f' {study}')}`"
+    with mirroring(
         job.study,
         runs=job.runs,
         storage=options.storage,
         tracking=options.tracking,
         say=partial(job.log.say, style="yellow"),
-        sync_command=f"`{job.places.command('sync', f' {study}')}`",
+        sync_command=sync_command,
         log=log_path(job.runs, study),
-    )
+    ) as mirror:
+        yield mirror
+        job.log.say(
+            f"Copying the last runs to MLflow. Ctrl-C is safe: {sync_command} brings the rest."
+        )
 
 
 @contextmanager
 def _say_how_to_continue(job: Job) -> Iterator[None]:
-    """Say after an interrupt how the study goes on."""
+    """Say after an interrupt, or the loss of all machines, how the study goes on."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EngineLostError):
         command = job.command(program=program())
         job.log.say(
             f"Stopped. Finished trials are kept, running trials resume. Continue with: {command}"
@@ -449,8 +458,16 @@ def _find_constant_metrics(job: Job) -> tuple[str, ...]:
     return tuple(constant)
 
 
-def _announce(job: Job, execution: Execution) -> None:
+def _announce(job: Job, execution: Execution, before: State | None) -> None:
+    """Say what the sweep will do; first which trials of the study as it was `before` go on."""
     train, validation, test = job.dataset.sizes
+    running = [run for run in before.runs if run.state == "running"] if before else []
+    if running:
+        epochs = sorted({len(run.objectives) for run in running})
+        job.log.say(
+            f"{plural(len(running), 'trial continues', 'trials continue')} at epoch "
+            f"{join_and([*map(str, epochs)])}."
+        )
     job.log.say(f"{job.study.name}: {one_line(job.study.question)}")
     _say_unused_address(job)
     job.log.say(

@@ -131,8 +131,8 @@ def _gravest(view: StudyView, checks: Sequence[Check]) -> list[Check]:
 
 def _next(view: StudyView, checks: Sequence[Check], grave: Sequence[Check]) -> list[Statement]:
     """Return the command that the gravest doubt asks for."""
-    if view.verdict.nothing_learned:
-        return [view.verdict.nothing_learned[1]]
+    if told := view.verdict.nothing_learned or view.verdict.hardly_trained:
+        return [*told[1:]]
     commands = [check.command for check in grave if check.command]
     if commands:
         return [say("next.command", command=commands[0])]

@@ -62,7 +62,8 @@ def use(view: StudyView) -> list[Statement]:
         configuration=configuration,
     )
     good = equally_good(view)
-    return [chosen, _as_good(good, view.ranked["objective"].iloc[0])] if good else [chosen]
+    as_good = [_as_good(good, view.ranked["objective"].iloc[0])] if good else []
+    return [*view.verdict.hardly_trained[:1], chosen, *as_good]
 
 
 def _as_good(good: EquallyGood, level: float) -> Statement:

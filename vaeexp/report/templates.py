@@ -83,6 +83,9 @@ TEMPLATES: dict[str, str] = {
     "nothing.collapsed": "Nothing was learned: the posterior collapsed in "
     "{complete:all complete trial}. The rate is {rate} nats per image at most, below {limit}, so "
     "the latent variables say nothing about the image, and no setting of them matters",
+    "nothing.hardly_trained": "Hardly trained: −ELBO still fell fast in the last epochs of "
+    "{complete:all complete trial}, and the rate is {rate} nats per image at most[; "
+    "{failed:counts}]",
     "use.as_good": "As good: {ranges} ({trials:trial} within {within} nats); do not fine-tune",
     "use.unclear": "{trials:trial} cannot be told apart: they lie within {within} nats, and two "
     "seeds of one setting differ by up to {limit}",
@@ -359,6 +362,7 @@ TEMPLATES: dict[str, str] = {
     "advice.widen": "Widen the range and search on: {command:code}",
     "advice.widen_anew": "Search further in a new study: {command:code}",
     "advice.cannot_train": "First do what the answer says: no trial can be trained as it is",
+    "advice.grid_done": "The grid has no other setting: search more values, under another `--name`",
     "advice.nothing_to_confirm": "First do what the answer says: there is nothing to confirm",
     "advice.confirm": "Confirm {top} configurations with {seeds} fresh seeds each: {command:code}",
     "advice.finish": "Let the study finish: {command:code}",
@@ -374,9 +378,12 @@ TEMPLATES: dict[str, str] = {
     "remedy.out_of_memory": "Search smaller networks or a smaller `batch_size`, or give fewer "
     "`--lanes`",
     "remedy.crashed": "The study's log has what the workers said last; fewer `--workers` take "
-    "less memory",
-    "remedy.timed_out": "Give a longer `--trial-timeout`, or search smaller networks",
-    "remedy.error": "Mend what the message names, then search on under another name",
+    "less memory. `--retry-failed` trains the failed runs again",
+    "remedy.timed_out": "Give a longer `--trial-timeout` with `--retry-failed`, which trains the "
+    "failed runs again, or search smaller networks",
+    "remedy.error": "Correct the cause that the message names, then train the failed runs again: "
+    "the same command with `--retry-failed`, and with `--extend` where your own code changed",
+    "remedy.hardly_trained": "Train for more `epochs`, under another `--name`",
     "remedy.collapsed": "Search a smaller `beta`, raise it slowly (`warmup_epochs`), or leave "
     "some rate free (`free_nats`)",
     "remedy.unfinished": "Give a larger budget, such as more `--trials`, or `--set "

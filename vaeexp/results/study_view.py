@@ -21,6 +21,7 @@ from vaeexp.results.retrained import Retrained
 from vaeexp.results.tables import (
     Arrays,
     at_last_epoch,
+    epochs_of,
     read_arrays,
     search_trials,
     study_tables,
@@ -97,7 +98,8 @@ class StudyView:
 
     @cached_property
     def verdict(self) -> Verdict:
-        return Verdict(self.study, of_rows(with_best_epoch(self.epochs, self.search, "val")))
+        own = epochs_of(self.search, self.epochs)
+        return Verdict(self.study, of_rows(with_best_epoch(own, self.search, "val"), own))
 
     # ---- the best, and what was trained again ----
 

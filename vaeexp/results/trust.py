@@ -26,12 +26,10 @@ from vaeexp.results.statements import NATS, Figure, Statement, Statements, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import with_purpose
 from vaeexp.results.tested_settings import BaselineMargin, winner_margins
-from vaeexp.results.verdict import remedy
+from vaeexp.results.verdict import LAST, remedy
 from vaeexp.schedules import SCHEDULES
 from vaeexp.words import format_value, parameter_label
 
-LAST = 0.1
-"""Share of a run's epochs, its last ones, that should gain little."""
 _BUDGET = ("--trials", "--seconds")
 """Options of `vaeexp sweep` that an advice sets itself."""
 
@@ -486,11 +484,12 @@ def _do(kind: str, command: str, **values: Any) -> Statement:
 
 
 def _more_trials(view: StudyView) -> Statement:
-    return (
-        Statement("advice.cannot_train")
-        if view.verdict.all_failed
-        else _do("search_on", _search_on(view))
-    )
+    if view.verdict.all_failed:
+        return Statement("advice.cannot_train")
+    grid = view.study.spec.get("sampler", {}).get("name") == "grid"
+    if grid and len(view.search) >= len(view.study.space.configurations()):
+        return Statement("advice.grid_done")
+    return _do("search_on", _search_on(view))
 
 
 def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> Statement:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaeexp.results.statements import NATS, Figure, Statement, Statements, say
 
@@ -22,6 +22,8 @@ COLLAPSED = 0.1
 """Rate, in nats per image, below which the posterior of a trial has collapsed: its latent variables
 say nothing about the image.
 """
+LAST = 0.1
+"""Share of a run's epochs, its last ones, that should gain little."""
 REMEDIES = ("diverged", "out_of_memory", "crashed", "timed_out")
 """Kinds of failure that have a remedy of their own."""
 UNFINISHED = ("pruned", "paused")
@@ -40,13 +42,26 @@ class SearchedTrial:
     message: str | None
     rate: float
     """At its best epoch, nats per image; NaN where it is not known."""
+    curve: Sequence[float]
+    """The objective of each epoch."""
+
+    @property
+    def still_falls(self) -> bool:
+        """Whether the last tenth of its epochs made more than a tenth of the fall of its
+        objective.
+        """
+        last = max(1, round(LAST * len(self.curve)))
+        before = min(self.curve[:-last], default=math.inf)
+        best = min(self.curve)
+        return before - best > LAST * (self.curve[0] - best)
 
 
-def of_rows(search: "pd.DataFrame") -> list[SearchedTrial]:
-    """Return the trials of a table that has the rates of their best epochs."""
+def of_rows(search: "pd.DataFrame", epochs: "pd.DataFrame") -> list[SearchedTrial]:
+    """Return the trials of a table that has the rates of their best epochs, with their `epochs`."""
+    curves = epochs.sort_values("epoch").groupby("number")["objective"].agg(list)
     columns = ["number", "state", "epochs", "objective", "failure", "message", "val/rate"]
-    rows = search[columns].astype(object).itertuples(index=False, name=None)
-    return [SearchedTrial(*row) for row in rows]
+    rows = search[columns].assign(curve=search["number"].map(curves)).astype(object)
+    return [SearchedTrial(*row) for row in rows.itertuples(index=False, name=None)]
 
 
 @dataclass(frozen=True)
@@ -67,30 +82,50 @@ class Verdict:
         the search goes on.
         """
         ended = [trial for trial in self.trials if trial.state not in ("running", "waiting")]
-        complete = [trial for trial in ended if trial.state == "complete"]
         if ended and all(trial.state == "failed" for trial in ended):
             return _failed(ended)
-        if not complete and len(ended) == len(self.trials) and ended:
+        if not self._complete and len(ended) == len(self.trials) and ended:
             return _unfinished(self.study, ended)
-        # Which has no rate.
-        deterministic = (self.study.spec.get("model") or {}).get("posterior") == "deterministic"
-        if complete and not deterministic and all(trial.rate < COLLAPSED for trial in complete):
-            found = say(
-                "nothing.collapsed",
-                complete=len(complete),
-                rate=Figure(max(trial.rate for trial in complete), unit=NATS),
-                limit=Figure(COLLAPSED, unit=NATS, digits=1),
-            )
+        if self._collapsed and not self.hardly_trained:
+            limit = Figure(COLLAPSED, unit=NATS, digits=1)
+            found = say("nothing.collapsed", limit=limit, **self._collapsed)
             return found, Statement("remedy.collapsed")
         return ()
+
+    @cached_property
+    def hardly_trained(self) -> Statements:
+        """That the complete trials say nothing of the image yet, because their training was too
+        short, how many others failed, and what to do, in this order; empty where they do.
+        """
+        if not self._collapsed or not all(trial.still_falls for trial in self._complete):
+            return ()
+        failed = [str(trial.failure) for trial in self.trials if trial.state == "failed"]
+        kinds = dict(Counter(failed).most_common())
+        found = say("nothing.hardly_trained", failed=_counted(kinds) or None, **self._collapsed)
+        return found, Statement("remedy.hardly_trained"), *map(remedy, [*kinds][:1])
+
+    @property
+    def _complete(self) -> list[SearchedTrial]:
+        return [trial for trial in self.trials if trial.state == "complete"]
+
+    @property
+    def _collapsed(self) -> dict[str, Any]:
+        """How many trials are complete, and the highest of their rates, where all of these are
+        below `COLLAPSED`; else empty.
+        """
+        rates = [trial.rate for trial in self._complete]
+        # Which has no rate.
+        deterministic = (self.study.spec.get("model") or {}).get("posterior") == "deterministic"
+        if rates and not deterministic and all(rate < COLLAPSED for rate in rates):
+            return {"complete": len(rates), "rate": Figure(max(rates), unit=NATS)}
+        return {}
 
     @cached_property
     def came_further(self) -> Statements:
         """Which unfinished trial had reached less than the best complete one; empty where none
         had.
         """
-        complete = [trial.objective for trial in self.trials if trial.state == "complete"]
-        best = min(complete, default=math.nan)
+        best = min((trial.objective for trial in self._complete), default=math.nan)
         lower = [
             trial for trial in self.trials if trial.state in UNFINISHED and trial.objective < best
         ]
@@ -123,6 +158,7 @@ def verdict_of(stored: "State") -> Verdict:
                 rate=trial.best.metrics.get("val/rate", math.nan) if trial.best else math.nan,
                 failure=failure.kind if failure else None,
                 message=failure.message if failure else None,
+                curve=[*trial.objectives.values()],
             )
             made.append(found)
     return Verdict(stored.study, made)

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 
-from sweeps import UserError, did_you_mean, file_digest, named_run, run_name
+from sweeps import UserError, did_you_mean, file_digest, named_run, run_name, study_names
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.dataset import Split, changes_words, targets
 from vaeexp.data.showing import kind_of
@@ -368,17 +368,18 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
         except UserError as error:
             raise UserError(error.place, f"{error.problem} {_FORMS}") from error
         name = RunName(stored.study.name, number=best.number, repeat=best.repeat)
-    trials = runs / "trials" / name.study
-    if not trials.is_dir():
-        names = [path.name for path in trials.parent.glob("*") if path.is_dir()]
-        hint = did_you_mean(name.study, names)
-        raise UserError(str(name), f"'{trials.parent}' has no study '{name.study}'. {hint}")
-    if not (trials / name.folder).is_dir():
-        raise UserError(
-            str(name),
-            f"there is no such run with weights. `vaeexp trials {name.study}` lists the runs.",
-        )
-    return trials / name.folder, str(name)
+    folder = runs / "trials" / name.study / name.folder
+    if folder.is_dir():
+        return folder, str(name)
+    if name.study not in (known := study_names(runs, storage)):
+        problem = f"'{runs}' has no study '{name.study}'. {did_you_mean(name.study, known)}"
+        raise UserError(str(name), problem)
+    run = name.record(stored_study(name.study, runs, storage))
+    ended = f"{run.state} ({run.failure.message.rstrip('.')})" if run.failure else run.state
+    raise UserError(
+        str(name),
+        f"left no weights; its state is {ended}. `vaeexp trials {name.study}` lists the runs.",
+    )
 
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:

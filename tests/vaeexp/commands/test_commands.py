@@ -466,6 +466,20 @@ def test_a_failed_trial_a_repeat_and_one_that_is_not_there(runs, capsys):
     assert "--set changes a study" in refused("show", "smoke/0", "--set", "epochs=5", *where)
 
 
+def test_a_run_without_weights_is_said_to_have_none_and_why(runs, capsys):
+    def said(run):
+        assert status_of("sample", run, "--runs", str(runs)) == 2
+        return capsys.readouterr().err
+
+    assert "smoke/2: left no weights; its state is failed (The loss is not finite)." in said(
+        "smoke/2"
+    )
+    assert "its state is pruned." in said("smoke/1")
+    assert "its state is running." in said("smoke/3")
+    assert "It has smoke/0 to smoke/3." in said("smoke/9")
+    assert "has no study 'smok'. Did you mean 'smoke'?" in said("smok/1")
+
+
 def test_tables_fit_a_terminal(runs, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
@@ -553,13 +567,31 @@ def test_a_command_that_a_message_offers_can_be_typed_as_it_stands(
         given = []
     if "PATH" in place:
         monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    assert status_of("sample", "smoke/77", *given) == 2
+    assert status_of("sample", "smoke/0", *given) == 2
     (offered,) = re.findall("`(.*)`", capsys.readouterr().err)
     command, *words = shlex.split(offered)
     if "PATH" in place:
         assert Path(command).exists()
     assert words[:2] == ["trials", "smoke"]
     assert status_of(*words) == 0
+
+
+@pytest.mark.parametrize("words", ["sweep", "sweep --dry-run", "slurm --time 1:00:00"])
+def test_a_mistake_in_a_study_file_is_refused_before_pytorch_is_imported(tmp_path, words):
+    file = tmp_path / "new.yaml"
+    text = (shipped_studies() / "beta_mnist.yaml").read_text(encoding="utf-8")
+    file.write_text(text.replace("budget:", "budgets:"), encoding="utf-8")
+    code = f"""
+import sys
+from vaeexp.commands import main
+try: main([*{words!r}.split(), {str(file)!r}])
+except SystemExit as end: print(end.code, "torch" in sys.modules)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "2 False\n"
+    assert "budgets" in done.stderr
+    assert [*tmp_path.iterdir()] == [file]
 
 
 def test_what_is_only_read_needs_nothing_heavy(runs, tmp_path):

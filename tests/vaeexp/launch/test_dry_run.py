@@ -224,6 +224,12 @@ def test_the_plan_counts_the_runs_after_the_search(options, changes, later):
     assert "parameters. Memory: about 0." in said
 
 
+@pytest.mark.parametrize(("pruner", "shortens"), [("none", False), ("median", True)])
+def test_pruning_is_said_to_shorten_a_search_that_prunes(options, pruner, shortens):
+    said = planned(replace(options, overrides=(*options.overrides, f"pruner={pruner}")))
+    assert ("pruning shortens that" in said) == shortens
+
+
 @pytest.mark.parametrize(("trials", "ends"), [(50, 6), (4, 4), (6, 6)])
 def test_a_grid_says_when_it_is_exhausted(options, trials, ends):
     grid = (

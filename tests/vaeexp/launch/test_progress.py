@@ -109,8 +109,10 @@ def test_a_trial_has_its_own_number_of_epochs_and_says_in_its_last_epoch_that_it
     for each, epoch in ((tested, 28), (trial(7), 29)):
         progress.trial_started(replace(each, epoch=epoch), resumed=True)
     assert "then test" not in rendered(progress)
-    progress.epoch_finished(tested, Progress(number=6, epoch=29, objective=100.0))
-    assert "last epoch, then test" in rendered(progress)
+    for epoch in (29, 30):  # the last epoch, and the test after it
+        done = Progress(number=6, epoch=epoch, objective=100.0, finished=epoch == 30)
+        progress.epoch_finished(tested, done)
+        assert "last epoch, then test" in rendered(progress)
 
 
 def test_the_newest_finished_trials_stay_and_more_trials_than_lines_are_counted():
@@ -153,6 +155,24 @@ def test_plain_lines_where_there_is_no_terminal():
     assert lines[3].startswith("beta_mnist  search  6/40 trials")
     assert len(lines) == 4
     assert "\x1b" not in text(console)
+
+
+def test_a_line_says_that_a_trained_repeat_is_being_tested(capsys):
+    tested = replace(trial(6), repeat=True, test=True)
+    failure = Failure(kind="diverged", message="m")
+    ends = {
+        "trained": Progress(number=6, epoch=9, objective=1.0, finished=True),
+        "trains": Progress(number=6, epoch=9, objective=1.0),
+        "failed": Progress(number=6, epoch=9, objective=1.0, finished=True, failure=failure),
+    }
+    for name, done in ends.items():
+        console = Console(file=io.StringIO(), width=200)
+        for kind in (LiveProgress, BarProgress):
+            with kind(console, study="s", clock=Clock()) as progress:
+                progress.trial_started(tested, resumed=False)
+                progress.epoch_finished(tested, done)
+        assert text(console) == ("s/r6  trained; testing it\n" if name == "trained" else "")
+    assert "testing" not in capsys.readouterr().out
 
 
 def test_trials_that_end_after_the_last_round_of_a_phase_are_counted_in_it():

@@ -3,6 +3,7 @@ and ends in the same table.
 """
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -63,6 +64,9 @@ def test_running_trials_leave_checkpoints_of_their_last_epochs(tmp_path, number)
     running = reported_and_saved(stopped)
     assert running
     assert all(reported == saved for reported, saved in running.values()), running
-    assert run(stopped, rarely, environment(stopped))[0] == 0
+    code, said = run(stopped, rarely, environment(stopped))
+    assert code == 0
+    newest = max(reported for reported, _ in running.values())
+    assert re.search(rf"\d trials? continues? at epoch [^.]*{newest}\.", said)
     verdict = compare(read_facts(stopped), read_facts(whole))
     assert verdict.is_clean(), verdict

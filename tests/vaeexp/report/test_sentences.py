@@ -201,6 +201,11 @@ SAID: dict[str, tuple[dict, str]] = {
         "0.03 nats per image at most, below 0.1, so the latent variables say nothing about the "
         "image, and no setting of them matters",
     ),
+    "nothing.hardly_trained": (
+        {"complete": 2, "rate": Figure(value=0.07), "failed": {"diverged": 2}},
+        "Hardly trained: −ELBO still fell fast in the last epochs of all 2 complete trials, and "
+        "the rate is 0.07 nats per image at most; 2 diverged",
+    ),
     "use.as_good": (
         {
             "ranges": {"beta": (0.535, 0.698), "prior": "mixture"},

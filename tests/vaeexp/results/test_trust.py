@@ -103,6 +103,21 @@ def test_a_handful_of_trials_has_no_course(results):
     assert found.advice.id == "advice.search_on"
 
 
+@pytest.mark.parametrize(("taken", "advice"), [(9, "grid_done"), (8, "search_on")])
+def test_a_finished_grid_is_not_advised_to_search_on(results, taken, advice):
+    trials = results.trials[~results.trials["repeat"] & (results.trials["number"] < taken)]
+    values = [0.1 * step for step in range(1, 10)]
+    spec = {
+        **results.study.spec,
+        "sampler": {"name": "grid"},
+        "search": {"beta": {"kind": "choice", "values": values}},
+    }
+    study = replace(results.study, spec=spec)
+    found = check(replace(results, trials=trials, study=study), "levelled_off")
+    assert found.advice.id == f"advice.{advice}"
+    assert (found.command is None) == (advice == "grid_done")
+
+
 def confirmed_as(results, validation, test):
     """The study with these nats between its three confirmed configurations, on validation and on
     test, and 0.1 between seeds.

@@ -13,7 +13,11 @@ from vaeexp.results.verdict import SearchedTrial, Verdict
 STUDY = StudyRecord(name="s", spec={"model": {"posterior": "gaussian"}})
 
 
-def trials(*states, rate=5.0, objective=100.0, failure=None, message=None, epochs=4):
+FLAT = (130.0, 101.0, 100.0, 100.0)
+FALLING = (160.0, 140.0, 120.0, 100.0)
+
+
+def trials(*states, rate=5.0, objective=100.0, failure=None, message=None, epochs=4, curve=FLAT):
     return [
         SearchedTrial(
             number=number,
@@ -23,6 +27,7 @@ def trials(*states, rate=5.0, objective=100.0, failure=None, message=None, epoch
             rate=math.nan if state in ("failed", "running") else rate,
             failure=failure if state == "failed" else None,
             message=message if state == "failed" else None,
+            curve=curve,
         )
         for number, state in enumerate(states)
     ]
@@ -39,10 +44,10 @@ FAILED = ("failed",) * 4
     ("failure", "message", "remedy"),
     [
         ("diverged", "The training loss became inf in epoch 1.", "learning_rate"),
-        ("error", "RuntimeError: shapes differ.", "Mend what the message names"),
+        ("error", "RuntimeError: shapes differ.", "--retry-failed"),
         ("out_of_memory", "One trial needs more memory than the device has.", "batch_size"),
-        ("crashed", "A worker died.", "--workers"),
-        ("timed_out", "Its epoch took longer than 90 s.", "--trial-timeout"),
+        ("crashed", "A worker died.", "--retry-failed"),
+        ("timed_out", "Its epoch took longer than 90 s.", "--trial-timeout` with `--retry-failed"),
     ],
 )
 def test_where_every_trial_failed_the_first_line_says_of_what_and_what_to_do(
@@ -77,6 +82,48 @@ def test_where_the_posterior_collapsed_in_all_ranked_trials_the_first_line_says_
     said = in_words(Verdict(STUDY, trials(*states, rate=0.099)).nothing_learned)
     for part in ("posterior collapsed", "below 0.1", "beta", "warmup_epochs", "free_nats"):
         assert part in said
+
+
+def test_where_training_was_too_short_it_says_that_first_and_that_some_diverged_next():
+    ended = trials(
+        *("complete", "failed", "complete", "failed"),
+        rate=0.05,
+        failure="diverged",
+        curve=FALLING,
+    )
+    verdict = Verdict(STUDY, ended)
+    assert verdict.nothing_learned == (), "its repeats are not skipped"
+    found, longer, lower = map(sentence, verdict.hardly_trained)
+    assert found.startswith("Hardly trained")
+    assert found.endswith(
+        "all 2 complete trials, and the rate is 0.05 nats per image at most; 2 diverged."
+    )
+    assert "Train for more `epochs`" in longer
+    assert "lower `learning_rate`" in lower
+    alone = in_words(Verdict(STUDY, trials("complete", rate=0.05, curve=[100.0])).hardly_trained)
+    assert "diverged" not in alone
+    assert "epochs" in alone
+
+
+@pytest.mark.parametrize(
+    ("curve", "falls"),
+    [
+        ([100.0], True),
+        ([100.0, 90.0], True),
+        ([90.0, 100.0], False),
+        (FALLING, True),
+        (FLAT, False),
+        ([200.0 - epoch for epoch in range(40)], True),
+        ([100.0 + 0.5**epoch for epoch in range(40)], False),
+    ],
+)
+def test_a_trial_falls_where_its_last_tenth_made_a_tenth_of_the_fall(curve, falls):
+    (trial,) = trials("complete", rate=0.0, curve=curve)
+    assert trial.still_falls == falls
+    assert bool(Verdict(STUDY, [trial]).hardly_trained) == falls
+    assert bool(Verdict(STUDY, [trial]).nothing_learned) != falls
+    (learned,) = trials("complete", rate=2.0, curve=curve)
+    assert Verdict(STUDY, [learned]).hardly_trained == ()
 
 
 @pytest.mark.parametrize(
