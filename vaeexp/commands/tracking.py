@@ -15,6 +15,7 @@ from vaeexp.commands.options import (
     study_argument,
     tracking_option,
 )
+from vaeexp.words import plural
 
 
 @click.command()
@@ -70,6 +71,11 @@ def sync(*, study: str | None, places: Places, tracking: str | None) -> None:
         if state.notice:
             click.echo(state.notice)
         done = f"{state.brought} brought up to date" if state.brought else "nothing to bring"
-        click.echo(f"{name}: {state.runs or 0} runs in MLflow, {done}.")
+        click.echo(f"{name}: {(state.runs or 0) - state.deleted} runs in MLflow, {done}.")
+        if state.deleted:
+            click.echo(
+                f"{name}: {plural(state.deleted, 'run')} deleted in MLflow. To restore, list "
+                "deleted runs on its pages (State: Deleted)."
+            )
     if failures:
         raise UserError("", "; ".join(map(str, failures)))
