@@ -187,8 +187,9 @@ class _Follower:
         refused = self._mlflow.refused
         behind = self._count_behind(study, records)
         problem = next(reversed(refused.values()), None)
-        deleted = self._mlflow.deleted
-        self._send(problem=problem, refused=len(refused), behind=behind, deleted=deleted)
+        self._send(
+            problem=problem, refused=len(refused), behind=behind, deleted=self._mlflow.deleted
+        )
 
     def _open_mlflow(self, study: StudyRecord) -> StudyRuns:
         if self._lock is None:
@@ -281,5 +282,6 @@ def _reason(error: Exception) -> str:
             "401, no user or a wrong password; set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD"
         )
-    said = masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")
-    return textwrap.shorten(said, 160, placeholder=" …")
+    return textwrap.shorten(
+        masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}"), 160, placeholder=" …"
+    )

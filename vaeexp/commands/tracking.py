@@ -15,7 +15,6 @@ from vaeexp.commands.options import (
     study_argument,
     tracking_option,
 )
-from vaeexp.words import plural
 
 
 @click.command()
@@ -74,8 +73,8 @@ def sync(*, study: str | None, places: Places, tracking: str | None) -> None:
         click.echo(f"{name}: {(state.runs or 0) - state.deleted} runs in MLflow, {done}.")
         if state.deleted:
             click.echo(
-                f"{name}: {plural(state.deleted, 'run')} deleted in MLflow. To restore, list "
-                "deleted runs on its pages (State: Deleted)."
+                f"{name}: {state.deleted} of {state.runs} runs are deleted in MLflow. To restore "
+                "them, list them on its pages (State: Deleted)."
             )
     if failures:
         raise UserError("", "; ".join(map(str, failures)))

@@ -30,13 +30,13 @@ def numbers_of(given: Any) -> Any:
     """
     if not isinstance(given, pd.DataFrame):
         return given
-    numbers = given.apply(pd.to_numeric, errors="coerce").astype("float64")
+    numbers = given.apply(pd.to_numeric, errors="coerce")
     for row, column in zip(*(numbers.isna() & given.notna()).to_numpy().nonzero(), strict=True):
         raise ValueError(
             f"column '{given.columns[column]}', row {given.index[row]}: got "
-            f"'{given.iat[row, column]}'; must be a number"
+            f"'{given.iat[row, column]!s}'; must be a number"
         )
-    return numbers.to_numpy()
+    return numbers.to_numpy("float64")
 
 
 @torch.no_grad()

@@ -50,7 +50,7 @@ def test_a_run_that_was_deleted_in_mlflow_does_not_count_as_there(tmp_path, empt
     client.delete_run(run.info.run_id)
     assert sync() == (
         "small: 4 runs in MLflow, nothing to bring.\n"
-        "small: 1 run deleted in MLflow. To restore, list deleted runs on its pages (State: "
+        "small: 1 of 5 runs are deleted in MLflow. To restore them, list them on its pages (State: "
         "Deleted).\n"
     )
     client.restore_run(run.info.run_id)

@@ -39,7 +39,7 @@ FAILED = ("failed",) * 4
     ("failure", "message", "remedy"),
     [
         ("diverged", "The training loss became inf in epoch 1.", "learning_rate"),
-        ("error", "RuntimeError: shapes differ.", "Mend what the message names"),
+        ("error", "RuntimeError: shapes differ.", "Correct the error in the message"),
         ("out_of_memory", "One trial needs more memory than the device has.", "batch_size"),
         ("crashed", "A worker died.", "--workers"),
         ("timed_out", "Its epoch took longer than 90 s.", "--trial-timeout"),
