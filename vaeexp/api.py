@@ -36,6 +36,7 @@ from vaeexp.machine import shipped_studies
 from vaeexp.models.vae import VAE
 from vaeexp.plots import PLOTS
 from vaeexp.report.answer import answer, notices
+from vaeexp.report.headline import HEADER, headline_rows
 from vaeexp.report.markup import escape, heading
 from vaeexp.results.study_view import StudyView, open_study
 from vaeexp.runs.run import Run
@@ -212,6 +213,14 @@ class Study:
             if not is_missing(value):  # a setting that this configuration has
                 params[name] = value
         return params
+
+    def table(self) -> pd.DataFrame:
+        """Return the first table of the report as text, ready for a paper: a row for the best
+        configuration and for each baseline, with the number n of seeds and the mean of each test
+        figure ± its 95 % interval. Empty where nothing was confirmed and there is no baseline.
+        """
+        rows = ([*row.cells, row.comparable] for row in headline_rows(self.view))
+        return pd.DataFrame(rows, columns=HEADER)
 
     def best_model(self) -> VAE:
         """Load the model of the best run; see `model`."""

@@ -169,14 +169,24 @@ def progress_bar(console: "Console", title: str) -> Iterator[Callable[[int, int]
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def print_json(content: Any) -> None:
-    """Print JSON; a number that is not finite becomes null, because JSON has no word for it."""
-    sys.stdout.write(json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str) + "\n")
-
-
-def _finite(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """Return a value as JSON shows it: a whole number without `.0`, as counts are, and None for a
+    number that is not finite, because JSON has no word for it.
+    """
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [json_value(item) for item in value]
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return None
+    # A larger float stands for many whole numbers.
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def print_json(content: Any) -> None:
+    """Print JSON with numbers as of `json_value`."""
+    sys.stdout.write(
+        json.dumps(json_value(content), indent=1, ensure_ascii=False, default=str) + "\n"
+    )

@@ -38,9 +38,7 @@ def check_failures(study: str, trials: Sequence[Trial], before: Collection[int],
             problem = (
                 f"{count} trials in a row failed ({failure.kind}), the last with: {failure.message}"
             )
-            hint = (
-                "Mend the cause and give the same command again, or allow more with --max-failures."
-            )
+            hint = "Correct the cause and repeat the command, or allow more with --max-failures."
             ended = {each.state for each in trials if each.finished}
             kind = AllFailedError if ended == {"failed"} else UserError
             raise kind(f"study '{study}'", f"{problem}\n{hint}")

@@ -34,6 +34,8 @@ class RegisteredModel:
     """Outputs for the example, as `inputs`."""
     pip_requirements: tuple[str, ...]
     """Packages that its loader needs."""
+    description: str = ""
+    """What MLflow's page of the model says, unless somebody wrote another text there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

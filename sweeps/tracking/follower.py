@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Sequence
@@ -60,6 +61,8 @@ class MirrorState:
     """Runs that were created or changed."""
     seconds: float = 0.0
     """Processor time of the process."""
+    deleted: int = 0
+    """Runs that somebody deleted in MLflow, where they stay deleted."""
     refused: int = 0
     """Runs with records that MLflow will never take."""
     problem: str | None = None
@@ -184,7 +187,9 @@ class _Follower:
         refused = self._mlflow.refused
         behind = self._count_behind(study, records)
         problem = next(reversed(refused.values()), None)
-        self._send(problem=problem, refused=len(refused), behind=behind)
+        self._send(
+            problem=problem, refused=len(refused), behind=behind, deleted=self._mlflow.deleted
+        )
 
     def _open_mlflow(self, study: StudyRecord) -> StudyRuns:
         if self._lock is None:
@@ -272,4 +277,11 @@ def _reason(error: Exception) -> str:
         return "no answer"
     if isinstance(error, UserError):
         return masked(text)
-    return masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")[:160]
+    if getattr(error, "error_code", None) == "UNAUTHENTICATED":
+        return (
+            "401, no user or a wrong password; set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD"
+        )
+    return textwrap.shorten(
+        masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}"), 160, placeholder=" …"
+    )

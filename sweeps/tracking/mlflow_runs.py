@@ -71,12 +71,24 @@ class StudyRuns:
         self._writer = RunWriter(self._client, experiment, study.identity)
         self._parent = ParentRun(self._writer, runs, note)
         self.notices = self._parent.notices
+        others = f"tags.`sweeps.trial` = '{PARENT}' and tags.`sweeps.id` != '{study.identity}'"
+        if self._client.search_runs([experiment], others, max_results=1):
+            self.notices.append(
+                f"MLflow's experiment '{study.name}' has another study of this name, too. The runs "
+                f"of this one have tags.`sweeps.id` = '{study.identity}'. A study under another "
+                "name has an experiment of its own."
+            )
         self._runs: dict[str, Run] = {}
         self.refused: dict[str, str] = {}
         """Name of a run → why MLflow will never take its records."""
         self._unsure = True
         """Whether MLflow may hold something else than `_runs` says: at first, and after a failure.
         """
+
+    @property
+    def deleted(self) -> int:
+        """Runs that somebody deleted in MLflow."""
+        return sum(run.deleted for run in self._runs.values())
 
     def pending(self, study: StudyRecord, records: Sequence[Trial]) -> list[str]:
         """Return the names of the runs that MLflow lacks, or has in another state than the

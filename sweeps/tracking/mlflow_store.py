@@ -379,6 +379,8 @@ def register(
         source = f"{client.get_run(run_id).info.artifact_uri}/model"
         version = client.create_model_version(model.name, source, run_id=run_id).version
     client.set_registered_model_alias(model.name, model.alias, version)
+    if not client.get_registered_model(model.name).description:
+        client.update_registered_model(model.name, model.description)
     return notices
 
 
@@ -389,12 +391,16 @@ def _upload(
     loader; say the latter.
     """
     from mlflow.models import infer_signature
+    from mlflow.types.schema import AnyType, ColSpec, Schema
 
     inputs, outputs = map(_example, (model.inputs, model.outputs))
     notices = []
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         signature = infer_signature(inputs, outputs)
+        if columns := model.inputs.get("columns"):
+            # MLflow refuses whole numbers for `double`, and 3.5 or NaN for `long`; a file has both.
+            signature.inputs = Schema([ColSpec(AnyType(), name) for name in columns])
         facts: dict[str, Any] = {"signature": signature, "input_example": inputs}
         if problem := _save_program(Path(temporary, "program"), folder, model, facts):
             notices = [

@@ -656,8 +656,8 @@ def few(study: Study, *_: Any) -> Values:
 
 
 def left_out(study: Study, names: list[str]) -> list[tuple[str, Values]]:
-    """Return the statements on the values of these parameters that were never tried where the
-    others are good.
+    """Return the statements on the values of these parameters that were never tried where
+    other values do well.
     """
     found = {name: study.uncovered[name] for name in names if study.uncovered.get(name)}
     return [

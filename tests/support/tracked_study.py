@@ -193,6 +193,7 @@ class SmallStudy:
             inputs={"dtype": "float32", "values": [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]},
             outputs={"dtype": "float32", "values": [[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]]},
             pip_requirements=("numpy",),
+            description="Doubles.",
         )
         self.write(report=str(report), report_at=time.time(), model=registered)
         self.session("finished")

@@ -1,10 +1,12 @@
 """Numbers, values, durations and lists as text."""
 
+import json
 import math
 
 import pytest
 
 from sweeps.results import mean_interval
+from vaeexp.console import json_value
 from vaeexp.words import (
     format_configuration,
     format_duration,
@@ -77,3 +79,17 @@ def test_numbers_and_settings_as_text():
         "1,000",
         "1e-06",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"parameters": 235540.0, "rate": 0.5}, '{"parameters": 235540, "rate": 0.5}'),
+        ([(-0.0, 1e-5), True, None, "1.0"], '[[0, 1e-05], true, null, "1.0"]'),
+        ({7: [math.nan, math.inf]}, '{"7": [null, null]}'),
+        (1e300, "1e+300"),
+    ],
+)
+def test_json_has_whole_numbers_without_a_point(value, text):
+    assert json.dumps(json_value(value), allow_nan=False) == text
+    assert json.loads(text) == json_value(value)

@@ -15,7 +15,7 @@ from sweeps import named_run
 from vaeexp import runs as finished
 from vaeexp.commands import options
 from vaeexp.commands.options import Places
-from vaeexp.console import open_console, print_table, progress_bar, write_line
+from vaeexp.console import json_value, open_console, print_table, progress_bar, write_line
 from vaeexp.evaluation import FID_IMAGES, large_map
 from vaeexp.evaluation.metrics import METRICS, with_own
 from vaeexp.run_files import writing
@@ -193,7 +193,8 @@ def evaluate(
     if output is not None:
         with writing(output):
             output.write_text(
-                json.dumps(evaluation, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+                json.dumps(json_value(evaluation), indent=1, sort_keys=True) + "\n",
+                encoding="utf-8",
             )
     if evaluation["record"]["agrees"] is False:
         raise click.exceptions.Exit(1)

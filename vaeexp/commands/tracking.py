@@ -70,6 +70,11 @@ def sync(*, study: str | None, places: Places, tracking: str | None) -> None:
         if state.notice:
             click.echo(state.notice)
         done = f"{state.brought} brought up to date" if state.brought else "nothing to bring"
-        click.echo(f"{name}: {state.runs or 0} runs in MLflow, {done}.")
+        click.echo(f"{name}: {(state.runs or 0) - state.deleted} runs in MLflow, {done}.")
+        if state.deleted:
+            click.echo(
+                f"{name}: {state.deleted} of {state.runs} runs are deleted in MLflow. To restore "
+                "them, list them on its pages (State: Deleted)."
+            )
     if failures:
         raise UserError("", "; ".join(map(str, failures)))

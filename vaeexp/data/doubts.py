@@ -173,8 +173,8 @@ def a_number_alone(facts: Facts) -> str:
     top = raw.images[row].max() if raw.largest is None else raw.largest[row]
     return (
         f"{format_signed(float(top))} in {raw.where(row)} is {times:,.0f} times the next number of "
-        "all images, as a broken pixel is, so that the others are dark. Mend it, or leave out what "
-        "has it"
+        "all images, as a broken pixel is, so that the others are dark. Correct it, or leave out "
+        "what has it"
     )
 
 

@@ -69,7 +69,7 @@ def look_at_sizes(
         where = f"{place_words(raw, place)} of the {SPLIT_WORDS[part]} images"
         if deviations == np.inf:
             problem = f"got {number:g} in {where}; is too large for float32 when it is scaled"
-            remedy = "Mend it, leave its row out, or cut all: --set clip='[0.1, 99.9]'"
+            remedy = "Correct it, leave its row out, or cut all: --set clip='[0.1, 99.9]'"
             raise TooLargeError(root, f"{problem}. {remedy}.")
         share = deviations**2 / known.count
         if part == TRAINING and deviations > _ALONE and share > _SHARE:
@@ -90,7 +90,7 @@ def look_at_sizes(
 def _remedy(raw: RawImages, taught: np.ndarray) -> str:
     """Propose limits only where they leave each column and each channel a range."""
     low, high = percentiles(raw, taught, _LIMITS)
-    return "Mend it" if (low == high).any() else f"Mend it, or try data.clip: {[*_LIMITS]}"
+    return "Correct it" if (low == high).any() else f"Correct it, or try data.clip: {[*_LIMITS]}"
 
 
 def _farthest(

@@ -194,7 +194,7 @@ class SweepOptions:
         STUDY,
         "Train the trials and repeats that have failed once more, under their configuration and "
         "seed. Each stands in the place of the failed one, so that the budget counts it once. "
-        "Mended code of a network needs --extend, too.",
+        "Corrected code of a network needs --extend, too.",
         False,
         recorded=False,
     )

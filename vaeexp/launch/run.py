@@ -242,6 +242,8 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
         pip_requirements=tuple(
             f"vaeexp=={VERSION}" if name == "vaeexp" else name for name in REQUIREMENTS
         ),
+        description=f"Best run of the study {results.name}: numbers as they stand in the files "
+        "go in, reconstructions in the same unit come out.",
     )
 
 

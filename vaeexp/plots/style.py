@@ -21,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
@@ -153,10 +154,14 @@ def drawing(figure: Figure) -> Iterator[None]:
     """Draw texts of users as they stand for the length of a `with` block.
 
     A `$` begins no formula, because a lone one, or a formula with a mistake, is an error. A letter
-    that the font lacks, such as an emoji, is an empty box without a warning.
+    that the font lacks stands as its number in Unicode, `U+732B`; in the name of a tick it is an
+    empty box without a warning.
     """
+    glyphs = {ord("\n"), *get_font(findfont("DejaVu Sans")).get_charmap()}
     for text in figure.findobj(Text):
         text.set_parse_math(False)
+        words = text.get_text()
+        text.set_text("".join(c if ord(c) in glyphs else f"U+{ord(c):04X}" for c in words))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)
         yield

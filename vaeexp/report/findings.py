@@ -474,8 +474,8 @@ def _cost_at(effect: EqualEpochEffect) -> dict[str, Any]:
 
 
 def uncovered(view: StudyView) -> list[Statement]:
-    """Return a statement for each value of a choice that was never tried where the others are good,
-    unless its cost at equal epochs is known.
+    """Return a statement for each value of a choice that was never tried where other values do
+    well, unless its cost at equal epochs is known.
     """
     if len(view.ranked) < 2:
         return []

@@ -56,7 +56,7 @@ class Line(NamedTuple):
 
 def headline(view: StudyView) -> list[Block]:
     """Return the table and its notes; empty where nothing was tested."""
-    lines = _lines(view)
+    lines = headline_rows(view)
     if not lines:
         return []
     # Each once, by its words.
@@ -76,7 +76,7 @@ def headline(view: StudyView) -> list[Block]:
     return [table(HEADER, rows, right=range(1, 7)), introduction, listed]
 
 
-def _lines(view: StudyView) -> list[Line]:
+def headline_rows(view: StudyView) -> list[Line]:
     """Return the rows; empty where nothing was tested."""
     best = view.best if view.best is not None and _seeds(view.best, "test") else None
     settings = [*([best] if best else []), *view.retrained.changed, *view.retrained.baselines]

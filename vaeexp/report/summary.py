@@ -17,6 +17,7 @@ import pandas as pd
 
 from sweeps import masked
 from sweeps.results import Interval
+from vaeexp.console import json_value
 from vaeexp.evaluation.metrics import Place, measured_at
 from vaeexp.own_code import code_version
 from vaeexp.report.answer import answer_of, notice_statements, plain_checks, plain_statement
@@ -101,17 +102,14 @@ def summary_json(
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: no dataclasses, no types of numpy, None for a number that is
-    not finite.
-    """
+    """Return a value as `json_value` does, without dataclasses and types of numpy."""
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json_value(value.item() if isinstance(value, np.generic) else value)
 
 
 def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[str, Any]:

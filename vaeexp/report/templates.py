@@ -162,8 +162,8 @@ TEMPLATES: dict[str, str] = {
     "search.failed_at": "**{parameter} = {threshold}**: {inside} of {beyond:trial} {kind:verb}[; "
     "the winner has {winner}]",
     "parameter.few": "Which parameters matter cannot be said from {judged:trial}; it takes {least}",
-    "parameter.not_covered": "**{parameter} = {value}** was never tried where the others are good "
-    "({trials:trial})",
+    "parameter.not_covered": "**{parameter} = {value}** was tried in {trials:trial}, and never "
+    "with settings at which other values do well",
     # ---- the block ----
     "more": "And {count} more: all findings below",
     "doubt.warning": "✗ {check:question} {found}",
@@ -257,7 +257,8 @@ TEMPLATES: dict[str, str] = {
     "at most {rate}",
     "table.classifier": f"{PICTURES}, by a classifier of these targets that is right on "
     f"{{accuracy}} % of the test images",
-    "left_out": "Left out, because no trial that counts has it where the others are good: {left}",
+    "left_out": "Left out, because no trial that counts has it with settings at which other values "
+    "do well: {left}",
     "table.failed": "{count} more failed",
     # ---- below plots ----
     "plot.missing": "{count:plot} not drawn, and why",
@@ -355,7 +356,7 @@ TEMPLATES: dict[str, str] = {
     "check.longer": "with more epochs the best is {gap:size ±} nats {gap:above|below} itself on "
     "test",
     "check.rate_falls": "the learning rate falls to 0 at the end, so that every run ends flat, "
-    "learned out or not",
+    "converged or not",
     # ---- what to do ----
     "advice.search_on": "Search on: {command:code}",
     "advice.no_wider": "No value lies beyond, so there is nothing to widen",
@@ -367,7 +368,7 @@ TEMPLATES: dict[str, str] = {
     "advice.confirm": "Confirm {top} configurations with {seeds} fresh seeds each: {command:code}",
     "advice.finish": "Let the study finish: {command:code}",
     "advice.finish_confirming": "Let the study finish, which confirms them: {command:code}",
-    "advice.mend_seeds": "First mend what made new seeds fail",
+    "advice.mend_seeds": "First correct what made new seeds fail",
     "advice.pause_later": "Pause later, and search on: {command:code}",
     "advice.train_late": "Train the paused ones that fell most to their end[, or pause later "
     "({option})]: {command:code}",
@@ -400,7 +401,7 @@ QUESTIONS: dict[str, str] = {
     "pruner": "Would the pruner have stopped the winners?",
     "new_seeds": "Did every new seed train?",
     "on_test": "Does the validation optimum hold on test?",
-    "learned_out": "Are the confirmed runs learned out?",
+    "learned_out": "Have the confirmed runs converged?",
 }
 """Id of a check → what it asks."""
 

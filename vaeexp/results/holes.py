@@ -1,7 +1,7 @@
 """What was tried only with bad values of other parameters: such trials would be bad anyway and say
 nothing of the value that they have.
 
-A value of a choice is such a hole if none of its trials lies where the others are good, whatever
+A value of a choice is such a hole if none of its trials lies where other values do well, whatever
 the reason: means, importances and plots leave it out. The far end of each number that a sampler
 narrowed would be left out by that rule, so the ends of a number are a hole only if a test finds
 what made all trials beyond them bad: importances and plots would credit β with what the others
@@ -98,7 +98,7 @@ class Holes:
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceHole:
-    """A value of a choice that was never tried where the others are good."""
+    """A value of a choice that was never tried where other values do well."""
 
     parameter: str
     text: str
@@ -113,8 +113,8 @@ class ChoiceHole:
 def choice_holes(
     parameters: Parameters, search: pd.DataFrame, found: pd.DataFrame
 ) -> dict[str, list[ChoiceHole]]:
-    """Return the values of each searched choice that were never tried where the others are good, in
-    the order of the study file.
+    """Return the values of each searched choice that were never tried where other values do well,
+    in the order of the study file.
 
     Args:
         search: trials of the search, without duplicates.
@@ -141,10 +141,10 @@ def _is_covered(
     parameters: Parameters,
     judged: Mapping[str, np.ndarray],
 ) -> bool:
-    """Tell whether a trial with the value at a place lies where the others are good, or is among
+    """Tell whether a trial with the value at a place lies where other values do well, or is among
     the best quarter of all: tried where it is good itself.
 
-    The others are good in the box which the best quarter of the trials with another value span in
+    Other values do well in the box which the best quarter of the trials with another value span in
     the other searched parameters: from the least to the largest of a number, the same values of a
     choice. A parameter that is not active in a trial, or in none of those that span the box, is
     ignored. Fewer than `LEAST_GOOD` of them span none: nothing shows that the value was tried

@@ -59,7 +59,7 @@ class Influence:
 
     @cached_property
     def choice_holes(self) -> dict[str, list[ChoiceHole]]:
-        """Searched choice → its values that were never tried where the others are good, of those
+        """Searched choice → its values that were never tried where other values do well, of those
         that have any.
         """
         return choice_holes(self.plan.parameters, self.search, self.found)

@@ -151,7 +151,7 @@ class Reconstructor:
 
     def predict(self, model_input: "np.ndarray | pd.DataFrame", params: Any = None) -> Any:
         preparation = self.module.preparation
-        array = np.asarray(model_input)
+        array = np.asarray(table_model.numbers_of(model_input))
         self.module.check_shape(array.shape)
         rows = array.reshape(len(array), *self.module.shape)
         columns = preparation.columns

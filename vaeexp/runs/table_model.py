@@ -21,12 +21,32 @@ class TableModel:
         return predict(self.program, model_input)
 
 
+def numbers_of(given: Any) -> Any:
+    """Return the numbers of a table as float64, whatever the types of its columns; an array as it
+    is.
+
+    Raises:
+        ValueError: a cell holds no number. The message names its column and row.
+    """
+    if not isinstance(given, pd.DataFrame):
+        return given
+    numbers = given.apply(pd.to_numeric, errors="coerce")
+    for row, column in zip(*(numbers.isna() & given.notna()).to_numpy().nonzero(), strict=True):
+        raise ValueError(
+            f"column '{given.columns[column]}', row {given.index[row]}: got "
+            f"'{given.iat[row, column]!s}'; must be a number"
+        )
+    return numbers.to_numpy("float64")
+
+
 @torch.no_grad()
 def predict(program: Any, given: Any) -> Any:
-    """Return what a program makes of an array, or of a table: then with its columns and index."""
+    """Return what a program makes of an array, or of a table: then with its columns and index.
+    Raises as `numbers_of`.
+    """
+    made = program(torch.tensor(numbers_of(given))).numpy()
     if not isinstance(given, pd.DataFrame):
-        return program(torch.tensor(given)).numpy()
-    made = program(torch.tensor(given.to_numpy(dtype="float64"))).numpy()
+        return made
     return pd.DataFrame(made, columns=given.columns, index=given.index)
 
 

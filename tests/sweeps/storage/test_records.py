@@ -126,6 +126,7 @@ def test_a_study_record_comes_back_as_it_was_written():
         inputs={"dtype": "float32", "values": [[0.5]]},
         outputs={"dtype": "float32", "values": [1.0]},
         pip_requirements=("numpy",),
+        description="halves",
     )
     write_study(
         optuna_study, model=model, tags={"device": "cpu"}, report="/reports/toy", report_at=5.0

@@ -779,7 +779,7 @@ def test_hyperband_takes_its_epochs_from_the_study():
 
 @pytest.mark.parametrize("name", sorted({path.stem for path in STUDIES.glob("*.yaml")} - {"smoke"}))
 def test_a_shipped_study_starts_with_each_choice_and_trains_three_seeds(name):
-    """A value that is never tried where the others are good cannot be compared, and two seeds give
+    """A value that is never tried where other values do well cannot be compared, and two seeds give
     no interval.
     """
     study = load_study(name, sections=SECTIONS, shipped=STUDIES, epochs="epochs", data="data")

@@ -11,8 +11,10 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,46 @@ def test_the_end_waits_once_for_a_server_that_never_answers(tmp_path, monkeypatc
     assert time.monotonic() - start < 40
     assert len(said) == 1
     assert "lacks 2 of 2 runs" in said[0]
+
+
+@contextmanager
+def _door(status, words):
+    """The address of a server that answers every request so, as a proxy that lets nobody in."""
+
+    class Shut(BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            """Write nothing."""
+
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(words.encode())
+
+        do_POST = do_GET
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shut) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "said"),
+    [
+        (
+            401,
+            "You are not authenticated. Please see the documentation.",
+            r"\(401, no user or a wrong password; set MLFLOW_TRACKING_USERNAME and "
+            r"MLFLOW_TRACKING_PASSWORD\)\.$",
+        ),
+        (418, "unbreakable " * 90, r"error code 418 .* unbreakable …\)\.$"),
+    ],
+)
+def test_a_server_that_lets_nobody_in_is_told_in_words(runs, status, words, said):
+    small.SmallStudy(runs).tell_all()
+    with _door(status, words) as address, pytest.raises(UserError, match=said):
+        sync("small", runs=runs, tracking=address)
 
 
 def _ended(study, trials=4):

@@ -120,7 +120,10 @@ def test_a_user_without_rights_mirrors_a_study_that_others_do_not_see(
     runs = tmp_path / "runs"
     small.SmallStudy(runs).tell_all()
     log_in(monkeypatch, "trainer", "wrong")
-    assert "lacks 5 of 5 runs" in bring(runs, server)
+    assert bring(runs, server).endswith(
+        "lacks 5 of 5 runs (401, no user or a wrong password; set MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD)."
+    )
 
     log_in(monkeypatch, "trainer")
     assert bring(runs, server) == ""

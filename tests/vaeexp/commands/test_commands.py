@@ -544,6 +544,7 @@ def test_json_of_studies_and_runs(runs):
     assert one["states"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 1}
     assert (one["best"], one["best_of_search"], one["planned"]) == ("smoke/r0", "smoke/0", 8)
     assert json.loads(run("status", *where)) == [one]
+    assert not re.search(r"\d\.0\b", run("trials", "smoke", *where))
     assert [each["objective"] for each in json.loads(run("show", "smoke/0", *where))["curve"]] == [
         120.0,
         100.5,

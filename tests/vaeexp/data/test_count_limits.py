@@ -74,7 +74,7 @@ def test_the_proposed_limits_can_be_taken(tmp_path):
         pd.DataFrame(table, columns=list(GENES)).to_csv("genes.csv", index=False)
         settings = {"dataset": "arrays", "binarisation": "none", "scale": "none"}
         data = open_dataset(DataSettings(**settings), root=Path("genes.csv"), say=str)
-        [doubt] = [words for words in data.warnings if "Mend it" in words]
+        [doubt] = [words for words in data.warnings if "Correct it" in words]
         assert ("clip" in doubt) == taken
         cut = DataSettings(**settings, clip=(0.1, 99.9))
         if taken:

@@ -1,5 +1,8 @@
 """Plots of the latent space: what is drawn of the arrays that a run left, and of which run."""
 
+import io
+import warnings
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -230,3 +233,13 @@ def test_codes_of_few_images_are_drawn_all(count):
     heights = [bar.get_height() for bar in figure.axes[0].patches if hasattr(bar, "get_height")]
     assert np.isfinite(heights).all()
     assert max(heights) > 0
+
+
+def test_a_letter_that_the_font_lacks_stands_as_its_number_in_the_legend():
+    points = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])
+    figure = drawn_map(points, np.array([0, 1, 2]), ["\u732b", "_\u72ac 2", "\u00e9t\u00e9 \u03b2"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        style.save(figure, io.BytesIO())
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == ["U+732B", "_U+72AC 2", "\u00e9t\u00e9 \u03b2"]

@@ -90,7 +90,9 @@ def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made
     assert other.influence.uncovered("prior") == ["vampprior"]
     axes = panel(equal_epochs(other), "prior")
     assert axes.get_xticklabels()[-1].get_text() == "vampprior\nleft out"
-    assert "where the others are good: prior = vampprior" in reading(PLOTS["equal_epochs"], other)
+    assert "at which other values do well: prior = vampprior" in reading(
+        PLOTS["equal_epochs"], other
+    )
     assert "Left out" not in reading(PLOTS["equal_epochs"], view)
 
 

@@ -50,7 +50,10 @@ def test_a_value_that_was_never_tried_where_others_are_good_is_left_out(results)
     blocks = parameter_tables(study)
     tables = tables_of("\n\n".join(blocks))
     assert list(tables["By prior"]["prior"]) == ["mixture"]
-    why = "Left out, because no trial that counts has it where the others are good: prior = normal."
+    why = (
+        "Left out, because no trial that counts has it with settings at which other values do "
+        "well: prior = normal."
+    )
     assert blocks.count(why) == 1
 
 

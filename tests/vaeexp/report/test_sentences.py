@@ -395,7 +395,8 @@ SAID: dict[str, tuple[dict, str]] = {
     ),
     "parameter.not_covered": (
         {"parameter": "prior", "value": "normal", "trials": 6},
-        "**prior = normal** was never tried where the others are good (6 trials)",
+        "**prior = normal** was tried in 6 trials, and never with settings at which other values "
+        "do well",
     ),
     "doubt.warning": (
         CHECK,
@@ -503,8 +504,8 @@ SAID: dict[str, tuple[dict, str]] = {
     ),
     "left_out": (
         LEFT,
-        "Left out, because no trial that counts has it where the others are good: prior = normal "
-        "and vampprior; components = 3",
+        "Left out, because no trial that counts has it with settings at which other values do "
+        "well: prior = normal and vampprior; components = 3",
     ),
     "plot.missing": ({"count": 1, "plots": ("history",)}, "1 plot not drawn, and why"),
     "plot.same_training": (

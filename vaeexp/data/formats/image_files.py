@@ -171,7 +171,7 @@ def check_unreadable(
     if len(unreadable) > share * files:
         allowed = f"more than the {share:.1%} that data.unreadable_share allows"
         needed = math.ceil(100 * len(unreadable) / files) / 100
-        remedy = f"Mend or remove them, or leave them out by --set unreadable_share={needed:g}"
+        remedy = f"Repair or remove them, or leave them out by --set unreadable_share={needed:g}"
         raise UserError(source, f"{_left_out(unreadable, files)}; {allowed}. {remedy}")
 
 
