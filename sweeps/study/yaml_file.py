@@ -152,7 +152,7 @@ def parse_yaml(text: str, file: str) -> tuple[Any, dict[EntryPath, str]]:
 
 
 _BLANK = re.compile(
-    r"^(?!question: )[^#\n]*?([\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff])", re.M
+    r"^(?!question: )[^#\n]*?([\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000])", re.M
 )
 
 
@@ -160,13 +160,14 @@ def check_blanks(text: str, file: str) -> None:
     """Raise `UserError` at the first blank that looks like a space and is none, as web pages and
     word processors have. In comments and in the question it is text.
     """
-    text = text.removeprefix("\ufeff")
     if found := _BLANK.search(text):
         column = found.start(1) - found.start() + 1
         line = text.count("\n", 0, found.start()) + 1
-        got = f"got the blank '{unicodedata.name(found[1]).lower()}'"
-        problem = f"column {column}: {got}, which YAML reads as a letter; must be a plain space"
-        raise UserError(f"{file}:{line}", f"{problem}. Replace it by a space, or delete it.")
+        raise UserError(
+            f"{file}:{line}",
+            f"column {column}: got the blank '{unicodedata.name(found[1]).lower()}', which YAML "
+            "reads as a letter; must be a plain space. Replace it by a space, or delete it.",
+        )
 
 
 def check_question(text: str, place: str, question: Any) -> None:
@@ -174,13 +175,10 @@ def check_question(text: str, place: str, question: Any) -> None:
 
     A comment after a complete sentence, or after two spaces, is meant as one.
     """
-    found = re.search(r"^question: *([^\s\"'|>#].*?)?( +)#", text, re.M)
-    if found is None or (
-        question if found[1] is None else found[2] != " " or found[1][-1] in ".?!"
-    ):
-        return
-    problem = f"got {shown(question or None)}, because a space and `#` begin a comment"
-    raise UserError(f"{place}: question", f"{problem}; must be whole. Put the question in quotes.")
+    found = re.search(r"^question: +([^\s\"'|>#](?:(?! #).)*(?<![\s.?!]) )?#", text, re.M)
+    if found and (found[1] or not question):
+        problem = f"got {shown(question)}, because a space and `#` begin a comment; must be whole"
+        raise UserError(f"{place}: question", f"{problem}. Put the question in quotes.")
 
 
 def _place(file: str, mark: Any) -> str:

@@ -207,7 +207,8 @@ def fit(
     elif settings.scale == "unit":
         bottom, top = _full_range(raw, training, root)
         # One range for all, whatever `scale_per` says, because it is that of the type.
-        offset, scale = np.full((1, 1, 1), bottom), np.full((1, 1, 1), top - bottom)
+        zero = zero[:1, :1, :1]
+        offset, scale = zero + bottom, zero + (top - bottom)
         low = np.maximum(low, bottom)
         high = np.minimum(high, top)
     elif settings.scale == "range":
