@@ -3,6 +3,8 @@ package.module:Name`.
 """
 
 import importlib
+import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from operator import attrgetter
@@ -18,6 +20,10 @@ _SECTIONS = ("data", "model", "train", "evaluation")
 """Those of `vaeexp.settings.SECTIONS`. Read by name, because what else a file holds must not hide
 one of its settings.
 """
+_NEVER_GIVEN = "labels|y|num_classes|n_classes|condition|batch"
+"""Arguments that other libraries give to a part."""
+_CALLED = "__call__|forward|encoder|decoder|vae|encode|decode|log_prob|sample|kl"
+"""Methods of parts that vaeexp calls."""
 
 
 def own_paths(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -112,13 +118,43 @@ def imported(path: str, field: str) -> Any:
     except UserError as error:
         raise ValueError(f"{field}: '{path}' cannot be imported: {error}") from error
     except Exception as error:
+        remedy = f"Give `package.module:Name`, installed or in the working directory ({Path.cwd()})"
+        mine = Path(module.partition(".")[0]).absolute()
+        other = sys.modules.get(mine.name)
+        hidden = other and str(mine) not in repr(other)
+        if hidden and (mine.is_dir() or mine.with_suffix(".py").is_file()):
+            remedy = f"Python finds {other} before your {mine.name}. Rename yours"
         raise ValueError(
-            f"{field}: '{path}' cannot be imported: {one_line(error)}. Give `package.module:Name`, "
-            f"installed or in the working directory ({Path.cwd()})."
+            f"{field}: '{path}' cannot be imported: {one_line(error)}. {remedy}."
         ) from error
     finally:
         sys.argv = arguments
         _importing.pop()
+
+
+def check_arguments(field: str, *parts: Any) -> None:
+    """Raise ValueError where a part, or a method of it, has an argument with a default that asks
+    for labels or the like: the default would be taken without a word.
+
+    A setting of the same name, which is an attribute of its class, is given.
+    """
+    for part in parts:
+        for call in (
+            part,
+            *(getattr(part, name) for name in dir(part) if re.fullmatch(_CALLED, name)),
+        ):
+            try:
+                arguments = inspect.signature(call).parameters.values()
+            except (TypeError, ValueError):  # nothing to call, or of unknown arguments
+                continue
+            for each in arguments:
+                asked = re.fullmatch(_NEVER_GIVEN, each.name) and each.default is not each.empty
+                if asked and not hasattr(part, each.name):
+                    raise ValueError(
+                        f"{field}: `{getattr(call, '__qualname__', call)}` has an argument "
+                        f"`{each.name}`, which is never given: a part gets no labels, classes, "
+                        "conditions or batches. Take it away."
+                    )
 
 
 def one_line(error: BaseException) -> str:

@@ -309,7 +309,8 @@ def check_settings(
     if values is not None or own_paths(sections["model"]):
         batch_size = min(train["batch_size"], least_batch or train["batch_size"])
         models.vae.check_model(model, values, batch_size)
-    if (loss := train["loss"]) != TrainSettings.model_fields["loss"].default:
+    loss = train["loss"]
+    if loss != TrainSettings.model_fields["loss"].default or own_paths(sections["model"]):
         from vaeexp.training.losses import check_loss  # late, because it brings PyTorch
 
         check_loss(loss, model, values)

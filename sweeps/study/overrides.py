@@ -15,6 +15,8 @@ from sweeps.study.study_model import PARTS, Sections
 from sweeps.study.yaml_file import (
     EntryPath,
     Mistakes,
+    check_blanks,
+    check_question,
     find_study,
     is_path,
     mapping,
@@ -54,11 +56,14 @@ def read_study_file(
     if not in_file:  # its user has seen no lines
         places = dict.fromkeys(places, file)
     if not isinstance(content, dict):
+        check_blanks(text, file)
         got = "nothing" if content is None else f"a {type(content).__name__}"
         raise UserError(
             file, f"got {got}; must hold `name: value` lines such as `question:` and `search:`."
         )
-    mistakes = Mistakes(file, places)
+    if in_file:
+        check_question(text, places.get(("question",), file), content.get("question"))
+    mistakes = Mistakes(file, places, text)
     if sections is not None:
         _give_sections(content, sections, mistakes)
     parent = content.pop("extends", None)

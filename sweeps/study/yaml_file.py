@@ -6,6 +6,7 @@ The base of the pydantic models of its parts stands here, too, because all of th
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,12 +140,45 @@ def parse_yaml(text: str, file: str) -> tuple[Any, dict[EntryPath, str]]:
         node = yaml.compose(text, Loader=_Loader)
         return (None if node is None else _value_of(node, (), file, places)), places
     except yaml.YAMLError as error:
+        check_blanks(text, file)
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or "holds a control character"
+        if "'\\t'" in problem:
+            problem = "got a tab; must be spaces. Replace the tab by spaces"
         place, column = (_place(file, mark), f"column {mark.column + 1}: ") if mark else (file, "")
         raise UserError(place, f"{column}{problem}.") from None
     except RecursionError:
         raise UserError(file, "is nested too deep, or an entry repeats itself.") from None
+
+
+_BLANK = re.compile(
+    r"^(?!question: )[^#\n]*?([\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000])", re.M
+)
+
+
+def check_blanks(text: str, file: str) -> None:
+    """Raise `UserError` at the first blank that looks like a space and is none, as web pages and
+    word processors have. In comments and in the question it is text.
+    """
+    if found := _BLANK.search(text):
+        column = found.start(1) - found.start() + 1
+        line = text.count("\n", 0, found.start()) + 1
+        raise UserError(
+            f"{file}:{line}",
+            f"column {column}: got the blank '{unicodedata.name(found[1]).lower()}', which YAML "
+            "reads as a letter; must be a plain space. Replace it by a space, or delete it.",
+        )
+
+
+def check_question(text: str, place: str, question: Any) -> None:
+    """Raise `UserError` where a `#` cuts the question short. `question` is what was read.
+
+    A comment after a complete sentence, or after two spaces, is meant as one.
+    """
+    found = re.search(r"^question: +([^\s\"'|>#](?:(?! #).)*(?<![\s.?!]) )?#", text, re.M)
+    if found and (found[1] or not question):
+        problem = f"got {shown(question)}, because a space and `#` begin a comment; must be whole"
+        raise UserError(f"{place}: question", f"{problem}. Put the question in quotes.")
 
 
 def _place(file: str, mark: Any) -> str:
@@ -194,6 +228,8 @@ class Mistakes:
     """The study file, as shown to the user."""
     places: dict[EntryPath, str]
     """Path → `studies/x.yaml:12`."""
+    text: str = ""
+    """The text of the file."""
     overrides: frozenset[EntryPath] = frozenset()
     """Paths, as `("train", "epochs")`, that came from `--set`."""
     _lines: dict[str, str] = field(default_factory=dict)
@@ -236,8 +272,10 @@ class Mistakes:
 
     def raise_if_any(self) -> None:
         """Raise one `UserError` for all mistakes, in the order of the file: a line each, below
-        their number.
+        their number; or for a blank that is no space, because it may cause them.
         """
+        if self._lines:
+            check_blanks(self.text, self.file)
         lines = sorted(self._lines, key=lambda text: _order(self._lines[text]))
         if len(lines) > 1:
             more = [f"and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []

@@ -206,6 +206,8 @@ def fit(
         offset, scale = zero, zero + 1
     elif settings.scale == "unit":
         bottom, top = _full_range(raw, training, root)
+        # One range for all, whatever `scale_per` says, because it is that of the type.
+        zero = zero[:1, :1, :1]
         offset, scale = zero + bottom, zero + (top - bottom)
         low = np.maximum(low, bottom)
         high = np.minimum(high, top)

@@ -14,7 +14,7 @@ from sweeps import seed_of, warn_once
 from vaeexp.data.values import ImageShape, Values
 from vaeexp.evaluation.metrics import METRICS, own_name
 from vaeexp.evaluation.nll import standard_error
-from vaeexp.import_paths import imported, one_line
+from vaeexp.import_paths import check_arguments, imported, one_line
 from vaeexp.models.vae import VAE, build_vae
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def check_metrics(
         if name in taken:
             raise ValueError(f"metrics: '{path}' gives '{name}', as {taken[name]} does. Rename it.")
         taken[name] = f"'{path}'"
-        imported(path, "metrics")
+        check_arguments("metrics", imported(path, "metrics"))
     if values is None:
         return
     vae = build_vae(settings, values, seed=0).eval()

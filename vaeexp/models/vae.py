@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vaeexp.data.values import ImageShape, Values, as_values
-from vaeexp.import_paths import imported, own_paths
+from vaeexp.import_paths import check_arguments, imported, one_line, own_paths
 from vaeexp.models.likelihoods import (
     LOGITS,
     MEANS,
@@ -28,7 +28,7 @@ from vaeexp.models.networks import find_network
 from vaeexp.models.networks.halves import LogCounts, Logits
 from vaeexp.models.parts import check_parts, is_density
 from vaeexp.models.posteriors import POSTERIORS, Deterministic, DiagonalGaussian
-from vaeexp.models.priors import PriorDistribution, build_prior
+from vaeexp.models.priors import PriorDistribution, build_prior, check_draws
 
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
@@ -207,29 +207,42 @@ def check_model(
     """
     check_parts(settings)
     find_network(settings.network)
-    for path, field in own_paths(
-        {"prior": settings.prior, "likelihood": settings.likelihood}
-    ).items():
+    for path, field in own_paths(vars(settings)).items():
         imported(path, field)
-    if values is not None:
-        _check_step(build_vae(settings, values, seed=0).train(), settings, min(batch_size, 2))
+    if values is None:
+        return
+    vae = build_vae(settings, values, seed=0).train()
+    _check_step(vae, settings, min(batch_size, 2))
+    prior = vae.prior_distribution()
+    parts = [prior, vae.eval().decode(torch.zeros(1, settings.latent_size))]
+    for half in (vae.encoder, vae.decoder):  # without the adapters around them
+        parts.append(next(m for m in half.modules() if type(m).__module__ != Logits.__module__))
+    for path, field in own_paths(vars(settings)).items():
+        check_arguments(field, imported(path, field), *parts)
+    if ":" in settings.prior:
+        check_draws(settings.prior, prior)
 
 
 def _check_step(vae: VAE, settings: "ModelSettings", images: int) -> None:
-    """Raise ValueError where a training step of so many images fails; BatchNorm, for one, needs two
-    values of a feature.
+    """Raise ValueError where a training step of so many images fails, or its gradient; BatchNorm,
+    for one, needs two values of a feature.
     """
     x = torch.full((images, *vae.values.shape), 0.5)
     noise = torch.zeros(images, settings.latent_size)
     try:
-        vae(x, noise)
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        terms = vae(x, noise)
+        (terms.distortion + terms.rate).sum().backward()
+    except Exception as error:  # of the user's code, whatever it raises
         pseudo_inputs = getattr(vae.prior, "encodes", False) and settings.components == 1
+        if images > 1 and not pseudo_inputs:
+            own = [f"{field}: '{path}'" for path, field in own_paths(vars(settings)).items()]
+            raise ValueError(
+                f"{' or '.join(own)} fails in a training step on images of shape "
+                f"{vae.values.shape}: {one_line(error)}."
+            ) from error
+        reason = " ".join(str(error).split())
         field, least = (
-            ("components: 1", "2 components")
-            if pseudo_inputs and images > 1
-            else (f"batch_size: {images}", "2")
+            ("components: 1", "2 components") if images > 1 else (f"batch_size: {images}", "2")
         )
         raise ValueError(
             f"{field.partition(':')[0]}: network '{settings.network}' cannot train with "

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sweeps import did_you_mean
 from vaeexp.data.values import ImageShape, Values
-from vaeexp.import_paths import imported, one_line
+from vaeexp.import_paths import check_arguments, imported, one_line
 from vaeexp.models.vae import VAE, build_vae
 
 if TYPE_CHECKING:
@@ -149,13 +149,14 @@ def noise_shape(objective: Objective, latent_size: int) -> tuple[int, ...]:
 
 
 def check_loss(name: str, settings: "ModelSettings", values: Values | ImageShape | None) -> None:
-    """Check that the objective exists and, with the values of the images, that it gives gradients
-    to a fresh model.
+    """Check that the objective exists and, with the values of the images, that it gives a gradient
+    to each weight of a fresh model.
 
-    Raises ValueError if it is unknown, raises an error, or returns something else than one number
-    that depends on the weights.
+    Raises ValueError if it is unknown, asks for labels, raises an error, or returns something else
+    than one number that depends on the weights.
     """
     objective = find_loss(name)
+    check_arguments("loss", objective.function, type(objective.function))
     if values is None:
         return
     vae = build_vae(settings, values, seed=0).train()
@@ -176,3 +177,16 @@ def check_loss(name: str, settings: "ModelSettings", values: Values | ImageShape
             f"loss: '{name}' returns {found!r} on two images with fresh weights; must return one "
             "finite number, a tensor [] computed from the step's tensors. Try `.mean()`."
         )
+    try:
+        found.backward()
+    except RuntimeError as error:
+        raise ValueError(f"loss: '{name}' cannot be differentiated: {one_line(error)}.") from error
+    blamed = "loss" if ":" in name else "likelihood"
+    for weight, each in vae.named_parameters():
+        if each.grad is None or not each.grad.isfinite().all():
+            part = weight.partition(".")[0]
+            field = part if ":" in getattr(settings, part, "") else blamed
+            raise ValueError(
+                f"{field}: loss '{name}' gives no finite gradient to '{weight}', so it is not "
+                "learned. Use it in what the loss is computed from, or make it a buffer."
+            )

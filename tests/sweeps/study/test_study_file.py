@@ -376,6 +376,104 @@ def test_mistakes_in_the_search_space(search, said):
     assert all(part.strip() in got for part in f"x.yaml: {said.strip()}".split("|")), got
 
 
+LOOKALIKES = {
+    "indentation": (
+        "search:\n  beta",
+        "search:\n\u00a0\u00a0beta",
+        "5: column 1: got the blank 'no-break",
+    ),
+    "after a colon": (
+        "epochs: 4",
+        "epochs:\u00a04",
+        "3: column 16: got the blank 'no-break space'",
+    ),
+    "in a list": (
+        "[adam, adamax]",
+        "[adam,\u202fadamax]",
+        "6: column 29: got the blank 'narrow no-break",
+    ),
+    "after a value": (
+        "[adam, adamax]",
+        "[adam\u200b, adamax]",
+        "6: column 28: got the blank 'zero width",
+    ),
+    "a line of its own": (
+        "search:",
+        "\u3000\nsearch:",
+        "4: column 1: got the blank 'ideographic space",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "said"), LOOKALIKES.values(), ids=LOOKALIKES)
+def test_a_blank_that_is_no_space_is_named_in_place_of_the_mistakes_that_it_causes(old, new, said):
+    got = mistakes(SMALL.replace(old, new))
+    assert got.startswith(f"studies/x.yaml:{said}")
+    rule = "which YAML reads as a letter; must be a plain space"
+    assert got.endswith(f", {rule}. Replace it by a space, or delete it.")
+
+
+def test_a_file_of_blanks_that_are_no_spaces_is_no_mapping():
+    got = mistakes("question:\u00a0What?\n")
+    assert got.startswith("studies/x.yaml:1: column 10: got the blank 'no-break space'")
+    got = mistakes("question: What?\nsearch:\u00a0x\n")
+    assert got.startswith("studies/x.yaml:2: column 8: got the blank 'no-break space'")
+
+
+def test_blanks_of_texts_and_comments_are_theirs():
+    text = SMALL.replace("a good beta?", "a good beta\u00a0?") + "# a\u00a0comment\n"
+    assert load(text).question == "What is a good beta\u00a0?"
+    assert "foo" in mistakes(text, "foo=1"), "another mistake is reported as ever"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "column"),
+    [
+        ("epochs: 4", "epochs:\t4", 3, 16),
+        ("epochs: 4", "epochs: \t4", 3, 17),
+        ("[adam, adamax]", "[adam,\tadamax]", 6, 29),
+        ("  beta", "\tbeta", 5, 1),
+        ("trials: 5}", "trials: 5}\t# few", 9, 20),
+    ],
+)
+def test_a_tab_is_named(old, new, line, column):
+    got = mistakes(SMALL.replace(old, new))
+    said = f"column {column}: got a tab; must be spaces. Replace the tab by spaces."
+    assert got == f"studies/x.yaml:{line}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("question", "left"),
+    [
+        ("Is beta #1 better?", "'Is beta'"),
+        ("Which # of layers is best?", "'Which'"),
+        ("#1 or #2?", "nothing"),
+        ("# of layers", "nothing"),
+    ],
+)
+def test_a_question_that_a_comment_cuts_short_is_refused(question, left):
+    whole = SMALL.replace("What is a good beta?", question)
+    assert mistakes(whole) == (
+        f"studies/x.yaml:1: question: got {left}, because a space and `#` begin a comment; must be "
+        "whole. Put the question in quotes."
+    )
+    assert load(whole.replace(question, f"'{question}'")).question == question
+
+
+@pytest.mark.parametrize(
+    ("written", "question"),
+    [
+        ("Is C#7 better?", "Is C#7 better?"),
+        ("Is it? # of the draft", "Is it?"),
+        ("A comparison  # of the draft", "A comparison"),
+        ("# the question of the draft\n  Is it?", "Is it?"),
+        ("|  # of the draft\n  Is it #1?", "Is it #1?"),
+    ],
+)
+def test_a_comment_after_a_question_is_one(written, question):
+    assert load(SMALL.replace("What is a good beta?", written)).question == question
+
+
 # ---- all at once, each with its line ----
 
 

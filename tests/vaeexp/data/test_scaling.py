@@ -96,6 +96,7 @@ def test_numbers_as_they_are(tmp_path):
     assert data.scaling.kind == "none"
 
 
+@pytest.mark.parametrize("per", AXES)
 @pytest.mark.parametrize(
     ("dtype", "low", "high", "bottom", "top"),
     [
@@ -107,11 +108,11 @@ def test_numbers_as_they_are(tmp_path):
         (np.float64, 0.2, 0.7, 0, 1),
     ],
 )
-def test_unit_is_the_full_range_of_the_type(tmp_path, dtype, low, high, bottom, top):
+def test_unit_is_the_full_range_of_the_type(tmp_path, dtype, low, high, bottom, top, per):
     grid = np.linspace(low, high, 20 * 12).reshape(20, 1, 3, 4)
     images = (grid if np.dtype(dtype).kind == "f" else np.rint(grid)).astype(dtype)
     images[:, 0, 0, 0] = high
-    data = made(images, tmp_path)
+    data = made(images, tmp_path, scale="unit", scale_per=per)
     np.testing.assert_allclose(
         data.train.images, (in_file(images, data) - np.float64(bottom)) / (top - bottom), rtol=1e-6
     )

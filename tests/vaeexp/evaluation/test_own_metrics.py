@@ -41,6 +41,7 @@ class More:
     def sharpness(tested): return 1.0
 def nothing(): return 1.0
 def words(tested): return "sharp"
+def by_label(tested, y=None): return 1.0
 def pixels(tested): return tested.images
 def raises(tested): return tested.labels
 def at_the_end(tested): return 1.0 if len(tested.images) == 2 else tested.labels
@@ -126,6 +127,7 @@ def test_own_metrics_go_from_one_definition_to_the_report(
             "gives 'sharpness', as 'own_metrics:sharpness' does",
         ),
         ("'own_metrics:words'", "'own_metrics:words' fails on images.*str"),
+        ("'own_metrics:by_label'", "metrics: `by_label` has an argument `y`, which is never given"),
         ("'own_metrics:pixels'", r"returns values \[2, 1, 28, 28\] for 2 images"),
         ("'own_metrics:raises'", r"fails on images \[2, 1, 28, 28\]: AttributeError.*labels"),
     ],

@@ -6,11 +6,14 @@ import shutil
 import sys
 
 import pytest
+import torch
 from mnist_files import write_files
 from tiny_study import train_study
 
 from sweeps.errors import UserError
 from sweeps.tracking import sync
+from vaeexp.data.values import Values
+from vaeexp.models.priors import build_prior, check_draws
 from vaeexp.report import write_report
 from vaeexp.results.study_view import open_study
 from vaeexp.results.tables import read_arrays
@@ -84,6 +87,59 @@ class Mean(Likely):
     def forward(self, h): return h
 class Unnamed(Likely):
     outputs = None
+
+class Idle(Heavy):
+    def forward(self, encode, mask): return Spread(torch.zeros(len(mask)), mask)
+class Detached(Heavy):
+    def forward(self, encode, mask):
+        made = Spread(self.scale, mask)
+        made.log_prob = lambda z: Spread.log_prob(made, z.detach())
+        return made
+class InPlace(Heavy):
+    def forward(self, encode, mask):
+        made = Spread(self.scale, mask)
+        def log_prob(z):
+            wide = (z * self.scale.exp()).exp()
+            square = wide * wide
+            wide.add_(1)
+            return -(square * mask).sum(-1)
+        made.log_prob = log_prob
+        return made
+class Thin(Heavy):
+    "Normals drawn for a Student t."
+    def forward(self, encode, mask):
+        made = Spread(self.scale, mask)
+        made.sample = lambda n, generator: torch.randn(n, len(mask), generator=generator) * mask
+        return made
+class Shifted(Thin):
+    def forward(self, encode, mask):
+        made = Spread(self.scale, mask)
+        made.sample = lambda n, generator: Spread.sample(made, n, generator) + 1
+        return made
+class Box(PriorDistribution):
+    "A density with an edge, whose moments say nothing."
+    def __init__(self, mask): self.mask = mask
+    def log_prob(self, z): return torch.where(z.abs() < 1, 0 * z - 0.6931472, -torch.inf).sum(-1)
+    def sample(self, n, generator):
+        return 2 * torch.rand(n, len(self.mask), generator=generator) - 1
+class Classes(Heavy):
+    def __init__(self, latent_size, components, image_shape, num_classes=10):
+        super().__init__(latent_size, components, image_shape)
+class Given(Heavy):
+    def forward(self, encode, latent_mask, condition=None): return super().forward(encode, latent_mask)
+class Labelled(Heavy):
+    def forward(self, encode, mask):
+        made = Spread(self.scale, mask)
+        made.log_prob = lambda z, labels=None: Spread.log_prob(made, z)
+        return made
+class IdleScale(Likely):
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.idle = nn.Parameter(torch.zeros(()))
+class Blind(Likely):
+    def forward(self, h): return Sharp(torch.zeros_like(h))
+class Grouped(Likely):
+    def __init__(self, settings, batch=None): super().__init__(settings)
 """  # noqa: E501
 
 STUDY = """
@@ -137,6 +193,25 @@ def test_own_parts_go_from_one_definition_to_the_report(
     sync("mine", runs=runs)
 
 
+@pytest.mark.parametrize("prior", ["own_parts:Heavy", "own_parts:Grid"])
+def test_a_prior_that_draws_from_its_density_passes(prior, own):
+    text = STUDY.format(prior=prior, likelihood="own_parts:Likely")
+    (own / "study.yaml").write_text(text)
+    assert open_study_file(str(own / "study.yaml"), values=(1, 28, 28)).question
+
+
+def test_draws_of_built_in_priors_and_of_a_box_pass(own):
+    sys.path.append(str(own))
+    from own_parts import Box
+
+    torch.manual_seed(0)
+    mask = torch.ones(3)
+    check_draws("box", Box(mask))
+    for name in ("normal", "mixture", "factorised_mixture"):
+        built = build_prior(name, 3, 4, Values(shape=(1, 2, 2)))
+        check_draws(name, built(None, mask))
+
+
 @pytest.mark.parametrize(
     ("part", "says"),
     [
@@ -157,6 +232,17 @@ def test_own_parts_go_from_one_definition_to_the_report(
             {"likelihood": "own_parts:Unnamed"},
             "likelihood: 'own_parts:Unnamed' must .*attribute `outputs`",
         ),
+        ({"prior": "own_parts:Idle"}, "prior: .*no finite gradient to 'prior.scale'"),
+        ({"prior": "own_parts:InPlace"}, "prior: 'own_parts:InPlace' fails in a training step"),
+        ({"prior": "own_parts:Detached"}, r"prior: .*∂log p/∂z_\d is 0; must be -1"),
+        ({"prior": "own_parts:Thin"}, r"prior: `sample` of .*another density.*is -0\.\d+; must"),
+        ({"prior": "own_parts:Shifted"}, "prior: `sample` of .*another density"),
+        ({"prior": "own_parts:Classes"}, "prior: `Classes` has an argument `num_classes`"),
+        ({"prior": "own_parts:Given"}, "prior: `Given.forward` has an argument `condition`"),
+        ({"prior": "own_parts:Labelled"}, "prior: .* has an argument `labels`, which is never"),
+        ({"likelihood": "own_parts:IdleScale"}, "likelihood: .*gradient to 'likelihood.idle'"),
+        ({"likelihood": "own_parts:Blind"}, "likelihood: .*gradient to 'decoder"),
+        ({"likelihood": "own_parts:Grouped"}, "likelihood: `Grouped` has an argument `batch`"),
     ],
 )
 def test_an_unfit_part_is_refused_before_any_training(part, says, own):

@@ -63,6 +63,16 @@ def raises(step): return step.mean
 def two(step, other): return step.rate.mean()
 def half(step): return step.rate.mean()
 half.samples = 0.5
+def in_place(step):
+    rate = step.rate.exp()
+    square = rate * rate
+    rate.add_(1)
+    return step.distortion.mean() + square.mean()
+def steep(step): return step.distortion.mean() + (step.rate * 0).sum().sqrt()
+def rate_alone(step): return step.rate.mean()
+def labelled(step, labels=None): return step.distortion.mean() + step.rate.mean()
+class Classed(Capacity):
+    def __init__(self, n_classes=10): super().__init__()
 """
 
 
@@ -162,6 +172,11 @@ baselines: {plain: {title: The ELBO, at: best, seeds: 2, settings: {loss: elbo}}
         ("own_losses:half", r"`samples` of 'own_losses:half' is 0.5; must be a whole number"),
         ("own_losses:per_image", r"returns tensor\(\[.*must return one finite number"),
         ("own_losses:constant", r"returns tensor\(.*must return one finite number"),
+        ("own_losses:in_place", "loss: 'own_losses:in_place' cannot be differentiated"),
+        ("own_losses:steep", "loss: .*no finite gradient to 'encoder"),
+        ("own_losses:rate_alone", "loss: .*no finite gradient to 'decoder"),
+        ("own_losses:labelled", "loss: `labelled` has an argument `labels`, which is never given"),
+        ("own_losses:Classed", "loss: `Classed` has an argument `n_classes`"),
         ("own_losses:infinite", r"returns tensor\(inf.* on two images"),
         ("own_losses:raises", r"fails on two images of shape \(1, 28, 28\): AttributeError"),
     ],

@@ -520,6 +520,71 @@ ENDING = """
 """
 
 
+@pytest.mark.parametrize("file", ["test.py", "time.py", "test/nets.py"])
+def test_a_file_that_a_module_of_its_name_hides_is_named(user, file, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*(each for each in sys.path if each != str(user)), str(user)])
+    (user / file).parent.mkdir(exist_ok=True)
+    (user / file).write_text(textwrap.dedent(USER))
+    module = file.removesuffix(".py").replace("/", ".")
+    with pytest.raises(ValueError, match=f"'{module}:Pyramid' cannot be imported") as refused:
+        find_network(f"{module}:Pyramid")
+    top = module.partition(".")[0]
+    assert f"Python finds <module '{top}'" in str(refused.value)
+    assert str(refused.value).endswith(f"before your {top}. Rename yours.")
+
+
+CONDITIONED = """
+from dataclasses import dataclass
+from torch import nn
+from my_networks import Pyramid
+
+class Wants(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+    def forward(self, x, y=None): return self.inner(x)
+class Forward(Pyramid):
+    def encoder(self, *sizes): return Wants(super().encoder(*sizes))
+class Built(Pyramid):
+    def __init__(self, num_classes=10): pass
+class Method(Pyramid):
+    def decoder(self, settings, image_shape, latent_size, parameters, condition=None):
+        return super().decoder(settings, image_shape, latent_size, parameters)
+@dataclass
+class Set(Pyramid):
+    num_classes: int = 10
+class Outer(nn.Module):
+    "Gives its own part what that part wants."
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = Wants(inner)
+    def forward(self, x): return self.inner(x, y=1)
+class Within(Pyramid):
+    def encoder(self, *sizes): return Outer(super().encoder(*sizes))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("Forward", "`Wants.forward` has an argument `y`, which is never given"),
+        ("Built", "`Built` has an argument `num_classes`"),
+        ("Method", "`Method.decoder` has an argument `condition`"),
+        ("Set", None),
+        ("Within", None),
+    ],
+)
+def test_arguments_for_labels_are_refused_and_settings_are_not(user, name, says):
+    (user / "conditioned.py").write_text(CONDITIONED)
+    settings = ModelSettings(network=f"conditioned:{name}", likelihood="bernoulli")
+    if says is None:
+        check_model(settings, (1, 8, 8))
+    else:
+        with pytest.raises(ValueError, match=f"network: {says}"):
+            check_model(settings, (1, 8, 8))
+    sys.modules.pop("conditioned", None)
+
+
 @pytest.mark.parametrize(
     ("module", "option", "then", "message"),
     [
