@@ -103,8 +103,7 @@ class Known:
     dropped, constants: names of the columns of vectors that were left out, because they never
         change, and the value of each.
     kept: the other columns of the file; None where none was left out.
-    unseen: training and test → place in the arrays → names of the dropped columns that change in
-        this row.
+    unseen: training and test → place in the arrays → names of the dropped columns that change.
     factors: names of the known factors of variation.
     whites: the number that became 255 in each kind of file, where the images are bytes.
     black, named_by, changed: as in `RawImages`.
