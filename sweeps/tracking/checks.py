@@ -37,7 +37,7 @@ def check_mirror(
     except UserError as error:
         yield finding(ok=None, words=str(error), remedy=f"when it answers again, {how} brings all")
         return
-    yield finding(ok=True, words=f"MLflow at {where}; {how} brings what it lacks")
+    yield finding(ok=True, words=f"MLflow at {where}")
 
 
 def _sync(study: str, runs: Path, storage: str | None, tracking: str | None) -> str:

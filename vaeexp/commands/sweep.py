@@ -1,6 +1,7 @@
 """The command sweep: its options, and what they become."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -144,7 +145,8 @@ def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
     wanted = SweepOptions(**given)
     console = open_console()
     launch.definition.study_opener(wanted)()  # refuses mistakes before PyTorch is imported
-    write_line(console, "Loading PyTorch, then checking data and networks.")
+    with suppress(OSError):  # an output that is closed is said by the log
+        write_line(console, "Loading PyTorch, then checking data and networks.")
     if dry_run:
         launch.run.plan_sweep(wanted, console=console, show=show)
         return 0

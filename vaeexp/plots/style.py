@@ -150,21 +150,26 @@ def framed(figure: Figure, title: str = "") -> Figure:
 
 
 @contextmanager
-def drawing(figure: Figure) -> Iterator[None]:
+def drawing(figure: Figure, *, any_letter: bool = False) -> Iterator[None]:
     """Draw texts of users as they stand for the length of a `with` block.
 
     A `$` begins no formula, because a lone one, or a formula with a mistake, is an error. A letter
-    that the font lacks stands as its number in Unicode, `U+732B`; in the name of a tick it is an
-    empty box without a warning.
+    that the font lacks stands as its number in Unicode, `U+732B`, where the reader's fonts do not
+    draw `any_letter`; in the name of a tick it is an empty box without a warning.
     """
     glyphs = {ord("\n"), *get_font(findfont("DejaVu Sans")).get_charmap()}
+    given = dict[Text, str]()
     for text in figure.findobj(Text):
         text.set_parse_math(False)
         words = text.get_text()
-        text.set_text("".join(c if ord(c) in glyphs else f"U+{ord(c):04X}" for c in words))
+        if not any_letter and not glyphs.issuperset(map(ord, words)):
+            given[text] = words
+            text.set_text("".join(c if ord(c) in glyphs else f"U+{ord(c):04X}" for c in words))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)
         yield
+    for text, words in given.items():
+        text.set_text(words)
 
 
 def one_plot(height: float = 4.6, *, x: str, y: str = "") -> tuple[Figure, Axes]:

@@ -34,10 +34,7 @@ def test_what_mlflow_lacks_is_no_fault_and_a_damaged_store_is(tmp_path, empty_st
     assert finding_of(study).ok
     shutil.copy(empty_store, runs)
     finding = finding_of(study)
-    assert (finding.ok, finding.words) == (
-        True,
-        f"MLflow at {runs / 'mlflow.db'}; `sweeps.sync` brings what it lacks",
-    )
+    assert (finding.ok, finding.words) == (True, f"MLflow at {runs / 'mlflow.db'}")
     database = runs / "mlflow.db"
     content = database.read_bytes()
     for damaged in (

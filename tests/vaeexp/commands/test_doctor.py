@@ -37,7 +37,7 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
     code, said = doctor(NAME, "--repair")
     assert code == 0, said
     assert said.count("versions – ") == 1, "only what was repaired is looked at again"
-    assert f"✓ {NAME}: mirror – MLflow at mlruns/mlflow.db; `vaeexp sync {NAME}` brings" in said
+    assert f"✓ {NAME}: mirror – MLflow at mlruns/mlflow.db\n" in said
     code, said = doctor(NAME, "--json")
     answer = json.loads(said)
     assert (code, answer["repairs"], {each["ok"] for each in answer["findings"]}) == (0, [], {True})

@@ -241,5 +241,9 @@ def test_a_letter_that_the_font_lacks_stands_as_its_number_in_the_legend():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         style.save(figure, io.BytesIO())
-    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert legend == ["U+732B", "_U+72AC 2", "\u00e9t\u00e9 \u03b2"]
+    texts = figure.axes[0].get_legend().get_texts()
+    given = [text.get_text() for text in texts]
+    with style.drawing(figure):
+        drawn = [text.get_text() for text in texts]
+    assert drawn == ["U+732B", "_U+72AC 2", "\u00e9t\u00e9 \u03b2"]
+    assert given == [text.get_text() for text in texts], "the page draws them with its own fonts"

@@ -204,7 +204,8 @@ def test_runs_that_are_not_there(
     tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     runs = ["--runs", tiny_study / "mlruns"]
-    assert " trials beta_mnist --runs " in refused(capsys, "sample", "beta_mnist/trial-0009", *runs)
+    said = refused(capsys, "sample", "beta_mnist/trial-0009", *runs)
+    assert "no beta_mnist/9. It has beta_mnist/0 to beta_mnist/3." in said
     for name in ("beta_mnits", "beta_mnits/trial-0000"):
         assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", name, *runs)
     assert "STUDY/7" in refused(capsys, "sample", "some/folder", *runs)

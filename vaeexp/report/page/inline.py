@@ -124,7 +124,7 @@ def _drawn(figure: Figure, name: str) -> str:
         "svg.fonttype": "none",
         "image.composite_image": False,
     }
-    with drawing(figure), _as_of_page(figure), rc_context(options):
+    with drawing(figure, any_letter=True), _as_of_page(figure), rc_context(options):
         vector = _RowRenderer(
             POINTS * width, POINTS * height, file, image_dpi=DENSITY, metadata={"Date": None}
         )
