@@ -79,10 +79,8 @@ CASES = {
 
 
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize(
-    ("case", "fuse"),
-    [("counts", "on"), pytest.param("numbers", "off", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "fuse"), [("counts", "on"), ("numbers", "off")])
 def test_likelihoods_of_one_measure_are_searched_and_compared(case, fuse):
     made, likelihoods, data, baselines, measure = CASES[case]
     np.save("mine.npy", made())

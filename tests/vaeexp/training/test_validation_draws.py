@@ -44,7 +44,10 @@ def test_the_first_draw_is_that_of_a_study_with_one():
     assert torch.corrcoef(joined).fill_diagonal_(0).abs().max() < 0.6
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow) if kind == "compiled" else kind for kind in KINDS],
+)
 def test_the_value_is_the_mean_over_draws_and_the_training_stays(tmp_path, kind):
     one = run(*lanes_of(tmp_path / "one", kind, source()), TRIALS, 2)
     more = run(*lanes_of(tmp_path / "more", kind, several()), TRIALS, 2)

@@ -95,7 +95,8 @@ def sparse_entry(name: str, place: str, parts: Sequence[Entry], shape: Any, *, r
 def _blocks(parts: Sequence[np.ndarray], count: int, width: int) -> Iterator[np.ndarray]:
     """Yield the compressed rows or columns [n, width]. Raises ValueError where they are damaged."""
     data, indices, indptr = parts
-    if len(indptr) != count + 1 or indices.min(initial=0) < 0:
+    fit = len(indptr) == count + 1 and indptr[-1] <= len(data)
+    if not fit or indices.min(initial=0) < 0:
         raise ValueError(f"the places of {count:,} × {width:,} numbers do not fit")
     step = rows_of_block(width * data.itemsize)
     for first in range(0, count, step):
