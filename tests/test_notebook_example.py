@@ -67,8 +67,7 @@ def check_steps(steps: list[Shown]) -> None:
     assert len(lines) == len(set(lines)), "each line once"
     assert not run.kinds
     assert "smoke: Does everything work, from the study file to the report?" in lines
-    assert lines[-3] == "Report: reports/smoke/report.html"
-    assert lines[-1].startswith("Copying the last runs to MLflow. Ctrl-C is safe: ")
+    assert "Report: reports/smoke/report.html" in lines[-3:]
     assert not [line for line in lines if line.startswith("[")], "the bar counts the trials"
     assert re.match(r"smoke: confirm, compare and baselines: \S+ 5/5 ", run.bar)
     assert "text/markdown" in study.kinds
