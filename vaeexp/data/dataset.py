@@ -39,7 +39,7 @@ from vaeexp.data.formats.named_arrays import ROLES
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.numbers import scale_words
 from vaeexp.data.prepare import Known, Prepared, prepare, sizes_of
-from vaeexp.data.row_names import RowNames
+from vaeexp.data.row_names import RowNames, read_marks
 from vaeexp.data.scaling import Scaling, pieces, scaling_from
 from vaeexp.data.showing import kind_of, to_pictures
 from vaeexp.data.values import Values, from_record
@@ -65,7 +65,6 @@ class Split:
     grey_keys: `row_keys` of the grey images under static binarisation; None without it.
     blocks: the checks of a large file; None for a file that was hashed at the start.
     names: of its rows, for people.
-    unseen: place → names of the columns, constant in training, that change in this row.
     """
 
     unchecked: np.ndarray
@@ -74,7 +73,6 @@ class Split:
     first: int
     blocks: BlockChecks | None
     names: RowNames
-    unseen: Mapping[int, str]
     factors: np.ndarray | None = None
     grey_keys: np.ndarray | None = None
 
@@ -93,6 +91,12 @@ class Split:
         if self.grey_keys is not None:
             return np.array(self.grey_keys)
         return np.concatenate([row_keys(piece) for piece in pieces(self.images)])
+
+    def marks(self, places: np.ndarray) -> list[str]:
+        """Return the names of the columns, constant in training, that change in the images at these
+        places, int64 [M]: joined, empty for none.
+        """
+        return read_marks(self.names.folder, self.names.part, self.first + places)
 
     def check(self, rows: np.ndarray) -> None:
         """Check the images at these rows of the split, int64 [M], where that was not done before.
@@ -219,10 +223,7 @@ class Dataset(Known):
         classes = None if name in self.unlabelled else self.classes
         first = which.indices(len(images))[0]
         names = RowNames(self.folder, part, which, name)
-        marks = self.unseen.get(part, {}).items()
-        unseen = {int(place) - first: text for place, text in marks}
-        own = images[which], labels[which], classes
-        return Split(*own, first, blocks, names, unseen, factors, keys)
+        return Split(images[which], labels[which], classes, first, blocks, names, factors, keys)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

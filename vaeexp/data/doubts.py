@@ -25,7 +25,7 @@ from vaeexp.data.formats import (
     some_of,
 )
 from vaeexp.data.formats.array_pixels import LONG
-from vaeexp.data.scaling import ends_of, pieces
+from vaeexp.data.scaling import ends_of
 from vaeexp.data.values import is_vector
 from vaeexp.words import format_share, format_signed, plural
 
@@ -63,6 +63,7 @@ class Facts:
     restarts: rising runs of times that are numbers, in the order of the file, that each cover most
         of their range.
     spellings: pairs of groups whose names differ in case or in leading zeros alone.
+    equal_channels: images have several, which are all equal.
     """
 
     raw: RawImages
@@ -74,6 +75,7 @@ class Facts:
     overlap: int
     restarts: int
     spellings: tuple[tuple[str, str], ...]
+    equal_channels: bool
 
     def name(self, column: int) -> str:
         """Name a column of vectors."""
@@ -105,6 +107,7 @@ def gather(raw: RawImages, rows: Mapping[int, np.ndarray], settings: "DataSettin
         overlap=find.overlap_of(images, every) if drawn else 0,
         restarts=0 if times is None else find.restarts_of(times),
         spellings=() if names is None else tuple(find.spellings_of(names)),
+        equal_channels=find.are_equal_channels(images),
     )
 
 
@@ -246,12 +249,12 @@ def rows_of_genes(facts: Facts) -> str:
 
 def equal_channels(facts: Facts) -> str:
     """Doubt images of several channels that are all equal, as of grey palettes."""
-    images = facts.raw.images
-    every = pieces(images) if images.shape[1] > 1 else ()
-    if not every or not all((piece == piece[:, :1]).all() for piece in every):
+    if not facts.equal_channels:
         return ""
     remedy = "images[..., :1] in the file" if facts.raw.stored is None else ONE_CHANNEL
-    return f"The {images.shape[1]} channels are equal, so the images are grey. Try {remedy}"
+    return (
+        f"The {facts.raw.images.shape[1]} channels are equal, so the images are grey. Try {remedy}"
+    )
 
 
 DOUBTS: tuple[Callable[[Facts], str], ...] = (

@@ -208,6 +208,14 @@ def _shift(one: np.ndarray, other: np.ndarray) -> int | None:
     return 0
 
 
+def are_equal_channels(images: np.ndarray) -> bool:
+    """Return whether images [N, C, H, W] have several channels, which are all equal. Colours are
+    found in the first piece.
+    """
+    several = images.shape[1] > 1
+    return several and all((piece == piece[:, :1]).all() for piece in pieces(images))
+
+
 def counting_columns(images: np.ndarray) -> list[int]:
     """Return the columns that number the rows. The first rows exclude most columns, so that few are
     read to the end. Where most are left, they are ranks.

@@ -21,7 +21,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,7 @@ from vaeexp.data.numbers import (
     words_of,
 )
 from vaeexp.data.outliers import look_at_sizes
-from vaeexp.data.row_names import write_names
+from vaeexp.data.row_names import write_marks, write_names
 from vaeexp.data.scaling import Scaling, check_finite, fit, limits_of, pieces, statistics
 from vaeexp.data.splits import (
     joined_spellings,
@@ -103,7 +103,6 @@ class Known:
     dropped, constants: names of the columns of vectors that were left out, because they never
         change, and the value of each.
     kept: the other columns of the file; None where none was left out.
-    unseen: training and test → place in the arrays → names of the dropped columns that change.
     factors: names of the known factors of variation.
     whites: the number that became 255 in each kind of file, where the images are bytes.
     black, named_by, changed: as in `RawImages`.
@@ -119,7 +118,6 @@ class Known:
     dropped: tuple[str, ...] = ()
     constants: tuple[float, ...] = ()
     kept: tuple[int, ...] | None = None
-    unseen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     factors: tuple[str, ...] = ()
     whites: dict[str, int] | None = None
     black: int = DEEPEST
@@ -313,7 +311,6 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     meta = {
         **facts,
         **_facts_of(made),
-        "unseen": {name: _marks_of(part, made.left.unseen) for name, part in parts.items()},
         "training": len(training),
         "test": len(rows[TEST]),
         # No notes on copies where nothing else is noted of the files.
@@ -323,15 +320,13 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     }
     if own_data:
         write_names(folder, raw, parts)
+    if made.left.unseen:
+        write_marks(folder, made.left.unseen, parts)
     shutil.rmtree(scratch)
     large = [path for path in folder.glob("*_images.npy") if path.stat().st_size > WHOLE]
     for path in large:
         write_table(path)
     seal_folder(folder, meta, by_blocks=[path.name for path in large])
-
-
-def _marks_of(part: np.ndarray, unseen: Mapping[int, str]) -> dict[int, str]:
-    return {place: unseen[row] for place, row in enumerate(part.tolist()) if row in unseen}
 
 
 def _facts_of(made: "_Made") -> dict[str, Any]:
@@ -347,7 +342,9 @@ def _facts_of(made: "_Made") -> dict[str, Any]:
         "pixels": made.pixels,
         "kind": made.kind,
         "whites": made.whites,
-        **made.left._asdict(),
+        "dropped": made.left.dropped,
+        "constants": made.left.constants,
+        "kept": made.left.kept,
         "image_shape": raw.images.shape[1:],
         "files": len(raw.parts),
         "unlabelled": unlabelled,

@@ -1,10 +1,13 @@
-"""Names of rows for people: what a column says, the name of the file of a single row, or FILE[row].
+"""Names of rows for people: what a column says, the name of the file of a single row, or FILE[row];
+and marks of rows in which a column changes that is constant in training.
 
 They lie beside prepared arrays, and are no part of the digest. `training_rows.npy` and
 `test_rows.npy`, int64 [N], hold the place in the source of each image. `names.txt` holds a name a
-line; that is the name of the rows of the source up to its number in `name_rows.npy`.
+line; that is the name of the rows of the source up to its number in `name_rows.npy`. `marks.json`
+holds, for training and test, the place of an image → the names of its columns that change.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +34,24 @@ def write_names(folder: Path, raw: RawImages, rows: Mapping[str, np.ndarray]) ->
     text = "\n".join(printable(str(name)) for name in names)
     (folder / "names.txt").write_text(text, encoding="utf-8")
     np.save(folder / "name_rows.npy", ends)
+
+
+def write_marks(folder: Path, unseen: Mapping[int, str], rows: Mapping[str, np.ndarray]) -> None:
+    """Write which images have columns that change, by name, of the rows `unseen`; `rows` as of
+    `write_names`.
+    """
+    marks = {
+        part: {place: unseen[row] for place, row in enumerate(some.tolist()) if row in unseen}
+        for part, some in rows.items()
+    }
+    (folder / "marks.json").write_text(json.dumps(marks), encoding="utf-8")
+
+
+def read_marks(folder: Path, part: str, places: np.ndarray) -> list[str]:
+    """Return the marks of the images at these places of a part, int64 [M]; empty for none."""
+    path = folder / "marks.json"
+    marks = json.loads(path.read_text(encoding="utf-8"))[part] if path.exists() else {}
+    return [marks.get(str(place), "") for place in places.tolist()]
 
 
 @dataclass(frozen=True)

@@ -157,9 +157,10 @@ def facts_of(dataset: Dataset) -> dict[str, np.ndarray]:
     """
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     facts = {f"{name}_keys": part.keys for name, part in parts.items()}
-    held_out = parts["validation"], parts["test"]
-    marked = sum(len({*range(len(part))} & part.unseen.keys()) for part in held_out)
-    facts["unseen"] = np.array([marked, sum(map(len, held_out))])
+    marks = list[str]()
+    for part in (dataset.validation, dataset.test):
+        marks += part.marks(np.arange(len(part)))
+    facts["unseen"] = np.array([sum(map(bool, marks)), len(marks)])
     if is_vector(dataset.image_shape) and not dataset.scaling.bytes:
         free = np.full((1, 1, 1), np.inf)
         images = dataset.train.images

@@ -427,7 +427,7 @@ class Images:
     @property
     def unseen(self) -> list[str]:
         """For each, the names of the columns, constant in training, that change in this row."""
-        return [self.part.unseen.get(place, "") for place in self.places.tolist()]
+        return self.part.marks(self.places)
 
 
 def open_images(
