@@ -102,6 +102,7 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
     import sweeps.engine
     import vaeexp.launch.run
     from vaeexp.launch.options import SweepOptions
+    from vaeexp.launch.study_log import StudyLog
 
     mirrors = []
     mirroring = vaeexp.launch.run.mirroring if tracked else no_mirror
@@ -125,7 +126,8 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
             runs=Path(folder) / "mlruns",
             reports=Path(folder) / "reports",
         )
-        vaeexp.launch.run.run_sweep(options, console=Console(stderr=True))
+        log = StudyLog(Console(stderr=True))
+        vaeexp.launch.run.run_sweep(options, log)
         wall = time.perf_counter() - started
     other = SPENT["search"] - SPENT["lanes"]
     processor = processor_seconds() - processor

@@ -32,6 +32,7 @@ from sweeps.results import best_run
 from vaeexp.console import open_console
 from vaeexp.import_paths import check_not_importing, import_path
 from vaeexp.launch.options import SweepOptions
+from vaeexp.launch.study_log import StudyLog
 from vaeexp.machine import shipped_studies
 from vaeexp.models.vae import VAE
 from vaeexp.plots import PLOTS
@@ -117,7 +118,7 @@ def run_study(options: SweepOptions) -> "Study":
     options = replace(options, overrides=_as_words(options.overrides))
     if options.engine == "local":
         preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
-    vaeexp.launch.run.run_sweep(options, console=open_console(), text=text)
+    vaeexp.launch.run.run_sweep(options, StudyLog(open_console()), text)
     return load_study(options.name or str(options.study), options.runs, options.storage)
 
 

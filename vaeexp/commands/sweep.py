@@ -1,7 +1,6 @@
 """The command sweep: its options, and what they become."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -9,8 +8,9 @@ import click
 from sweeps import USUAL_WORDS, AllFailedError, preload
 from vaeexp import launch
 from vaeexp.commands.options import study_argument
-from vaeexp.console import open_console, write_line
+from vaeexp.console import open_console
 from vaeexp.launch.options import OPTIONS, STUDY, SweepOptions
+from vaeexp.launch.study_log import StudyLog
 from vaeexp.settings import SECTIONS
 
 BRIEF = {
@@ -143,13 +143,12 @@ def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
             "--show is for --dry-run. A sweep shows the same images in its report."
         )
     wanted = SweepOptions(**given)
-    console = open_console()
+    log = StudyLog(open_console())
     launch.definition.study_opener(wanted)()  # refuses mistakes before PyTorch is imported
-    with suppress(OSError):  # an output that is closed is said by the log
-        write_line(console, "Loading PyTorch, then checking data and networks.")
+    log.say("Loading PyTorch, then checking data and networks.")
     if dry_run:
-        launch.run.plan_sweep(wanted, console=console, show=show)
+        launch.run.plan_sweep(wanted, log, show=show)
         return 0
     if wanted.engine == "local":
         preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
-    return AllFailedError.status if launch.run.run_sweep(wanted, console=console) else 0
+    return AllFailedError.status if launch.run.run_sweep(wanted, log) else 0

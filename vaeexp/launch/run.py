@@ -82,13 +82,11 @@ from vaeexp.study import setting_options, train_options
 from vaeexp.words import format_signed, join_and, one_line, plural
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from sweeps import Baseline
     from vaeexp.data import Dataset
 
 
-def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = None) -> bool:
+def run_sweep(options: SweepOptions, log: StudyLog, text: str | None = None) -> bool:
     """Run a study, or continue it, to its report; return whether all trials of the search failed,
     so that there is no answer.
 
@@ -99,7 +97,6 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
         KeyboardInterrupt: the sweep was stopped; finished trials are kept, and running trials
             resume.
     """
-    log = StudyLog(console)
     job = prepare_job(options, log, text)
     # The mirror ends last, because it records how the sweep ended.
     with (
@@ -144,16 +141,14 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
                 note_beginning(job.runs, job.study.name)
             sweep.begin(_describe_study(job, execution))
             mirror = opened.enter_context(_open_mirror(job))
-            stored = _train(job, sweep, workers, mirror, console)
+            stored = _train(job, sweep, workers, mirror)
             if before and [run.ended for run in stored.runs] == [run.ended for run in before.runs]:
                 job.log.say("Nothing was left to train.")
                 _say_finished(job, stored.study)
         return _report(job, sweep, stored)
 
 
-def _train(
-    job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console: "Console"
-) -> State:
+def _train(job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror) -> State:
     """Search, then train the repeats, with the progress on the console and in the log; return all
     trials.
     """
@@ -163,7 +158,7 @@ def _train(
     shown |= {"later": later_epochs(job), "warning": lambda: mirror.warning}
     progress_on = BarProgress if in_notebook() else LiveProgress
     with (
-        progress_on(console, **shown) as progress,
+        progress_on(job.log.console, **shown) as progress,
         LiveProgress(job.log.file_console, **shown) as lines,
     ):
         stored = sweep.train(
@@ -247,7 +242,7 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
     )
 
 
-def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False) -> None:
+def plan_sweep(options: SweepOptions, log: StudyLog, *, show: bool = False) -> None:
     """Check all that a sweep checks, print what it would do, and record nothing.
 
     show: write a contact sheet of the training images, `<study>-images.png`, into the current
@@ -257,7 +252,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         UserError: the sweep would refuse to start, its tracking server does not answer, or the
             sheet cannot be written.
     """
-    job = prepare_job(options, StudyLog(console))
+    job = prepare_job(options, log)
     if show:
         path = Path(f"{job.study.name}-images.png")
         check_ours(path, "Rename it")
@@ -288,7 +283,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         return
     _say_unused_address(job)
     with engine_of(job) as engine:
-        print_plan(job, console, engine)
+        print_plan(job, log.console, engine)
 
 
 def _has_failed_runs(job: Job, sweep: Sweep) -> bool:

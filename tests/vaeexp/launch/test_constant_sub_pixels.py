@@ -51,7 +51,7 @@ def run():
 
 def plan(*changes: str) -> None:
     options = SweepOptions(study="bordered.yaml", data=Path("mine.npy"), overrides=changes)
-    plan_sweep(options, console=Console(file=io.StringIO()))
+    plan_sweep(options, StudyLog(Console(file=io.StringIO())))
 
 
 def job_of(*changes: str):

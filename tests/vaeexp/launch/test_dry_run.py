@@ -16,6 +16,7 @@ from sweeps.storage import open_storage, open_study
 from sweeps.storage.study_record import write_study
 from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import plan_sweep
+from vaeexp.launch.study_log import StudyLog
 from vaeexp.study import open_study_file
 
 SMALL = ("validation_size=40", "batch_size=20", "hidden=[8]")
@@ -31,7 +32,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepOptions:
 
 def planned(options: SweepOptions, **given: bool) -> str:
     console = Console(file=io.StringIO(), width=200)
-    plan_sweep(options, console=console, **given)
+    plan_sweep(options, StudyLog(console), **given)
     return console.file.getvalue()
 
 

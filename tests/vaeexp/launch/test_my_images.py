@@ -84,7 +84,7 @@ def test_each_setting_of_a_template_has_a_word_on_it(path):
 
 
 def test_a_dry_run_says_what_will_be_done_and_does_nothing(folder):
-    lines = shown(lambda console: plan_sweep(options(folder), console=console))
+    lines = shown(lambda console: plan_sweep(options(folder), StudyLog(console)))
     assert [line for line in PLAN if line not in lines] == []
     assert lines[-1] == "Nothing was trained."
     assert not Path("mlruns").exists()
@@ -102,7 +102,7 @@ def test_the_plan_of_a_searched_network_measures_each(folder, tmp_path):
     text = TEMPLATE.read_text(encoding="utf-8").replace("  network: conv ", "  hidden: [400] ")
     path = tmp_path / "both.yaml"
     path.write_text(text.replace("search:\n", "search:\n  network: {values: [conv, mlp]}\n"))
-    lines = shown(lambda console: plan_sweep(options(folder, study=path), console=console))
+    lines = shown(lambda console: plan_sweep(options(folder, study=path), StudyLog(console)))
     count = int(
         next(re.match(r"Largest model: ([\d,]+)", line) for line in lines if "Largest" in line)[
             1
@@ -135,7 +135,7 @@ def test_the_template_of_arrays_plans_as_shipped(tmp_path, name, write, settings
     asked = SweepOptions(
         study=str(ARRAYS), data=write(tmp_path / name), overrides=settings, **given
     )
-    lines = shown(lambda console: plan_sweep(asked, console=console))
+    lines = shown(lambda console: plan_sweep(asked, StudyLog(console)))
     assert any(line.startswith(f"Understood: {words}") for line in lines)
     assert any("scaled by training mean and deviation of each feature" in line for line in lines)
     classes = [line for line in lines if line.startswith("Classes: 2 (kind 0, kind 1)")]

@@ -14,6 +14,7 @@ import vaeexp
 from sweeps.lanes.engines import ENGINES
 from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import run_sweep
+from vaeexp.launch.study_log import StudyLog
 
 STUDY = {
     "question": "Does it learn?",
@@ -41,6 +42,6 @@ def test_a_study_on_an_engine_of_somebody_else_s_reaches_its_report(
     options = SweepOptions(
         "toy.yaml", data=Path("data"), device="cpu", workers=2, lanes=2, html=False
     )
-    run_sweep(replace(options, engine="threads"), console=Console(file=io.StringIO()))
+    run_sweep(replace(options, engine="threads"), StudyLog(Console(file=io.StringIO())))
     assert list(vaeexp.load_study("toy").trials["state"]) == ["complete", "complete"]
     assert (tmp_path / "reports" / "toy" / "README.md").is_file()

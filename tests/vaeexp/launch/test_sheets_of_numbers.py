@@ -43,7 +43,7 @@ def shown(images: np.ndarray, *changes: str) -> str:
     np.save("mine.npy", images)
     text = io.StringIO()
     options = SweepOptions(study="grey.yaml", data=Path("mine.npy"), overrides=changes)
-    plan_sweep(options, console=Console(file=text, width=1000), show=True)
+    plan_sweep(options, StudyLog(Console(file=text, width=1000)), show=True)
     return next(line for line in text.getvalue().splitlines() if "-images.png" in line)
 
 

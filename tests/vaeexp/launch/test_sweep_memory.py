@@ -59,7 +59,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_built(options, monkeypa
         UserError,
         match=r"model: the largest model has 1,\d+,\d+,\d+ parameters; one trial of it needs",
     ) as error:
-        plan_sweep(wide, console=Console(file=io.StringIO()))
+        plan_sweep(wide, StudyLog(Console(file=io.StringIO())))
     assert "the container has 20.0 GiB free" in str(error.value)
 
 

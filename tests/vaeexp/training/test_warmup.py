@@ -148,7 +148,7 @@ def test_a_warmup_that_ends_is_no_doubt(prepare, changes):
 def test_the_plan_names_the_rungs_that_moved(prepare):
     console = Console(file=io.StringIO(), width=300)
     changes = ("epochs=10", "warmup_epochs=4", "pruner={name: promotion, rungs: [2, 3, 7]}")
-    plan_sweep(prepare.options(*changes), console=console)
+    plan_sweep(prepare.options(*changes), StudyLog(console))
     said = console.file.getvalue()
     assert "up to 4 epochs" in said
     assert "from epoch 5 on, rungs at 5 and 7" in said
