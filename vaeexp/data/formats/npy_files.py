@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from sweeps import UserError
 from vaeexp.data.formats import refusing
 from vaeexp.data.formats.entries import Entry, Header
 from vaeexp.data.formats.scratch import BLOCK_BYTES, rows_of_block, write_rows
-from vaeexp.data.formats.sparse import PARTS, sparse_entry
+from vaeexp.data.formats.sparse import sparse_entry
 
 WHOLE = "a whole file of plain numpy arrays"
 _OF_SCIPY = {"data", "format", "shape"}
@@ -77,14 +77,14 @@ def npz_entries(path: Path) -> dict[str, Entry]:
 def _matrix(path: Path, entries: Mapping[str, Entry]) -> Entry:
     """Return the sparse matrix that scipy.sparse.save_npz wrote."""
     with refusing(path, WHOLE), np.load(path) as packed:
-        kind = packed["format"].astype(str)
-        shape = packed["shape"]
-    if kind not in ("csr", "csc"):
-        problem = f"got a sparse matrix of the format {kind}; must be csr or csc"
-        remedy = f"scipy.sparse.load_npz('{path.name}').tocsr()"
-        raise UserError(str(path), f"{problem}. Try scipy.sparse.save_npz('NEW.npz', {remedy})")
-    parts = [entries[part] for part in PARTS]
-    return sparse_entry("images", str(path), parts, shape, rows=kind == "csr")
+        size = tuple(map(int, packed["shape"]))
+
+    def load(_: Path) -> Any:
+        from scipy.sparse import load_npz
+
+        return load_npz(path)
+
+    return sparse_entry("images", str(path), (entries["data"].header()[0], size), load)
 
 
 def _member_header(path: Path, name: str) -> Header:

@@ -5,16 +5,17 @@ A matrix is `data`, `indices` and `indptr` of compressed rows (CSR) or columns (
 as dense rows, block by block. That of 10x is genes × barcodes; its rows here are the barcodes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vaeexp.data.formats import refusing
-from vaeexp.data.formats.entries import Entry
-from vaeexp.data.formats.scratch import allocate, rows_of_block, write_rows
+from vaeexp.data.formats.entries import Entry, Header
+from vaeexp.data.formats.scratch import rows_of_block, write_rows
 
 PARTS = ("data", "indices", "indptr")
 
@@ -39,11 +40,13 @@ def join_groups(
         if found := _taken(rest, name, ("codes", "categories")):
             joined[name] = _categories(name, place, *found)
         elif shape is not None and (found := _taken(rest, name, PARTS)):
-            rows = tenx or group.attrs.get("encoding-type") != "csc_matrix"
-            size = np.asarray(shape)[:: -1 if tenx else 1]
+            columns = not tenx and group.attrs.get("encoding-type") == "csc_matrix"
+            size = tuple(map(int, np.asarray(shape)[:: -1 if tenx else 1]))
+            load = partial(_load, "csc_array" if columns else "csr_array", found, size)
             if tenx and name == "matrix":
                 name, prefix = "images", "matrix/"
-            joined[name] = sparse_entry(name, place, found, size, rows=rows)
+            dtype = found[0].header()[0].newbyteorder("=")
+            joined[name] = sparse_entry(name, place, (dtype, size), load)
     every = joined | rest
     short = {name: name.removeprefix(prefix) for name in every}
     own = {name: name if short[name] in every else short[name] for name in every}
@@ -67,42 +70,30 @@ def _categories(name: str, place: str, codes: Entry, names: Entry) -> Entry:
     return Entry(name=name, place=place, header=lambda: header, read=read)
 
 
-def sparse_entry(name: str, place: str, parts: Sequence[Entry], shape: Any, *, rows: bool) -> Entry:
-    """Return a matrix [N, F] of the arrays `PARTS`. rows: whether rows are compressed, else
-    columns.
+def sparse_entry(name: str, place: str, header: Header, load: Callable[[Path], Any]) -> Entry:
+    """Return a matrix [N, F] as dense rows. `load`: returns scipy's matrix, and may write its parts
+    beside the path that it gets.
     """
-    dtype = parts[0].header()[0].newbyteorder("=")
-    count, width = map(int, shape)
-    size = count, width
+    dtype, (count, width) = header
+
+    def blocks(matrix: Any) -> Iterator[np.ndarray]:
+        rows = matrix.tocsr()
+        rows.check_format()  # that all places are within the matrix
+        step = rows_of_block(width * dtype.itemsize)
+        for first in range(0, count, step):
+            yield rows[first : first + step].toarray()
 
     def read(target: Path) -> np.ndarray:
         with refusing(Path(place), "a whole sparse matrix"):
-            arrays = [
-                part.read(target.with_suffix(f".{number}")) for number, part in enumerate(parts)
-            ]
-            if rows:
-                return write_rows(target, _blocks(arrays, *size), dtype, size[1:])
-            matrix = allocate(target, size, dtype)
-            start = 0
-            for block in _blocks(arrays, *size[::-1]):
-                matrix[:, start : start + len(block)] = block.T
-                start += len(block)
-            return matrix
+            return write_rows(target, blocks(load(target)), dtype, (width,))
 
-    return Entry(name=name, place=place, header=lambda: (dtype, size), read=read)
+    return Entry(name=name, place=place, header=lambda: header, read=read)
 
 
-def _blocks(parts: Sequence[np.ndarray], count: int, width: int) -> Iterator[np.ndarray]:
-    """Yield the compressed rows or columns [n, width]. Raises ValueError where they are damaged."""
-    data, indices, indptr = parts
-    fit = len(indptr) == count + 1 and indptr[-1] <= len(data)
-    if not fit or indices.min(initial=0) < 0:
-        raise ValueError(f"the places of {count:,} × {width:,} numbers do not fit")
-    step = rows_of_block(width * data.itemsize)
-    for first in range(0, count, step):
-        ends = indptr[first : first + step + 1].astype(np.int64)
-        part = slice(ends[0], ends[-1])
-        block = np.zeros((len(ends) - 1, width), data.dtype)
-        places = np.repeat(np.arange(len(block)), np.diff(ends)), indices[part]
-        np.add.at(block, places, data[part])
-        yield block
+def _load(form: str, parts: Sequence[Entry], size: Sequence[int], target: Path) -> Any:
+    """Return scipy's matrix of the arrays `PARTS`."""
+    from scipy import sparse
+
+    paths = [target.with_suffix(f".{number}") for number in range(3)]
+    arrays = tuple(part.read(path) for part, path in zip(parts, paths, strict=True))
+    return getattr(sparse, form)(arrays, shape=size)
