@@ -89,12 +89,14 @@ def fit_study(path: Path, *, say: Callable[[str], None], **given: Any) -> Fittin
         dataset = look(DataSettings(**data | unscaled))
     found = _agreement(dataset)
     network = _network(dataset, signals=found is not None and _are_signals(found))
-    if _is_binary(dataset):
+    if given.get("scale", "unit") == "unit" and _is_binary(dataset):
         chosen = {"scale": "unit", "binarisation": "static"}
         likelihood = "bernoulli"
     else:
         chosen = _scale(dataset, network)
         likelihood = _likelihood(dataset, chosen["scale"])
+        if given.get("scale", chosen["scale"]) != chosen["scale"]:
+            likelihood = "gaussian_learned"
     model: dict[str, Any] = {"network": network, "likelihood": likelihood}
     model |= {"hidden": _hidden(dataset)} if network == "mlp" else {}
     sums = _sums_words(dataset) if likelihood == "negative_binomial" else ""

@@ -450,3 +450,23 @@ def test_init_advises_no_likelihood_which_it_chooses_itself():
     advised = re.findall(r"--set (\S+=\w+)", caught.value.problem)
     pairs = [part for change in advised for part in ("--set", change)]
     assert "gaussian_learned" in run("init", "mine", "--data", "mine.npy", *pairs)
+
+
+@pytest.mark.parametrize("scale", ["unit", "range", "standard", "none"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        RANDOM.poisson(2, (60, 9)).astype(np.uint16),
+        RANDOM.integers(0, 2, (60, 9)).astype(np.uint8),
+        RANDOM.integers(0, 256, (60, 16, 16)).astype(np.uint8),
+        RANDOM.integers(-90, 90, (60, 9)).astype(np.int8),
+        RANDOM.uniform(size=(60, 9)),
+    ],
+    ids=["counts", "binary", "images", "int8", "floats"],
+)
+def test_the_study_takes_the_scale_that_init_was_given(kind, scale):
+    np.save("mine.npy", kind)
+    said = run("init", "mine", "--data", "mine.npy", "--set", f"scale={scale}")
+    assert settings_of(open_study_file("mine")).data.scale == scale
+    assert ("negative_binomial" in said) == (kind.dtype == np.uint16 and scale == "none")
+    run("sweep", "mine", "--data", "mine.npy", "--dry-run", "--compile", "off")
