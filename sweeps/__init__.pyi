@@ -305,6 +305,9 @@ from .storage.study_record import (
 from .storage.study_record import (
     write_study as write_study,
 )
+from .study.overrides import (
+    apply_overrides as apply_overrides,
+)
 from .study.ranges import (
     BEST as BEST,
 )
@@ -373,6 +376,9 @@ from .study.study_model import (
 )
 from .study.study_model import (
     number_type as number_type,
+)
+from .study.yaml_file import (
+    Mistakes as Mistakes,
 )
 from .study.yaml_file import (
     find_study as find_study,

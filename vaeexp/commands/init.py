@@ -13,11 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from click.shell_completion import get_completion_class
 from pydantic import ValidationError
 
-from sweeps import UserError, check_name, find_study, is_path
+from sweeps import (
+    Mistakes,
+    UserError,
+    apply_overrides,
+    check_name,
+    find_study,
+    is_path,
+    parse_yaml,
+)
 from vaeexp.commands.options import complete_study
 from vaeexp.console import open_console, program, write_line
 from vaeexp.data import DATASETS
@@ -227,7 +234,7 @@ def init(
     if data is not None and (parent or dataset):
         other = "--extends" if parent else "--dataset"
         raise UserError("--data", f"decides what {other} names; give one of the two.")
-    given = {name: _several(value) for name, value in roles.items() if value}
+    given = {name: _several(name, value) for name, value in roles.items() if value}
     for option, value in (given | {"set": changes, "dry-run": dry_run}).items():
         if value and data is None:
             raise UserError(_option(option), "is of --data; give the file, too.")
@@ -274,18 +281,23 @@ def _write_study(path: Path, text: str) -> None:
         raise UserError(str(path), "exists already. Choose another name, or edit it.") from None
 
 
-def _several(value: Any) -> Any:
+def _several(name: str, value: Any) -> Any:
     """Return the names that an option was given one by one, or as the list of an advice."""
     if isinstance(value, str):
         return value
-    names = (yaml.safe_load(each) if each.startswith("[") else [each] for each in value)
+    place = _option(name)
+    names = (parse_yaml(each, place)[0] if each.startswith("[") else [each] for each in value)
     return [*chain.from_iterable(names)]
 
 
 def _changes(changes: Sequence[str]) -> dict[str, Any]:
     """Return settings of the data from KEY=VALUE. Raises UserError where one is none."""
-    pairs = [change.partition("=") for change in changes]
-    given = {key.removeprefix("data."): yaml.safe_load(value) for key, _, value in pairs}
+    mistakes = Mistakes("--set", {})
+    changed = apply_overrides({}, changes, {"data": DataSettings}, mistakes)
+    mistakes.raise_if_any()
+    given = changed.pop("data", {})
+    if changed:
+        raise UserError("--set", f"got {next(iter(changed))}; must be a setting of the data")
     try:
         DataSettings(**given)
     except ValidationError as error:

@@ -290,6 +290,9 @@ def dataset_of(source: Source, prepared: Prepared) -> Dataset:
     sizes = sizes_of(
         source, prepared.training, prepared.test, prepared.validation, prepared.holdout
     )
+    if (own := prepared.validation) and own > sizes[1]:
+        unused = f"{own - sizes[1]:,} of {own:,} validation images"
+        notes = (*notes, f"Left out: {unused}; data.validation_size is {sizes[1]:,}")
     same: dict[str, Any] = {field.name: getattr(prepared, field.name) for field in fields(Known)}
     return Dataset(
         **same,

@@ -23,6 +23,11 @@ _DAY_MONTH = re.compile(r"(\d{1,2}|\d{4})\.(\d{1,2})")
 _MOST_DAYS = 31 * 12
 _YEARS = (1900, 2100)
 _FEW = 3
+_EVENER = 0.5
+_EVEN = 0.8
+"""Dates that are half as uneven as the numbers, or nearly as uneven as numbers that are no dates
+with the year first, are meant.
+"""
 
 
 def ranks_of(times: np.ndarray, root: str, where: Callable[[int], str]) -> np.ndarray:
@@ -85,29 +90,51 @@ def _are_dates(texts: Sequence[str], numbers: np.ndarray) -> bool:
     # No number is written 1.10 beside 1.9, and years come first in a date.
     lengths = {*map(len, seconds)}
     if len(lengths) > 1 and {"10", "20", "30"} & {*seconds}:
-        return _day_month(np.where(first > _YEARS[0], 1, first), second)
+        return bool(_day_month(np.where(first > _YEARS[0], 1, first), second))
     if any(text[0] == "0" for text in firsts):
-        return _day_month(first, second)
-    several = lengths == {2} and len({*seconds}) > 1 and len({*firsts}) > _FEW
+        return bool(_day_month(first, second))
+    regular = _uneven(second * 31 + first) < _EVENER * _uneven(whole)
+    several = lengths == {2} and len({*seconds}) > 1 and (regular or len({*firsts}) > _FEW)
     return several and _within(first, 1, 31) and _within(second, 1, 12)
 
 
 def _year_last(days: np.ndarray) -> bool:
     """Return whether different whole numbers are dates with the year last, of four digits or of
-    two. Two digits are the year where they have fewer values than the first two digits.
+    two.
+
+    Two digits are the year where the dates then follow each other clearly more evenly than the
+    numbers do, as YYMMDD where they may be that; where two digits have fewer values than the first
+    two, unless the numbers are clearly more even.
     """
-    for digits, unit in ((4, 10**4), (2, 100)):
-        first, second, year = days // (100 * unit), days // unit % 100, days % unit
-        few = len(np.unique(year)) < len(np.unique(first))
-        if (_within(year, *_YEARS) if digits == 4 else few) and _day_month(first, second):
-            return True
-    return False
+    first, second, year = days // 10**6, days // 10**4 % 100, days % 10**4
+    if _within(year, *_YEARS) and _day_month(first, second):
+        return True
+    first, second, year = days // 10**4, days // 100 % 100, days % 100
+    pairs = _day_month(first, second)
+    if not pairs:
+        return False
+    year_first = _within(second, 1, 12) and _within(year, 1, 31)
+    own = _uneven(_day(first, second, year) if year_first else days)
+    century = (year + 50) % 100  # 99 comes before 00
+    dated = min(_uneven(_day(century, month, day)) for day, month in pairs)
+    few = len(np.unique(year)) < len(np.unique(first))
+    return dated < (_EVENER if year_first else _EVEN) * own or (few and _EVENER * dated <= own)
 
 
-def _day_month(first: np.ndarray, second: np.ndarray) -> bool:
-    """Return whether all pairs of numbers are a day and a month, or all a month and a day."""
+def _day(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarray:
+    return (12 * year + month) * 31 + day
+
+
+def _uneven(times: np.ndarray) -> float:
+    """Return the standard deviation of the gaps between different times over their mean."""
+    gaps = np.diff(np.unique(times))
+    return float(gaps.std() / gaps.mean()) if len(gaps) else 0.0
+
+
+def _day_month(first: np.ndarray, second: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the two numbers as day and month, and as month and day, where all may be that."""
     pairs = ((first, second), (second, first))
-    return any(_within(day, 1, 31) and _within(month, 1, 12) for day, month in pairs)
+    return [each for each in pairs if _within(each[0], 1, 31) and _within(each[1], 1, 12)]
 
 
 def _within(numbers: np.ndarray, low: int, high: int) -> bool:

@@ -390,7 +390,12 @@ def _options(problem: str) -> list[list[str]]:
     ("change", "words"),
     [
         ("images=5", r"--set: got images=5; must be a setting of the data"),
-        ("imges=x", "--set: got imges=x; must be a setting of the data"),
+        ("imges=x", "--set imges: unknown setting. Did you mean 'images'"),
+        ("trials=3", "--set: got budget; must be a setting of the data"),
+        ("scale", "--set scale: must be key=value"),
+        ("missing=[-9999", "--set missing: column 7: expected"),
+        ("names=@d", "--set names: column 1: found character '@'"),
+        ("drop=*c", "--set drop: column 1: found undefined alias 'c'"),
         ("image_size=big", "--set: got image_size=big; must be a setting of the data"),
     ],
 )

@@ -500,3 +500,22 @@ def test_settings_of_columns_that_are_not_there_are_refused(tmp_path):
     for role in ("names", "drop"):
         with pytest.raises(UserError, match=r"got 'c'; must be a column of mine\.csv: a, b"):
             read_raw(tmp_path / "mine.csv", **{role: "c"})
+
+
+@pytest.mark.parametrize("split", [{"split_by": "group"}, {"split": "time", "split_by": "time"}])
+def test_rows_of_validation_groups_that_are_not_used_are_counted(tmp_path, split):
+    table = pd.DataFrame(
+        {"group": np.arange(200) // 30, "time": np.arange(200) // 30, "x": np.random.rand(200)}
+    )
+    table = table.drop(columns={"group", "time"} - {*split.values()})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    dataset = opened(tmp_path / "t.csv", validation_size=5, **split)
+    train, validation, test = dataset.sizes
+    assert validation == 5
+    unused = 200 - train - validation - test
+    assert unused > 0
+    said = f"Left out: {unused} of {unused + 5} validation images; data.validation_size is 5"
+    assert said in dataset.notes
+    every = opened(tmp_path / "t.csv", validation_size=30, **split)
+    assert sum(every.sizes) == 200
+    assert not any("Left out" in note for note in every.notes)

@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sweeps import UserError
@@ -40,6 +41,50 @@ DAY_FIRST = {
 def test_numbers_that_are_dates_with_the_day_or_the_month_first_are_refused(times):
     with pytest.raises(UserError, match="begins with the day or the month; must be numbers, or"):
         ranks_of(np.array(times), "here", str)
+
+
+COURSES = {
+    "ends of months": pd.date_range("2010-01-31", "2019-12-31", freq="ME"),
+    "first days of months": pd.date_range("2015-01-01", "2019-12-31", freq="MS"),
+    "weeks of 19 years": pd.date_range("2001-01-01", "2019-12-31", freq="7D"),
+    "days of 13 years": pd.date_range("2005-01-01", "2017-12-31"),
+    "days of a year": pd.date_range("2015-01-01", "2015-12-31"),
+    "visits": pd.date_range("2008-01-01", "2022-12-31")[np.random.default_rng(3).permutation(5000)][
+        :200
+    ],
+}
+
+
+@pytest.mark.parametrize("course", COURSES)
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("form", ["%d%m%y", "%m%d%y", "%y%m%d"])
+def test_two_digits_are_the_year_where_the_dates_are_then_even(course, shuffled, form):
+    days = COURSES[course].sort_values()
+    order = np.random.default_rng(0).permutation(len(days)) if shuffled else np.arange(len(days))
+    times = days[order].strftime(form).to_numpy().astype(np.int64)
+    if form == "%y%m%d":
+        ranks = ranks_of(times, "here", str)
+        np.testing.assert_array_equal(np.argsort(ranks), np.argsort(days[order]))
+        return
+    with pytest.raises(UserError, match="begins with the day or the month"):
+        ranks_of(times, "here", str)
+
+
+@pytest.mark.parametrize("days", [(10, 20, 30), (1, 15), range(1, 32), ()])
+def test_days_and_months_of_a_year_are_no_numbers(days):
+    year = pd.date_range("2015-01-01", "2015-12-31")
+    chosen = year[year.day.isin([*days])] if days else year[year.is_month_end]
+    with pytest.raises(UserError, match="begins with the day or the month"):
+        ranks_of(np.array([float(text) for text in chosen.strftime("%d.%m")]), "here", str)
+
+
+@pytest.mark.parametrize("least", [1, 100, 10_001, 10_100, 101_010, 10**6])
+@pytest.mark.parametrize("count", [5, 30, 300, 3000])
+@pytest.mark.parametrize("most", [1, 2, 5, 100])
+def test_counters_are_no_dates(least, count, most):
+    steps = np.random.default_rng(0).integers(1, most + 1, count)
+    for times in (least + most * np.arange(count), least + steps.cumsum()):
+        assert ranks_of(times, "here", str).tolist() == times.tolist()
 
 
 @pytest.mark.parametrize("texts", [["14:30", "09:15", "10:00"], ["14:30:05", "9:15"], ["2", "inf"]])
