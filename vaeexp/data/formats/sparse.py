@@ -37,17 +37,24 @@ def join_groups(
         tenx = f"{name}/shape" in rest
         shape = group["shape"] if tenx else group.attrs.get("shape")
         if found := _taken(rest, name, ("codes", "categories")):
-            joined[name] = _categories(name, place, *found)
+            joined[name] = _categories(name, *found)
         elif shape is not None and (found := _taken(rest, name, PARTS)):
             rows = tenx or group.attrs.get("encoding-type") != "csc_matrix"
             size = np.asarray(shape)[:: -1 if tenx else 1]
             if tenx and name == "matrix":
                 name, prefix = "images", "matrix/"
             joined[name] = sparse_entry(name, place, found, size, rows=rows)
+    for name in entries:
+        column = name.replace("/__categories/", "/")  # of AnnData before 0.8
+        if name != column in rest:
+            joined[column] = _categories(column, rest.pop(column), rest.pop(name))
     every = joined | rest
-    short = {name: name.removeprefix(prefix) for name in every}
-    own = {name: name if short[name] in every else short[name] for name in every}
-    return {own[name]: replace(entry, name=own[name]) for name, entry in every.items()}
+    named = dict[str, Entry]()
+    for name, entry in every.items():
+        short = name.removeprefix(prefix)
+        own = name if short in every else short
+        named[own] = replace(entry, name=own)
+    return named
 
 
 def _taken(entries: dict[str, Entry], group: str, names: Sequence[str]) -> list[Entry]:
@@ -56,7 +63,7 @@ def _taken(entries: dict[str, Entry], group: str, names: Sequence[str]) -> list[
     return [*map(entries.pop, paths)] if entries.keys() >= {*paths} else []
 
 
-def _categories(name: str, place: str, codes: Entry, names: Entry) -> Entry:
+def _categories(name: str, codes: Entry, names: Entry) -> Entry:
     """Return a column with a text for each row, empty where it has no category."""
 
     def read(target: Path) -> np.ndarray:
@@ -64,7 +71,7 @@ def _categories(name: str, place: str, codes: Entry, names: Entry) -> Entry:
         return texts[codes.read(target)]  # −1 is the last
 
     header = np.dtype(str), codes.header()[1]
-    return Entry(name=name, place=place, header=lambda: header, read=read)
+    return replace(codes, name=name, header=lambda: header, read=read)
 
 
 def sparse_entry(name: str, place: str, parts: Sequence[Entry], shape: Any, *, rows: bool) -> Entry:
