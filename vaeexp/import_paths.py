@@ -66,6 +66,11 @@ def import_path(part: Callable[..., Any]) -> str:
     # A notebook or an interactive session has no name under which it can be imported.
     if module == "__main__" and script is not None and not in_notebook():
         module = Path(script).stem
+        if module in {*sys.stdlib_module_names, "test"}:
+            raise UserError(
+                f"'{name}'",
+                f"is in {module}.py; later commands import Python's own. Rename yours.",
+            )
     return f"{module}:{name}"
 
 

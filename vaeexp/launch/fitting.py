@@ -44,8 +44,6 @@ the largest variance of its counts, in means.
 """
 _DEPTHS = 1.5
 """How many times the 10th percentile of row sums the 90th is, from which sums are given."""
-_SIDE = 64
-"""Pixels that photographs of several sizes are resized to."""
 _STEPS = 3_000
 """Steps of training that a study gets at least, as far as 300 epochs make them."""
 
@@ -84,8 +82,8 @@ def fit_study(path: Path, *, say: Callable[[str], None], **given: Any) -> Fittin
         dataset = look(DataSettings(**data | unscaled))
     except TooLargeError:
         dataset = look(DataSettings(**data | unscaled | {"scale": "standard"}))
-    except SeveralSizesError:
-        data |= {"image_size": _SIDE}
+    except SeveralSizesError as error:
+        data |= {"image_size": error.side}
         dataset = look(DataSettings(**data | unscaled))
     found = _agreement(dataset)
     network = _network(dataset, signals=found is not None and _are_signals(found))
@@ -98,9 +96,11 @@ def fit_study(path: Path, *, say: Callable[[str], None], **given: Any) -> Fittin
         if given.get("scale", chosen["scale"]) != chosen["scale"]:
             likelihood = "gaussian_learned"
     model: dict[str, Any] = {"network": network, "likelihood": likelihood}
-    model |= {"hidden": _hidden(dataset)} if network == "mlp" else {}
+    if network == "mlp":
+        model["hidden"] = _hidden(dataset)
     sums = _sums_words(dataset) if likelihood == "negative_binomial" else ""
-    model |= {"size_factor": True} if sums else {}
+    if sums:
+        model["size_factor"] = True
     data |= chosen | given
     scaled = open_dataset(DataSettings(**data), root=path, say=lambda text: None)
     most = max(2, min(64, math.prod(dataset.image_shape) // 2))
@@ -128,7 +128,7 @@ def _is_binary(dataset: Dataset) -> bool:
         return False
     splits = (dataset.train, dataset.validation, dataset.test)
     pieces = chain.from_iterable(blocks(split.images) for split in splits)
-    return all(bool(np.isin(piece, (0, 1)).all()) for piece in pieces)
+    return all(np.isin(piece, (0, 1)).all() for piece in pieces)
 
 
 def _scale(dataset: Dataset, network: str) -> dict[str, Any]:
@@ -228,8 +228,9 @@ def _agreement(dataset: Dataset) -> _Agreement | None:
     length = np.sqrt(np.square(numbers).sum(axis=0))
     numbers /= np.where(length > 0, length, 1)
     drawn = numbers[:, np.random.default_rng(0).permutation(width)]
-    near, other = ((each[:, 1:] * each[:, :-1]).sum(axis=0) for each in (numbers, drawn))
-    return _Agreement(float(near.mean()), float(other.mean()), jumps)
+    sums = ((each[:, 1:] * each[:, :-1]).sum(axis=0) for each in (numbers, drawn))
+    near, other = (float(each.mean()) for each in sums)
+    return _Agreement(near, other, jumps)
 
 
 def _training_rows(dataset: Dataset) -> np.ndarray:

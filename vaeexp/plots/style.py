@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -99,10 +100,36 @@ def line_style(index: int) -> dict[str, Any]:
     }
 
 
+class _Canvas(FigureCanvasAgg):
+    """Draws a letter that the font lacks as its number in Unicode, `U+732B`: all texts of a figure
+    pass its renderer, those of ticks, too.
+    """
+
+    def get_renderer(self) -> RendererAgg:
+        renderer = super().get_renderer()
+        renderer.__class__ = _Renderer
+        return renderer
+
+
+class _Renderer(RendererAgg):
+    def draw_text(self, *given: Any, **more: Any) -> None:
+        gc, x, y, text, *look = given
+        super().draw_text(gc, x, y, _in_glyphs(text), *look, **more)
+
+    def get_text_width_height_descent(self, s: str, *look: Any) -> Any:
+        return super().get_text_width_height_descent(_in_glyphs(s), *look)
+
+
+@cache
+def _in_glyphs(text: str) -> str:
+    glyphs = get_font(findfont("DejaVu Sans")).get_charmap()
+    return "".join(c if ord(c) in glyphs else f"U+{ord(c):04X}" for c in text)
+
+
 def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
     """Return an empty white figure of this size in inches, which lays its parts out by itself."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    _Canvas(figure)
     return figure
 
 
@@ -143,33 +170,23 @@ def framed(figure: Figure, title: str = "") -> Figure:
             fontsize=14,
             fontweight="bold",
             color=TEXT_COLOUR,
-            ha="left",
             va="top",
         )
     return figure
 
 
 @contextmanager
-def drawing(figure: Figure, *, any_letter: bool = False) -> Iterator[None]:
+def drawing(figure: Figure) -> Iterator[None]:
     """Draw texts of users as they stand for the length of a `with` block.
 
-    A `$` begins no formula, because a lone one, or a formula with a mistake, is an error. A letter
-    that the font lacks stands as its number in Unicode, `U+732B`, where the reader's fonts do not
-    draw `any_letter`; in the name of a tick it is an empty box without a warning.
+    A `$` begins no formula, because a lone one, or a formula with a mistake, is an error. A page
+    shows letters that our font lacks in the fonts of its reader.
     """
-    glyphs = {ord("\n"), *get_font(findfont("DejaVu Sans")).get_charmap()}
-    given = dict[Text, str]()
     for text in figure.findobj(Text):
         text.set_parse_math(False)
-        words = text.get_text()
-        if not any_letter and not glyphs.issuperset(map(ord, words)):
-            given[text] = words
-            text.set_text("".join(c if ord(c) in glyphs else f"U+{ord(c):04X}" for c in words))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)
         yield
-    for text, words in given.items():
-        text.set_text(words)
 
 
 def one_plot(height: float = 4.6, *, x: str, y: str = "") -> tuple[Figure, Axes]:
@@ -193,7 +210,7 @@ def style_axes(axes: Axes, *, x: str = "", y: str = "") -> Axes:
     """Give axes labels and a light grid, without a frame at the top and the right; return them."""
     label_axes(axes, x, y)
     axes.tick_params(labelsize=10, colors=TEXT_COLOUR, which="both")
-    axes.grid(visible=True, color="#e6e6e6", linewidth=0.8)
+    axes.grid(color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#b0b0b0")
@@ -356,12 +373,10 @@ def save(figure: Figure, file: Path | BinaryIO) -> None:
     """
     # `Figure.savefig` would draw everything twice, the first time for a layout that `framed` has
     # made.
-    canvas = FigureCanvasAgg(figure)
+    canvas = _Canvas(figure)
     with drawing(figure):
         canvas.draw()
-    picture = Image.frombuffer(
-        "RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1
-    )
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba()))
     picture.convert("RGB").save(file, format="png", dpi=(DPI, DPI), compress_level=COMPRESSION)
 
 

@@ -44,10 +44,16 @@ def predict(program: Any, given: Any) -> Any:
     """Return what a program makes of an array, or of a table: then with its columns and index.
     Raises as `numbers_of`.
     """
-    made = program(torch.tensor(numbers_of(given))).numpy()
+    numbers = torch.tensor(numbers_of(given))
     if not isinstance(given, pd.DataFrame):
-        return made
-    return pd.DataFrame(made, columns=given.columns, index=given.index)
+        return program(numbers).numpy()
+    lost = ~numbers[:, program.kept].isfinite()
+    for row, place in lost.nonzero():
+        raise ValueError(
+            f"row {given.index[int(row)]}: {lost[row].sum():,} of its numbers are missing, NaN or "
+            f"infinite, the first in column '{given.columns[int(program.kept[place])]}'"
+        )
+    return pd.DataFrame(program(numbers).numpy(), columns=given.columns, index=given.index)
 
 
 _load_pyfunc = TableModel

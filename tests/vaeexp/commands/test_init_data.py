@@ -426,15 +426,23 @@ def test_numbers_beyond_1e15_are_fitted_and_taken_by_the_study(kind, width):
     assert np.abs(dataset.train.images).max() < 10
 
 
-def test_photographs_of_several_sizes_get_a_size():
-    for number in range(12):
-        image = RANDOM.integers(0, 256, (20 + number % 3, 30, 3), np.uint8)
+@pytest.mark.parametrize(
+    ("short", "side"), [(20, 32), (63, 32), (64, 64), (127, 64), (128, 128), (400, 128)]
+)
+def test_photographs_of_several_sizes_get_the_power_of_two_below_their_median_side(short, side):
+    """From 32 to 128; a few small or large files do not change it."""
+    for number, height in enumerate([8, *[short] * 10, 500]):
+        image = RANDOM.integers(0, 256, (height, 500 + number % 3, 3), np.uint8)
         write_image(Path("photos") / f"{number}.png", image)
     said = run("init", "mine", "--data", "photos")
-    assert "12 arrays of 64 × 64 × 3 channels" in said
+    assert f"12 arrays of {side} × {side} × 3 channels" in said
     text = Path("studies/mine.yaml").read_text()
-    assert re.search(r"image_size: 64 +# pixels, as 64 or \[height, width\]", text)
-    assert settings_of(open_study_file("mine")).data.image_size == 64
+    assert re.search(rf"image_size: {side} +# pixels, as 64 or \[height, width\]", text)
+    settings = settings_of(open_study_file("mine")).data
+    assert settings.image_size == side
+    unsized = settings.model_copy(update={"image_size": None})
+    with pytest.raises(UserError, match=f"Try image_size: {side}, or .*={side}[.]"):
+        open_dataset(unsized, root=Path("photos"), say=lambda text: None)
     run("init", "other", "--data", "photos", "--set", "image_size=16")
     assert settings_of(open_study_file("other")).data.image_size == 16
 

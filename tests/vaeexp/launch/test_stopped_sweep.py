@@ -3,15 +3,20 @@ and ends in the same table.
 """
 
 import json
+import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 from optuna.trial import TrialState
-from place import NAME, SWEEP, compare, environment, make_place, read_facts, run, start
+from place import NAME, SWEEP, command, compare, environment, make_place, read_facts, run, start
 from scene import JOURNAL
+from tracking_server import TrackingServer
 
 from sweeps.lanes import run_folder
 from sweeps.storage import open_storage
@@ -70,3 +75,67 @@ def test_running_trials_leave_checkpoints_of_their_last_epochs(tmp_path, number)
     assert re.search(rf"\d trials? continues? at epoch [^.]*{newest}\.", said)
     verdict = compare(read_facts(stopped), read_facts(whole))
     assert verdict.is_clean(), verdict
+
+
+STUDY = """
+question: Is Ctrl-C safe while runs are copied?
+data: {dataset: arrays, scale: standard, binarisation: none}
+model: {network: mlp, hidden: [8], likelihood: gaussian_learned}
+train: {epochs: 1, batch_size: 32}
+search: {beta: {values: [0.5, 1.0, 2.0]}}
+sampler: grid
+pruner: none
+budget: {trials: 3}
+"""
+
+
+def test_ctrl_c_while_runs_are_copied_to_a_server_that_hangs_loses_nothing(tmp_path):
+    """A real server stops before the first run has reached it, and goes on after the sweep."""
+    (tmp_path / "server").mkdir()
+    (tmp_path / "mine.yaml").write_text(STUDY)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(120, 6)))
+    server = TrackingServer(tmp_path / "server")
+    try:
+        tracking = ("--tracking", server.wait())
+        sweep = command("sweep", "mine.yaml", "--data", "x.npy", "--device", "cpu")
+        sweep += ["--workers", "1", "--no-html", *tracking]
+        own = psutil.Process(server._process.pid)
+        processes = [own, *own.children(recursive=True)]
+        driver = subprocess.Popen(
+            sweep,
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert driver.stdout is not None
+        said = ""
+        for line in driver.stdout:
+            said += line
+            if "complete" in line:
+                for process in processes:
+                    process.suspend()
+            if "Ctrl-C is safe" in line:
+                break
+        assert "Copying the last runs to MLflow." in said
+        copying = psutil.Process(driver.pid).children(recursive=True)
+        time.sleep(1)
+        os.kill(driver.pid, signal.SIGINT)
+        rest, _ = driver.communicate(timeout=60)
+        assert driver.returncode == 130, said + rest
+        assert re.search(r"lacks \d of 4 runs \(it is slow\)\. The storage keeps all: ", rest)
+        assert re.search(r"does `[^`]*vaeexp sync mine --tracking http://[^`]*`\.", rest)
+        assert "Continue with: " in rest
+        assert "Traceback" not in rest
+        assert not psutil.wait_procs(copying, timeout=30)[1], "a process is left"
+        for process in processes:
+            process.resume()
+        bring = command("sync", "mine", *tracking)
+        assert (
+            "mine: 4 runs in MLflow, 4 brought up to date."
+            in run(tmp_path, bring, environment(tmp_path))[1]
+        )
+        assert "nothing to bring" in run(tmp_path, bring, environment(tmp_path))[1]
+    finally:
+        server.end()

@@ -256,8 +256,28 @@ def test_numbers_that_the_model_cannot_take_are_one_line(
     bad[(2, *[0] * (bad.ndim - 1))] = np.nan
     with pytest.raises(UserError, match=r"numbers\[2\]: 1 of its numbers are missing, NaN"):
         loader.predict(bad)
-    given = pd.DataFrame(bad, columns=FEATURES) if case.dataset.features else bad
-    with pytest.raises(RuntimeError, match="must be finite numbers") as caught:
+    kind: type[Exception] = RuntimeError
+    said = "must be finite numbers"
+    given = bad
+    if case.dataset.features:
+        kind = ValueError
+        index = [f"row{row}" for row in range(len(bad))]
+        given = pd.DataFrame(bad, columns=FEATURES, index=index)
+        given.loc["row2", [case.dataset.features[1], "constant"]] = np.nan, np.nan
+        assert "constant" not in case.dataset.features
+        first = case.dataset.features[0]
+        said = re.escape(
+            "row row2: 2 of its numbers are missing, NaN or infinite, the first in column "
+            f"'{first}'"
+        )
+        fine = pd.DataFrame(some, columns=FEATURES)
+        made = model.predict(fine.assign(constant=np.nan))
+        pd.testing.assert_frame_equal(made, model.predict(fine), obj="a column not taken")
+        fine.loc[3, case.dataset.features[1]] = np.inf
+        with pytest.raises(ValueError, match=r"^row 3: 1 of its .* '") as caught:
+            model.predict(fine)
+        assert str(caught.value).endswith(f"in column '{case.dataset.features[1]}'")
+    with pytest.raises(kind, match=said) as caught:
         model.predict(given)
     assert len(str(caught.value).splitlines()) == 1
 

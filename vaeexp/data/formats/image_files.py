@@ -7,6 +7,7 @@ larger than memory.
 
 import math
 import signal
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -78,6 +79,11 @@ class Listing:
 class SeveralSizesError(UserError):
     """Image files have several sizes, and none is asked for."""
 
+    side: int
+    """Pixels that suit them: the power of two below the median of their shorter sides, from 32 to
+    128.
+    """
+
 
 Task = tuple[Path, list[str], list[int]]
 """The root of some image files, their names below it, and their rows."""
@@ -105,7 +111,6 @@ def decode(
     notes = _notes(listing, headers, shape, settings, dtype)
     say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
     images = allocate(target, (count, *shape), dtype or np.uint8)
-    read: Callable[..., tuple[np.ndarray, Facts]]
     black = max(header.black for header in headers)
     how: dict[str, Any] = {"shape": shape, "crop": settings.crop, "black": black}
     read = partial(read_pixels, background=settings.background, **how)
@@ -135,8 +140,9 @@ def decode(
     if several := int(composed.sum()):
         ground = f"transparent pixels show a {settings.background} background"
         transparency = f"Transparency: {ground} ({plural(several, 'file')})"
-        reading = (f"transparency on {settings.background}",)
-        raw = raw._replace(notes=(*notes, transparency), reading=reading)
+        raw = raw._replace(
+            notes=(*notes, transparency), reading=(f"transparency on {settings.background}",)
+        )
     return raw._replace(
         stored=stored.astype(np.uint8),
         largest=largest,
@@ -197,10 +203,14 @@ def _shape(
     if len(sizes) > 1:
         seen = [f"{h} × {w} ({plural(n, 'image')})" for (h, w), n in sizes.most_common()]
         problem = f"got images of different sizes (height × width): {some_of(seen, 5)}"
-        raise SeveralSizesError(
+        short = np.median([*map(min, sizes.elements())])
+        side = 32 << bisect((64, 128), short)
+        error = SeveralSizesError(
             str(listing.root),
-            f"{problem}; must be one size. Try image_size: [64, 64], or --set image_size=64.",
+            f"{problem}; must be one size. Try image_size: {side}, or --set image_size={side}.",
         )
+        error.side = side
+        raise error
     return channels, *next(iter(sizes))
 
 
@@ -334,4 +344,4 @@ def _workers(files: int) -> Iterator[Callable[..., Iterable[Any]]]:
             "decoding", "a process that decodes images was ended, perhaps for lack of memory"
         ) from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

@@ -18,6 +18,8 @@ from vaeexp.data.formats.entries import Entry, Header
 from vaeexp.data.formats.scratch import rows_of_block, write_rows
 
 PARTS = ("data", "indices", "indptr")
+_OLD = "h5sparse_"
+"""Begins the attributes of a matrix in AnnData before 0.7."""
 
 
 def join_groups(
@@ -34,23 +36,34 @@ def join_groups(
     joined = dict[str, Entry]()
     prefix = "obs/" if "obs" in groups and "_index" in groups["obs"].attrs else ""
     for name, group in groups.items():
-        place = f"{root}: {name}"
+        attributes = group.attrs
+        form = str(attributes.get("encoding-type", attributes.get(_OLD + "format")))
         tenx = f"{name}/shape" in rest
-        shape = group["shape"] if tenx else group.attrs.get("shape")
+        shape = group["shape"] if tenx else attributes.get("shape", attributes.get(_OLD + "shape"))
         if found := _taken(rest, name, ("codes", "categories")):
-            joined[name] = _categories(name, place, *found)
+            joined[name] = _texts(name, *found, coded=True)
+        elif form.startswith("nullable") and (found := _taken(rest, name, ("values", "mask"))):
+            joined[name] = _texts(name, *found, coded=False)
         elif shape is not None and (found := _taken(rest, name, PARTS)):
-            columns = not tenx and group.attrs.get("encoding-type") == "csc_matrix"
+            columns = not tenx and form.startswith("csc")
             size = tuple(map(int, np.asarray(shape)[:: -1 if tenx else 1]))
             load = partial(_load, "csc_array" if columns else "csr_array", found, size)
+            dtype = found[0].header()[0].newbyteorder("=")
+            place = f"{root}: {name}"
             if tenx and name == "matrix":
                 name, prefix = "images", "matrix/"
-            dtype = found[0].header()[0].newbyteorder("=")
             joined[name] = sparse_entry(name, place, (dtype, size), load)
+    for name in entries:
+        column = name.replace("/__categories/", "/")  # of AnnData before 0.8
+        if name != column in rest:
+            joined[column] = _texts(column, rest.pop(column), rest.pop(name), coded=True)
     every = joined | rest
-    short = {name: name.removeprefix(prefix) for name in every}
-    own = {name: name if short[name] in every else short[name] for name in every}
-    return {own[name]: replace(entry, name=own[name]) for name, entry in every.items()}
+    named = dict[str, Entry]()
+    for name, entry in every.items():
+        short = name.removeprefix(prefix)
+        own = name if short in every else short
+        named[own] = replace(entry, name=own)
+    return named
 
 
 def _taken(entries: dict[str, Entry], group: str, names: Sequence[str]) -> list[Entry]:
@@ -59,15 +72,21 @@ def _taken(entries: dict[str, Entry], group: str, names: Sequence[str]) -> list[
     return [*map(entries.pop, paths)] if entries.keys() >= {*paths} else []
 
 
-def _categories(name: str, place: str, codes: Entry, names: Entry) -> Entry:
-    """Return a column with a text for each row, empty where it has no category."""
+def _texts(name: str, values: Entry, other: Entry, *, coded: bool) -> Entry:
+    """Return a column with a text for each row, empty where it has none.
+
+    other: the texts that `values` number where they are `coded`, else which values are missing.
+    """
 
     def read(target: Path) -> np.ndarray:
-        texts = np.append(names.read(target.with_suffix(".names")).astype(str), "")
-        return texts[codes.read(target)]  # −1 is the last
+        found = values.read(target)
+        beside = other.read(target.with_suffix(".beside"))
+        if coded:
+            return np.append(beside.astype(str), "")[found]  # −1 is the last
+        return np.where(beside, "", found.astype(str))
 
-    header = np.dtype(str), codes.header()[1]
-    return Entry(name=name, place=place, header=lambda: header, read=read)
+    header = np.dtype(str), values.header()[1]
+    return replace(values, name=name, header=lambda: header, read=read)
 
 
 def sparse_entry(name: str, place: str, header: Header, load: Callable[[Path], Any]) -> Entry:

@@ -118,23 +118,18 @@ def _drawn(figure: Figure, name: str) -> str:
     """Return what matplotlib writes of a figure."""
     width, height = map(float, figure.get_size_inches())
     file = StringIO()
-    before = figure.dpi
     options: dict[Any, Any] = {
         "svg.hashsalt": name,
         "svg.fonttype": "none",
         "image.composite_image": False,
     }
-    with drawing(figure, any_letter=True), _as_of_page(figure), rc_context(options):
+    with drawing(figure), _as_of_page(figure), rc_context(options):
         vector = _RowRenderer(
             POINTS * width, POINTS * height, file, image_dpi=DENSITY, metadata={"Date": None}
         )
-        figure.dpi = POINTS
-        try:
-            renderer: Any = MixedModeRenderer(figure, width, height, DENSITY, vector)
-            figure.draw(renderer)
-            renderer.finalize()
-        finally:
-            figure.dpi = before
+        renderer: Any = MixedModeRenderer(figure, width, height, DENSITY, vector)
+        figure.draw(renderer)
+        renderer.finalize()
     return file.getvalue()
 
 
@@ -144,16 +139,19 @@ def _as_of_page(figure: Figure) -> Iterator[None]:
     by pixel, many points as one picture.
     """
     title = _title(figure)
-    changes: list[tuple[Artist, str, Any]] = (
-        [(title, "visible", False)] if title is not None else []
-    )
+    changes: list[tuple[Artist, str, Any]] = [(figure, "dpi", POINTS)]
+    if title is not None:
+        changes += [(title, "visible", False)]
     grounds = [figure.patch, *(axes.patch for axes in figure.axes)]
     changes += [
         (patch, "visible", False) for patch in grounds if patch.get_facecolor()[:3] == (1, 1, 1)
     ]
     changes += [(image, "interpolation", "none") for image in figure.findobj(AxesImage)]
-    many = [each for each in figure.findobj(Collection) if _size(each) > MOST_MARKED]
-    changes += [(collection, "rasterized", True) for collection in many]
+    changes += [
+        (each, "rasterized", True)
+        for each in figure.findobj(Collection)
+        if _size(each) > MOST_MARKED
+    ]
     changes += [(text, "gid", KEPT) for text in _over_colours(figure)]
     before = [(artist, key, getp(artist, key)) for artist, key, _ in changes]
     for artist, key, value in changes:

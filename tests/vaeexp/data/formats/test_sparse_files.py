@@ -143,6 +143,76 @@ def test_a_cell_without_a_category_has_an_empty_text(tmp_path):
     assert raw.names[:4].tolist() == ["", *KINDS]
 
 
+@pytest.mark.parametrize("kind", ["text", "numbers"])
+@pytest.mark.parametrize("store", ["h5ad", "zarr"])
+def test_a_column_of_categories_as_anndata_wrote_it_before_0_8_has_their_names(
+    tmp_path, kind, store
+):
+    """Codes, with the categories in a group for all columns; an attribute of the codes names
+    them.
+    """
+    codes = (np.arange(CELLS) % 4 - 1).astype("i1")
+    path = tmp_path / f"mine.{store}"
+    text = kind == "text"
+    categories = [name.encode() for name in KINDS] if text else [30, 10, 20]
+    if store == "zarr":
+        file = zarr.open_group(path, mode="w", zarr_format=2)
+        obs = file.create_group("obs")
+        array = np.array(KINDS) if text else np.array(categories)
+        obs.create_group("__categories").create_array("cell_type", data=array)
+        obs.create_array("cell_type", data=codes).attrs["categories"] = "__categories/cell_type"
+        file.create_array("X", data=matrix())
+    else:
+        file = h5py.File(path, "w")
+        file["X"] = matrix()
+        obs = file.create_group("obs")
+        dtype = h5py.string_dtype() if text else None
+        obs.create_dataset("__categories/cell_type", data=categories, dtype=dtype)
+        obs["cell_type"] = codes
+        obs["cell_type"].attrs["categories"] = obs["__categories/cell_type"].ref
+        obs["__categories/cell_type"].attrs["ordered"] = False
+        obs.create_dataset("index", data=[f"c{row}" for row in range(CELLS)])
+        obs["depth"] = np.arange(CELLS) / 2
+    obs.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.1.0", "_index": "index"})
+    if store == "h5ad":
+        file.close()
+    raw = read_raw(path, names="cell_type", images="X")
+    wanted = KINDS if kind == "text" else ["30", "10", "20"]
+    assert raw.names[:5].tolist() == ["", *wanted, ""]
+    if store == "h5ad":
+        assert read_raw(path, factors="depth").factors[:3, 0].tolist() == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "texts"),
+    [
+        ("nullable-integer", np.arange(CELLS) % 3, ["", "1", "2", "0"]),
+        ("nullable-boolean", np.arange(CELLS) % 3 == 1, ["", "True", "False", "False"]),
+        ("nullable-string-array", [KINDS[row % 3] for row in range(CELLS)], ["", "NK", "T", "B"]),
+    ],
+)
+def test_a_nullable_column_is_empty_where_it_is_missing(tmp_path, kind, values, texts):
+    path = by_anndata(tmp_path, matrix())
+    with h5py.File(path, "r+") as file:
+        column = file["obs"].create_group("state")
+        column.attrs["encoding-type"] = kind
+        text = h5py.string_dtype() if isinstance(values, list) else None
+        column.create_dataset("values", data=values, dtype=text)
+        column["mask"] = np.arange(CELLS) == 0
+    assert read_raw(path, names="state").names[:4].tolist() == texts
+
+
+@pytest.mark.parametrize("form", ["csr", "csc"])
+def test_a_matrix_of_the_first_anndata_is_read(tmp_path, form):
+    path = by_anndata(tmp_path, matrix(), form)
+    with h5py.File(path, "r+") as file:
+        attributes = file["X"].attrs
+        attributes["h5sparse_format"], attributes["h5sparse_shape"] = form, attributes["shape"]
+        for name in ("encoding-type", "encoding-version", "shape"):
+            del attributes[name]
+    np.testing.assert_array_equal(read_raw(path).images[:, 0, 0], matrix())
+
+
 def test_barcodes_name_the_rows_of_10x(tmp_path):
     raw = read_raw(by_10x(tmp_path, matrix("i4")), names="barcodes")
     assert raw.names[[0, 59]].tolist() == ["ACGT0-1", "ACGT59-1"]

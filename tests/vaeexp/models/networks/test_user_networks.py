@@ -632,6 +632,11 @@ def test_a_class_has_the_path_at_which_other_processes_find_it(user, monkeypatch
         find_network(import_path(net))
     main.__file__ = str(user / "train.py")
     assert import_path(net) == "train:Net"
+    for module in ("test", "code", "random"):
+        main.__file__ = str(user / f"{module}.py")
+        said = f"'Net': is in {module}.py; later commands import Python's own. Rename yours."
+        with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+            import_path(net)
 
 
 @pytest.mark.parametrize(
