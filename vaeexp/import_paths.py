@@ -144,9 +144,11 @@ def check_arguments(field: str, *parts: Any) -> None:
     A setting of the same name, which is an attribute of its class, is given.
     """
     for part in parts:
+        whole = hasattr(part, "encode") and hasattr(part, "decode")
+        called = "encode|decode" if whole else _CALLED
         for call in (
             part,
-            *(getattr(part, name) for name in dir(part) if re.fullmatch(_CALLED, name)),
+            *(getattr(part, name) for name in dir(part) if re.fullmatch(called, name)),
         ):
             try:
                 arguments = inspect.signature(call).parameters.values()
@@ -155,10 +157,11 @@ def check_arguments(field: str, *parts: Any) -> None:
             for each in arguments:
                 asked = re.fullmatch(_NEVER_GIVEN, each.name) and each.default is not each.empty
                 if asked and not hasattr(part, each.name):
+                    name = getattr(call, "__qualname__", type(call).__qualname__)
                     raise ValueError(
-                        f"{field}: `{getattr(call, '__qualname__', call)}` has an argument "
-                        f"`{each.name}`, which is never given: a part gets no labels, classes, "
-                        "conditions or batches. Take it away."
+                        f"{field}: `{name}` has an argument `{each.name}`, which is never "
+                        "given: a part gets no labels, classes, conditions or batches. Take it "
+                        "away."
                     )
 
 

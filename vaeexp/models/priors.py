@@ -354,25 +354,37 @@ def build_prior(name: str, latent_size: int, components: int, values: Values) ->
 
 
 def check_draws(name: str, prior: PriorDistribution) -> None:
-    """Raise ValueError where the moments of draws are not those of the density p of `log_prob`.
+    """Raise ValueError where draws do not follow the generator, or their moments are not those of
+    the density p of `log_prob`.
 
-    By integration by parts E[(z_d + 1) ∂log p/∂z_d] is −1. It exists for heavy tails, too, but not
-    for a density with an edge, which is left alone.
+    By integration by parts E[∂log p/∂z_d] is 0, and E[(z_d + 1) ∂log p/∂z_d] is −1. They exist for
+    heavy tails, too, but not for a density with an edge, which is left alone; so is a flat one.
     """
-    z = prior.sample(4000, torch.Generator().manual_seed(0)).detach().requires_grad_()
-    # Numbers beyond most edges, too. The 0 is the gradient of a density that has none.
-    density = prior.log_prob(torch.cat([z, -1.5 * z.detach()])) + 0 * z.sum()
-    score = torch.autograd.grad(density.sum(), z)[0]
-    terms = (z.detach() + 1) * score + 1  # [n, L]; the mean of each is 0
-    means = terms.mean(0)
-    apart = (means.abs() / terms.std(0)).nan_to_num(0) * math.sqrt(len(z))
-    if density.isfinite().all() and apart.max() > 7:
-        d = int(apart.argmax())
+    z, again = (prior.sample(4000, torch.Generator().manual_seed(0)).detach() for _ in range(2))
+    if not torch.equal(z, again):
         raise ValueError(
-            f"prior: `sample` of '{name}' draws from another density than `log_prob` gives: over "
-            f"{len(z):,} draws the mean of (z_{d + 1} + 1) · ∂log p/∂z_{d + 1} is "
-            f"{means[d] - 1:.2g}; must be -1. Draw from exp(log_prob)."
+            f"prior: `sample` of '{name}' gives other draws for an equal generator; must give the "
+            "same. Pass `generator` to each function that draws."
         )
+    z.requires_grad_()
+    try:
+        # Numbers beyond most edges, too. The 0 is the gradient of a density that has none.
+        density = prior.log_prob(torch.cat([z, -1.5 * z.detach()])) + 0 * z.sum()
+    except ValueError:  # of torch.distributions beyond an edge
+        return
+    score = torch.autograd.grad(density.sum(), z)[0]
+    if not density.isfinite().all() or (density[: len(z)] == density[0]).all():
+        return
+    for factor, words, mean in ((1, "", 0), (z.detach() + 1, "(z_{0} + 1) · ", -1)):
+        terms = factor * score - mean  # [n, L]; the mean of each is 0
+        apart = (terms.mean(0).abs() / terms.std(0)).nan_to_num(0) * math.sqrt(len(z))
+        if apart.max() > 7:
+            d = int(apart.argmax())
+            raise ValueError(
+                f"prior: `sample` of '{name}' draws from another density than `log_prob` gives: "
+                f"over {len(z):,} draws the mean of {words.format(d + 1)}∂log p/∂z_{d + 1} is "
+                f"{terms.mean(0)[d] + mean:.2g}; must be {mean}. Draw from exp(log_prob)."
+            )
 
 
 def _try_prior(prior: nn.Module, latent_size: int) -> None:

@@ -248,6 +248,11 @@ def _check_step(vae: VAE, settings: "ModelSettings", images: int) -> None:
             f"{field.partition(':')[0]}: network '{settings.network}' cannot train with "
             f"`{field}`: {reason} Give at least {least}, or a network without BatchNorm."
         ) from error
+    if not terms.rate.isfinite().all():
+        raise ValueError(
+            f"prior: `log_prob` of '{settings.prior}' is not finite at codes near 0; must be "
+            "finite at all codes, because every posterior reaches them."
+        )
 
 
 def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:

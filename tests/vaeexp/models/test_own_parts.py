@@ -122,6 +122,28 @@ class Box(PriorDistribution):
     def log_prob(self, z): return torch.where(z.abs() < 1, 0 * z - 0.6931472, -torch.inf).sum(-1)
     def sample(self, n, generator):
         return 2 * torch.rand(n, len(self.mask), generator=generator) - 1
+class Back(Thin):
+    "Shifted by 1 to the side where E[(z + 1) ∂log p/∂z] of a normal is the same."
+    def forward(self, encode, mask):
+        made = Spread(self.scale, mask)
+        normal = torch.distributions.Normal(0.0, 1.0)
+        made.log_prob = lambda z: (normal.log_prob(z) * mask).sum(-1) + 0 * self.scale.sum()
+        made.sample = lambda n, generator: torch.randn(n, len(mask), generator=generator) - 1
+        return made
+class Elsewhere(Heavy):
+    def forward(self, encode, mask):
+        made = Spread(self.scale, mask)
+        made.sample = lambda n, generator: torch.randn(n, len(mask)) * mask
+        return made
+class HalfLine(Heavy):
+    def forward(self, encode, mask):
+        made = Spread(self.scale, mask)
+        made.log_prob = lambda z: torch.where(z > 3, 3 - z, -torch.inf).sum(-1)
+        return made
+class Floor(Box):
+    def log_prob(self, z): return torch.where(z.abs() < 1, -0.6931472, -1e9).sum(-1)
+class Checked(Box):
+    def log_prob(self, z): return torch.distributions.Uniform(-1.0, 1.0).log_prob(z).sum(-1)
 class Classes(Heavy):
     def __init__(self, latent_size, components, image_shape, num_classes=10):
         super().__init__(latent_size, components, image_shape)
@@ -202,11 +224,12 @@ def test_a_prior_that_draws_from_its_density_passes(prior, own):
 
 def test_draws_of_built_in_priors_and_of_a_box_pass(own):
     sys.path.append(str(own))
-    from own_parts import Box
+    from own_parts import Box, Checked, Floor
 
     torch.manual_seed(0)
     mask = torch.ones(3)
-    check_draws("box", Box(mask))
+    for box in (Box, Floor, Checked):
+        check_draws("box", box(mask))
     for name in ("normal", "mixture", "factorised_mixture"):
         built = build_prior(name, 3, 4, Values(shape=(1, 2, 2)))
         check_draws(name, built(None, mask))
@@ -237,6 +260,9 @@ def test_draws_of_built_in_priors_and_of_a_box_pass(own):
         ({"prior": "own_parts:Detached"}, r"prior: .*∂log p/∂z_\d is 0; must be -1"),
         ({"prior": "own_parts:Thin"}, r"prior: `sample` of .*another density.*is -0\.\d+; must"),
         ({"prior": "own_parts:Shifted"}, "prior: `sample` of .*another density"),
+        ({"prior": "own_parts:Back"}, "prior: `sample` of .*mean of ∂log p/∂z_.* must be 0"),
+        ({"prior": "own_parts:Elsewhere"}, "prior: `sample` of .*other draws for an equal gen"),
+        ({"prior": "own_parts:HalfLine"}, "prior: `log_prob` of .*not finite at codes near 0"),
         ({"prior": "own_parts:Classes"}, "prior: `Classes` has an argument `num_classes`"),
         ({"prior": "own_parts:Given"}, "prior: `Given.forward` has an argument `condition`"),
         ({"prior": "own_parts:Labelled"}, "prior: .* has an argument `labels`, which is never"),

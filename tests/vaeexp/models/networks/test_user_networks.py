@@ -561,6 +561,22 @@ class Outer(nn.Module):
     def forward(self, x): return self.inner(x, y=1)
 class Within(Pyramid):
     def encoder(self, *sizes): return Outer(super().encoder(*sizes))
+class VAE(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.halves = nn.Linear(64, 2 * size), nn.Linear(size, 64)
+        self.listed = nn.ModuleList(self.halves)
+    def encode(self, x): return self.halves[0](x.flatten(1)).chunk(2, 1)
+    def decode(self, z): return self.halves[1](z).reshape(-1, 1, 8, 8).sigmoid()
+    def forward(self, x, y=None): return self.decode(self.encode(x)[0])
+    def sample(self, n, y=None): return None
+class Asking(VAE):
+    def decode(self, z, y=None): return super().decode(z)
+class Whole:
+    outputs = "probabilities"
+    def vae(self, settings, image_shape): return VAE(settings.latent_size)
+class Asks(Whole):
+    def vae(self, settings, image_shape): return Asking(settings.latent_size)
 """
 
 
@@ -572,6 +588,8 @@ class Within(Pyramid):
         ("Method", "`Method.decoder` has an argument `condition`"),
         ("Set", None),
         ("Within", None),
+        ("Whole", None),
+        ("Asks", "`Asking.decode` has an argument `y`"),
     ],
 )
 def test_arguments_for_labels_are_refused_and_settings_are_not(user, name, says):
