@@ -283,7 +283,7 @@ LATE_THEIRS = {
     "platformdirs": 0.02,
     "threadpoolctl": 0.02,
     "http": 0.05,
-    "urllib": 0.05,
+    "requests": 0.1,
     "resource": 0.0,
     "ray": 2.0,
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.formats import Definition
 from vaeexp.data.formats.torchvision_files import FILES
-from vaeexp.data.http_files import DownloadError, fetch_file, one_line
+from vaeexp.data.http_files import DownloadError, fetch_file, one_line, reason_of
 
 _PROBE_SECONDS = 4.0
 _NO_HEAD = (403, 405, 501)
@@ -38,23 +38,19 @@ def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
     """Return None when a mirror answers, else a sentence with the reason. This process asks once,
     for 4 s a mirror.
     """
-    import urllib.request
-    from http.client import HTTPException
-    from urllib.error import HTTPError
+    import requests
 
     problem: str | None = None
     for mirror in mirrors:
         address = f"{mirror}{FILES[3]}.gz" if mirror.endswith("/") else mirror
-        request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "vaeexp"})
         try:
-            with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
-                return None
-        except HTTPError as error:
-            if error.code in _NO_HEAD:
-                return None  # the host answers, and the download will tell
-            problem = f"{mirror} answers {error.code} ({error.reason})"
-        except (OSError, HTTPException) as error:
-            problem = f"{mirror} does not answer ({getattr(error, 'reason', None) or error})"
+            answer = requests.head(address, allow_redirects=True, timeout=_PROBE_SECONDS)
+        except requests.RequestException as error:
+            problem = f"{mirror} does not answer ({reason_of(error)})"
+            continue
+        if answer.ok or answer.status_code in _NO_HEAD:
+            return None  # the host answers, and the download will tell
+        problem = f"{mirror} answers {answer.status_code} ({answer.reason})"
     return problem
 
 

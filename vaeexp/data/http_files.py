@@ -1,7 +1,6 @@
 """Files and answers over HTTP: resumed when a transfer breaks, checked when it is complete."""
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -9,17 +8,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from vaeexp.console import open_console, progress_bar
 from vaeexp.data.formats import RemoteFile
 
 if TYPE_CHECKING:
-    from http.client import HTTPResponse
-    from urllib.request import OpenerDirector
+    from requests import Response
 
 _ATTEMPTS = 4
-_CHUNK = 2**20
+_CHUNK = 2**18
 PAUSE_SECONDS = 1.0
 """Pause before the second attempt; the third waits twice as long."""
 _FINAL = (400, 401, 403, 404, 405, 410, 451)
@@ -68,10 +65,7 @@ def fetch_json(url: str, *, stall: float, token_from: str = "") -> Any:
     """
     try:
         with _opened(url, {}, stall=stall, token_from=token_from) as response:
-            pieces = list[bytes]()
-            while chunk := _read(response):
-                pieces.append(chunk)
-        return json.loads(b"".join(pieces))
+            return response.json()
     except _Broken as broken:
         raise DownloadError(f"{url} does not answer ({broken})") from broken
     except ValueError as error:
@@ -100,20 +94,21 @@ def _receive(file: RemoteFile, part: Path, version: str, stall: float) -> tuple[
     return version, ""
 
 
-def _write(response: "HTTPResponse", part: Path, have: int, name: str) -> None:
+def _write(response: "Response", part: Path, have: int, name: str) -> None:
     """Append a resumed transfer to the `have` bytes of `part`, or write all of it. Raises
     _Broken.
     """
-    resumed = response.status == 206
+    resumed = response.status_code == 206
     if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         part.unlink()
         raise _Broken("the server resumed at another place")
     done = have if resumed else 0
     length = response.headers.get("Content-Length", "")
     total = done + int(length) if length.isdecimal() else None
+    response.raw.enforce_content_length = False  # what has arrived is kept
     bar = progress_bar(open_console(stderr=True), f"Downloading {name}")
     with part.open("ab" if resumed else "wb") as stream, bar as advance:
-        while chunk := _read(response):
+        for chunk in response.iter_content(_CHUNK):
             stream.write(chunk)
             done += len(chunk)
             advance(done, total or done)
@@ -121,70 +116,46 @@ def _write(response: "HTTPResponse", part: Path, have: int, name: str) -> None:
         raise _Broken(f"{done:,} of {total:,} bytes arrived")
 
 
-def _version(response: "HTTPResponse") -> str:
+def _version(response: "Response") -> str:
     """Return what names the version of a file; empty where two versions may have one name."""
     tag: str = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else ""
 
 
-def _read(response: "HTTPResponse") -> bytes:
-    from http.client import HTTPException
-
-    try:
-        return response.read1(_CHUNK)  # what has arrived, so that a break loses little
-    except (OSError, HTTPException) as error:
-        raise _Broken(_reason(error)) from error
-
-
 @contextmanager
 def _opened(
     url: str, headers: dict[str, str], *, stall: float, token_from: str
-) -> Iterator["HTTPResponse"]:
-    """Open an address; errors of the block stay as they are. Raises DownloadError and _Broken."""
-    import urllib.request
-    from http.client import HTTPException
-    from urllib.error import HTTPError
+) -> Iterator["Response"]:
+    """Open an address. A token follows a redirection within its host, and no other. Raises
+    DownloadError and _Broken.
+    """
+    import requests
 
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise DownloadError(f"got the address {url}; must begin with https://")
-    request = urllib.request.Request(url, headers={"User-Agent": "vaeexp", **headers})
-    token = os.environ.get(token_from, "") if token_from else ""
-    if token:
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    sent = {"User-Agent": "vaeexp", "Accept-Encoding": "identity", **headers}
+    if token := os.environ.get(token_from, ""):
+        sent["Authorization"] = f"Bearer {token}"
     try:
-        response = _opener(token).open(request, timeout=stall)
-    except HTTPError as error:
-        problem = f"{url} answers {error.code} ({error.reason})"
-        error.close()
-        raise (DownloadError if error.code in _FINAL else _Broken)(problem) from error
-    except (OSError, HTTPException) as error:
-        raise _Broken(_reason(error)) from error
-    with response:
-        yield response
+        # Without `auth`, a password of .netrc would take the place of the token.
+        with requests.get(
+            url, headers=sent, auth=lambda request: request, timeout=stall, stream=True
+        ) as response:
+            if response.status_code >= 400:
+                problem = f"{url} answers {response.status_code} ({response.reason})"
+                raise (DownloadError if response.status_code in _FINAL else _Broken)(problem)
+            yield response
+    except requests.exceptions.InvalidSchema as error:
+        raise DownloadError(f"got the address {url}; must begin with https://") from error
+    except requests.JSONDecodeError:
+        raise
+    except requests.RequestException as error:
+        raise _Broken(reason_of(error)) from error
 
 
-def _opener(token: str) -> "OpenerDirector":
-    """Return what opens addresses. A token follows a redirection within its host, and no other."""
-    import urllib.request
-
-    class WithinHost(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, req: Any, *answer: Any) -> Any:
-            new = super().redirect_request(req, *answer)
-            if new is not None and token and _host(new.full_url) == _host(req.full_url):
-                new.add_unredirected_header("Authorization", f"Bearer {token}")
-            return new
-
-    return urllib.request.build_opener(WithinHost)
-
-
-def _host(url: str) -> tuple[str, str]:
-    return urlsplit(url)[:2]
-
-
-def _reason(error: Exception) -> str:
-    """Return the reason of an error in one line."""
-    cause = getattr(error, "reason", None) or error
-    return "the connection was silent" if isinstance(cause, TimeoutError) else one_line(str(cause))
+def reason_of(error: BaseException) -> str:
+    """Return the first cause of an error in one line."""
+    while error.__context__:
+        error = error.__context__
+    return "the connection was silent" if isinstance(error, TimeoutError) else one_line(str(error))
 
 
 def one_line(text: str) -> str:
