@@ -8,6 +8,8 @@ import tifffile
 
 from sweeps import UserError
 from vaeexp.data.dataset import Dataset, open_dataset
+from vaeexp.runs.inputs import open_inputs
+from vaeexp.runs.preparation import Preparation
 from vaeexp.settings import DataSettings
 
 rng = np.random.default_rng(0)
@@ -172,3 +174,24 @@ def test_axes_without_a_name_and_damaged_files_are_errors(tmp_path):
     (tmp_path / "mine" / "a.tif").write_bytes(b"II*\0damaged")
     with pytest.raises(UserError, match=r"mine/a\.tif: .*must be a whole TIFF file"):
         opened(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(("pages", "channels"), [("images", 1), ("images", 2), ("channels", 5)])
+def test_new_stacks_are_read_as_those_of_the_run(tmp_path, pages, channels):
+    shape = {1: (3, 6, 8), 2: (3, 2, 6, 8), 5: (5, 6, 8)}[channels]
+    how = {1: "ZYX", 2: "ZCYX", 5: "ZYX"}[channels]
+    stacks = {f"{k}.tif": levels(shape, "uint8") for k in range(6)}
+    write(tmp_path / "mine", stacks, imagej=True, metadata={"axes": how})
+    data = opened(tmp_path / "mine", pages=pages)
+    more = levels((7, *shape[1:]) if pages == "images" else shape, "uint8")
+    write(tmp_path / "new", {"a/more.tif": more}, imagej=True, metadata={"axes": how})
+    settings = DataSettings(dataset="folder", binarisation="none", pages=pages)
+    ready = Preparation(
+        run="mine/0", values=data.values, data=settings, record=data.preparation, study_seed=0
+    )
+    (tmp_path / "scratch").mkdir()
+    (rows,) = open_inputs(tmp_path / "new", ready, tmp_path / "scratch").read()
+    file = str(tmp_path / "new/a/more.tif")
+    names = [f"{file}[{page}]" for page in range(7)] if pages == "images" else [file]
+    assert (rows.names, {*rows.labels}, {*rows.problems}) == (names, {"a"}, {""})
+    np.testing.assert_array_equal(rows.images, more.reshape(-1, channels, 6, 8))
