@@ -542,9 +542,8 @@ def sizes_of(
 
 
 def _open(folder: Path) -> Prepared | None:
-    """Check the files of a folder and return its facts; None when there is no folder.
-
-    Of images with a table only the first block is checked here. Raises Damaged.
+    """Check the files of a folder, and of images with a table the first block. Return its facts;
+    None when there is no folder. Raises Damaged.
     """
     if (meta := read_facts(folder)) is None:
         return None
