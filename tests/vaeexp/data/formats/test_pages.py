@@ -195,3 +195,11 @@ def test_new_stacks_are_read_as_those_of_the_run(tmp_path, pages, channels):
     names = [f"{file}[{page}]" for page in range(7)] if pages == "images" else [file]
     assert (rows.names, {*rows.labels}, {*rows.problems}) == (names, {"a"}, {""})
     np.testing.assert_array_equal(rows.images, more.reshape(-1, channels, 6, 8))
+
+
+def test_two_files_of_pages_are_too_few_for_three_splits(tmp_path):
+    stacks = {f"{k}.tif": levels((5, 6, 6), "uint8") for k in range(2)}
+    write(tmp_path / "mine", stacks, photometric="minisblack")
+    with pytest.raises(UserError, match=r"got 2 groups by data\.split_by or of pages; .* least 3"):
+        opened(tmp_path / "mine")
+    assert sum(opened(tmp_path / "mine", split_by="(.*)").sizes) == 10
