@@ -278,6 +278,7 @@ LATE_THEIRS = {
     "numpy": 0.1,
     "IPython": 0.1,
     "filelock": 0.1,
+    "tifffile": 0.03,
     "PIL": 0.03,
     "rich": 0.04,
     "platformdirs": 0.02,

@@ -57,6 +57,12 @@ class DataSettings(_Section):
     """Names of columns of a table that are left out."""
     channels_first: bool = False
     """Whether arrays of images are [N, C, H, W]; [N, H, W, C] otherwise."""
+    pages: Literal["channels", "images"] | None = None
+    """What the pages of TIFF files are. images: each is an image, and a random split keeps the
+    pages of a file in a folder together; channels: in a folder, all pages of a file are channels,
+    and in a single file the last axis of pages. When empty, channels in a folder, and in a single
+    file images, or what `channels_first` says.
+    """
     missing: tuple[float, ...] | Literal["drop"] | None = None
     """Rows that are left out before the split. drop: those with a missing value, which is NaN or an
     empty cell; codes, as [-9999, -200]: these, and those with such a number. When empty, missing

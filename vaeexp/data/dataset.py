@@ -341,7 +341,7 @@ def check_data(settings: "DataSettings") -> Definition:
 def _refuse_meanings(settings: "DataSettings", definition: Definition) -> None:
     """Raise UserError for settings that give files a meaning, where official files have one."""
     without = {"channels_first": "false", "split": "random"}
-    for name in ("images", *ROLES, "channels_first", "missing", "split"):
+    for name in ("images", *ROLES, "channels_first", "pages", "missing", "split"):
         setting = getattr(settings, name)
         if not setting or setting == without.get(name):
             continue

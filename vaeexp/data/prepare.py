@@ -44,6 +44,7 @@ from vaeexp.data.formats import (
     RawImages,
     Source,
     blocks,
+    ending_of,
     natural,
     printable,
     row_words,
@@ -51,6 +52,7 @@ from vaeexp.data.formats import (
 )
 from vaeexp.data.formats.array_pixels import AS_NUMBERS
 from vaeexp.data.formats.levels import DEEPEST
+from vaeexp.data.formats.tiff import TIFF
 from vaeexp.data.missing import without_missing
 from vaeexp.data.numbers import (
     LeftOut,
@@ -79,7 +81,7 @@ if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
 _LAYOUT = 13  # raised whenever the same source would give other arrays
-_DECIDING = ("scale", "scale_per", "clip", "split", "missing")
+_DECIDING = ("scale", "scale_per", "clip", "split", "missing", "pages")
 _SIZES = ("validation_size", "train_size")
 _DEFAULTS = {"scale": "unit", "scale_per": "global", "split": "random"}
 """Settings that decide arrays besides those of files; None where they are not listed."""
@@ -169,7 +171,7 @@ def prepare(source: Source, *, say: Callable[[str], None]) -> Prepared:
     asked = {name: getattr(settings, name) for name in _DECIDING}
     # What most studies leave as it is is no part of the key of their arrays.
     others = {name: value for name, value in asked.items() if value != _DEFAULTS.get(name)}
-    if _fitted(source) or settings.split_by or settings.split != "random":
+    if _fitted(source) or settings.pages or settings.split_by or settings.split != "random":
         others |= {name: getattr(settings, name) for name in _SIZES}
     if source.definition.counts is None:
         others["binarised"] = settings.binarisation != "none"
@@ -220,8 +222,8 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     elif raw.groups is not None:
         seed = settings.split_seed
         parts = split_groups(parts, raw.groups, settings.validation_size, seed, root, raw.where)
-        count = len(np.unique(raw.groups))
-        notes = (*notes, f"Split: {count:,} groups by {settings.split_by}, each in one split")
+        n = len(np.unique(raw.groups))
+        notes = (*notes, f"Split: {n:,} groups by {settings.split_by or 'file'}, each in one split")
     notes = (*notes, *large_groups(parts, raw.groups))
     training = np.flatnonzero(parts == TRAINING)
     tenth = max(1, round(len(training) / 10))
@@ -253,6 +255,8 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     """
     settings = source.settings
     paths = source.paths
+    if settings.pages and not any(ending_of(path) in TIFF for path in paths):
+        raise UserError("data.pages", f"got {settings.pages}; must be left out without TIFF files.")
     if settings.split == "time" and settings.split_by is None:
         paths = tuple(sorted(paths, key=lambda path: [*map(natural, path.parts)]))
     raw = source.definition.layout.read(replace(source, paths=paths), scratch, say)
@@ -538,9 +542,8 @@ def sizes_of(
 
 
 def _open(folder: Path) -> Prepared | None:
-    """Check the files of a folder and return its facts; None when there is no folder.
-
-    Of images with a table only the first block is checked here. Raises Damaged.
+    """Check the files of a folder, and of images with a table the first block. Return its facts;
+    None when there is no folder. Raises Damaged.
     """
     if (meta := read_facts(folder)) is None:
         return None

@@ -55,7 +55,7 @@ def split_groups(
         _draw(parts, number, names, VALIDATION, most, f"validation/{seed}", 1)
     for part, name in PART_NAMES.items():
         if part not in parts:
-            problem = f"got {len(names):,} groups by data.split_by; must be at least 3"
+            problem = f"got {len(names):,} groups by data.split_by or of pages; must be at least 3"
             raise UserError(root, f"{problem}, so that each split has one: {name} has none.")
     return parts
 

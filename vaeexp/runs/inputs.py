@@ -25,7 +25,7 @@ from vaeexp.data.formats.levels import Stored
 from vaeexp.data.formats.npy_files import npy_entry, npz_entries
 from vaeexp.data.formats.scratch import rows_of_block
 from vaeexp.data.formats.tables import PARQUET, TEXTS, cells_of, read_batches
-from vaeexp.data.formats.tiff import TIFF, stack_entry
+from vaeexp.data.formats.tiff import TIFF, stack_entry, unpack
 from vaeexp.data.values import is_vector
 from vaeexp.machine import usable_cores
 from vaeexp.runs.preparation import Preparation, Rows, together
@@ -137,13 +137,13 @@ def _found_path(path: Path, preparation: Preparation, scratch: Path) -> list[Any
         problem = f"is no array, and {preparation.run} takes rows of numbers"
         raise UserError(str(path), f"{problem}; must be one of {', '.join((*_ARRAYS, *TABLES))}")
     else:
-        return [_Picture(str(path), "", path)]
+        return _found_folder(path, preparation, scratch)
     return [_open_entries(entries, path, preparation, scratch)]
 
 
 def _found_folder(folder: Path, preparation: Preparation, scratch: Path) -> list[Any]:
-    """Return the images of a folder, labelled with the folder that they lie in, or the files of
-    arrays or tables in it.
+    """Return the images of a file or a folder, labelled with the folder in it that they lie in, or
+    the files of arrays or tables in a folder.
     """
     paths = files_in(folder, preparation)
     if not paths:
@@ -151,10 +151,12 @@ def _found_folder(folder: Path, preparation: Preparation, scratch: Path) -> list
         raise UserError(str(folder), f"holds no files that can be read; must be {wanted}")
     if ending_of(paths[0]) in _FOLDER:
         return [*_flat(_found_path(path, preparation, scratch) for path in paths)]
-    return [
-        _Picture(str(path), "" if path.parent == folder else path.parent.name, path)
-        for path in paths
-    ]
+    found = list[_Picture]()
+    for path in paths:
+        label = "" if folder in (path, path.parent) else path.parent.name
+        files = unpack(Path(), str(path), preparation.data, _new(scratch))
+        found += [_Picture(name, label, Path(file)) for name, file in files.items()]
+    return found
 
 
 def files_in(path: Path, preparation: Preparation) -> list[Path]:
@@ -281,8 +283,7 @@ def _fits(entry: Entry, preparation: Preparation) -> bool:
 
 
 def _open_stack(path: Path, preparation: Preparation, scratch: Path) -> Inputs:
-    first = preparation.data.channels_first
-    entry, *_ = stack_entry(path, channels_first=first, black=preparation.black)
+    entry, *_ = stack_entry(path, preparation.data, preparation.black)
     images = entry.read(_new(scratch))
     if images.shape[1:] != preparation.values.shape:
         raise UserError(str(path), f"got {list(images.shape)}; must be {preparation.wanted}")

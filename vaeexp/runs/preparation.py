@@ -442,7 +442,9 @@ class Preparation:
         header = read_header(path)
         self._check_size(header.height, header.width)
         kind = np.dtype(self.record["kind"])
-        if self.scaling.bytes or (not header.dtype and kind == np.uint8):
+        if (self.scaling.bytes and "1" not in header.dtype) or (
+            not header.dtype and kind == np.uint8
+        ):
             return self._pixels(*read_pixels(path, *self._how))
         if not header.dtype:
             raise ValueError(f"got a picture of 8 bits; must be {kind}, as the run's files are")

@@ -46,7 +46,7 @@ def test_groups_of_splits_in_the_files_are_checked():
 
 
 def test_too_few_groups_are_refused():
-    with pytest.raises(UserError, match=r"got 2 groups by data\.split_by; must be at least 3"):
+    with pytest.raises(UserError, match=r"got 2 groups by data\.split_by or of pages; must be"):
         split_groups(np.zeros(10, np.uint8), np.arange(10) % 2, 2, 0, "here")
 
 

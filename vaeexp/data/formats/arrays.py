@@ -139,14 +139,15 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
         return read_named(source, hdf5_entries(path), scratch)
     refuse_settings(source, ("images", *ROLES), f"{root.name} has no names", _SAVE)
     if ending in TIFF:
-        entry, note, black = stack_entry(path, channels_first=source.settings.channels_first)
+        entry, note, black = stack_entry(path, source.settings)
         said = [TURNED] if black else []
         read = read_named(source, {"images": entry}, scratch, [note, *said], channels_first=True)
         return read._replace(black=black or DEEPEST, changed=tuple(said))
     if not root.is_dir():
         return read_named(source, {"images": npy_entry(path)}, scratch)
-    first = source.settings.channels_first
-    entry, note, files = folder_entry(root, source.paths, channels_first=first)
+    entry, note, files = folder_entry(
+        root, source.paths, channels_first=source.settings.channels_first
+    )
     return read_named(source, {"images": entry}, scratch, [note])._replace(files=files)
 
 

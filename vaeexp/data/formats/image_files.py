@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("sweeps", "vaeexp")
 _FILES_PER_TASK = 64
 _CHANNELS = {1: "grey levels", 3: "red, green, blue"}
+_PLANES = "pages and samples of a file; with --set data.pages=images each page is an image"
 _NO_FACTS = Facts(Stored.BYTES, 0, 0, False)  # of an unreadable file
 _FILES_PER_PROCESS = 1_000  # fewer are decoded here before another process has started
 
@@ -248,8 +249,9 @@ def _notes(
     return (
         f"Files: {formats}; height {tall}, width {wide} pixels; {colour}",
         f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
-        f"Channels: {channels} ({held.get(channels, 'pages and samples of a file')})",
+        f"Channels: {channels} ({held.get(channels, _PLANES)})",
         *([f"Numbers: {dtype}, as in the files"] if dtype is not None else []),
+        *["Pages: each is an image"] * (settings.pages == "images"),
         *([TURNED] if any(header.black for header in headers) else []),
         *([f"Dropped: {frames}"] if moving else []),
         f"Classes: {classes}",

@@ -29,6 +29,7 @@ from vaeexp.data.formats.folder_tree import list_tree, word_set
 from vaeexp.data.formats.image_files import Listing, decode
 from vaeexp.data.formats.image_pixels import readable
 from vaeexp.data.formats.named_arrays import ROLES, refuse_settings
+from vaeexp.data.formats.tiff import unpack
 from vaeexp.words import plural
 
 _EXPECTED = (
@@ -101,15 +102,22 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     if not images:
         problem = f"got a folder without image files that can be read, but {_counted(passed)}"
         raise UserError(str(source.root), f"{problem}; must hold {_EXPECTED}.{_advice(passed)}")
-    splits = source.settings.splits if source.settings.split_folders else "none"
-    listing = list_tree(source.root, images, splits=splits)
+    settings = source.settings
+    files = dict[str, str]()
+    for row, name in enumerate(images):
+        files |= unpack(source.root, name, settings, scratch / str(row))
+    splits = settings.splits if settings.split_folders else "none"
+    listing = list_tree(source.root, [*files], splits=splits)
     if passed:
         note = f"Passed over: {_counted(passed)}, which are not read here.{_advice(passed)}"
         say(note)  # before an error, because what is passed over may be its cause
         listing = replace(listing, notes=(*listing.notes, note))
-    groups = _groups(source.root, listing.names, source.settings.split_by)
-    raw = decode(listing, source.settings, scratch, say)
-    return raw._replace(
+    pattern = settings.split_by
+    if settings.pages == "images" and settings.split == "random":
+        pattern = pattern or r"(.+?)(?:\[\d+\])?$"  # FILE of FILE[PAGE]
+    groups = _groups(source.root, listing.names, pattern)
+    found = replace(listing, names=[files[name] for name in listing.names])
+    return decode(found, settings, scratch, say)._replace(
         groups=groups,
         files=[(name, 1) for name in listing.names],
         where=lambda row: printable(listing.names[row]),
@@ -138,13 +146,15 @@ def _groups(root: Path, names: Sequence[str], pattern: str | None) -> np.ndarray
     if compiled.groups != 1:
         problem = f"got '{pattern}' with {plural(compiled.groups, 'group')}; must be {wanted}"
         raise UserError("data.split_by", problem)
-    matches = [compiled.search(name) for name in names]
-    for name, match in zip(names, matches, strict=True):
+    groups = list[str]()
+    for name in names:
+        match = compiled.search(name)
         if match is None or match[1] is None:
             problem = f"got '{pattern}', which does not match {printable(name)}"
             remedy = f"must match the name of each image file below {printable(root.name)}"
             raise UserError("data.split_by", f"{problem}; {remedy}")
-    return np.array([match[1] for match in matches if match])
+        groups.append(match[1])
+    return np.array(groups)
 
 
 def _ending(name: str) -> str:

@@ -7,7 +7,7 @@ because others are previews, or pages of another size.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -24,6 +24,8 @@ from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
+
+    from vaeexp.settings import DataSettings
 
 TIFF = (".tif", ".tiff")
 PHOTOMETRIC = 262
@@ -89,13 +91,15 @@ def _black(file: "TiffFile", series: "TiffPageSeries") -> int:
 def tiff_facts(path: Path) -> TiffFacts:
     """Return what a file says of itself as one image. Raises any error for a damaged file."""
     with _first_series(path) as (file, series):
-        sizes = dict(zip(series.axes, series.shape, strict=True))
-        height = sizes["Y"]
-        width = sizes["X"]
-        channels = prod(series.shape) // (height * width)
-        samples = sizes.get("S", 1)
-        pages = channels // samples
+        *others, height, width = [series.shape[place] for place in _order(series.axes)]
+        channels = prod(others)
+        pages = channels // others[-1] if "S" in series.axes else channels
         return TiffFacts(series.dtype, channels, height, width, pages, _black(file, series))
+
+
+def _order(axes: str, channels: Sequence[int] = ()) -> list[int]:
+    """Return the places of the axes: those of pages, of which `channels` are last, S, Y and X."""
+    return sorted(range(len(axes)), key=lambda at: ("SYX".find(axes[at]), at in channels))
 
 
 def read_tiff(path: Path, black: int) -> np.ndarray:
@@ -105,50 +109,64 @@ def read_tiff(path: Path, black: int) -> np.ndarray:
     black: as `turned` has it; 0 to leave files as they are.
     """
     with _first_series(path) as (file, series):
-        sides = [series.axes.index(side) for side in "YX"]
-        samples = [place for place, axis in enumerate(series.axes) if axis == "S"]
-        pages = [place for place in range(len(series.axes)) if place not in (*samples, *sides)]
-        array = file.asarray(series=0).transpose(*pages, *samples, *sides)
+        array = file.asarray(series=0).transpose(_order(series.axes))
         if black and _white_is_0(series):
             array = turned(array, black)
         return array.reshape(-1, *array.shape[-2:])
 
 
+def unpack(root: Path, name: str, settings: "DataSettings", folder: Path) -> dict[str, str]:
+    """Return the path of each image of an image file below `root`, by its name.
+
+    Where pages are images, each image of a TIFF file is written into a file of the new `folder`,
+    and NAME[PAGE] is its name. Raises UserError as `stack_entry`.
+    """
+    from tifffile import imwrite
+
+    if settings.pages != "images" or not name.lower().endswith(TIFF):
+        return {name: name}
+    folder.mkdir()
+    images = stack_entry(root / name, settings)[0].read(folder / "stack")
+    files = dict[str, str]()
+    for page, image in enumerate(images):
+        path = folder / f"{page}.tif"
+        imwrite(path, image, photometric="rgb" if len(image) == 3 else "minisblack")
+        files[f"{name}[{page}]"] = str(path)
+    return files
+
+
 def stack_entry(
-    path: Path, *, channels_first: bool, black: int | None = None
+    path: Path, settings: "DataSettings", black: int | None = None
 ) -> tuple[Entry, str, int]:
     """Return the images [N, C, H, W] of a stack, a note on its axes, and the number that is black
     where 0 is white; else 0.
 
-    C and S are channels, and with `channels_first` the axis before Y is, too; all other axes count
-    images. In a file that has channels and no other axis, the channels are images. Raises
-    UserError where two axes have no name.
+    C and S are channels, and with `pages: channels` or `channels_first` the last axis of pages is,
+    too; all other axes count images. In a file that has channels and no other axis, the channels
+    are images. Raises UserError where two axes have no name.
 
     black: as `read_tiff` has it; None: by the numbers of the file.
     """
+    last = settings.pages == "channels" if settings.pages else settings.channels_first
     with refusing(path, _WANTED), _first_series(path) as (file, series):
         axes, shape, dtype = series.axes, series.shape, series.dtype
         others = len(file.series) - 1
         least = _black(file, series) if black is None else black
     sizes = f"{axes} {list(shape)}"
-    if axes.count("Q") > 1 and not channels_first:
+    if axes.count("Q") > 1 and not last:
         problem = f"got pages of several axes without a name ({sizes}); must be one axis of images"
         remedy = "If the file is [N, C, H, W], try --set channels_first=true; else save a .npy"
         raise UserError(str(path), f"{problem}. {remedy}.")
     pages = [place for place, axis in enumerate(axes) if axis not in "YXS"]
     named = [place for place in pages if axes[place] == "C"]
-    channels = pages[-1:] if channels_first else named
-    alone = not channels_first and named == pages
+    alone = not last and named == pages
+    channels = pages[-1:] if last else named
     if alone:
         channels = []
-    images = [place for place in pages if place not in channels]
-    channels = [*channels, *(place for place, axis in enumerate(axes) if axis == "S")]
-    order = (*images, *channels, axes.index("Y"), axes.index("X"))
-    whole = (
-        prod(shape[place] for place in images),
-        prod(shape[place] for place in channels),
-        *(shape[place] for place in order[-2:]),
-    )
+    order = _order(axes, channels)
+    ordered = [shape[place] for place in order]
+    count = len(pages) - len(channels)
+    whole = prod(ordered[:count]), prod(ordered[count:-2]), *ordered[-2:]
     note = f"Pages: {sizes} in the file, {plural(whole[0], 'image')}"
     if alone and pages:
         note = f"{note}, because channels without another axis are taken as images"

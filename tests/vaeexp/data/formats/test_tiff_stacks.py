@@ -173,5 +173,6 @@ def test_planes_of_grey_files_are_no_colours(tmp_path, kind):
         planes = np.random.default_rng(number).integers(0, 256, (3, 9, 8)).astype(kind)
         tifffile.imwrite(tmp_path / f"{number}.tif", planes, photometric="minisblack")
     notes = read_raw(tmp_path, dataset="folder").notes
-    assert "Channels: 3 (pages and samples of a file)" in notes
+    said = "pages and samples of a file; with --set data.pages=images each page is an image"
+    assert f"Channels: 3 ({said})" in notes
     assert any("3 channels each" in note for note in notes)
