@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,18 +61,14 @@ def spare_home() -> None:
         os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
 
 
-def seal_folder(folder: Path, facts: Mapping[str, Any], *, by_blocks: Collection[str] = ()) -> None:
+def seal_folder(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write `meta.json` into a folder that is complete: the facts, and size and SHA-256 of each
     file.
-
-    by_blocks: names of files that are checked block by block when they are read; they get no
-    SHA-256.
     """
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        digest = None if name in by_blocks else file_digest(path)
-        files[name] = {"bytes": path.stat().st_size, "sha256": digest}
+        files[name] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
     text = json.dumps({**MARKS, "sha256": SLOT, "facts": facts, "files": files}, indent=2) + "\n"
     (folder / FACTS).write_bytes(seal(text.encode()))
 
@@ -99,7 +95,7 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
                     f"is damaged: it has {path.stat().st_size:,} bytes instead of "
                     f"{file['bytes']:,}.",
                 )
-            if file["sha256"] is not None and file["sha256"] != file_digest(path):
+            if file["sha256"] != file_digest(path):
                 raise Damaged(str(path), "is damaged: its content does not match its checksum.")
     except FileNotFoundError:
         if not folder.exists():

@@ -13,7 +13,6 @@ import numpy as np
 
 from sweeps import Damaged, UserError
 from vaeexp.cache import distrust
-from vaeexp.data.block_checks import BlockChecks, open_blocks
 from vaeexp.data.datasets import (
     DATASETS,
     download_again,
@@ -56,22 +55,19 @@ if TYPE_CHECKING:
 class Split:
     """Images and labels of a split, both read-only memory maps.
 
-    unchecked: images uint8 [N, C, H, W]. Large files are not hashed at the start, so `check` comes
-        before their use.
+    images: uint8 [N, C, H, W], or targets float32.
     labels: [N], uint8; uint16 beyond 256 classes. All are 0 without classes.
     classes: name of each label; None where the images of this split have no labels.
     first: row of the first image in its file.
     factors: known factors of variation, float64 [N, K]; None without them.
     grey_keys: `row_keys` of the grey images under static binarisation; None without it.
-    blocks: the checks of a large file; None for a file that was hashed at the start.
     names: of its rows, for people.
     """
 
-    unchecked: np.ndarray
+    images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...] | None
     first: int
-    blocks: BlockChecks | None
     names: RowNames
     factors: np.ndarray | None = None
     grey_keys: np.ndarray | None = None
@@ -80,14 +76,8 @@ class Split:
         return len(self.labels)
 
     @cached_property
-    def images(self) -> np.ndarray:
-        """The images, all of them checked. Raises Damaged."""
-        self.check(np.arange(len(self)))
-        return self.unchecked
-
-    @cached_property
     def keys(self) -> np.ndarray:
-        """The hash of each image before it was binarised, uint64 [N]. Raises Damaged."""
+        """The hash of each image before it was binarised, uint64 [N]."""
         if self.grey_keys is not None:
             return np.array(self.grey_keys)
         return np.concatenate([row_keys(piece) for piece in pieces(self.images)])
@@ -97,13 +87,6 @@ class Split:
         places, int64 [M]: joined, empty for none.
         """
         return read_marks(self.names.folder, self.names.part, self.first + places)
-
-    def check(self, rows: np.ndarray) -> None:
-        """Check the images at these rows of the split, int64 [M], where that was not done before.
-        Raises Damaged.
-        """
-        if self.blocks is not None:
-            self.blocks.check_rows(self.first + rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +195,6 @@ class Dataset(Known):
 
         try:
             images, labels = load("images"), load("labels")
-            blocks = open_blocks(self.folder / f"{part}_images.npy")
             factors = load("factors")[which] if self.factors else None
             keys = load("keys")[which] if self.binarisation == "static" else None
         except (OSError, ValueError) as error:
@@ -223,7 +205,7 @@ class Dataset(Known):
         classes = None if name in self.unlabelled else self.classes
         first = which.indices(len(images))[0]
         names = RowNames(self.folder, part, which, name)
-        return Split(images[which], labels[which], classes, first, blocks, names, factors, keys)
+        return Split(images[which], labels[which], classes, first, names, factors, keys)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -508,15 +490,15 @@ def targets(images: np.ndarray, kind: str, seed: int) -> "Tensor":
 def examples(dataset: Dataset, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return pictures of training images as a model is given them, uint8 [≤ count, H, W, C], and
     the class of each; no classes where the images have none. They are the same for the same data,
-    and of as many classes as they can be. Raises Damaged."""
+    and of as many classes as they can be.
+    """
     train = dataset.train
     rows = stratified(train.labels, max(count, dataset.class_count))
     kinds = len(np.unique(train.labels[rows]))
     if kinds > count:
         rows = rows[np.linspace(0, kinds - 1, count).round().astype(int)]
     rows = rows[:count]
-    train.check(rows)
-    shown = targets(train.unchecked[rows], dataset.target_kind, dataset.split_seed)
+    shown = targets(train.images[rows], dataset.target_kind, dataset.split_seed)
     names = tuple(dataset.classes[label] for label in train.labels[rows]) if dataset.classes else ()
     return to_pictures(shown, drawn(dataset)), names
 

@@ -4,9 +4,8 @@ memory maps.
 A folder holds `training_images.npy` [N, C, H, W], uint8 or targets float32, and
 `training_labels.npy` uint8 [N] in the order of the split (`training_order.npy`, int64 [N]: place in
 the source's file), `test_images.npy`, `test_labels.npy` in the order of the file, and `meta.json`
-with what is known of them and a checksum of each file (vaeexp/cache.py). Images of more than
-`WHOLE` bytes have a table of checksums beside them (vaeexp/data/block_checks.py). Under static
-binarisation `training_keys.npy` and `test_keys.npy` hold hashes of the grey images.
+with what is known of them and a checksum of each file (vaeexp/cache.py). Under static binarisation
+`training_keys.npy` and `test_keys.npy` hold hashes of the grey images.
 
 Random draws are the same for ever: with every numpy version, on every machine. numpy promises to
 keep the raw output of its bit generators, but not what `Generator.permutation` or
@@ -31,7 +30,6 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
-from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.doubts import doubts, gather
 from vaeexp.data.duplicates import compare_splits, image_keys
 from vaeexp.data.first_look import look, look_at_numbers, settle_levels
@@ -327,10 +325,7 @@ def _build(folder: Path, source: Source, *, say: Callable[[str], None]) -> None:
     if made.left.unseen:
         write_marks(folder, made.left.unseen, parts)
     shutil.rmtree(scratch)
-    large = [path for path in folder.glob("*_images.npy") if path.stat().st_size > WHOLE]
-    for path in large:
-        write_table(path)
-    seal_folder(folder, meta, by_blocks=[path.name for path in large])
+    seal_folder(folder, meta)
 
 
 def _facts_of(made: "_Made") -> dict[str, Any]:
@@ -542,13 +537,11 @@ def sizes_of(
 
 
 def _open(folder: Path) -> Prepared | None:
-    """Check the files of a folder, and of images with a table the first block. Return its facts;
-    None when there is no folder. Raises Damaged.
+    """Check the files of a folder and return its facts; None when there is no folder. Raises
+    Damaged.
     """
     if (meta := read_facts(folder)) is None:
         return None
-    for path in folder.glob("*_images.npy"):
-        open_blocks(path)
     facts: dict[str, Any] = {
         name: tuple(fact) if isinstance(fact, list) else fact for name, fact in meta.items()
     }

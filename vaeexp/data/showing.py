@@ -154,14 +154,15 @@ def _extent(
     heights: np.ndarray, places: np.ndarray, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and the largest of heights [N, P] at these places [P] within each column
-    between two edges, both [N, columns].
+    between two edges, both [N, columns]; what lies on an edge is in both columns.
     """
-    starts = np.searchsorted(places, edges[:-1], side="left")
-    ends = np.searchsorted(places, edges[1:], side="right")
-    both = np.stack([starts, ends], axis=1).reshape(-1)
-    padded = np.concatenate([heights, heights[:, -1:]], axis=1)
-    low = np.minimum.reduceat(padded, both, axis=1)[:, ::2]
-    high = np.maximum.reduceat(padded, both, axis=1)[:, ::2]
+    last = len(edges) - 2
+    low = np.full((len(heights), last + 1), np.inf)
+    high = -low
+    for side in ("left", "right"):
+        columns = (np.searchsorted(edges, places, side) - 1).clip(0, last)
+        np.minimum.at(low.T, columns, heights.T)
+        np.maximum.at(high.T, columns, heights.T)
     return low, high
 
 

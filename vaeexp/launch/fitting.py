@@ -238,8 +238,7 @@ def _training_rows(dataset: Dataset) -> np.ndarray:
     train = dataset.train
     count = min(len(train), max(2, _SAMPLED // math.prod(dataset.image_shape)))
     rows = np.linspace(0, len(train) - 1, count).astype(np.int64)
-    train.check(rows)
-    return train.unchecked[rows].astype(np.float64)
+    return train.images[rows].astype(np.float64)
 
 
 def _are_signals(found: _Agreement) -> bool:

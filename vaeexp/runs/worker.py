@@ -176,25 +176,21 @@ def open_source(
     with warnings.catch_warnings():
         # The tensor shares the read-only memory map, and nothing here writes to it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        train = torch.from_numpy(np.asarray(dataset.train.unchecked))
+        train = torch.from_numpy(np.asarray(dataset.train.images))
     limit = math.inf if resident_mb == "auto" else resident_mb * 2**20
     if resident_mb == "auto" and device.type == "cuda":
         limit = torch.cuda.mem_get_info(device)[0] / 2
     streamed = train.numel() * train.element_size() > limit
-    mapped = streamed or device.type == "cpu"
-    if not mapped:
-        dataset.train.check(np.arange(len(train)))
     validation = targets(
         dataset.validation.images, dataset.target_kind, derive_seed(study_seed, "targets")
     )
     return Source(
-        train=train if mapped else train.to(device),
+        train=train if streamed else train.to(device),
         validation=validation.to(device),
         targets=dataset.target_kind,
         values=dataset.values,
         noise_seed=study_seed,
         validation_draws=validation_draws,
-        check=dataset.train.check if mapped else None,
         streamed=streamed,
     )
 

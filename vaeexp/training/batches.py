@@ -8,11 +8,10 @@ Shapes: N images, M images of a chunk (a whole number of batches), L latent dime
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,10 +52,6 @@ class Source:
     """Those of the images."""
     noise_seed: int
     """Seed of the validation noise, the same for all trials of a study."""
-    check: Callable[[np.ndarray], None] | None = None
-    """Called with the rows, int64 [M], of training images on the CPU before they are read. It
-    raises Damaged.
-    """
     validation_draws: int = 1
     """Draws of the validation noise, over which −ELBO is averaged."""
     streamed: bool = False
@@ -78,11 +73,7 @@ class Source:
     def images(self, index: Tensor) -> Tensor:
         """Return the training images [M, C, H, W] at `index` [M] (int64, on the device of `train`),
         on the device.
-
-        Raises Damaged where `check` finds that the file of the images has changed.
         """
-        if self.check is not None:
-            self.check(index.numpy())
         if not self.streamed:
             return self.train.index_select(0, index)
         # Read in the order of the file, because disks read forward fast. Pinned memory moves while

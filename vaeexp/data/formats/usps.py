@@ -6,7 +6,6 @@ from −1, black, to 1, white. Values become bytes as in torchvision: (value + 1
 float32, without its fraction.
 """
 
-import bz2
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +19,19 @@ _SIDE = 16
 
 def read_usps(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read images uint8 [N, 1, 16, 16] and labels uint8 [N] from 0 to 9. Raises UserError."""
-    order = [b"%d" % number for number in range(1, _SIDE**2 + 1)]
-    labels = list[int]()
-    values = list[list[bytes]]()
+    from sklearn.datasets import load_svmlight_file
+
     with refusing(path, "lines `label 1:value … 256:value` in a whole bzip2 file"):
-        for number, line in enumerate(bz2.decompress(path.read_bytes()).splitlines(), 1):
-            label, *pairs = line.split()
-            fields = [pair.partition(b":") for pair in pairs]
-            if [index for index, _, _ in fields] != order:
-                raise ValueError(f"line {number} has other indices than 1 to {_SIDE**2}")
-            labels.append(int(label) - 1)
-            values.append([value for _, _, value in fields])
-        numbers = np.array(values, dtype=np.bytes_).astype(np.float32)
+        found, labels = load_svmlight_file(
+            str(path), n_features=_SIDE**2, dtype=np.float32, zero_based=False
+        )
+        numbers = found.toarray()
         if not (np.abs(numbers) <= 1).all():
             raise ValueError(f"values from {numbers.min():g} to {numbers.max():g}")
     images = ((numbers + 1) / 2 * 255).astype(np.uint8).reshape(-1, 1, _SIDE, _SIDE)
-    check_labels(path, np.array(labels), len(images), 10)
-    return images, np.array(labels, np.uint8)
+    labels = labels.astype(np.int64) - 1
+    check_labels(path, labels, len(images), 10)
+    return images, labels.astype(np.uint8)
 
 
 USPS = Layout(

@@ -41,7 +41,6 @@ WRITTEN = {
     "M73.MAT": mat_7_3,
     "mine.pkl": pickled,
     "mine.feather": TABLE.to_feather,
-    "mine.json": TABLE.to_json,
 }
 
 
