@@ -145,6 +145,8 @@ def parse_yaml(text: str, file: str) -> tuple[Any, dict[EntryPath, str]]:
         problem = getattr(error, "problem", None) or "holds a control character"
         if "'\\t'" in problem:
             problem = "got a tab; must be spaces. Replace the tab by spaces"
+        if "mapping values" in problem or "expected ':'" in problem:
+            problem += ". Write `name: value` with a space, and texts with a colon in quotes"
         place, column = (_place(file, mark), f"column {mark.column + 1}: ") if mark else (file, "")
         raise UserError(place, f"{column}{problem}.") from None
     except RecursionError:

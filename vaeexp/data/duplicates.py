@@ -13,6 +13,8 @@ _SHARE = 0.01
 """From this share of a split on, images that are in another split, too, are a warning. Below it
 they are a note.
 """
+_FEW = 3
+"""Fewer images than this are a note: in small tables rows are equal by chance."""
 _EMPTY = bytes(8)
 _WIDE = 4
 """Columns of the narrowest table of which rows of equal numbers but one show nothing."""
@@ -87,5 +89,5 @@ def compare_splits(
         total = len(keys[split])
         if count:
             text = f"{count:,} of {total:,} {split} images {problem}"
-            (warnings if count >= _SHARE * total else notes).append(text)
+            (warnings if count >= max(_FEW, _SHARE * total) else notes).append(text)
     return notes, warnings

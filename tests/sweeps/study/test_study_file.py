@@ -939,3 +939,10 @@ def test_a_study_that_names_no_sampler_predicts_curves_where_that_is_possible(
     assert rests.sampler.name == ("random" if sampler == "random" else "tpe"), (
         "nobody knows the epochs of a trial"
     )
+
+
+@pytest.mark.parametrize(
+    "line", ["question: Which: beta?", "train: {a: 3, beta: 1: 2}", "epochs:2"]
+)
+def test_a_colon_within_a_text_gets_a_remedy(line):
+    assert "and texts with a colon in quotes" in mistakes(f"{line}\nseed: 0\n")

@@ -84,7 +84,7 @@ def _typed(name: str, dtype: np.dtype) -> str:
     if dtype.kind == "f":
         return f" Save {name}.astype('float64')."
     if dtype.kind == "O":
-        return f" Save numpy.stack({name}), where all of them have one shape."
+        return f" Save numpy.stack([*{name}]).astype(float), where all of them have one shape."
     return ""
 
 
@@ -92,7 +92,7 @@ def _reshaped(name: str, shape: tuple[int, ...]) -> str:
     if len(shape) == 1:
         return f" If each number is an example, save {name}.reshape(-1, 1)."
     if len(shape) > 4 and 0 not in shape:
-        return f" Save, for example, {name}.reshape({shape[0]}, *{name}.shape[-3:])."
+        return f" Save, for example, {name}.reshape(-1, *{name}.shape[-3:])."
     return ""
 
 

@@ -336,7 +336,7 @@ def number_hint(text: str) -> str:
         return f"Save numbers with a decimal point, as {shown}, and thousands without separators"
     if _POINT.fullmatch(text):
         return "This file has decimal commas. Save all numbers with one decimal sign"
-    if text.lower() in _ABSENT:
+    if text.lower() in (*_ABSENT, *map(str.lower, EMPTY)):
         return "If it stands for a missing value, fill it in, or leave these rows out"
     pieces = re.split(r"[\s|]+", text)
     if len(pieces) > 1 and all(map(is_number, pieces)):

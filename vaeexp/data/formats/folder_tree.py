@@ -182,14 +182,18 @@ def _subfolders(names: Iterable[str]) -> dict[str, list[str]]:
 
 def _refuse_labels(root: Path, names: Sequence[str]) -> None:
     """Raise UserError where a folder of labels (`masks/`) lies beside a folder of images."""
-    for path, folders in _subfolders(names).items():
+    below = _subfolders(names)
+    for path, folders in below.items():
         pictures = [folder for folder in folders if _IMAGES & {*_words(folder)}]
         others = (folder for folder in folders if folder not in pictures)
         labels = [folder for folder in others if _LABELS & {*_words(folder)}]
         if pictures and labels:
             shown = some_of([printable(f"{path}{folder}/") for folder in labels])
             problem = f"got {shown} beside {printable(path + pictures[0])}/, which holds images"
-            option = _option({"train": f"{path}{pictures[0]}/*"})
+            home = f"{path}{pictures[0]}/"
+            inside = ((_read_name(folder), folder) for folder in below.get(home, []))
+            splits = {PART_NAMES[name.part]: f"{home}{folder}/*" for name, folder in inside if name}
+            option = _option(splits or {"train": f"{home}*"})
             remedy = f"must be images alone. Move labels away, or {option}, with a pattern each"
             raise UserError(str(root), f"{problem}; {remedy} for validation and test")
 

@@ -122,7 +122,7 @@ def read_tables(source: Source, scratch: Path) -> RawImages:
     roles = _roles(source, types[0], index)
     for path, columns_of in zip(paths, types, strict=True):
         of_text = [x for x in roles.features if not _holds_numbers(columns_of[x], roles.gaps)]
-        _refuse_texts(path, of_text)
+        _refuse_texts(path, of_text, every=len(of_text) == len(roles.features) > 1)
     read = _read_parquet if ending == PARQUET else _read_csv
     values = read(paths, types, roles, scratch)
     texts = {name: np.concatenate(cells) for name, cells in roles.cells.items()}
@@ -565,9 +565,9 @@ def _holds_numbers(kind: "pyarrow.DataType", gaps: bool = False) -> bool:
     return bool(numbers or (gaps and types.is_null(kind)))
 
 
-def _refuse_texts(path: Path, texts: Sequence[str]) -> None:
+def _refuse_texts(path: Path, texts: Sequence[str], *, every: bool) -> None:
     """Raise UserError for the first of the features `texts`, which hold no numbers: empty cells,
-    text, times.
+    text, times. every: whether they are all features.
     """
     if not texts:
         return
@@ -580,4 +580,7 @@ def _refuse_texts(path: Path, texts: Sequence[str]) -> None:
     if column.null_count == len(column):
         _check_filled(path, name, column, 0)
     row, text = _first_text(column.to_pylist(), form)
-    raise _no_number(path, name, _place(path, row), text, several=texts)
+    remedy = ""
+    if every and is_number(str(column[-1]), form):
+        remedy = "If this row is no example, as one of units, take it away"
+    raise _no_number(path, name, _place(path, row), text, remedy, several=texts)

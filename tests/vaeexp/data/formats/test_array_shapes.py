@@ -190,7 +190,7 @@ def test_a_stack_keeps_its_type(tmp_path, kind):
         (np.zeros((9, 8, 8), complex), {}, "got complex128 .* must be bool, integers of 8 to"),
         (np.zeros((9, 8, 8), "S3"), {}, "must be bool, integers of 8 to 64 bits, float16, float3"),
         (np.zeros(9), {}, r"got float64 \[9\]; must be \[N, F\].*images\.reshape\(-1, 1\)"),
-        (np.zeros((9, 5, 8, 8, 3)), {}, r"images\.reshape\(9, \*images\.shape\[-3:\]\)"),
+        (np.zeros((9, 5, 8, 8, 3)), {}, r"images\.reshape\(-1, \*images\.shape\[-3:\]\)"),
         (np.zeros((0, 8, 8)), {}, r"got float64 \[0, 8, 8\]; must be .* each at least 1"),
         (
             np.zeros((9, 3, 8, 8)),

@@ -106,7 +106,12 @@ def test_labels_beside_images_are_refused_and_never_classes(folders, labels, ima
             listed(*folders, splits=splits)
         assert caught.value.place == str(ROOT)
     patterns = patterns_to_copy(caught.value.problem)
-    assert patterns == {"train": f"{images}/*"}
+    inside = {
+        part: f"{images}/{name}/*"
+        for part, name in (("train", "train"), ("train", "training"), ("validation", "validation"))
+        if any(f"{folder}/".startswith(f"{images}/{name}/") for folder in folders)
+    }
+    assert patterns == (inside or {"train": f"{images}/*"})
     taken = {folder for folder in folders if f"{folder}/".startswith(f"{images}/")}
     assert set(listed(*folders, splits=patterns)[1]) == taken
 
