@@ -593,7 +593,7 @@ def test_a_first_line_of_many_letters_is_read(tmp_path, mark):
 def test_a_row_of_units_is_taken_away_and_no_column_dropped(tmp_path):
     lines = ["a,b,c", "kg,cm,s", *(f"{row},{2 * row},{row % 7}" for row in range(40))]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match="got 'kg' in line 2.*this row is no example") as caught:
+    with pytest.raises(UserError, match=r"got .kg. in line 2.*this row is no example") as caught:
         read_raw(tmp_path / "t.csv")
     assert "drop" not in caught.value.problem
     (tmp_path / "t.csv").write_text("\n".join([lines[0], *lines[2:]]) + "\n")
@@ -604,5 +604,5 @@ def test_a_row_of_units_is_taken_away_and_no_column_dropped(tmp_path):
 def test_one_cell_that_says_nothing_is_no_class(tmp_path, cell):
     lines = ["a,b", *(f"{row},{cell if row == 9 else row}" for row in range(40))]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match="in line 11.*stands for a missing value"):
+    with pytest.raises(UserError, match=r"in line 11.*stands for a missing value"):
         read_raw(tmp_path / "t.csv")
