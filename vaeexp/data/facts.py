@@ -48,7 +48,7 @@ _CANDIDATES = 32
 
 _ROWS = 16
 """Rows of the shortest table of which a column is doubted for its order."""
-_FIRST_ROWS = 1_024
+_FIRST_ROWS = (64, 1_024)
 _REPEATED = 30
 """Rows N of whole numbers drawn from fewer than N² / 30 hold one twice, but for a chance of
 10⁻⁶, unless they rise throughout."""
@@ -225,7 +225,7 @@ def counting_columns(images: np.ndarray) -> list[int]:
         return []
     columns = np.arange(images.shape[3])
     most = _GAPS * count
-    for seen in (_ROWS, _FIRST_ROWS, count):
+    for seen in (_ROWS, *_FIRST_ROWS, count):
         flat = images[:seen, 0, 0][:, columns].astype(np.float64)
         steps = np.diff(flat, axis=0)
         by_chance = np.where((steps > 0).all(axis=0), most, count**2 / _REPEATED)
