@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -39,9 +40,13 @@ pytestmark = pytest.mark.usefixtures("keep_signals")
 def given(monkeypatch: pytest.MonkeyPatch) -> dict:
     """What the command `sweep` hands on; nothing is run."""
     taken: dict = {}
+
+    def take(name: str, options: object, *_: object, **__: object) -> bool:
+        taken.update(options=options, called=name)
+        return False
+
     for name in ("run_sweep", "plan_sweep"):
-        take = lambda options, name=name, **_: taken.update(options=options, called=name) or False  # noqa: E731
-        monkeypatch.setattr(f"vaeexp.launch.run.{name}", take)
+        monkeypatch.setattr(f"vaeexp.launch.run.{name}", partial(take, name))
     return taken
 
 
@@ -108,7 +113,7 @@ def test_what_is_no_time_is_refused(given, text):
 def test_a_users_error_is_one_line_and_a_bug_keeps_its_traceback(monkeypatch, capsys):
     error = UserError("studies/x.yaml: search.beta", "low is -1; should be above 0.")
 
-    def fail(options: object, *, console: object) -> None:
+    def fail(options: object, log: object) -> None:
         raise error
 
     monkeypatch.setattr("vaeexp.launch.run.run_sweep", fail)
@@ -129,7 +134,7 @@ def test_a_users_error_is_one_line_and_a_bug_keeps_its_traceback(monkeypatch, ca
 def test_signals_stop_in_order(number, status, monkeypatch):
     ended = []
 
-    def wait(options: object, *, console: object) -> None:
+    def wait(options: object, log: object) -> None:
         try:
             os.kill(os.getpid(), number)
             time.sleep(10)

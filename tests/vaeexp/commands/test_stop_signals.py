@@ -27,7 +27,7 @@ class Finalized:
 def test_a_command_ends_by_a_signal_in_a_finalizer(number, status, keep_signals, monkeypatch):
     did: list[str] = []
 
-    def wait(options: object, *, console: object) -> None:
+    def wait(options: object, log: object) -> None:
         Finalized(number, did)
         time.sleep(10)
         did.append("no interrupt")

@@ -53,7 +53,7 @@ def taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[SweepOptions]
     """What was to be run; nothing is."""
     options: list[SweepOptions] = []
 
-    def take(given: SweepOptions, **_: Any) -> bool:
+    def take(given: SweepOptions, *_: Any) -> bool:
         options.append(given)
         return False
 
