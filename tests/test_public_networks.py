@@ -17,6 +17,7 @@ from rich.console import Console
 from sweeps.errors import UserError
 from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import plan_sweep, run_sweep
+from vaeexp.launch.study_log import StudyLog
 from vaeexp.models.network_warnings import network_warnings
 from vaeexp.models.vae import build_vae
 from vaeexp.study import open_study_file, settings_of
@@ -143,7 +144,7 @@ def written(
 
 def shown(work=plan_sweep) -> str:
     console = Console(file=io.StringIO(), width=300)
-    work(options(), console=console)
+    work(options(), StudyLog(console))
     return console.file.getvalue()
 
 
