@@ -425,6 +425,11 @@ def _in_short(error: Exception) -> str:
 
 
 def _import_ray() -> Any:
+    # A head that `ray start` begins asks for the token where there is one; Ray sends it in this
+    # mode alone, which it takes when it is imported.
+    token = os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"))
+    if os.environ.get("RAY_AUTH_TOKEN") or os.path.isfile(token):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:

@@ -11,6 +11,7 @@ ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # workers of a low priority would wait for the other tests
     "RAY_health_check_period_ms": "1000",  # for a machine that goes
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",  # whether this user has a token or not
 }
 _ATTEMPTS = 6
 

@@ -100,8 +100,6 @@ def main() -> None:
     workers = int(sys.argv[3])
     limit = float(sys.argv[4])
     late = int(sys.argv[5])
-    import ray
-
     job = RayEngine(folder=folder, limit=limit)
 
     def pool() -> WorkerPool:
@@ -112,6 +110,8 @@ def main() -> None:
         return opened
 
     with join_cluster(address, [Path(sweeps.__file__).parent]), job.shown(), decided_by(late):
+        import ray
+
         while sum(node["Alive"] for node in ray.nodes()) < workers:
             time.sleep(0.1)
         run_study(STUDY, pool, runs=folder / "mlruns")
