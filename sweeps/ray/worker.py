@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -426,9 +427,9 @@ def _in_short(error: Exception) -> str:
 
 def _import_ray() -> Any:
     # A head that `ray start` begins asks for the token where there is one; Ray sends it in this
-    # mode alone, which it takes when it is imported.
+    # mode alone, which it reads once, as it is imported.
     token = os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"))
-    if os.environ.get("RAY_AUTH_TOKEN") or os.path.isfile(token):
+    if "ray" not in sys.modules and os.path.isfile(token):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
