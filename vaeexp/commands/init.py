@@ -285,9 +285,8 @@ def _several(name: str, value: Any) -> Any:
     """Return the names that an option was given one by one, or as the list of an advice."""
     if isinstance(value, str):
         return value
-    place = _option(name)
-    names = (parse_yaml(each, place)[0] if each.startswith("[") else [each] for each in value)
-    return [*chain.from_iterable(names)]
+    listed = (parse_yaml(each, _option(name))[0] if each[:1] == "[" else [each] for each in value)
+    return [*chain.from_iterable(listed)]
 
 
 def _changes(changes: Sequence[str]) -> dict[str, Any]:

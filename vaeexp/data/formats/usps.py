@@ -26,6 +26,8 @@ def read_usps(path: Path) -> tuple[np.ndarray, np.ndarray]:
             str(path), n_features=_SIDE**2, dtype=np.float32, zero_based=False
         )
         numbers = found.toarray()
+        if found.nnz != numbers.size:
+            raise ValueError(f"a line has other indices than 1 to {_SIDE**2}")
         if not (np.abs(numbers) <= 1).all():
             raise ValueError(f"values from {numbers.min():g} to {numbers.max():g}")
     images = ((numbers + 1) / 2 * 255).astype(np.uint8).reshape(-1, 1, _SIDE, _SIDE)

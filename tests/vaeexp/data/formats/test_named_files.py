@@ -4,6 +4,7 @@ written, and as torchvision reads them.
 
 import gzip
 import hashlib
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +186,7 @@ def test_usps_is_read_as_written_and_as_torchvision_reads_it(tmp_path, monkeypat
     [
         (lambda text: text.replace(b" 7:", b" 8:", 1), "should be sorted and unique"),
         (lambda text: text.replace(b" 256:", b" 300:", 1), "contains 300 features"),
+        (lambda text: re.sub(rb" 7:\S+", b"", text, count=1), "other indices than 1 to 256"),
         (lambda text: b"11" + text[1:], "labels from 0 to 10"),
         (lambda text: text.replace(b" 1:", b" 1:7", 1), "values from -"),
         (lambda text: text.replace(b" 1:", b" 1:x", 1), "could not convert"),
