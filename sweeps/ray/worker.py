@@ -9,7 +9,6 @@ import logging
 import os
 import pickle
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -164,9 +163,10 @@ def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
             ray.init(address=address, logging_level=logging.WARNING, **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         lines = " ".join(str(error).split())
-        raise UserError(
-            "--address", f"no Ray cluster can be joined at '{address}': {lines}"
-        ) from None
+        problem = f"no Ray cluster can be joined at '{address}': {lines}"
+        if "RAY_AUTH_MODE" not in os.environ:
+            problem += ". Try RAY_AUTH_MODE=token if it asks for a token."
+        raise UserError("--address", problem) from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray sets its own
@@ -426,11 +426,6 @@ def _in_short(error: Exception) -> str:
 
 
 def _import_ray() -> Any:
-    # A head that `ray start` begins asks for the token where there is one; Ray sends it in this
-    # mode alone, which it reads once, as it is imported.
-    token = os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"))
-    if "ray" not in sys.modules and os.path.isfile(token):
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:

@@ -32,6 +32,8 @@ def test_a_cluster_of_others_is_not_asked_whether_it_lives(tmp_path):
 @pytest.mark.timeout(600)
 def test_the_death_of_the_only_node_ends_the_study_instead_of_a_wait(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # Without it Ray turns its token on for the rest of this process, and other clusters have none.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (Path.cwd(), SUPPORT))))
     with open_ray("local", [SWEEPS], folder=tmp_path, limit=20.0) as engine, engine.shown():
         pool = WorkerPool(counting.build, [{"folder": tmp_path}], worker=engine.worker, lanes=2)
