@@ -9,8 +9,9 @@ from functools import lru_cache
 from itertools import accumulate, chain
 from typing import Any
 
-from vaeexp.report.findings import ENDED, findings, get, use
+from vaeexp.report.findings import ENDED, findings
 from vaeexp.report.markup import escape, heading, table
+from vaeexp.report.recommendation import get, use
 from vaeexp.report.sentences import markdown, sentence, words
 from vaeexp.report.templates import QUESTIONS
 from vaeexp.results.statements import Statement, plain, say

@@ -15,8 +15,9 @@ from sweeps import masked
 from sweeps.results import best_run
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots.contact_sheet import draw, unpack
-from vaeexp.report.findings import STATES, cost
+from vaeexp.report.findings import cost
 from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
+from vaeexp.report.recommendation import STATES
 from vaeexp.report.sentences import Block, Words, bullets, joined, markdown
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.statements import Figure, Statement, say

@@ -1,200 +1,52 @@
-"""The findings of a study as statements: what to use, what one gets, and what was compared and
-searched, the largest effect first.
+"""The findings of a study as statements: what was compared and searched, the largest effect first,
+and what it cost.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
-import pandas as pd
-
-from sweeps.results import Interval, mean_interval
-from vaeexp.evaluation.metrics import BESIDE, METRICS, REACHED
+from vaeexp.evaluation.metrics import BESIDE, METRICS
 from vaeexp.report.headline import against, incomparable, shared_result
+from vaeexp.report.recommendation import evidence, figure_on_test, metric_figure
 from vaeexp.results.divergence import Divergence
 from vaeexp.results.effects import best_of
 from vaeexp.results.equal_epochs import EqualEpochEffect
-from vaeexp.results.equally_good import EquallyGood, equally_good
-from vaeexp.results.front_view import FrontView
 from vaeexp.results.holes import hole_statement
 from vaeexp.results.interactions import LEVEL, Interaction
-from vaeexp.results.new_seeds import failed_seeds, seeds_of
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import finite, for_baseline_alone, row_names
+from vaeexp.results.tables import for_baseline_alone, row_names
 from vaeexp.results.tested_settings import (
     ERROR_RATE,
     PairComparison,
     TestedSetting,
-    WinnerMargin,
     measures_one_thing,
     same_training,
 )
 from vaeexp.words import format_value, parameter_label
 
-EQUAL = 0.01
-"""Share of a −ELBO within which two are as good as equal."""
 ENDED = ("complete", "pruned", "failed")
-STATES = ("complete", "pruned", "failed", "running", "paused", "waiting")
 
 
-# ---- what to use ----
+# ---- what was compared ----
 
 
-def use(view: StudyView) -> list[Statement]:
-    """Return the setting to use, and the ranges that are as good."""
-    if view.front is not None and len(view.front.members):
-        return [_front(view.front)]
-    trial = view.best_trial
-    if view.verdict.nothing_learned:
-        return [view.verdict.nothing_learned[0]]
-    if trial is None:
-        return [_nothing_yet(view)]
-    configuration = view.plan.params(trial)
-    number = int(trial["number"])
-    kind = "use.trial" if view.study.finished else "use.so_far"
-    chosen = say(
-        kind if configuration else "use.only_trial",
-        [number],
-        trial=number,
-        configuration=configuration,
-    )
-    good = equally_good(view)
-    as_good = [_as_good(good, view.ranked["objective"].iloc[0])] if good else []
-    return [*view.verdict.hardly_trained[:1], chosen, *as_good]
-
-
-def _as_good(good: EquallyGood, level: float) -> Statement:
-    return say(
-        "use.as_good" if good.within <= EQUAL * abs(level) else "use.unclear",
-        good.trials,
-        ranges={name: _range(values) for name, values in good.ranges.items()},
-        trials=len(good.trials),
-        within=Figure(value=good.within, unit=NATS),
-        limit=Figure(value=good.limit, unit=NATS),
-    )
-
-
-def _range(values: Sequence[Any]) -> Any:
-    """Return the one value, `adam or adamax`, or the least and the largest of a number."""
-    if len(values) == 1:
-        return values[0]
-    return " or ".join(values) if isinstance(values[0], str) else values
-
-
-def _front(front: FrontView) -> Statement:
-    members = front.members
-    values: dict[str, Any] = {}
-    ends = {"low": members.iloc[0]} | ({"high": members.iloc[-1]} if len(members) > 1 else {})
-    for end, row in ends.items():
-        values[f"{end}_trial"] = int(row["number"])
-        for place, metric in zip(("first", "second"), front.metrics, strict=True):
-            values[f"{end}_{place}"] = Figure(value=float(row[metric]))
-    first, second = front.labels
-    counts = {"count": len(members), "complete": len(front.complete)}
-    return say("use.front", row_names(members), first=first, second=second, **counts, **values)
-
-
-def _nothing_yet(view: StudyView) -> Statement:
-    counts = view.search["state"].value_counts()
-    states = {state: int(counts[state]) for state in STATES if state in counts}
-    return say("use.nothing", states=states or None)
-
-
-# ---- what one gets ----
-
-
-def get(view: StudyView) -> list[Statement]:
-    """Return what the best setting reaches, how far the next one is behind, and which unfinished
-    trial had come further.
+def findings(view: StudyView) -> list[Statement]:
+    """Return what was compared, the baselines and the searched parameters, each kind with its
+    largest effect first.
     """
-    best = view.best
-    if best is None or view.front is not None or view.verdict.nothing_learned:
+    if view.ranked.empty or view.verdict.nothing_learned:
         return []
-    runs = view.retrained.confirm_runs[
-        view.retrained.confirm_runs["source_trial"] == view.best_number
+    return [
+        *compared(view),
+        *baselines(view),
+        *map(_failed, view.influence.divergences),
+        *parameters(view),
+        *uncovered(view),
     ]
-    reached = _tested(view, best, runs) if len(runs) else _searched(view)
-    margins = [_margin(margin, best.value) for margin in view.retrained.margins[:1]]
-    return [reached, *margins, *view.verdict.came_further]
-
-
-def _tested(view: StudyView, best: TestedSetting, runs: pd.DataFrame) -> Statement:
-    more = {
-        "planned": best.planned if best.planned > len(runs) else None,
-        "failed": _failures(view),
-    }
-    total, kind = (
-        ("distortion", "get.distortion") if best.deterministic else ("neg_elbo", "get.confirmed")
-    )
-    # What one gets stands first.
-    figures = {name: figure_on_test(best, name) for name in (total, *REACHED)}
-    if figures[total]:
-        samples = shared_result(best, "importance_samples")
-        return say(kind, row_names(runs), **figures, **more, samples=samples)
-    again = Figure.of(mean_interval(finite(runs["objective"]).tolist()))
-    return say("get.validation", row_names(runs), again=again, **more)
-
-
-def figure_on_test(setting: TestedSetting, name: str) -> Figure | None:
-    """Return a test figure of a setting with its interval over seeds; None where no run has it."""
-    return _figure(setting.test(name), name)
-
-
-def _figure(interval: Interval | None, name: str) -> Figure | None:
-    """Return a mean or a difference of a metric in its unit; None where there is none."""
-    metric = METRICS[name]
-    return Figure.of(interval, metric.unit, metric.digits) if interval and interval.n else None
-
-
-def _searched(view: StudyView) -> Statement:
-    """Say what the first trial of the ranking reached: without confirmed runs it is the best."""
-    value = Figure(value=float(view.ranked["objective"].iloc[0]), unit=NATS, n=1)
-    return say(
-        "get.searched",
-        [view.best_number],
-        value=value,
-        rank=1,
-        ranked=len(view.ranked),
-        failed=_failures(view),
-    )
-
-
-def _failures(view: StudyView) -> tuple[Statement, ...]:
-    """Return the new seeds of the best setting that failed."""
-    own = seeds_of(view.retrained.new_seeds, view.best_number, None)
-    return failed_seeds(**own) if own else ()
-
-
-def _margin(margin: WinnerMargin, level: float) -> Statement:
-    """Set the next best confirmed setting against the best: above 0 the gap is in favour of the
-    best.
-    """
-    gap = Figure.of(margin.interval)
-    trial = margin.source_trial
-    kind = evidence(gap, settled=margin.settled, level=level)
-    turned = kind == "apart" and gap.value < 0
-    return say("get.turned" if turned else f"get.{kind}", [trial], trial=trial, gap=gap)
-
-
-def evidence(
-    gap: Figure, *, settled: bool, level: float
-) -> Literal["apart", "perhaps", "tie", "unclear", "too_few"]:
-    """Tell what a difference shows.
-
-    `apart`: the corrected test tells two settings apart. `perhaps`: its own interval leaves out 0,
-    and the corrected test does not. `tie`: the interval lies within `EQUAL` of their level around
-    0. `unclear`: it is wider. `too_few`: it has none.
-    """
-    if not math.isfinite(gap.low):
-        return "too_few"
-    if settled:
-        return "apart"
-    if gap.sure:
-        return "perhaps"
-    return "tie" if max(-gap.low, gap.high) <= EQUAL * abs(level) else "unclear"
 
 
 def _failed(divergence: Divergence) -> Statement:
@@ -214,24 +66,6 @@ def _failed(divergence: Divergence) -> Statement:
         exceptions=divergence.exceptions,
         winner=None if divergence.winner is None else format_value(divergence.winner),
     )
-
-
-# ---- what was compared ----
-
-
-def findings(view: StudyView) -> list[Statement]:
-    """Return what was compared, the baselines and the searched parameters, each kind with its
-    largest effect first.
-    """
-    if view.ranked.empty or view.verdict.nothing_learned:
-        return []
-    return [
-        *compared(view),
-        *baselines(view),
-        *map(_failed, view.influence.divergences),
-        *parameters(view),
-        *uncovered(view),
-    ]
 
 
 def compared(view: StudyView) -> list[Statement]:
@@ -285,7 +119,7 @@ def _pair(comparison: PairComparison, level: float) -> Statement:
         if settings > 1:
             values["mean"] = worse_minus_better(Figure.of(comparison.interval))
         for name in BESIDE:
-            figure = _figure(first.others.get(name), name)
+            figure = metric_figure(first.others.get(name), name)
             if figure and METRICS[name].better:
                 values[name] = worse_minus_better(figure)
     kind = evidence(gap, settled=chosen.p_holm <= ERROR_RATE, level=level)

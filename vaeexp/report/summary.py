@@ -21,8 +21,9 @@ from vaeexp.console import json_value
 from vaeexp.evaluation.metrics import Place, measured_at
 from vaeexp.own_code import code_version
 from vaeexp.report.answer import answer_of, notice_statements, plain_checks, plain_statement
-from vaeexp.report.findings import STATES, cost, pair_caveats
+from vaeexp.report.findings import cost, pair_caveats
 from vaeexp.report.headline import shared_result
+from vaeexp.report.recommendation import STATES
 from vaeexp.report.sentences import sentence
 from vaeexp.results.plan import PROTOCOL, likelihood_words, shared_parts
 from vaeexp.results.statements import Statement

@@ -17,7 +17,7 @@ from synthetic_study import make_results, part, study_attributes, thin_studies, 
 
 from sweeps.results import matched_pairs, ranked
 from vaeexp.report import answer as block
-from vaeexp.report import findings
+from vaeexp.report import findings, recommendation
 from vaeexp.report.page.document import page
 from vaeexp.report.sentences import with_interval, words
 from vaeexp.results.equally_good import equally_good
@@ -30,10 +30,10 @@ compared, cost, get, parameters, uncovered, use = map(
     (
         findings.compared,
         findings.cost,
-        findings.get,
+        recommendation.get,
         findings.parameters,
         findings.uncovered,
-        findings.use,
+        recommendation.use,
     ),
 )
 

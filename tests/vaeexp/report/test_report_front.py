@@ -16,7 +16,7 @@ from sweeps.results.front import hypervolume, pareto_front
 from vaeexp.plots import PLOTS
 from vaeexp.plots.tradeoff import front as draw_front
 from vaeexp.report.chapters import compose
-from vaeexp.report.findings import use
+from vaeexp.report.recommendation import use
 from vaeexp.report.summary import summary_json
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.study_summary import summarise_study
