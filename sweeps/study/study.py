@@ -73,6 +73,8 @@ class Study:
     """Study whose trials also teach the sampler."""
     keep: Keep = field(default_factory=Keep)
     """Files that trials leave on disk."""
+    subset: tuple[str, ...] = ()
+    """Overrides of the file for a small part of the data."""
     objectives: Mapping[str, str] = field(default_factory=dict)
     """The two objectives: name → metric of an epoch; empty where the workload's one objective is
     searched for.
@@ -239,7 +241,7 @@ def load_study(
     )
 
 
-_AS_WRITTEN = ("seed", "confirm", "compare", "learn_from", "keep")
+_AS_WRITTEN = ("seed", "confirm", "compare", "learn_from", "keep", "subset")
 """Entries of a study file that a study has as they stand there."""
 
 

@@ -225,6 +225,11 @@ class StudyFile(Part):
         min_length=1,
         description="Study of the same storage and protocol whose trials also teach the sampler.",
     )
+    subset: tuple[str, ...] = Field(
+        default=(),
+        description="Changes, each as after `--set`, that hold where the data turn out to be a "
+        "small part of the set, as the bundled digits are of MNIST.",
+    )
 
 
 def default_search(

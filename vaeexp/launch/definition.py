@@ -2,7 +2,6 @@
 at once.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from vaeexp.machine import shipped_studies
 from vaeexp.study import open_study_file
 
 
-def study_opener(options: SweepOptions, text: str | None = None) -> Callable[..., Study]:
+def study_opener(options: SweepOptions, text: str | None = None) -> "partial[Study]":
     """Return `open_study_file` for the study that the options name, with their overrides. `text`:
     as for `vaeexp.launch.job.prepare_job`. Raises UserError for a bad `--name`.
     """

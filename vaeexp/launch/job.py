@@ -158,6 +158,14 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
         )
     _check_same_numbers(study, datasets)
     dataset = next(iter(datasets.values()))
+    if dataset.subset and study.subset:
+        overrides = [*study.subset, *open_study.keywords["overrides"]]
+        open_study = partial(open_study, overrides=overrides)
+        study = replace(open_study(), name=study.name)
+        if settings_of(study).data != settings.data:
+            problem = "changes the data, of which the subset is; must change other settings."
+            raise UserError(f"{study.path}: subset", problem)
+        settings = settings_of(study)
     if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
         problem = (
             f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that."
@@ -343,6 +351,8 @@ def _describe_intent(job: Job) -> Iterator[str]:
         f"{validation:,} to validate, {test:,} to test"
     )
     yield from (f"  {line}" for line in describe_data(job))
+    if dataset.subset and study.subset:
+        yield f"On this subset the study changes: {', '.join(study.subset)}"
     yield from _describe_validation(job)
     yield (
         f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner "
