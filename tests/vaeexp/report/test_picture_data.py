@@ -69,7 +69,8 @@ def test_each_trial_shows_its_own_sheet(view, shape):
     assert list(rows) == [row for row in ordered_trials(view)["row"] if row in sheets]
     for row, sheet in sheets.items():
         strip = rows[row]
-        assert strip["epoch"] == max(int(view.search.set_index("number").loc[int(row), "epochs"]), 1)
+        epochs = int(view.search.set_index("number").loc[int(row), "epochs"])
+        assert strip["epoch"] == max(epochs, 1)
         expected = np.concatenate([sheet["reconstructions"], sheet["samples"]])
         np.testing.assert_array_equal(images_of(strip), expected)
         assert (strip["height"], strip["width"]) == shape[:2]

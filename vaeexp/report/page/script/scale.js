@@ -42,10 +42,10 @@ function valueAt(column, place) {
 
 /** Words on an axis with their places: at most `most` choices, or so many values that stand evenly. */
 function ticksOf(column, most) {
-  const { choices, high, cut } = scaleOf(column);
+  const { choices, cut } = scaleOf(column);
   const every = Math.ceil((choices?.length ?? 0) / most);
   const values = choices ? choices.filter((_, at) => at % every === 0) : Array.from({ length: most }, (_, at) => valueAt(column, at / (most - 1)));
-  return [...new Set(values)].map((value) => [`${cut && value === high ? "≥ " : ""}${shown(column, value)}`, placeOn(column, value)]);
+  return [...new Set(values)].map((value, at, all) => [`${cut && at === all.length - 1 ? "≥ " : ""}${shown(column, value)}`, placeOn(column, value)]);
 }
 
 /** The colours of places, from 0 to 1 in 64 steps; low values stand out from the page, light or dark. */
