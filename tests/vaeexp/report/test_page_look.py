@@ -656,6 +656,23 @@ def test_the_command_that_trains_a_trial_again_can_be_copied(looked, view):
     assert looked.execute_script("return window.copied") == command
 
 
+def test_a_card_leads_to_the_run_on_a_tracking_server(browser, tmp_path):
+    view = StudyView(make_results(12))
+    best, page_of_run = str(view.best_number), "https://server/#/experiments/3/runs/abc"
+    pages = {f"beta_mnist/{best}": page_of_run}
+    path = tmp_path / PAGE
+    data = partial(study_data, view, run_pages=pages)
+    path.write_text(page(TEXT, {}, data=data), encoding="utf-8")
+    look_at(browser, path)
+    link = "return document.querySelector('#look-card .look-command a')?.getAttribute('href')"
+    click(browser, f'.look-table [data-row="{best}"]')
+    assert browser.execute_script(link) == page_of_run
+    keys(browser, "ESCAPE")
+    other = next(row for row in column(browser, "row") if not row.startswith(best))
+    click(browser, f'.look-table [data-row="{other}"]')
+    assert browser.execute_script(link) is None
+
+
 def test_the_winner_and_the_best_in_the_search_are_two(browser, tmp_path):
     view = StudyView(make_results())
     lowest, other = view.ranked["number"].astype(str).iloc[:2]

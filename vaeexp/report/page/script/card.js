@@ -44,7 +44,10 @@ function reproduced(row) {
     await navigator.clipboard.writeText(command);
     copy.textContent = "copied";
   } }, "copy");
-  return make("p", { className: "look-command" }, make("code", {}, command), " ", copy);
+  const line = make("p", { className: "look-command" }, make("code", {}, command), " ", copy);
+  const run = study.mlflow[row.row];
+  if (run) line.append(make("a", { href: run, target: "_blank", rel: "noopener" }, "MLflow"));
+  return line;
 }
 
 function cardSettings(row) {

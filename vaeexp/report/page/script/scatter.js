@@ -67,7 +67,7 @@ function drawScatter() {
   const spread = (column, row, step) => (scaleOf(column).choices ? (((row.place * step) % 1) - 0.5) * 26 : 0);
   const place = (column, row) => placeOn(column, row[column.name]);
   scatter.points = tinted(rows).map(([row, colour]) => ({ row, colour, at: [left + place(x, row) * width + spread(x, row, 0.618), top + (1 - place(y, row)) * depth + spread(y, row, 0.755)] }));
-  pen.globalAlpha = Math.max(0.2, Math.min(0.9, 400 / rows.length));
+  pen.globalAlpha = Math.max(0.1, Math.min(0.9, 400 / rows.length));
   scatter.points.forEach((point) => dot(pen, point, 4));
   pen.globalAlpha = 1;
   const looked = scatter.points.find(({ row }) => row.row === study.looked);
