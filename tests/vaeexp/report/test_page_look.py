@@ -230,6 +230,10 @@ def test_thousands_of_trials_stand_a_hundred_at_a_time(browser, tmp_path):
     trials["objective"] = trials["objective"] + trials["number"] / 1e4
     look_at(browser, write(StudyView(replace(results, trials=trials)), tmp_path))
     assert count(browser) == "3,000 of 3,000 trials"
+    assert browser.execute_script(OPACITY) == pytest.approx(400 / 3000, abs=1e-6)
+    keys(browser, "trial:0,1,2,3,4,5,6", at="#look-filter")
+    assert browser.execute_script(OPACITY) == pytest.approx(0.9, abs=1e-6)
+    browser.execute_script("filterByLine('')")
     assert len(column(browser, "row")) == 100
     click(browser, f"{head('objective')} button")
     values = numbers(column(browser, "objective"))
@@ -246,6 +250,15 @@ def test_thousands_of_trials_stand_a_hundred_at_a_time(browser, tmp_path):
     assert count(browser) == "3,000 of 3,000 trials; printed: the first 200"
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
     assert len(column(browser, "row")) == 100
+
+
+OPACITY = """
+const drawn = CanvasRenderingContext2D.prototype, fill = drawn.fill, seen = [];
+drawn.fill = function () { seen.push(this.globalAlpha); fill.call(this); };
+drawScatter();
+drawn.fill = fill;
+return Math.max(...seen);
+"""
 
 
 def test_all_rows_of_a_small_study_are_printed(looked):
@@ -614,6 +627,8 @@ def test_pinned_trials_are_compared_by_what_differs(looked, view):
 
 
 def test_a_copied_address_shows_the_same(looked, view):
+    from selenium.webdriver.support.ui import WebDriverWait
+
     keys(looked, "optimizer:adam beta<5", at="#look-filter")
     click(looked, f"{head('params.beta')} button")
     click(looked, f"{head('params.beta')} button")
@@ -631,20 +646,12 @@ def test_a_copied_address_shows_the_same(looked, view):
     )
     before = looked.execute_script(seen)
     looked.get("about:blank")
-    look_at(looked, Address(before[0]))
+    looked.get(before[0])
+    ready = "return document.getElementById('look').dataset.state === 'ready'"
+    WebDriverWait(looked, 60).until(lambda driver: driver.execute_script(ready))
     assert looked.execute_script(seen) == before
     assert before[3] == row
     assert before[4][-1] == row
-
-
-class Address:
-    """A path with what follows the `#`."""
-
-    def __init__(self, text):
-        self._text = text
-
-    def as_uri(self):
-        return self._text
 
 
 def test_the_command_that_trains_a_trial_again_can_be_copied(looked, view):

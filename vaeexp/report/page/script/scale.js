@@ -83,11 +83,12 @@ function columnChoice(name, words, start, changed) {
 
 function legend() {
   const colours = shades();
-  return ticksOf(tint.column, 5).map(([text, place]) => {
+  const marks = ticksOf(tint.column, 5).map(([text, place]) => {
     const swatch = make("i", { "aria-hidden": "true" });
     swatch.style.background = colours[Math.round(64 * place)];
     return make("span", {}, swatch, text);
   });
+  return [make("b", {}, fullLabel(tint.column)), ...marks];
 }
 
 function penOf(canvas, height) {

@@ -1,6 +1,6 @@
 // Two columns against each other, with a third as colour: settings, the objective or any metric.
 
-const FRAME = { left: 62, right: 14, top: 10, below: 40, height: 360 };
+const FRAME = { left: 72, right: 14, top: 10, below: 40, height: 360 };
 const scatter = { canvas: null, x: null, y: null, points: [] };
 
 function buildScatter(section) {
@@ -54,7 +54,7 @@ function drawScatter() {
   });
   ticksOf(y, 5).forEach(([text, place]) => {
     pen.strokeRect(left, top + (1 - place) * depth, width, 0);
-    write(text.slice(0, 9), left - 6, top + (1 - place) * depth + 4, "end");
+    write(text.slice(0, 11), left - 6, top + (1 - place) * depth + 4, "end");
   });
   pen.fillStyle = ink;
   write(x.label, left + width / 2, height - 6, "center");
