@@ -2,7 +2,7 @@
 
 /** Names of choices on an axis; of more so many that stand evenly. */
 const MOST_TICKS = 12;
-const AXES = { top: 34, height: 210, below: 26, foot: 10, least: 108, edge: 58 };
+const AXES = { top: 34, height: 210, below: 26, foot: 10, least: 108, edge: 66 };
 const lines = { axes: [], canvas: null, step: 0 };
 
 function buildParallel(section) {
