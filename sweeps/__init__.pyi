@@ -413,6 +413,9 @@ from .tracking.ui import (
     check_reachable as check_reachable,
 )
 from .tracking.ui import (
+    run_pages as run_pages,
+)
+from .tracking.ui import (
     serve_ui as serve_ui,
 )
 

@@ -118,7 +118,13 @@ def test_names_in_a_database_of_others(tmp_path, monkeypatch):
         sql(url, "insert into sweeps_journal (study, line) values ('../../x', '{}')")
         reports, runs = tmp_path / "reports", tmp_path / "r"
         writer = ReportWriter(
-            studies=("../../x",), runs=runs, reports=reports, storage=url, html=False, watch=None
+            studies=("../../x",),
+            runs=runs,
+            reports=reports,
+            storage=url,
+            html=False,
+            watch=None,
+            tracking=None,
         )
         with pytest.raises(UserError, match=r"study: got '\.\./\.\./x' as name"):
             writer.write()

@@ -19,10 +19,13 @@ from pathlib import Path
 
 from sweeps.errors import UserError, masked
 from sweeps.program import how_to
+from sweeps.state.record import StudyRecord
+from sweeps.tracking.found_runs import mlflow_runs
 from sweeps.tracking.mlflow_store import (
     REMEDY,
     STUDY_TAG,
     artifact_location,
+    be_ready_for_mlflow,
     creation_lock,
     environment,
     is_server,
@@ -67,6 +70,33 @@ def check_reachable(uri: str) -> None:
         raise UserError(
             "--tracking", f"{masked(uri)} cannot be reached: {problem.splitlines()[0]}."
         ) from error
+
+
+def run_pages(tracking: str | None, study: StudyRecord) -> dict[str, str]:
+    """Return the name of each run → the address of its page on a tracking server, without a
+    password; empty where the store is no http(s) server, or the server gives no answer.
+    """
+    if tracking is None or not tracking.startswith("http"):
+        return {}
+    be_ready_for_mlflow()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking)
+    try:
+        check_reachable(tracking)
+        experiment = client.get_experiment_by_name(study.name)
+        place = experiment and experiment.experiment_id
+        found = [*mlflow_runs(client, place, study.identity)] if place else []
+    except (UserError, MlflowException):
+        return {}
+    address = urllib.parse.urlsplit(tracking)
+    host = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    return {
+        run.data.tags["sweeps.trial"]: f"{host}/#/experiments/{place}/runs/{run.info.run_id}"
+        for run in found
+        if run.info.lifecycle_stage == "active"
+    }
 
 
 def serve_ui(

@@ -19,6 +19,7 @@ from vaeexp.commands.options import (
     reports_option,
     runs_option,
     storage_option,
+    tracking_option,
 )
 from vaeexp.launch.options import Duration
 
@@ -38,6 +39,7 @@ class ReportWriter:
     reports: Path
     storage: str | None
     html: bool
+    tracking: str | None
     watch: float | None
     """Seconds between two looks; None to write once."""
     marks: dict[str, str] = field(default_factory=dict)
@@ -80,7 +82,7 @@ class ReportWriter:
             if self.marks.get(name) == (mark := _mark(stored)):
                 continue
             view = results.StudyView(results.study_tables(stored, self.runs))
-            path = pages.write_report(view, **form)
+            path = pages.write_report(view, **form, tracking=self.tracking)
             self.marks[name], self.summaries[name] = mark, results.summarise_study(view)
             self._print(path, f" ({pages.state_words(self.summaries[name])})")
         if (self.marks, self.unread) == (written, read):
@@ -166,6 +168,7 @@ Examples:
 @runs_option
 @reports_option
 @storage_option
+@tracking_option
 def report(*, studies: tuple[str, ...], more: tuple[str, ...], every: bool, **where: Any) -> None:
     """Write the report of a study, or compare studies.
 

@@ -424,7 +424,7 @@ class SweepOptions:
 
 PLACELESS = ("completion", "init", "slurm")
 """Commands without `--runs`."""
-TRACKED = ("doctor", "sweep", "sync", "ui")
+TRACKED = ("doctor", "report", "sweep", "sync", "ui")
 """Commands that messages name and that take `--tracking`."""
 
 

@@ -198,7 +198,9 @@ def _report(job: Job, sweep: Sweep, stored: State) -> bool:
     tables = study_tables(stored, job.runs)
     model = best_model(tables, job.dataset, job.runs)
     view = StudyView(tables)
-    path = pages.write_report(view, reports=job.reports, html=job.options.html)
+    path = pages.write_report(
+        view, reports=job.reports, html=job.options.html, tracking=job.options.tracking
+    )
     answer = pages.answer_lines(view)
     warnings = pages.failed_checks(view)
     sweep.conclude(model=model, report=path.parent, warnings=warnings, answer=answer)
@@ -338,7 +340,9 @@ def _conclude_again(job: Job, stored: State) -> bool:
     path = job.reports / job.study.name / "README.md"
     view = StudyView(study_tables(stored, job.runs))
     if not path.exists() or (options.html and not path.with_name(pages.PAGE).exists()):
-        path = pages.write_report(view, reports=job.reports, html=options.html)
+        path = pages.write_report(
+            view, reports=job.reports, html=options.html, tracking=options.tracking
+        )
     return _conclude(job, view, path)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from sweeps import run_pages
 from vaeexp.plots import CHAPTERS, PLOTS, Plot
 from vaeexp.report.answer import all_findings, answer, answer_of, notices, trust_chapter
 from vaeexp.report.baselines import protocol_tables
@@ -38,7 +39,9 @@ OF_PICTURES = "What the models draw"
 """The chapter of pictures, which says how a picture shows an array that is no image."""
 
 
-def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
+def write_report(
+    view: StudyView, *, reports: Path, html: bool = True, tracking: str | None = None
+) -> Path:
     """Write the report of a study in any state and return the path of its README.md. The same study
     gives the same bytes.
 
@@ -47,6 +50,7 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
         reports: folder that gets `<study>/`.
         html: whether to write `report.html`, too: the report as one file, with pictures and tables
             inside, and what one can look at in it.
+        tracking: address of MLflow's store; the page leads to the runs of a server.
 
     Raises:
         UserError: the folder cannot be written.
@@ -58,7 +62,11 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     if images := per_image_npz(view):
         files["per_image.npz"] = images
     made = (
-        partial(page, drawings=page_drawings(view, figures), data=partial(study_data, view))
+        partial(
+            page,
+            drawings=page_drawings(view, figures),
+            data=partial(study_data, view, run_pages=run_pages(tracking, view.study)),
+        )
         if html
         else None
     )

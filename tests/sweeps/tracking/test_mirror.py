@@ -28,6 +28,7 @@ from sweeps.storage.journal import study_lock
 from sweeps.tracking import mirroring, sync
 from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.tracking.mlflow_store import _move_damaged_aside, damage_of
+from sweeps.tracking.ui import run_pages
 
 HERE = Path(__file__).resolve().parents[2] / "support"
 ROOT = HERE.parent.parent
@@ -147,6 +148,14 @@ def test_what_a_dead_server_missed_reaches_a_live_one(whole, server):
     client = small.client(whole.runs, server)
     best = client.get_model_version_by_alias("small-best", "best").run_id
     assert client.get_run(best).data.tags["sweeps.trial"] == "small/0"
+
+    study = whole.stored().study
+    pages = run_pages(live, study)
+    assert set(pages) == {"study", *(record.name_in(small.STUDY) for record in whole.stored().runs)}
+    place, identity = pages["small/0"].removeprefix(f"{server}/#/experiments/").split("/runs/")
+    assert place == client.get_experiment_by_name(small.STUDY).experiment_id
+    assert client.get_run(identity).data.tags["sweeps.trial"] == "small/0"
+    assert run_pages(dead, study) == run_pages(None, study) == run_pages("sqlite:///a", study) == {}
 
 
 @pytest.mark.slow

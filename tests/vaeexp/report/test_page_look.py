@@ -1,24 +1,24 @@
 """What one can do in the page of a report, in a headless browser: sort, filter, look at trials,
-brush, zoom, compare pictures.
+brush, zoom, compare.
 """
 
 import io
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import pytest
 from drawn_studies import two_objectives
 from pages import look_at, needs_browser
 from synthetic_study import make_results, thin_studies, with_baselines, write_pictures
 
-from vaeexp.evaluation.generation import grids, write_png
 from vaeexp.report.chapters import write_report
 from vaeexp.report.page.document import PAGE, page
 from vaeexp.report.page.trial_rows import study_data
 from vaeexp.report.summary import trials_csv
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import finite_points, read_arrays
+from vaeexp.results.tables import finite_points
 
 pytestmark = [needs_browser, pytest.mark.browser, pytest.mark.slow]
 TEXT = """# A study
@@ -184,6 +184,10 @@ def test_sorting_keeps_the_order_of_equal_rows(looked):
             "`params.learning_rate` < 0.001 and `params.latent_size` >= 8",
         ),
         ("prior:normal learning rate", "number < 0"),
+        ("optimizer:adam", "`params.optimizer` == 'adam'"),
+        ("optimizer:adamax,adam state:complete", "state == 'complete'"),
+        ("-ELBO<105", "objective < 105"),
+        ("–ELBO<105 beta>−1 components>–1", "objective < 105 and `params.components` > -1"),
         ('params.prior=mixture "pruned"', "`params.prior` == 'mixture' and state == 'pruned'"),
     ],
 )
@@ -207,10 +211,7 @@ def test_runs_with_new_seeds_states_and_columns_are_switched(looked, view):
     click(looked, "#look-repeats")
     assert count(looked).startswith(f"{len(view.trials)} of {len(view.trials)} trials and runs")
     assert {cell[0] for cell in column(looked, "row")} >= {"r", "1"}
-    looked.execute_script(
-        "const state = document.getElementById('look-state'); state.value = 'pruned'; "
-        "state.dispatchEvent(new Event('change'))"
-    )
+    keys(looked, "state:pruned", at="#look-filter")
     assert set(column(looked, "state")) == {"pruned"}
     assert not looked.execute_script(f"return document.querySelector('{head('result.test/fid')}')")
     click(looked, '#look input[value="test"]')
@@ -229,6 +230,10 @@ def test_thousands_of_trials_stand_a_hundred_at_a_time(browser, tmp_path):
     trials["objective"] = trials["objective"] + trials["number"] / 1e4
     look_at(browser, write(StudyView(replace(results, trials=trials)), tmp_path))
     assert count(browser) == "3,000 of 3,000 trials"
+    assert browser.execute_script(OPACITY) == pytest.approx(400 / 3000, abs=1e-6)
+    keys(browser, "trial:0,1,2,3,4,5,6", at="#look-filter")
+    assert browser.execute_script(OPACITY) == pytest.approx(0.9, abs=1e-6)
+    browser.execute_script("filterByLine('')")
     assert len(column(browser, "row")) == 100
     click(browser, f"{head('objective')} button")
     values = numbers(column(browser, "objective"))
@@ -239,6 +244,35 @@ def test_thousands_of_trials_stand_a_hundred_at_a_time(browser, tmp_path):
         "return document.querySelector('.look-pages').textContent"
     )
     assert numbers(column(browser, "objective"))[0] >= values[-1]
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert numbers(column(browser, "objective"))[:100] == values
+    assert len(column(browser, "row")) == 200
+    assert count(browser) == "3,000 of 3,000 trials; printed: the first 200"
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert len(column(browser, "row")) == 100
+
+
+OPACITY = """
+const drawn = CanvasRenderingContext2D.prototype, fill = drawn.fill, seen = [];
+drawn.fill = function () { seen.push(this.globalAlpha); fill.call(this); };
+drawScatter();
+drawn.fill = fill;
+return Math.max(...seen);
+"""
+
+
+def test_all_rows_of_a_small_study_are_printed(looked):
+    looked.execute_script("dispatchEvent(new Event('beforeprint'))")
+    looked.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        cut = (
+            "const box = document.querySelector('.look-scroll'); "
+            "return box.scrollHeight - box.clientHeight"
+        )
+        assert looked.execute_script(cut) <= 0
+        assert count(looked) == "40 of 40 trials; printed: all"
+    finally:
+        looked.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_the_table_works_by_keyboard(looked):
@@ -386,12 +420,6 @@ def test_a_button_shows_the_plot_of_all_trials_and_that_of_the_best(looked):
 # ---- parallel coordinates ----
 
 
-def field(browser, name, end, value):
-    """Type a limit of an axis, as somebody at a keyboard does."""
-    browser.execute_script("document.querySelector('.look-ranges').open = true")
-    keys(browser, value, "TAB", at=f'[data-range="{name} {end}"]')
-
-
 def dragged(browser, label, start, end):
     """Drag along an axis, between two shares of its height from above."""
     from selenium.webdriver.common.action_chains import ActionChains
@@ -406,17 +434,24 @@ def dragged(browser, label, start, end):
     actions.click_and_hold().move_by_offset(0, round((end - start) * height)).release().perform()
 
 
+BAR = """
+const column = lines.axes.find(each => each.label === arguments[0]), bar = column.strip.firstChild;
+return bar.hidden ? null : [1 - parseFloat(bar.style.top) / 210 - parseFloat(bar.style.height) / 210, 1 - parseFloat(bar.style.top) / 210];
+"""  # noqa: E501
+
+
 @pytest.mark.parametrize(
-    ("name", "limits", "query"),
+    ("line", "label", "query", "bar"),
     [
-        ("params.beta", {"from": "0.1", "to": "1"}, "0.1 <= `params.beta` <= 1"),
-        ("params.components", {"to": "20"}, "`params.components` <= 20"),
-        ("objective", {"to": "105"}, "objective <= 105"),
+        ("beta>=0.1 beta<=1", "β", "0.1 <= `params.beta` <= 1", [1 / 3, 2 / 3]),
+        ("components<=64", "components", "`params.components` <= 64", [0, 1]),
+        ("optimizer:adam", "optimizer", "`params.optimizer` == 'adam'", [-6 / 210, 6 / 210]),
     ],
 )
-def test_a_range_that_is_typed_filters_table_and_plots(looked, search, name, limits, query):
-    for end, value in limits.items():
-        field(looked, name, end, value)
+def test_a_typed_range_filters_table_and_plots_and_stands_on_its_axis(
+    looked, search, line, label, query, bar
+):
+    keys(looked, line, at="#look-filter")
     expected = sorted(search.query(query)["number"])
     assert sorted(numbers(column(looked, "row"))) == expected
     kept = looked.execute_script(
@@ -425,32 +460,245 @@ def test_a_range_that_is_typed_filters_table_and_plots(looked, search, name, lim
     )
     assert sorted(int(row) for row in kept if row[0] != "r") == expected
     assert 0 < len(expected) < 40
-    click(looked, ".look-ranges > button")
-    assert count(looked) == "40 of 40 trials"
+    assert looked.execute_script(BAR, label) == pytest.approx(bar, abs=0.01)
 
 
-def test_dragging_keeps_a_range_and_a_click_drops_it(looked, view):
+def test_dragging_writes_a_range_into_the_filter_and_a_click_drops_it(looked, view):
+    keys(looked, "trial:1,2,3,4,5,6,7,8,9,10", at="#look-filter")
     dragged(looked, "β", 0.3, 0.7)
-    limits = looked.execute_script(
-        "return [...document.querySelectorAll('[data-range^=\"params.beta\"]')].map(each => "
-        "Number(each.value))"
-    )
+    line = "return document.getElementById('look-filter').value"
+    trial, low, high = looked.execute_script(line).split()
+    assert (trial, low[:3], high[:3]) == ("trial:1,2,3,4,5,6,7,8,9,10", "β>=", "β<=")
+    limits = [float(low[3:]), float(high[3:])]
     assert limits == pytest.approx([10 ** (-2 + 3 * 0.3), 10 ** (-2 + 3 * 0.7)], rel=0.1)
-    shown = numbers(column(looked, "params.beta"))
-    assert 0 < len(shown) < 40
-    trials = view.trials[~view.trials["repeat"]]
-    assert len(shown) == int(trials["params.beta"].between(*limits).sum())
+    trials = view.trials[~view.trials["repeat"] & view.trials["number"].between(1, 10)]
+    expected = trials[trials["params.beta"].between(*limits)]["number"]
+    assert sorted(numbers(column(looked, "row"))) == sorted(expected)
+    assert 0 < len(expected) < 10
     dragged(looked, "prior", 0.9, 1.0)
-    assert set(column(looked, "params.prior")) == {"normal"}
+    assert looked.execute_script(line).endswith(" prior:normal")
     dragged(looked, "prior", 0.5, 0.5)
     dragged(looked, "β", 0.5, 0.5)
-    assert count(looked) == "40 of 40 trials"
+    assert looked.execute_script(line) == trial
+    assert count(looked) == "10 of 40 trials"
 
 
-def test_choices_are_kept_by_their_boxes(looked):
-    looked.execute_script("document.querySelector('.look-ranges').open = true")
-    keys(looked, "SPACE", at='.look-fields input[value="adam"]')
-    assert set(column(looked, "params.optimizer")) == {"adamax"}
+# ---- two columns and a colour ----
+
+POINTS = "return scatter.points.map(({row, at, colour}) => [row.row, ...at, colour])"
+AT = """
+const canvas = scatter.canvas, dense = canvas.width / canvas.clientWidth;
+const [x, y] = [...arguments].map(each => each * dense);
+return canvas.getContext('2d').getImageData(x, y, 1, 1).data[3];
+"""
+
+
+def choose(browser, name, value):
+    browser.execute_script(
+        "const choice = document.getElementById('look-' + arguments[0]); choice.value = "
+        "arguments[1]; choice.dispatchEvent(new Event('change'))",
+        name,
+        value,
+    )
+
+
+def points(browser):
+    return {row: (x, y, colour) for row, x, y, colour in browser.execute_script(POINTS)}
+
+
+def test_points_stand_by_two_parameters_and_have_the_colour_of_the_objective(looked, search):
+    drawn = points(looked)
+    table = search.set_index("number")
+    assert {int(row) for row in drawn} == set(table.index)
+    order = table["params.beta"].sort_values().index
+    across = [drawn[str(number)][0] for number in order]
+    assert across == sorted(across)
+    decade = np.log10(table["params.beta"].to_numpy())
+    place = [drawn[str(number)][0] for number in table.index]
+    assert np.corrcoef(decade, place)[0, 1] > 1 - 1e-9
+    lightness = {
+        row: float(colour.split()[0][6:])
+        for row, (*_, colour) in drawn.items()
+        if "oklch" in colour
+    }
+    finite = table["objective"].dropna().sort_values().index
+    shown = [lightness[str(number)] for number in finite]
+    assert shown == sorted(shown)
+    assert shown[0] < 0.4 < 0.77 < shown[-1]
+    legend = looked.execute_script("return document.querySelector('.look-legend').innerText")
+    assert f"{table['objective'].min():.2f}" in legend
+    assert "≥" in legend
+
+
+@pytest.mark.parametrize("name", ["val/rate", "val/distortion", "seconds", "result.test/neg_elbo"])
+def test_any_metric_can_be_an_axis_and_a_colour(looked, view, name):
+    choose(looked, "y", name)
+    choose(looked, "x", "objective")
+    choose(looked, "colour", name)
+    drawn = points(looked)
+    data = {row["row"]: row for row in study_data(view)["rows"]}
+    own = {row: values for row, values in data.items() if name in values and "objective" in values}
+    searched = {row for row in own if data[row]["run"] == "search"}
+    assert set(drawn) == (searched or set(own))
+    order = sorted(drawn, key=lambda row: data[row][name])
+    up = [drawn[row][1] for row in order]
+    assert up == sorted(up, reverse=True)
+    assert up[0] > up[-1]
+
+
+def test_a_value_of_an_early_epoch_is_an_open_point_and_says_its_epoch(looked, search):
+    table = search.set_index("number")
+    drawn = points(looked)
+    far = [
+        row
+        for row, (x, y, _) in drawn.items()
+        if all(abs(x - u) + abs(y - v) > 14 for other, (u, v, _) in drawn.items() if other != row)
+    ]
+    states = table["state"].loc[[int(row) for row in far]]
+    filled = {
+        state: {looked.execute_script(AT, *drawn[str(number)][:2]) > 0 for number in own}
+        for state, own in states.groupby(states).groups.items()
+    }
+    # A line of the grid may lie below an open point.
+    assert filled["complete"] == {True}
+    assert False in filled["pruned"]
+    pruned = table[table["state"] == "pruned"].iloc[0]
+    click(looked, f'.look-table [data-row="{pruned.name}"]')
+    assert f"at epoch {pruned['epochs']} · pruned" in card(looked)
+    cell = looked.execute_script(
+        "return document.querySelector(`.look-table [data-row='${arguments[0]}'] [data-early]`)."
+        "dataset.early",
+        str(pruned.name),
+    )
+    assert cell == f"epoch {pruned['epochs']}"
+
+
+def test_points_are_looked_at_by_mouse_and_by_keyboard(looked, search):
+    drawn = points(looked)
+    order = search.sort_values("params.beta")["number"].astype(str).tolist()
+    looked.execute_script("document.querySelector('.look-scatter').focus()")
+    keys(looked, "ARROW_RIGHT", "ARROW_RIGHT")
+    assert card(looked).startswith(f"Trial {order[1]}")
+    keys(looked, "ENTER", "ARROW_RIGHT")
+    assert card(looked).startswith(f"Trial {order[2]}")
+    keys(looked, "ESCAPE")
+    looked.execute_script(
+        "const plot = document.querySelector('.look-scatter'); const box = "
+        "plot.getBoundingClientRect(); plot.dispatchEvent(new PointerEvent('pointermove', "
+        "{pointerType: 'mouse', clientX: box.left + arguments[0], clientY: box.top + "
+        "arguments[1]}))",
+        *drawn[order[0]][:2],
+    )
+    assert card(looked).startswith(f"Trial {order[0]}")
+
+
+# ---- trials side by side, the address, and the command ----
+
+COMPARED = """
+return [...document.querySelectorAll('.look-compared tr')].map(row => [...row.children].map(cell => cell.textContent));
+"""  # noqa: E501
+
+
+def test_pinned_trials_are_compared_by_what_differs(looked, view):
+    two = [str(number) for number in view.ranked["number"].iloc[[3, 5]]]
+    looked.execute_script(
+        "const field = document.getElementById('look-compared'); field.value = ''; "
+        "field.dispatchEvent(new Event('change'))"
+    )
+    for row in two:
+        click(looked, f'.look-table [data-row="{row}"]')
+        click(looked, "#look-card .look-compare")
+    head_row, *rows = looked.execute_script(COMPARED)
+    assert head_row[1:] == two
+    assert all(len(set(cells)) > 1 for _, *cells in rows)
+    data = {row["row"]: row for row in study_data(view)["rows"]}
+    labels = {name for name, *_ in rows}
+    for name, label in {
+        "params.optimizer": "optimizer",
+        "state": "state",
+        "params.beta": "β",
+    }.items():
+        assert (label in labels) == (data[two[0]][name] != data[two[1]][name])
+    looked.execute_script(
+        "[...document.querySelectorAll('#look label')].find(each => "
+        "each.textContent.includes('only what differs')).firstChild.click()"
+    )
+    assert ["state", "complete", "complete"] in looked.execute_script(COMPARED)
+
+
+def test_a_copied_address_shows_the_same(looked, view):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    keys(looked, "optimizer:adam beta<5", at="#look-filter")
+    click(looked, f"{head('params.beta')} button")
+    click(looked, f"{head('params.beta')} button")
+    click(looked, "#look-repeats")
+    for name, value in {"x": "val/rate", "y": "objective", "colour": "params.optimizer"}.items():
+        choose(looked, name, value)
+    compared = looked.execute_script("return compared.rows")
+    row = next(row for row in column(looked, "row") if row not in compared)
+    click(looked, f'.look-table [data-row="{row}"]')
+    click(looked, "#look-card .look-compare")
+    click(looked, f'.look-table [data-row="{row}"]')
+    seen = (
+        "return [location.href, [...document.querySelectorAll('.look-table tbody tr')].map(each "
+        "=> each.dataset.row), scatter.points, study.pinned, compared.rows]"
+    )
+    before = looked.execute_script(seen)
+    looked.get("about:blank")
+    looked.get(before[0])
+    ready = "return document.getElementById('look').dataset.state === 'ready'"
+    WebDriverWait(looked, 60).until(lambda driver: driver.execute_script(ready))
+    assert looked.execute_script(seen) == before
+    assert before[3] == row
+    assert before[4][-1] == row
+
+
+def test_the_command_that_trains_a_trial_again_can_be_copied(looked, view):
+    looked.execute_script("navigator.clipboard.writeText = async text => { window.copied = text; }")
+    click(looked, f'.look-table [data-row="{view.best_number}"]')
+    command = f"vaeexp reproduce {view.results.name}/{view.best_number}"
+    assert command in card(looked)
+    click(looked, ".look-copy")
+    assert looked.execute_script("return window.copied") == command
+
+
+def test_a_card_leads_to_the_run_on_a_tracking_server(browser, tmp_path):
+    view = StudyView(make_results(12))
+    best, page_of_run = str(view.best_number), "https://server/#/experiments/3/runs/abc"
+    pages = {f"beta_mnist/{best}": page_of_run}
+    path = tmp_path / PAGE
+    data = partial(study_data, view, run_pages=pages)
+    path.write_text(page(TEXT, {}, data=data), encoding="utf-8")
+    look_at(browser, path)
+    link = "return document.querySelector('#look-card .look-command a')?.getAttribute('href')"
+    click(browser, f'.look-table [data-row="{best}"]')
+    assert browser.execute_script(link) == page_of_run
+    keys(browser, "ESCAPE")
+    other = next(row for row in column(browser, "row") if not row.startswith(best))
+    click(browser, f'.look-table [data-row="{other}"]')
+    assert browser.execute_script(link) is None
+
+
+def test_the_winner_and_the_best_in_the_search_are_two(browser, tmp_path):
+    view = StudyView(make_results())
+    lowest, other = view.ranked["number"].astype(str).iloc[:2]
+    look_at(browser, write(view, tmp_path))
+    title = "return titleOf(study.byRow.get(arguments[0]))"
+    assert browser.execute_script(title, str(view.best_number)) == "★ winner"
+    browser.execute_script("study.best = new Set([arguments[0]])", other)
+    assert browser.execute_script(title, other) == "★ winner"
+    assert browser.execute_script(title, lowest) == "best in the search"
+
+
+def test_a_study_without_confirmation_has_no_winner(browser, tmp_path):
+    view = StudyView(make_results(confirm=False, compare=False))
+    look_at(browser, write(view, tmp_path))
+    best = str(view.best_number)
+    assert browser.execute_script("return titleOf(study.byRow.get(arguments[0]))", best) == (
+        "best in the search"
+    )
+    assert column(browser, "row")[0] == best
 
 
 # ---- pictures ----
@@ -469,28 +717,12 @@ PANELS = (
 
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory):
-    """A study whose runs left pictures; the best trial kept its first epoch, too."""
+    """A study whose runs left pictures."""
     place = tmp_path_factory.mktemp("pictured")
     results = make_results(16, folder=place / "trials" / "beta_mnist")
     write_pictures(results, place)
     view = StudyView(results)
-    folder, drawn = place / "trials" / "beta_mnist" / f"trial-{view.best_number:04d}", {}
-    for name in ("originals", "reconstructions", "samples"):
-        drawn[name] = read_arrays(folder)[name]
-    for name, grid in grids(drawn | {"reconstructions": 255 - drawn["reconstructions"]}).items():
-        write_png(folder / f"epoch-0001-{name}.png", grid)
     return view, write(view, place)
-
-
-def slide(browser, words, at):
-    """Move a slider as its keys do."""
-    moved = """
-    const input = document.querySelector(`[data-slider="${arguments[0]}"] input`);
-    input.value = arguments[1];
-    input.dispatchEvent(new Event('input'));
-    return input.closest('label').querySelector('output').textContent;
-    """
-    return browser.execute_script(moved, words, at)
 
 
 def panels(browser):
@@ -519,48 +751,9 @@ def test_pictures_of_the_best_stand_side_by_side_and_others_are_added(browser, p
     )
     click(browser, "#look-card .look-compare")
     assert panels(browser)[-1] == other
-    added = browser.execute_script("""
-    const add = document.getElementById('look-add');
-    add.value = [...add.options].find(option => option.value).value;
-    add.dispatchEvent(new Event('change'));
-    return document.querySelectorAll('.look-panel').length""")
-    assert added == 5
-    click(browser, f'[data-panel="{best}"] button')
-    assert best not in panels(browser)
-
-
-def test_the_epoch_and_the_dimension_slide(browser, pictured):
-    view, path = pictured
-    look_at(browser, path)
-    best = f'[data-panel="{view.best_number}"] canvas'
-    last = pixels(browser, best)
-    assert slide(browser, "epoch", 0) == "1"
-    assert dict(browser.execute_script(PANELS))[str(view.best_number)] == 1
-    assert pixels(browser, best) not in (last, None)
-    first = pixels(browser, ".look-traversal canvas")
-    assert slide(browser, "dimension", 3) == "4 of 8"
-    assert pixels(browser, ".look-traversal canvas") not in (first, None)
-    assert "dimension 8," in browser.execute_script(
-        "return document.querySelector('.look-traversal').textContent"
-    )
-
-
-def test_trials_slide_along_a_parameter_in_its_order(browser, pictured):
-    view, path = pictured
-    look_at(browser, path)
-    browser.execute_script("""
-    const along = document.getElementById('look-along');
-    along.value = 'params.beta';
-    along.dispatchEvent(new Event('change'))""")
-    trials = view.search[view.search["objective"].notna()].sort_values("params.beta")
-    for at in (0, 3, len(trials) - 1):
-        words = slide(browser, "β", at)
-        number = str(trials["number"].iloc[at])
-        assert panels(browser)[0] == number
-        assert words.endswith(f" (trial {number})")
-    browser.execute_script("document.querySelector('[data-slider=\"β\"] input').focus()")
-    keys(browser, "ARROW_LEFT")
-    assert panels(browser)[0] == str(trials["number"].iloc[-2])
+    browser.execute_script("document.getElementById('look-compared').value = ''")
+    keys(browser, f"{other} {best}", "TAB", at="#look-compared")
+    assert panels(browser) == [other, best]
 
 
 # ---- a whole report ----

@@ -102,6 +102,13 @@ def test_a_page_has_25_megabytes_at_most_and_says_what_is_left_out(tmp_path, stu
     assert sorted("".join(each) for each in shown) == list("abcde")
 
 
+def test_scripts_and_styles_have_70_kilobytes_at_most():
+    text = page("# A\n", {}, data=lambda room: {})
+    parts = re.findall(r"<style>(.*?)</style>|<script>(.*?)</script>", text, re.DOTALL)
+    size = len("".join(map("".join, parts)).encode())
+    assert 60_000 < size <= 70_000
+
+
 def test_a_picture_for_which_there_is_no_room_is_linked():
     text = page(TEXT, FILES | {"b.png": b"x" * 10_000_000})
     assert '<p><a href="b.png">Plot b</a></p>' in text

@@ -13,7 +13,6 @@ from drawn_studies import two_objectives
 from PIL import Image
 from synthetic_study import make_results, with_baselines, write_pictures
 
-from vaeexp.evaluation.generation import grids, write_png
 from vaeexp.plots.contact_sheet import ContactSheet, pack
 from vaeexp.report.page import picture_data as pictures
 from vaeexp.report.page.trial_rows import ordered_trials
@@ -69,8 +68,9 @@ def test_each_trial_shows_its_own_sheet(view, shape):
     rows = data_of(view)["rows"]
     assert list(rows) == [row for row in ordered_trials(view)["row"] if row in sheets]
     for row, sheet in sheets.items():
-        ((epoch, strip),) = rows[row]["epochs"].items()
-        assert epoch == max(int(view.search.set_index("number").loc[int(row), "epochs"]), 1)
+        strip = rows[row]
+        epochs = int(view.search.set_index("number").loc[int(row), "epochs"])
+        assert strip["epoch"] == max(epochs, 1)
         expected = np.concatenate([sheet["reconstructions"], sheet["samples"]])
         np.testing.assert_array_equal(images_of(strip), expected)
         assert (strip["height"], strip["width"]) == shape[:2]
@@ -105,8 +105,8 @@ def test_a_file_that_cannot_be_read_is_left_out_and_counted(view, content):
 
 def test_the_best_trials_stand_in_a_page_without_room_for_all(view, monkeypatch):
     sheets = with_sheets(view)
-    each = len(next(iter(data_of(view)["rows"].values()))["epochs"].popitem()[1]["png"])
-    monkeypatch.setattr(pictures, "MOST_PICTURED", int(4.5 * each / pictures.LAST_SHARE))
+    each = len(next(iter(data_of(view)["rows"].values()))["png"])
+    monkeypatch.setattr(pictures, "MOST_PICTURED", int(4.5 * each))
     data = data_of(view)
     order = [row for row in ordered_trials(view)["row"] if row in sheets]
     assert list(data["rows"]) == order[:4]
@@ -121,27 +121,6 @@ def test_the_front_stands_first_with_two_objectives(tmp_path):
     assert list(data_of(StudyView(view.results))["rows"])[: len(members)] == members
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (12, 20, 3)])
-def test_kept_epochs_are_cut_from_their_files(view, shape):
-    with_sheets(view, shape)
-    row = view.search.set_index("number").loc[view.best_number]
-    folder, originals = Path(row["folder"]), RANDOM.integers(0, 256, (10, *shape), dtype=np.uint8)
-    save_arrays(folder / "pictures.npz", {"originals": originals, **drawn(shape)})
-    kept = {epoch: drawn(shape) for epoch in (1, 5)}
-    for epoch, own in kept.items():
-        for name, grid in grids({"originals": originals, **own}).items():
-            write_png(folder / f"epoch-{epoch:04d}-{name}.png", grid)
-    (folder / "epoch-0003-samples.png").write_bytes(b"no picture")
-    data = data_of(view)
-    np.testing.assert_array_equal(images_of(data["originals"]), originals)
-    epochs = data["rows"][str(view.best_number)]["epochs"]
-    assert set(epochs) == {1, 5, int(row["epochs"])}
-    for epoch, own in kept.items():
-        np.testing.assert_array_equal(
-            images_of(epochs[epoch]), np.concatenate([own["reconstructions"], own["samples"]])
-        )
-
-
 def test_runs_of_other_images_are_left_out_and_named(tmp_path):
     folder = tmp_path / "trials" / "beta_mnist"
     results = with_baselines(make_results(12, folder=folder), folder=folder)
@@ -154,6 +133,3 @@ def test_runs_of_other_images_are_left_out_and_named(tmp_path):
     assert len(grey) > 0 < len(strong)
     assert not set(grey) & set(data["rows"])
     assert any("grey" in note and "strong" not in note for note in data["notes"])
-    tested = next(row for row in data["rows"].values() if "traversals" in row)["traversals"]
-    assert (tested["steps"], tested["dimensions"][:3], tested["reach"]) == (9, [11, 3, 0], 2.5)
-    assert len(images_of(tested)) == 9 * len(tested["dimensions"]) == 72

@@ -94,8 +94,10 @@ SCRIPTS = (
     "table.js",
     "card.js",
     "plots.js",
+    "scale.js",
+    "scatter.js",
     "parallel.js",
-    "pictures.js",
+    "compare.js",
     "zoom.js",
     "start.js",
 )

@@ -5,6 +5,7 @@ learning curves.
 import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,9 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def study_data(view: StudyView, room: int = MOST_BYTES) -> dict[str, Any]:
+def study_data(
+    view: StudyView, room: int = MOST_BYTES, *, run_pages: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return the data of the page's tables, plots and pictures, as JSON has them, in `room` bytes
     at most.
 
@@ -207,6 +210,7 @@ def study_data(view: StudyView, room: int = MOST_BYTES) -> dict[str, Any]:
     curves: row → epoch, value, epoch, value …
     best: the rows that the study found best.
     pictures: of `picture_data`.
+    mlflow: row → the address of its run on a tracking server, of `run_pages`, by name of the run.
     left_out: sentences on the rows and curves for which there was no room.
 
     Rows come before curves, and curves before pictures.
@@ -219,6 +223,7 @@ def study_data(view: StudyView, room: int = MOST_BYTES) -> dict[str, Any]:
         "study": view.results.name,
         "columns": columns,
         "best": [str(number) for number in best],
+        "mlflow": {name.rpartition("/")[2]: address for name, address in run_pages.items()},
     }
     rows = {row["row"]: row for row in trial_rows(trials, columns)}
     curves = trial_curves(view, trials)

@@ -1,5 +1,4 @@
 // The card of a trial: its settings, its value, its learning curve, its picture.
-"use strict";
 
 const CURVE = { width: 260, height: 84 };
 const card = { element: null };
@@ -16,6 +15,7 @@ function showCard(row, place) {
   const pinned = study.pinned === row.row;
   card.element.classList.toggle("look-pinned", pinned);
   card.element.replaceChildren(cardHead(row, pinned), cardFigures(row), cardSettings(row), curveOf(row));
+  if (pinned) card.element.append(reproduced(row));
   if (row.message) card.element.append(make("p", { className: "look-note" }, String(row.message).slice(0, 300)));
   tell("card", { row, element: card.element, pinned });
   if (place) stand(card.element, place.getBoundingClientRect());
@@ -24,18 +24,30 @@ function showCard(row, place) {
 function cardHead(row, pinned) {
   const name = nameOf(row);
   const head = make("p", { className: "look-card-head" }, make("b", {}, name[0].toUpperCase() + name.slice(1)));
-  if (study.best.has(row.row)) head.append(make("span", { className: "look-best" }, study.best.size > 1 ? " ★ on the front" : " ★ best"));
+  head.append(make("span", { className: "look-best" }, titleOf(row)));
   const free = make("button", { type: "button", "aria-label": "Close the card", onclick: () => pin(null) }, "×");
   head.append(pinned ? free : make("span", { className: "look-hint" }, "click to pin"));
   return head;
 }
 
-/** Value, state and epochs in a line. */
 function cardFigures(row) {
   const objectives = study.columns.filter((column) => column.group === "objective");
   const values = objectives.map((column) => `${column.label} ${shown(column, row[column.name])}`);
+  if (isEarly(row)) values[0] += ` at epoch ${row.epochs}`;
   const state = row.failure ? `${row.state} (${row.failure})` : row.state;
   return make("p", { className: "look-card-figures" }, [...values, state, `${grouped(row.epochs, 0)} ${row.epochs === 1 ? "epoch" : "epochs"}`].join(" · "));
+}
+
+function reproduced(row) {
+  const command = `vaeexp reproduce ${study.name}/${row.row}`;
+  const copy = make("button", { type: "button", className: "look-copy", onclick: async () => {
+    await navigator.clipboard.writeText(command);
+    copy.textContent = "copied";
+  } }, "copy");
+  const line = make("p", { className: "look-command" }, make("code", {}, command), " ", copy);
+  const run = study.mlflow[row.row];
+  if (run) line.append(make("a", { href: run, target: "_blank", rel: "noopener" }, "MLflow"));
+  return line;
 }
 
 function cardSettings(row) {
@@ -46,7 +58,6 @@ function cardSettings(row) {
   return list;
 }
 
-/** The points of a learning curve; values that are not finite are left out. */
 function pointsOf(name) {
   const flat = study.curves[name] ?? [];
   const points = [];
@@ -60,18 +71,13 @@ function curveOf(row) {
   const best = study.best.has(row.row) ? [] : pointsOf([...study.best][0]);
   const drawing = make("svg:svg", { viewBox: `0 0 ${CURVE.width} ${CURVE.height}`, class: "look-curve", role: "img" });
   drawing.setAttribute("aria-label", `Learning curve of ${nameOf(row)}`);
-  if (own.length < 2) return make("p", { className: "look-note" }, noCurve(own.length, row.epochs));
+  if (own.length < 2) return make("p", { className: "look-note" }, "Its curve is not in this page.");
   const all = [...own, ...best];
   const settled = (points) => points.slice(Math.floor(points.length / 10)).map(([, value]) => value);
   const scale = { last: Math.max(...all.map(([epoch]) => epoch)), low: Math.min(...all.map(([, value]) => value)), high: Math.max(...settled(own), ...settled(best)) };
   if (best.length > 1) drawing.append(make("svg:path", { d: pathOf(best, scale), class: "look-curve-best" }));
   drawing.append(make("svg:path", { d: pathOf(own, scale), class: "look-curve-own" }), ...curveWords(scale));
   return drawing;
-}
-
-function noCurve(points, epochs) {
-  if (points) return "One epoch: no curve.";
-  return epochs ? "Its curve is in curves.csv alone." : "No epoch ended.";
 }
 
 function pathOf(points, { last, low, high }) {
@@ -92,7 +98,6 @@ function curveWords({ last, low, high }) {
   ];
 }
 
-/** Places the card beside what it is of, inside the window; a narrow screen has it at its lower edge (look.css). */
 function stand(element, beside) {
   const { width, height } = element.getBoundingClientRect();
   const room = { x: document.documentElement.clientWidth - width - 8, y: window.innerHeight - height - 8 };

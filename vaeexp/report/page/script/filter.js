@@ -1,30 +1,32 @@
 // The line that filters trials: `adam beta<1 state:complete trial:45`.
-"use strict";
 
 /** The part of a name that tells columns apart when typed: no spaces, dashes or capitals. */
 function plainName(text) {
-  return text.toLowerCase().replace(/[\s_-]+/g, "");
+  return hyphened(text).toLowerCase().replace(/[\s_-]+/g, "");
 }
 
-/** The column that somebody means, by its label, by its name in the CSV file or by the last part of that. */
+function hyphened(text) {
+  return text.replace(/[−–]/g, "-");
+}
+
 function columnNamed(text) {
   const wanted = plainName(text);
   const named = (column) => [column.label, column.name, column.name.split(/[./]/).pop()].map(plainName);
   return study.columns.find((column) => named(column).includes(wanted));
 }
 
-/** The filter of one word, or a sentence that says what is wrong with it. */
 function filterOfWord(word) {
   const [, name, sign, value] = word.match(/^([^<>=:]+)(<=|>=|[<>=:])(.+)$/) ?? [];
-  if (!name) return textFilter(word);
-  if (["trial", "run"].includes(plainName(name)) && ":=".includes(sign)) return trialFilter(value);
+  if (!name) return { word, keeps: textFilter(word) };
+  const equal = ":=".includes(sign);
+  if (["trial", "run"].includes(plainName(name)) && equal) return { word, keeps: trialFilter(value) };
   const column = columnNamed(name);
   if (!column) return `no column is called “${name}”`;
-  if (":=".includes(sign)) return equalFilter(column, value);
-  const limit = Number(value.replace("−", "-").replaceAll(",", ""));
+  if (equal) return { word, column, values: valuesOf(value), keeps: equalFilter(column, value) };
+  const limit = Number(hyphened(value).replaceAll(",", ""));
   if (Number.isNaN(limit)) return `“${value}” is no number`;
   const holds = { "<": (a) => a < limit, "<=": (a) => a <= limit, ">": (a) => a > limit, ">=": (a) => a >= limit }[sign];
-  return (row) => holds(numberOf(row[column.name]));
+  return { word, column, [sign[0] === "<" ? "to" : "from"]: limit, keeps: (row) => holds(numberOf(row[column.name])) };
 }
 
 function trialFilter(value) {
@@ -32,11 +34,17 @@ function trialFilter(value) {
   return (row) => wanted.includes(row.row.toLowerCase()) || wanted.includes(row.run);
 }
 
+/** The values that a list with commas names; a value may have commas itself. */
+function valuesOf(value) {
+  const wanted = hyphened(value).toLowerCase();
+  return [wanted, ...wanted.split(",")];
+}
+
+/** Equal values alone, as `adam` is no `adamax`; a message or another long text begins with what was typed. */
 function equalFilter(column, value) {
-  const wanted = value.toLowerCase();
-  const number = Number(value);
-  const same = (own) => shown(column, own).toLowerCase() === wanted || String(own).toLowerCase() === wanted || own === number;
-  const starts = (own) => column.type === "text" && String(own).toLowerCase().startsWith(wanted);
+  const wanted = valuesOf(value);
+  const same = (own) => wanted.some((each) => hyphened(shown(column, own)).toLowerCase() === each || hyphened(String(own)).toLowerCase() === each || own === Number(each));
+  const starts = (own) => column.group === "more" && String(own).toLowerCase().startsWith(wanted[0]);
   return (row) => row[column.name] !== undefined && (same(row[column.name]) || starts(row[column.name]));
 }
 
@@ -46,7 +54,6 @@ function textFilter(word) {
   return (row) => row.row.toLowerCase() === wanted || texts.some((column) => String(row[column.name] ?? "").toLowerCase().includes(wanted));
 }
 
-/** The line with names such as `learning rate` in one word, and without spaces around signs. */
 function tidied(line) {
   const spaced = study.columns.map((column) => column.label).filter((label) => label.includes(" "));
   const joined = spaced.reduce((text, label) => {
@@ -56,22 +63,39 @@ function tidied(line) {
   return joined.replace(/\s*(<=|>=|[<>=:])\s*/g, "$1");
 }
 
-/** Reads the line; a part in quotes is one word. Returns the filter, or null for none, and what could not be read. */
+/** Reads the line, in which quotes hold a value with spaces together. Returns the filters, and what could not be read. */
 function readFilter(line) {
-  const words = [...tidied(line).matchAll(/"([^"]+)"|(\S+)/g)].map((match) => match[1] ?? match[2]);
-  const read = words.map(filterOfWord);
-  const wrong = read.filter((each) => typeof each === "string");
-  const filters = read.filter((each) => typeof each === "function");
-  return { keeps: filters.length ? (row) => filters.every((filter) => filter(row)) : null, wrong };
+  const words = tidied(line).match(/(?:"[^"]*"|[^\s"])+/g) ?? [];
+  const read = words.map((word) => filterOfWord(word.replaceAll('"', "")));
+  return { filters: read.filter((each) => each.keeps), wrong: read.filter((each) => !each.keeps) };
 }
 
-/** A few examples made of the study's own columns. */
+function filterByLine(line) {
+  const { filters, wrong } = readFilter(line);
+  document.querySelector(".look-wrong").textContent = wrong.join("; ");
+  study.words = filters;
+  keepInAddress("filter", line.trim());
+  filterBy("words", filters.length ? (row) => filters.every(({ keeps }) => keeps(row)) : null);
+}
+
+function refilter(column, ends) {
+  const input = document.getElementById("look-filter");
+  const rest = readFilter(input.value).filters.filter((each) => each.column !== column).map(({ word }) => word);
+  const own = ends.map((end) => `${wordFor(column)}${end}`);
+  input.value = [...rest, ...own].map((word) => (/\s/.test(word) ? `"${word}"` : word)).join(" ");
+  filterByLine(input.value);
+}
+
+function wordFor(column) {
+  return columnNamed(column.label) === column ? column.label.replaceAll(" ", "_") : column.name;
+}
+
 function filterExamples() {
   const axes = axesOf();
   const number = axes.find((column) => column.group === "settings" && column.type === "number");
   const choice = axes.find((column) => column.axis.choices && column.type === "text");
   const examples = ["state:complete"];
-  if (number) examples.push(`${number.label.replaceAll(" ", "_")}<${shown(number, (number.axis.low * number.axis.high) ** 0.5 || number.axis.high / 2)}`);
-  if (choice) examples.push(`${choice.label.replaceAll(" ", "_")}:${choice.axis.choices[0]}`);
+  if (number) examples.push(`${wordFor(number)}<${shown(number, (number.axis.low * number.axis.high) ** 0.5 || number.axis.high / 2)}`);
+  if (choice) examples.push(`${wordFor(choice)}:${choice.axis.choices[0]}`);
   return examples;
 }

@@ -1,5 +1,4 @@
 // The plots of the report: a mark with `data-row` shows its trial, and the trial that is looked at stands out in all of them.
-"use strict";
 
 /** Units of a drawing from which a mark is a line, which becomes wider; a smaller one gets a ring. */
 const LINE_SIZE = 30;

@@ -4,7 +4,7 @@
 const MISSING = "–";
 
 /** What all parts of the page share. Filters are functions of a row by name; `kept` are the rows that pass them all. */
-const study = { name: "", columns: [], rows: [], byRow: new Map(), curves: {}, left_out: [], best: new Set(), filters: new Map(), kept: [], pinned: null, looked: null };
+const study = { name: "", columns: [], rows: [], byRow: new Map(), curves: {}, left_out: [], best: new Set(), filters: new Map(), words: [], kept: [], pinned: null, looked: null };
 const listeners = {};
 
 /** Calls `listener` with the value of each later `tell` of this name. */
@@ -16,15 +16,35 @@ function tell(name, value) {
   (listeners[name] ?? []).forEach((listener) => listener(value));
 }
 
+/** The state of the page after the `#` of its address, so that a copied address shows the same. */
+const address = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+window.addEventListener("hashchange", () => { if (location.hash.includes("=")) location.reload(); });
+
+function keepInAddress(name, value) {
+  if (value) address.set(name, value);
+  else address.delete(name);
+  history.replaceState(null, "", `#${address}`);
+}
+
 function readStudy() {
   const data = JSON.parse(document.getElementById("study-data").textContent);
   Object.assign(study, data, { name: data.study, best: new Set(data.best) });
   study.byRow = new Map(study.rows.map((row) => [row.row, row]));
   study.rows.forEach((row, place) => { row.place = place; });
   study.kept = study.rows;
+  study.confirmed = study.rows.some((row) => row.run.includes("confirm"));
+  const complete = study.rows.filter((row) => row.run === "search" && row.state === "complete" && Number.isFinite(row.objective));
+  study.lowest = complete.reduce((low, row) => (row.objective < low.objective ? row : low), complete[0] ?? {}).row;
 }
 
-/** Sets or drops a filter, and tells what is kept then. */
+/** The winner is confirmed; the lowest value of the search is no more than the luckiest. */
+function titleOf(row) {
+  const found = study.best.has(row.row);
+  if (found && !study.columns.some((column) => column.name === "objective")) return "★ on the front";
+  if (found && study.confirmed) return "★ winner";
+  return row.row === study.lowest ? "best in the search" : "";
+}
+
 function filterBy(name, keeps) {
   if (keeps) study.filters.set(name, keeps);
   else study.filters.delete(name);
@@ -38,20 +58,18 @@ function passes(row) {
   return [...study.filters].every(([name, keeps]) => name === "repeats" || keeps(row));
 }
 
-/** Looks at a row, or at none; a pinned row stays until it is freed. `place` is the element beside which its card stands. */
 function lookAt(row, place = null) {
   if (study.pinned || study.looked === row) return;
   study.looked = row;
   tell("look", { row, place });
 }
 
-/** Pins a row, or frees the pinned one. */
 function pin(row, place = null) {
   study.pinned = study.looked = row;
+  keepInAddress("trial", row);
   tell("look", { row, place });
 }
 
-/** Makes an element; texts become text, never markup. A property `on…` is a listener, one with a dash an attribute. */
 function make(tag, properties = {}, ...children) {
   const element = tag.includes(":") ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4)) : document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -63,12 +81,10 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** The value of a cell as a number; NaN where it has none. */
 function numberOf(value) {
   return value === "∞" ? Infinity : value === "−∞" ? -Infinity : typeof value === "number" ? value : NaN;
 }
 
-/** A cell as the report writes it: figures with fixed decimals, settings with three digits, a dash where there is none. */
 function shown(column, value) {
   if (value === undefined || value === null) return MISSING;
   if (typeof value !== "number") return String(value);
@@ -90,20 +106,12 @@ function minus(text) {
   return text.replace(/^-/, "−");
 }
 
-/** The columns of the searched parameters, and of the objectives, in the order of the study file. */
 function axesOf() {
   const searched = study.columns.filter((column) => column.axis);
   return [...searched.filter((column) => column.group === "settings"), ...searched.filter((column) => column.group === "objective")];
 }
 
-/** How a row is called in a sentence: `trial 45`, `r3, again trial 45`. */
 function nameOf(row) {
   const again = row.source_trial === undefined ? "" : `, trial ${row.source_trial} again`;
   return row.run === "search" ? `trial ${row.row}` : `run ${row.row}${again}`;
-}
-
-/** The settings of a row as the report writes them beside pictures. */
-function settingsOf(row) {
-  const own = study.columns.filter((column) => column.group === "settings" && row[column.name] !== undefined);
-  return own.map((column) => `${column.label} = ${shown(column, row[column.name])}`).join(", ");
 }

@@ -1,26 +1,29 @@
 // All trials in one table: sorted by any column, filtered, a hundred rows at a time.
-"use strict";
 
 const PAGE_ROWS = 100;
+const PRINTED_ROWS = 200;
 const SHOWN_GROUPS = new Set(["run", "objective", "settings"]);
-const GROUP_NAMES = { run: "run", objective: "objective", settings: "settings", validation: "validation, best epoch", test: "test", more: "more" };
-/** What the table shows: the column that it is sorted by (null: the best first), which way, the first row, the open groups. */
-const view = { by: null, down: false, first: 0, groups: SHOWN_GROUPS, repeats: false, row: null };
+const GROUP_NAMES = { validation: "validation, best epoch" };
+const view = { by: null, down: false, first: 0, groups: SHOWN_GROUPS, repeats: false, row: null, printing: false };
 
 function buildTable(section) {
   const body = make("tbody");
   const parts = { section, body, head: make("thead"), count: make("p", { className: "look-count", role: "status" }), pages: make("p", { className: "look-pages" }) };
   const table = make("table", { className: "look-table" }, parts.head, body);
-  section.append(filterLine(parts), groupLine(parts), parts.count);
+  const [, down, by] = (address.get("sort") ?? "").match(/^(-?)(.*)$/);
+  Object.assign(view, { by: by || null, down: Boolean(down), repeats: address.has("repeats") });
+  section.append(filterLine(), groupLine(parts), parts.count);
   section.append(make("div", { className: "look-scroll", tabIndex: 0, role: "region", "aria-label": "Table of all trials" }, table), parts.pages);
-  filterBy("repeats", (row) => row.run === "search");
+  filterBy("repeats", view.repeats ? null : (row) => row.run === "search");
   on("filter", () => { view.first = 0; drawTable(parts); });
   on("look", ({ row }) => markRows(body, row));
   listenToRows(body);
-  drawTable(parts);
+  for (const [event, printing] of [["beforeprint", true], ["afterprint", false]]) {
+    window.addEventListener(event, () => { view.printing = printing; drawTable(parts); });
+  }
+  filterByLine(address.get("filter") ?? "");
 }
 
-/** A heading of the second level, which the contents at the side name, too. */
 function heading(text) {
   const id = plainName(text);
   const list = document.querySelector("nav ul");
@@ -29,32 +32,21 @@ function heading(text) {
   return make("h2", { id }, text);
 }
 
-function filterLine(parts) {
+function filterLine() {
   const wrong = make("span", { className: "look-wrong", role: "status" });
-  const input = make("input", { type: "search", id: "look-filter", placeholder: filterExamples().join(" "), spellcheck: false });
-  input.addEventListener("input", () => {
-    const { keeps, wrong: words } = readFilter(input.value);
-    wrong.textContent = words.join("; ");
-    filterBy("words", keeps);
-  });
-  const line = make("p", { className: "look-controls" }, make("label", { for: "look-filter" }, "Filter"), input, stateChoice());
+  const input = make("input", { type: "search", id: "look-filter", placeholder: filterExamples().join(" "), spellcheck: false, value: address.get("filter") ?? "" });
+  input.addEventListener("input", () => filterByLine(input.value));
+  const line = make("p", { className: "look-controls" }, make("label", { for: "look-filter" }, "Filter"), input);
   if (study.rows.some((row) => row.run !== "search")) line.append(repeatsSwitch());
-  const help = `Words must occur in a row; ${filterExamples().map((each) => `“${each}”`).join(" or ")} compare a column; “trial:4,7” names trials.`;
+  const help = `${filterExamples().map((each) => `“${each}”`).join(" or ")} compare a column; “trial:4,7” names trials; any other word must occur in a row.`;
   return make("div", {}, line, make("p", { className: "look-help" }, help, " ", wrong));
 }
 
-function stateChoice() {
-  const states = [...new Set(study.rows.map((row) => row.state))].sort();
-  const options = ["", ...states].map((state) => make("option", { value: state }, state || "every state"));
-  const choice = make("select", { id: "look-state", "aria-label": "State" }, ...options);
-  choice.addEventListener("change", () => filterBy("state", choice.value ? (row) => row.state === choice.value : null));
-  return choice;
-}
-
 function repeatsSwitch() {
-  const box = make("input", { type: "checkbox", id: "look-repeats" });
+  const box = make("input", { type: "checkbox", id: "look-repeats", checked: view.repeats });
   box.addEventListener("change", () => {
     view.repeats = box.checked;
+    keepInAddress("repeats", box.checked ? "shown" : "");
     filterBy("repeats", box.checked ? null : (row) => row.run === "search");
   });
   return make("label", {}, box, " runs with new seeds, too");
@@ -69,7 +61,7 @@ function groupLine(parts) {
       else view.groups.delete(group);
       drawTable(parts);
     });
-    return make("label", {}, box, ` ${GROUP_NAMES[group]}`);
+    return make("label", {}, box, ` ${GROUP_NAMES[group] ?? group}`);
   });
   return make("fieldset", { className: "look-controls" }, make("legend", {}, "Columns"), ...boxes);
 }
@@ -102,8 +94,10 @@ function drawTable(parts) {
   const rows = sortedRows();
   const searched = study.rows.filter((row) => view.repeats || row.run === "search").length;
   parts.count.textContent = `${grouped(rows.length, 0)} of ${grouped(searched, 0)} ${view.repeats ? "trials and runs with new seeds" : "trials"}`;
+  if (view.printing) parts.count.textContent += `; printed: ${rows.length > PRINTED_ROWS ? `the first ${PRINTED_ROWS}` : "all"}`;
   parts.head.replaceChildren(...headRows(parts, columns));
-  parts.body.replaceChildren(...rows.slice(view.first, view.first + PAGE_ROWS).map((row) => bodyRow(row, columns)));
+  const printed = view.printing && [0, PRINTED_ROWS];
+  parts.body.replaceChildren(...rows.slice(...(printed || [view.first, view.first + PAGE_ROWS])).map((row) => bodyRow(row, columns)));
   const current = [...parts.body.rows].find((line) => line.dataset.row === view.row) ?? parts.body.rows[0];
   if (current) current.tabIndex = 0;
   drawPages(parts, rows.length);
@@ -112,7 +106,7 @@ function drawTable(parts) {
 
 function headRows(parts, columns) {
   const spans = [...new Set(columns.map((column) => column.group))];
-  const groups = spans.map((group) => make("th", { scope: "colgroup", colSpan: columns.filter((column) => column.group === group).length }, GROUP_NAMES[group]));
+  const groups = spans.map((group) => make("th", { scope: "colgroup", colSpan: columns.filter((column) => column.group === group).length }, GROUP_NAMES[group] ?? group));
   const heads = [{ name: "row", label: "trial" }, ...columns].map((column) => columnHead(parts, column));
   return [make("tr", { className: "look-groups" }, make("td"), ...groups), make("tr", {}, ...heads)];
 }
@@ -125,6 +119,7 @@ function columnHead(parts, column) {
     if (!sorted) Object.assign(view, { by: column.name, down: false });
     else Object.assign(view, view.down ? { by: null, down: false } : { down: true });
     view.first = 0;
+    keepInAddress("sort", view.by && `${view.down ? "-" : ""}${view.by}`);
     drawTable(parts);
     parts.head.querySelector(`[data-column="${CSS.escape(column.name)}"] button`).focus();
   });
@@ -133,17 +128,22 @@ function columnHead(parts, column) {
 }
 
 function bodyRow(row, columns) {
-  const best = study.best.has(row.row);
-  const name = make("th", { scope: "row" }, row.row, ...(best ? [make("span", { className: "look-best", title: "best" }, " ★")] : []));
+  const title = titleOf(row);
+  const star = title.startsWith("★") ? [make("span", { className: "look-best" }, " ★")] : [];
   const cells = columns.map((column) => {
     const text = shown(column, row[column.name]);
-    return make("td", { className: column.type === "number" ? "look-number" : "", title: text.length > 24 ? text : "" }, text);
+    const early = column.group === "objective" && isEarly(row) ? { "data-early": `epoch ${row.epochs}` } : {};
+    return make("td", { className: column.type === "number" ? "look-number" : "", title: text.length > 24 ? text : "", ...early }, text);
   });
-  return make("tr", { "data-row": row.row, tabIndex: -1, className: best ? "look-winner" : "" }, name, ...cells);
+  return make("tr", { "data-row": row.row, tabIndex: -1, className: star.length ? "look-winner" : "" }, make("th", { scope: "row", title }, row.row, ...star), ...cells);
+}
+
+function isEarly(row) {
+  return row.state === "pruned" && row.objective !== undefined;
 }
 
 function drawPages(parts, count) {
-  parts.pages.hidden = count <= PAGE_ROWS;
+  parts.pages.hidden = view.printing || count <= PAGE_ROWS;
   const last = Math.min(view.first + PAGE_ROWS, count);
   const turn = (text, first, disabled) => make("button", { type: "button", disabled, onclick: () => { view.first = first; drawTable(parts); } }, text);
   parts.pages.replaceChildren(

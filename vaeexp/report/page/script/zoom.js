@@ -1,5 +1,4 @@
 // Plots that cut their axes where a few trials lie far outside: a button shows all of them.
-"use strict";
 
 function offerWholePlots() {
   for (const whole of document.querySelectorAll("main .whole")) {
