@@ -69,7 +69,7 @@ seed: 0                          # of the sampler and of all trials
 sampler: curves                  # tpe, random, qmc, grid, cmaes, gp
 pruner: promotion                # pauses trials; median ends them, none lets every trial run to its end
 budget: {{trials: 40}}             # also seconds, epochs, stale_trials: the first that is reached ends the search
-confirm: {{top: 2, seeds: 2}}      # the best configurations again, with fresh seeds, then on the test images
+confirm: {{top: 2, seeds: 3}}      # the best configurations again, with fresh seeds, then on the test images
 
 # ---- rows of the report that are trained whatever the search finds ----
 # baselines:
@@ -119,7 +119,7 @@ seed: 0                          # of the sampler and of all trials
 sampler: curves                  # tpe, random, qmc, grid, cmaes, gp
 pruner: promotion                # pauses trials; median ends them, none lets every trial run to its end
 budget: {{trials: 40}}             # also seconds, epochs, stale_trials: the first that is reached ends the search
-confirm: {{top: 2, seeds: 2}}      # the best configurations again, with fresh seeds, then on the test rows
+confirm: {{top: 2, seeds: 3}}      # the best configurations again, with fresh seeds, then on the test rows
 """  # noqa: E501
 WORDS = {
     "dataset": "folder: image files; arrays: one file, or a folder, of arrays or tables",

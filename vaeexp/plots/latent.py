@@ -235,10 +235,15 @@ def component_classes(arrays: Arrays) -> Figure:
 
 def classes_caption(arrays: Arrays) -> str:
     """Say what a cell is, and in which order the components stand."""
+    weights = arrays["component_weights"]
+    drawn = len(heaviest(weights))
+    total = "A column sums to 100"
+    if drawn < len(weights):
+        total = f"{len(weights) - drawn:,} of {len(weights):,} components are not drawn"
     return (
         "In percent, the share of each class of test images whose codes the component serves: "
-        "the mean of p(component | z) with z from the posterior. A column sums to 100; "
-        f"components are numbered {component_order(arrays['component_weights'])}."
+        f"the mean of p(component | z) with z from the posterior. {total}; "
+        f"components are numbered {component_order(weights)}."
     )
 
 
