@@ -235,7 +235,7 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
             "val −ELBO, search": number(found.iloc[0] if len(found) else math.nan),
             "val −ELBO, new seeds": number(runs["objective"].mean()),
             "test −ELBO": interval(study.test(runs, "neg_elbo")),
-            "above the first": "–" if margin is None else _above(margin.mean),
+            "above the winner": "–" if margin is None else _above(margin.mean),
             "p (Holm)": "–"
             if margin is None or math.isnan(margin.p_holm)
             else p_words(margin.p_holm)[2:].removeprefix("= "),

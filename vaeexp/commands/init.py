@@ -349,8 +349,11 @@ def _lines(settings: Mapping[str, Any]) -> str:
     """Return a line for each setting, with a word on it."""
     text = ""
     for name, value in settings.items():
+        words = WORDS.get(name, "as --set says")
+        if (name, value) == ("binarisation", "none"):
+            words = "numbers as they are"
         shown = _plain(value) if isinstance(value, str) else json.dumps(value)
-        text += f"{f'  {name}: {shown}':<32} # {WORDS.get(name, 'as --set says')}\n"
+        text += f"{f'  {name}: {shown}':<32} # {words}\n"
     return text
 
 

@@ -513,7 +513,7 @@ def parameter_panels(count: int, y: str, *, same_values: bool) -> tuple[Figure, 
     panels = list(figure.subplots(down, across, sharey=same_values, squeeze=False).ravel())
     for panel in panels[count:]:
         panel.set_visible(False)
-    figure.supylabel(y, fontsize=11, color=TEXT_COLOUR)
+    figure.supylabel(of_data(y), fontsize=11, color=TEXT_COLOUR)
     return figure, panels[:count]
 
 

@@ -34,14 +34,14 @@ from vaeexp.words import (
 
 GOING = ("running", "paused", "waiting")
 FAILED_ROWS = 50
+MOST_NAMES = 20
+"""Columns of a table whose bars are named."""
 LONGEST = 300
 """Characters of a message that are shown."""
 SEARCH = ("objectives", "sampler", "pruner", "budget", "confirm", "compare")
 """Sections of a study file that say how it searches."""
 OF_IMAGES = ("binarisation", "channels_first", "crop", "background", "split_folders")
 """Settings and facts that mean nothing for signals and rows."""
-RENAMED = {"image_shape": "shape of an image"}
-"""Fact → what its row is called."""
 SHEET = "training_images.png"
 """File of the contact sheet."""
 OWN_WORDS = ("title", "data", "split", "estimator")
@@ -182,6 +182,10 @@ def contact_sheet(view: StudyView) -> Drawing | None:
 def picture_sentence(view: StudyView) -> str:
     """Say how a picture shows an array of the study's data; empty for images."""
     words = view.plan.recorded("contact_sheet").get("words", "")
+    names = view.study.provenance.get("columns") or ()
+    drawn = (view.plan.recorded("data").get("image_shape") or [0])[-1]
+    if len(names) == drawn <= MOST_NAMES:
+        words += f": {', '.join(names)}"
     return f"Each picture shows {escape(words)}." if words else ""
 
 
@@ -232,7 +236,7 @@ def provenance(view: StudyView, sheet: Drawing | None) -> list[Block]:
         if not content:
             continue
         facts = [
-            (of_data(_spaced(RENAMED.get(name, name))), _value(name, value))
+            (of_data(_spaced(name)), _value(name, value))
             for name, value in content.items()
             if value is not None
         ]

@@ -69,8 +69,8 @@ def headline(view: StudyView) -> list[Block]:
     introduction = (
         "On test images, mean over n training seeds ± 95 % interval (none from fewer than three "
         "seeds); −ELBO, IW-NLL and rate in nats per image, k importance samples. A row stands at "
-        "its best epoch by validation −ELBO, and once more at its last epoch where rate, FID or "
-        "MSE differ there by more than their interval."
+        "its best epoch by validation −ELBO, and once more at its last epoch where a figure to "
+        "the right of IW-NLL differs there by more than its interval."
     )
     listed = bullets((f"{marks[said]} ", note) for said, note in notes.items())
     listed_rows = narrow_tables(HEADER, rows, right=range(1, len(HEADER) - 1))

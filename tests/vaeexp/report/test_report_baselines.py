@@ -245,7 +245,7 @@ def test_without_anything_confirmed_there_is_no_chapter(plain):
     search = plain.trials[~plain.trials["repeat"]]
     bare = replace(plain, trials=search)
     assert protocol_tables(bare) == []
-    assert StudyView(bare).best.title == f"Trial {best_run(bare)['number']}, best of the search"
+    assert StudyView(bare).best.title == f"Trial {best_run(bare)['number']}, best in the search"
     assert StudyView(bare).retrained.baselines == []
 
 

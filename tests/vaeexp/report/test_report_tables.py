@@ -41,7 +41,7 @@ def test_one_confirmed_configuration_has_no_margin(results):
     trials = results.trials
     alone = part(results, trials[~trials["repeat"] | (trials["source_trial"] == first)])
     assert StudyView(alone).retrained.margins == []
-    assert "above the first" not in confirmed_table(alone)
+    assert "above the winner" not in confirmed_table(alone)
 
 
 def test_a_value_that_was_never_tried_where_others_are_good_is_left_out(results):
