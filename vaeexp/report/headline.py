@@ -140,7 +140,7 @@ def _comparable(best: TestedSetting, setting: TestedSetting) -> tuple[str, State
     elif setting.same_protocol == best.same_protocol:
         figures = "all but IW-NLL"
     elif same_images(best, setting):
-        figures = "FID, MSE" if setting.test("reconstruction_mse").n else "1 − R²"
+        figures = "1 − R²" if setting.test("unexplained_variance").n else "FID, MSE"
     else:
         figures = "no"
     other = setting.baseline and setting.source_trial not in (None, best.source_trial)

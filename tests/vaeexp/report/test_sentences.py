@@ -289,6 +289,10 @@ SAID: dict[str, tuple[dict, str]] = {
         "Best in the search was trial 32; on fresh seeds the winner, trial 26, reached 129.40 on "
         "validation and trial 32 132.30",
     ),
+    "sheet": (
+        {"shown": 9, "training": 480, "binarisation": None},
+        "9 of the 480 training images as the models are given them",
+    ),
     "plot.by_run": (
         {"trial": 26, "rank": 2, "runs": 3},
         "Drawn by a new seed of trial 26, number 2 of 3 by validation −ELBO",
