@@ -345,8 +345,7 @@ def describe_data(job: Job) -> list[str]:
     likelihoods = searched_values(job.study, "likelihood")
     lines = describe_plan(job.dataset, " or ".join(likelihoods))
     if left_out := job.left_out:
-        with naming(job.noun):
-            where = of_data(f"{left_out:,} of {math.prod(job.dataset.image_shape):,} sub-pixels")
+        where = f"{left_out:,} of {math.prod(job.dataset.image_shape):,} values"
         lines.append(f"Left out of the density: {where}, which never change in training")
     ways = [*dict.fromkeys(map(target_words, job.datasets.values()))]
     return [*lines, f"Searched targets: {'; '.join(ways)}"] if len(ways) > 1 else lines

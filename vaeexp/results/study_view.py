@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from itertools import chain
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -197,17 +197,16 @@ def _from_the_median(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.iloc[np.argsort(abs(np.arange(len(runs)) - (len(runs) - 1) // 2), kind="stable")]
 
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
 def in_words_of_data(
-    function: Callable[Concatenate[StudyView, _P], _T],
-) -> Callable[Concatenate[StudyView, _P], _T]:
+    function: Callable[..., _T],
+) -> Callable[..., _T]:
     """Let what a function says of a study name its data (`vaeexp.words.of_data`)."""
 
     @wraps(function)
-    def named(view: StudyView, /, *given: _P.args, **options: _P.kwargs) -> _T:
+    def named(view: StudyView, /, *given: Any, **options: Any) -> _T:
         with naming(view.noun):
             return function(view, *given, **options)
 
