@@ -3,7 +3,10 @@ words.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -178,6 +181,35 @@ def noun_of(kind: str) -> str:
     kind: of `vaeexp.data.showing.kind_of`.
     """
     return {"table": "row", "signal": "signal"}.get(kind, "image")
+
+
+NOUN: ContextVar[str] = ContextVar("NOUN", default="image")
+"""`noun_of` the data that words of this package are about."""
+
+
+@contextmanager
+def naming(noun: str) -> Iterator[None]:
+    """Let `of_data` write this noun for the length of a `with` block."""
+    token = NOUN.set(noun)
+    try:
+        yield
+    finally:
+        NOUN.reset(token)
+
+
+def of_data(text: str) -> str:
+    """Return words of this package, which are written for images, for the data at hand: `an image`
+    is `a row`, and pixels are values.
+    """
+    noun = NOUN.get()
+    if noun == "image":
+        return text
+    text = re.sub(r"\b(a)n (?=image\b)", r"\1 ", text, flags=re.IGNORECASE)
+    for capital in (str.lower, str.capitalize):
+        # A word of a path or of the name of a file stays.
+        whole = rf"(?<![\w./-]){capital('image')}(?=s?\b(?![./_-]\w))"
+        text = re.sub(whole, capital(noun), text)
+    return re.sub(r"\b(?:sub-)?pixel(?=s?\b)", "value", text)
 
 
 def one_line(text: str, most: int = 300) -> str:

@@ -11,7 +11,11 @@ def drawn_by(study: Study, kind: str, values: Values) -> Values:
     run, trial = kind.endswith("run"), values["trial"]
     known = study.repeats["source_trial"].dropna() if run else study.ranked["number"]
     hold(trial in set(known.astype(int)))
-    return {"trial": trial}
+    if not run:
+        return {"trial": trial}
+    own = study.confirmed[trial]
+    hold(values["rank"] in range(1, len(own) + 1))
+    return {"trial": trial, "rank": values["rank"], "runs": len(own)}
 
 
 @of("plot.same_training")

@@ -322,6 +322,14 @@ def searched(study: Study, *_: Any) -> Values:
     return {"value": value, "rank": rank, "ranked": len(study.ranked), "failed": _lost(study)}
 
 
+@of("get.differs")
+def differs(study: Study, *_: Any) -> Values:
+    first = int(study.ranked["number"].iloc[0])
+    hold(first != study.best)
+    value, other = (study.confirmed[trial]["objective"].mean() for trial in (study.best, first))
+    return {"trial": study.best, "best": first, "value": value, "other": other}
+
+
 @of(*(f"get.{kind}" for kind in ("apart", "turned", "perhaps", "tie", "unclear", "too_few")))
 def margin(study: Study, kind: str, _: Values) -> Values:
     trial, gap = next(iter(study.margins.items()))
@@ -643,7 +651,7 @@ def reasons(
     return made
 
 
-BESIDE = ("rate", "fid", "reconstruction_mse")
+BESIDE = ("rate", "fid", "reconstruction_mse", "unexplained_variance")
 
 
 # ---- what was searched ----
@@ -652,7 +660,7 @@ BESIDE = ("rate", "fid", "reconstruction_mse")
 @of("parameter.few")
 def few(study: Study, *_: Any) -> Values:
     hold(len(study.judged) < 10)
-    return {"judged": len(study.judged), "least": 10}
+    return {"judged": len(study.judged), "trials": len(study.search), "least": 10}
 
 
 def left_out(study: Study, names: list[str]) -> list[tuple[str, Values]]:

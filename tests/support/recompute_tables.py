@@ -18,7 +18,13 @@ from recompute_statistics import Mean, interval, number, p_words, reach, share, 
 Rows = list[list[str]]
 
 
-MEASURES = {"rate": ("rate", 2), "FID": ("fid", 2), "MSE": ("reconstruction_mse", 5)}
+HEADLINE = ("row", "n", "test −ELBO", "test IW-NLL (k)")
+MEASURES = {
+    "rate": ("rate", 2),
+    "FID": ("fid", 2),
+    "MSE": ("reconstruction_mse", 5),
+    "1 − R²": ("unexplained_variance", 4),
+}
 """Column of the headline table → its metric and decimals."""
 
 
@@ -44,22 +50,27 @@ def has(*titles: str):
 # ---- the headline table ----
 
 
-@shows(lambda block: block.rows[0][-1].words == "comparable?")
+@shows(has("row", "n"))
 def headline(state: State, rows: list[list[str]]) -> list[list[Expected]]:
-    return [_headline_row(state.study, row[0]) for row in rows[1:]]
+    # Columns that are empty in all rows are left out.
+    titles = [*HEADLINE, *MEASURES, "comparable?"]
+    made = [dict(zip(titles, _headline_row(state.study, row[0]), strict=True)) for row in rows[1:]]
+    left = set(titles) - set(rows[0])
+    assert_that(all(cells[title] in ("–", None) for cells in made for title in left))
+    return [[cells[title] for title in rows[0]] for cells in made]
 
 
 def _headline_row(study: Study, title: str) -> list[Expected]:
     if title == "published (Burda et al. 2016)":
         binarisation = (study.report.setting("data", "binarisation") or "").split(" ")[0]
         figure = {"dynamic": "86.76 (5,000)", "static": "88.71 (5,000)"}[binarisation]
-        return [title, "–", "–", figure, "–", "–", "–", None]
+        return [title, "–", "–", figure, *["–"] * len(MEASURES), None]
     if title.endswith(", as published"):
-        return [title, *["–"] * 6, None]
+        return [title, *["–"] * (3 + len(MEASURES)), None]
     runs = study.runs_of(title)
     if runs is None:
         assert_that(recompute_seeds.count(study, title, 0) != "0")
-        return [None, recompute_seeds.count(study, title, 0), *["–"] * 5, None]
+        return [None, recompute_seeds.count(study, title, 0), *["–"] * (2 + len(MEASURES)), None]
     last = title.endswith(", last epoch")
     when = "test_last" if last else "test"
     plain = study.deterministic(title.removesuffix(", last epoch"))
@@ -235,7 +246,7 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
             "val −ELBO, search": number(found.iloc[0] if len(found) else math.nan),
             "val −ELBO, new seeds": number(runs["objective"].mean()),
             "test −ELBO": interval(study.test(runs, "neg_elbo")),
-            "above the first": "–" if margin is None else _above(margin.mean),
+            "above the winner": "–" if margin is None else _above(margin.mean),
             "p (Holm)": "–"
             if margin is None or math.isnan(margin.p_holm)
             else p_words(margin.p_holm)[2:].removeprefix("= "),

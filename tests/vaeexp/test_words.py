@@ -16,6 +16,8 @@ from vaeexp.words import (
     format_short,
     format_tick,
     format_value,
+    naming,
+    of_data,
 )
 
 
@@ -93,3 +95,18 @@ def test_numbers_and_settings_as_text():
 def test_json_has_whole_numbers_without_a_point(value, text):
     assert json.dumps(json_value(value), allow_nan=False) == text
     assert json.loads(text) == json_value(value)
+
+
+@pytest.mark.parametrize(
+    ("noun", "words"),
+    [
+        ("image", "An image of images/x.png: nats per image, 12 sub-pixels, Images, per_image.npz"),
+        ("row", "A row of images/x.png: nats per row, 12 values, Rows, per_image.npz"),
+        ("signal", "A signal of images/x.png: nats per signal, 12 values, Signals, per_image.npz"),
+    ],
+)
+def test_words_name_the_data_and_leave_names_of_files(noun, words):
+    text = "An image of images/x.png: nats per image, 12 sub-pixels, Images, per_image.npz"
+    with naming(noun):
+        assert of_data(text) == words
+    assert of_data(text) == text

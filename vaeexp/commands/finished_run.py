@@ -19,7 +19,7 @@ from vaeexp.console import json_value, open_console, print_table, progress_bar, 
 from vaeexp.evaluation import FID_IMAGES, large_map
 from vaeexp.evaluation.metrics import METRICS, with_own
 from vaeexp.run_files import writing
-from vaeexp.words import format_short
+from vaeexp.words import format_short, naming, of_data
 
 if TYPE_CHECKING:
     from vaeexp.runs.drawing import Drawing
@@ -121,7 +121,7 @@ def print_evaluation(evaluation: Mapping[str, Any], own: Sequence[str]) -> None:
             ]
             words = ", ".join([metric.words, *conditions])
             error = format_short(figures.get(f"{name}_se"))
-            rows.append((words, format_short(figures[name]), error, metric.unit))
+            rows.append((words, format_short(figures[name]), error, of_data(metric.unit)))
     print_table(console, ("figure", "value", "standard error", "unit"), rows)
     if "fid" not in figures and figures.get("generated", FID_IMAGES) < FID_IMAGES:
         missing = (
@@ -189,7 +189,8 @@ def evaluate(
             say=note,
             progress=progress,
         )
-    print_evaluation(evaluation, run.settings.evaluation.metrics)
+    with naming(run.noun):
+        print_evaluation(evaluation, run.settings.evaluation.metrics)
     if output is not None:
         with writing(output):
             output.write_text(

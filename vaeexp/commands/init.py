@@ -69,7 +69,7 @@ seed: 0                          # of the sampler and of all trials
 sampler: curves                  # tpe, random, qmc, grid, cmaes, gp
 pruner: promotion                # pauses trials; median ends them, none lets every trial run to its end
 budget: {{trials: 40}}             # also seconds, epochs, stale_trials: the first that is reached ends the search
-confirm: {{top: 2, seeds: 2}}      # the best configurations again, with fresh seeds, then on the test images
+confirm: {{top: 2, seeds: 3}}      # the best configurations again, with fresh seeds, then on the test images
 
 # ---- rows of the report that are trained whatever the search finds ----
 # baselines:
@@ -119,10 +119,12 @@ seed: 0                          # of the sampler and of all trials
 sampler: curves                  # tpe, random, qmc, grid, cmaes, gp
 pruner: promotion                # pauses trials; median ends them, none lets every trial run to its end
 budget: {{trials: 40}}             # also seconds, epochs, stale_trials: the first that is reached ends the search
-confirm: {{top: 2, seeds: 2}}      # the best configurations again, with fresh seeds, then on the test rows
+confirm: {{top: 2, seeds: 3}}      # the best configurations again, with fresh seeds, then on the test rows
 """  # noqa: E501
 WORDS = {
     "dataset": "folder: image files; arrays: one file, or a folder, of arrays or tables",
+    "dataset: arrays": "one file, or a folder, of arrays or tables",
+    "binarisation: none": "numbers as they are",
     "binarisation": "none: numbers as they are; static: grey levels drawn black or white, once",
     "image_size": "pixels, as 64 or [height, width]; the files have several sizes",
     "labels": "array or column of labels; a model is not given them",
@@ -140,7 +142,7 @@ WORDS = {
     "epochs": "passes over the training rows, at most",
     "validation_draws": "draws of z per validation row, because these are few",
 }
-"""Setting → what a fitted study says beside it."""
+"""Setting, or setting and value → what a fitted study says beside it."""
 _VALUES = ("true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf")
 """Words that are values in YAML, of some version."""
 
@@ -349,8 +351,9 @@ def _lines(settings: Mapping[str, Any]) -> str:
     """Return a line for each setting, with a word on it."""
     text = ""
     for name, value in settings.items():
+        words = WORDS.get(f"{name}: {value}") or WORDS.get(name, "as --set says")
         shown = _plain(value) if isinstance(value, str) else json.dumps(value)
-        text += f"{f'  {name}: {shown}':<32} # {WORDS.get(name, 'as --set says')}\n"
+        text += f"{f'  {name}: {shown}':<32} # {words}\n"
     return text
 
 

@@ -237,7 +237,7 @@ def _print_one(name: str, places: Places, console: "Console") -> bool:
     _print_answer(stored, console)
     elapsed = format_duration(study.elapsed or 0.0)
     write_line(
-        console, f"{_count_states(stored)}; best of the search {best}; searched for {elapsed}"
+        console, f"{_count_states(stored)}; best in the search {best}; searched for {elapsed}"
     )
     if study.stopped:
         write_line(console, f"search ended: {study.stopped}")
@@ -251,13 +251,13 @@ def _print_one(name: str, places: Places, console: "Console") -> bool:
 
 
 def _print_tables(stored: State, console: "Console") -> None:
-    """Print the runs of a study: running, best of the search or its front, repeats."""
+    """Print the runs of a study: running, best in the search or its front, repeats."""
     study = stored.study
     ended = [trial for trial in stored.trials if trial.state != "running"]
     ended.sort(key=lambda trial: math.inf if trial.objective is None else trial.objective)
     tables = {
         "Running": [run for run in stored.runs if run.state == "running"],
-        "Best of the search": [] if study.objectives else ended[:BEST_SHOWN],
+        "Best in the search": [] if study.objectives else ended[:BEST_SHOWN],
         "Confirm, compare and baselines": [run for run in stored.repeats if run.state != "running"],
     }
     for title, records in tables.items():

@@ -231,7 +231,7 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
             problem = f"got {plural(len(training), 'image')} to train, validate and test on"
             raise UserError(str(source.root), f"{problem}; must be at least 3")
         parts[training[permutation(len(training), 0, Purpose.HELD_OUT_TEST)[:tenth]]] = TEST
-        notes = (*notes, "Test: a tenth of the images, the same for every split seed")
+        notes = (*notes, "Test: a tenth of the data, the same for every split seed")
     readable = np.ones(len(parts), dtype=bool)
     readable[[file.row for file in raw.unreadable]] = False
     rows = {part: np.flatnonzero(readable & (parts == part)) for part in PART_NAMES}

@@ -141,20 +141,31 @@ def reconstruction_figures(vae: VAE, images: Tensor) -> dict[str, float]:
 
     A reconstruction is the mean of p(x|z) at the posterior mean. `test/reconstruction_mse`: squared
     error per sub-pixel in the unit of the report, for images of bytes 1 between black and white.
+    Rows of a table, whose columns have units of their own, have `test/unexplained_variance`
+    instead: the squared error of a column by its variance among the rows, mean over the columns
+    that vary.
     `test/reconstruction_ssim`: structural similarity, 1 for equal images; of images in [0, 1] with
     one or three channels and at least 3 × 3 pixels.
     """
-    squares = similarity = 0.0
+    similarity = 0.0
+    squares = torch.zeros(vae.values.shape, dtype=torch.float64)
     scale = _scale_of(vae)
     similar = _has_similarity(vae.values)
     for x in images.split(image_rows(vae)):
         x = x.to(vae.latent_mask)
         reconstructions = vae.reconstruct(x)
         errors = (reconstructions - x) * scale
-        squares += errors.square().flatten(1).mean(1).double().sum().item()
+        squares += errors.square().double().sum(0).cpu()
         if similar:
             similarity += structural_similarity(reconstructions, x).double().sum().item()
-    figures = {"test/reconstruction_mse": squares / len(images)}
+    squares /= len(images)
+    figures = {}
+    if vae.values.table:
+        spread = images.double().var(0, correction=0).cpu() * torch.as_tensor(scale).cpu() ** 2
+        if (varies := spread > 0).any():
+            figures["test/unexplained_variance"] = (squares / spread)[varies].mean().item()
+    else:
+        figures["test/reconstruction_mse"] = squares.mean().item()
     if similar:
         figures["test/reconstruction_ssim"] = similarity / len(images)
     return figures

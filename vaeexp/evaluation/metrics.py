@@ -180,6 +180,18 @@ METRICS: dict[str, Metric] = {
         digits=5,
         always=False,
     ),
+    "unexplained_variance": Metric(
+        label="1 − R²",
+        in_full="unexplained variance",
+        meaning="squared error of reconstructions by the variance of a column among the test rows, "
+        "mean over the columns that vary; of tables, in place of `reconstruction_mse`",
+        unit="share; 1 is what the means of the columns leave",
+        places=_TESTED,
+        measured=_RECONSTRUCTIONS,
+        better="lower",
+        digits=4,
+        always=False,
+    ),
     "reconstruction_ssim": Metric(
         label="SSIM",
         in_full="reconstruction SSIM",
@@ -307,7 +319,7 @@ METRICS: dict[str, Metric] = {
 """Metric by name, in the order of tables. A run has it as `<place>/<name>`."""
 
 
-BESIDE = ("rate", "fid", "reconstruction_mse")
+BESIDE = ("rate", "fid", "reconstruction_mse", "unexplained_variance")
 """Metrics that stand beside the −ELBO in the answer and in the first table, in their order: what
 the code carries, samples, reconstructions.
 """

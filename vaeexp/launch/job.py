@@ -24,7 +24,7 @@ from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
 from vaeexp.data.dataset import target_words, targets
 from vaeexp.data.formats import some_of
-from vaeexp.data.showing import picture_words
+from vaeexp.data.showing import kind_of, picture_words
 from vaeexp.data.values import LEAST_SIGMA
 from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.launch.definition import study_opener
@@ -53,7 +53,16 @@ from vaeexp.study import (
 from vaeexp.training.checkpoint_places import check_address
 from vaeexp.training.device import resolve_device
 from vaeexp.training.groups import may_fuse, seconds_per_image
-from vaeexp.words import format_duration, format_short, join_and, one_line, plural
+from vaeexp.words import (
+    format_duration,
+    format_short,
+    join_and,
+    naming,
+    noun_of,
+    of_data,
+    one_line,
+    plural,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,6 +112,17 @@ class Job:
     def dataset(self) -> Dataset:
         """The images of the search."""
         return next(iter(self.datasets.values()))
+
+    @property
+    def noun(self) -> str:
+        """What one element of its data is called: image, signal or row."""
+        return noun_of(kind_of(self.dataset.values))
+
+    @property
+    def title(self) -> str:
+        """The title of its data, which says how many of them there are."""
+        with naming(self.noun):
+            return of_data(self.dataset.title)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -323,7 +343,7 @@ def contact_sheet(job: Job) -> ContactSheet:
     """Return a few training images as the models are given them. Raises Damaged."""
     images, classes = examples(job.dataset, EXAMPLES)
     words = picture_words(job.dataset.values)
-    return ContactSheet(images, classes, job.dataset.title, words)
+    return ContactSheet(images, classes, job.title, words)
 
 
 def describe_data(job: Job) -> list[str]:
@@ -333,7 +353,7 @@ def describe_data(job: Job) -> list[str]:
     likelihoods = searched_values(job.study, "likelihood")
     lines = describe_plan(job.dataset, " or ".join(likelihoods))
     if left_out := job.left_out:
-        where = f"{left_out:,} of {math.prod(job.dataset.image_shape):,} sub-pixels"
+        where = f"{left_out:,} of {math.prod(job.dataset.image_shape):,} values"
         lines.append(f"Left out of the density: {where}, which never change in training")
     ways = [*dict.fromkeys(map(target_words, job.datasets.values()))]
     return [*lines, f"Searched targets: {'; '.join(ways)}"] if len(ways) > 1 else lines
@@ -347,7 +367,7 @@ def _describe_intent(job: Job) -> Iterator[str]:
     limits = study.budget.model_dump(exclude_none=True)
     yield f"Study {study.name} ({study.path}): {one_line(study.question)}"
     yield (
-        f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, "
+        f"Data: {job.title}, from {dataset.source}: {train:,} {job.noun}s to train on, "
         f"{validation:,} to validate, {test:,} to test"
     )
     yield from (f"  {line}" for line in describe_data(job))
@@ -373,7 +393,8 @@ def _describe_intent(job: Job) -> Iterator[str]:
         f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to "
         f"{epochs} epochs each"
     )
-    yield from _describe_later_runs(study)
+    with naming(job.noun):
+        yield from map(of_data, _describe_later_runs(study))
 
 
 def _describe_validation(job: Job) -> Iterator[str]:
@@ -389,7 +410,7 @@ def _describe_validation(job: Job) -> Iterator[str]:
     size = maxima_of(job.study)["latent_size"]
     error = math.sqrt(size / (2 * rows * draws))
     yield (
-        f"Validation: {plural(rows, 'image')} with {plural(draws, 'draw')} of z each; the draws "
+        f"Validation: {plural(rows, job.noun)} with {plural(draws, 'draw')} of z each; the draws "
         f"give −ELBO a standard error of up to about {error:.2g} nats (of a linear model with "
         f"latent_size {size}), the same draws for every trial"
     )

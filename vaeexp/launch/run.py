@@ -79,7 +79,7 @@ from vaeexp.runs.preparation import table_in
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.runs.raw_numbers import Reconstructor, raw_example
 from vaeexp.study import setting_options, train_options
-from vaeexp.words import format_signed, join_and, one_line, plural
+from vaeexp.words import format_signed, join_and, naming, one_line, plural
 
 if TYPE_CHECKING:
     from sweeps import Baseline
@@ -260,7 +260,9 @@ def plan_sweep(options: SweepOptions, log: StudyLog, *, show: bool = False) -> N
         check_ours(path, "Rename it")
         sheet = contact_sheet(job)
         trained_on = job.dataset.sizes[0]
-        caption = sentence(sheet_statement(len(sheet.images), trained_on, job.dataset.binarisation))
+        drawn_once = None if job.dataset.binarisation == "none" else job.dataset.binarisation
+        with naming(job.noun):
+            caption = sentence(sheet_statement(len(sheet.images), trained_on, drawn_once))
         if sheet.words:
             caption += f" Each picture shows {sheet.words}."
         elif not job.dataset.scaling.bytes:
@@ -472,7 +474,7 @@ def _announce(job: Job, execution: Execution, before: State | None) -> None:
     job.log.say(f"{job.study.name}: {one_line(job.study.question)}")
     _say_unused_address(job)
     job.log.say(
-        f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, "
+        f"{job.title}: {train:,} {job.noun}s to train on, {validation:,} to validate, "
         f"{test:,} to test. {execution.lanes} trials at once on {execution.describe()}.",
     )
     if later := later_runs(job.study):

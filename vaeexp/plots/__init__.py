@@ -16,7 +16,7 @@ from vaeexp.results.statements import Caption, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import row_names
 from vaeexp.results.tested_settings import TestedSetting
-from vaeexp.words import parameter_label
+from vaeexp.words import naming, of_data, parameter_label
 
 __all__ = ["CHAPTERS", "PLOTS", "Plot", "save"]
 
@@ -63,12 +63,12 @@ class Plot:
             titled: whether the title stands in the figure. In a report the heading above has it.
         """
         _, content = self._content(view)
-        with holding(CUTS, []) as cuts:
+        with holding(CUTS, []) as cuts, naming(view.noun):
             figure = None if content is None else self.make(content)
         if figure is None:
             return None
         figure.set_gid(CUT if cuts else None)
-        return framed(figure, self.title if titled else "")
+        return framed(figure, of_data(self.title) if titled else "")
 
     def _content(self, view: StudyView) -> tuple[pd.Series | None, Any]:
         """Return the run whose model is drawn, None where no single one is, and what `make` draws;
@@ -88,19 +88,24 @@ class Plot:
         if content is None:
             return []
         caption = self.caption if isinstance(self.caption, str) else self.caption(content)
-        parts: list[str | Statement] = [caption] if isinstance(caption, str) else [*caption]
+        whole = [caption] if isinstance(caption, str) else caption
+        parts = [of_data(part) if isinstance(part, str) else part for part in whole]
         if self.groups:
             parts += confirmed.drawn_once(self.groups(view))
         if run is not None:
-            parts.append(_drawn_by(run))
+            parts.append(_drawn_by(view, run))
         return parts
 
 
-def _drawn_by(row: pd.Series) -> Statement:
-    """Say which trial drew, or a run of which."""
-    source = int(row["source_trial"] if row["repeat"] else row["number"])
-    kind = "run" if row["repeat"] else "trial"
-    return say(f"plot.by_{kind}", row_names(row.to_frame().T), trial=source)
+def _drawn_by(view: StudyView, row: pd.Series) -> Statement:
+    """Say which trial drew, or which of its runs with new seeds."""
+    rows = row_names(row.to_frame().T)
+    if not row["repeat"]:
+        return say("plot.by_trial", rows, trial=int(row["number"]))
+    trial = int(row["source_trial"])
+    runs = next(setting.runs for setting in view.confirmed if setting.source_trial == trial)
+    rank = 1 + [*runs["number"]].index(row["number"])
+    return say("plot.by_run", rows, trial=trial, rank=rank, runs=len(runs))
 
 
 def _by_name(chapters: Mapping[str, Sequence[Plot]]) -> dict[str, dict[str, Plot]]:
@@ -164,8 +169,8 @@ CHAPTERS = _by_name(
                 "Learning curves",
                 search.learning_curves,
                 "Validation −ELBO after each epoch. A square is where a trial was pruned, a "
-                "cross where it failed; the black line is the best trial and its dot the epoch "
-                f"that counts. Up to {search.MOST_NAMED} complete trials have names. Of more "
+                "cross where it failed; the black line is the best in the search, its dot the "
+                f"epoch that counts. Up to {search.MOST_NAMED} complete trials have names. Of more "
                 f"than {search.MOST_CURVES} trials of one outcome, {search.MOST_CURVES} are "
                 "drawn, evenly from the best to the worst.",
                 "No trial has finished an epoch.",
@@ -202,7 +207,7 @@ CHAPTERS = _by_name(
             Plot(
                 "Baselines side by side",
                 comparisons.baseline_strip,
-                "The best setting of the search and others that baselines change, then the "
+                "The winner and other settings that baselines change, then the "
                 "baselines of the study file, each by its best run, at its last epoch. Originals "
                 "are validation images as the rows below them were given; values of rows below "
                 "different originals are not comparable.",
@@ -231,14 +236,14 @@ CHAPTERS = _by_name(
                 unfolded=True,
             ),
             Plot(
-                "Reconstructions by the best model",
+                "Reconstructions by the winner",
                 pictures.best_reconstructions,
                 pictures.reconstructions_caption,
                 "No run left pictures.",
                 shows="last_reconstructions",
             ),
             Plot(
-                "Samples of the best model",
+                "Samples of the winner",
                 pictures.best_samples,
                 f"Means of p(x|z) with z from the prior. {pictures.LAST_EPOCH}",
                 "No run left pictures.",
@@ -274,7 +279,7 @@ CHAPTERS = _by_name(
                 latent.interpolations,
                 "Three pairs of test images. On the first two rows codes on the way from one to "
                 "the other are decoded, in a straight line and around the origin; the ends are "
-                "reconstructions. Below them the pixels are cross-faded.",
+                "reconstructions. Below them the two are mixed, pixel by pixel.",
                 "No run that was tested left such pictures.",
                 shows="latent_interpolations",
             ),

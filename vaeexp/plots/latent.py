@@ -16,7 +16,7 @@ from vaeexp.plots.pictures import GAP, ground, joined, picture_axes, picture_gri
 from vaeexp.results.statements import Caption, say
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.tables import Arrays, component_order, heaviest
-from vaeexp.words import format_number, format_value
+from vaeexp.words import format_number, format_value, of_data
 
 WAYS = {
     "latent_interpolations": "latent, linear",
@@ -50,7 +50,7 @@ def interpolations(arrays: Arrays) -> Figure:
     """
     ways = [name for name in WAYS if name in arrays]
     drawn = np.stack([arrays[name] for name in ways], axis=1)
-    return interpolation_figure(drawn, [WAYS[name] for name in ways])
+    return interpolation_figure(drawn, [of_data(WAYS[name]) for name in ways])
 
 
 def interpolation_figure(drawn: np.ndarray, names: Sequence[str]) -> Figure:
@@ -235,10 +235,15 @@ def component_classes(arrays: Arrays) -> Figure:
 
 def classes_caption(arrays: Arrays) -> str:
     """Say what a cell is, and in which order the components stand."""
+    weights = arrays["component_weights"]
+    drawn = len(heaviest(weights))
+    total = "A column sums to 100"
+    if drawn < len(weights):
+        total = f"{len(weights) - drawn:,} of {len(weights):,} components are not drawn"
     return (
         "In percent, the share of each class of test images whose codes the component serves: "
-        "the mean of p(component | z) with z from the posterior. A column sums to 100; "
-        f"components are numbered {component_order(arrays['component_weights'])}."
+        f"the mean of p(component | z) with z from the posterior. {total}; "
+        f"components are numbered {component_order(weights)}."
     )
 
 
@@ -291,7 +296,12 @@ def aggregate_posterior(arrays: Arrays) -> Figure:
         room = 0.02 * (high - low) or 1.0
         bins = np.linspace(low - room, high + room, BINS).tolist()
         axes.hist(
-            posterior, bins, density=True, color="#0072B2", alpha=0.45, label="codes of test images"
+            posterior,
+            bins,
+            density=True,
+            color="#0072B2",
+            alpha=0.45,
+            label=of_data("codes of test images"),
         )
         axes.hist(
             prior,

@@ -362,8 +362,7 @@ def neighbours_caption(arrays: Arrays) -> Caption:
     """Say what the distance is, and which one is usual for images that no model has seen."""
     text = (
         "Samples of the model of the best epoch, and the training image nearest to each: "
-        "Euclidean distance over sub-pixels as the model is given them; black to white is 1 for "
-        "images of bytes."
+        "Euclidean distance over sub-pixels as the model is given them."
     )
     usual = StatedFigure(value=float(arrays["neighbour_usual"]), digits=1)
     return [text, say("plot.neighbours", usual=usual)]

@@ -29,7 +29,7 @@ from PIL import Image
 
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.tables import finite, row_names
-from vaeexp.words import format_tick
+from vaeexp.words import format_tick, of_data
 
 WIDTH = 9.0
 """Inches of a plot without its frame. On a page an inch takes 100 to 120 pixels."""
@@ -202,8 +202,8 @@ def whole_ticks(axis: Axis, most: int = 10) -> None:
 
 def label_axes(axes: Axes, x: str, y: str = "") -> None:
     """Write the names of what the axes show."""
-    axes.set_xlabel(x, fontsize=11, color=TEXT_COLOUR)
-    axes.set_ylabel(y, fontsize=11, color=TEXT_COLOUR)
+    axes.set_xlabel(of_data(x), fontsize=11, color=TEXT_COLOUR)
+    axes.set_ylabel(of_data(y), fontsize=11, color=TEXT_COLOUR)
 
 
 def style_axes(axes: Axes, *, x: str = "", y: str = "") -> Axes:
@@ -513,7 +513,7 @@ def parameter_panels(count: int, y: str, *, same_values: bool) -> tuple[Figure, 
     panels = list(figure.subplots(down, across, sharey=same_values, squeeze=False).ravel())
     for panel in panels[count:]:
         panel.set_visible(False)
-    figure.supylabel(y, fontsize=11, color=TEXT_COLOUR)
+    figure.supylabel(of_data(y), fontsize=11, color=TEXT_COLOUR)
     return figure, panels[:count]
 
 

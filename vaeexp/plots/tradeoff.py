@@ -21,8 +21,8 @@ from vaeexp.words import format_value, is_missing, parameter_label, plural
 
 PLANE = ["val/rate", "val/distortion"]
 SCORED_AT_ONE = (
-    "Models are scored by the −ELBO at β = 1, which is what training at β = 1 minimises. So a "
-    "best β near 1 follows from the score, and says nothing of samples or reconstructions."
+    "Models are scored by the −ELBO at β = 1, which is what training at β = 1 minimises; the score "
+    "says nothing of samples or reconstructions."
 )
 """Stands once in a report whose study searches β."""
 NAME_FONT = 10

@@ -15,7 +15,7 @@ from vaeexp.report.recommendation import get, use
 from vaeexp.report.sentences import markdown, sentence, words
 from vaeexp.report.templates import QUESTIONS
 from vaeexp.results.statements import Statement, plain, say
-from vaeexp.results.study_view import StudyView
+from vaeexp.results.study_view import StudyView, in_words_of_data
 from vaeexp.results.trust import Check, CheckVerdict, check_study
 
 MOST_LINES = 15
@@ -53,6 +53,7 @@ def answer_of(view: StudyView) -> Answer:
     )
 
 
+@in_words_of_data
 def answer(view: StudyView) -> str:
     """Return the answer as markdown: a list of at most `MOST_LINES` lines of at most `WIDTH`
     characters.
@@ -60,6 +61,7 @@ def answer(view: StudyView) -> str:
     return "\n".join(_block(answer_of(view), escape, "**{}** {}"))
 
 
+@in_words_of_data
 def answer_lines(view: StudyView) -> list[str]:
     """Return the same lines as plain text, for a terminal."""
     return _block(answer_of(view), None, "{}: {}")
@@ -74,6 +76,7 @@ def all_findings(view: StudyView) -> str:
     return "" if all(one in shown for one in every) else "\n".join(f"- {one}" for one in every)
 
 
+@in_words_of_data
 def failed_checks(view: StudyView) -> list[str]:
     """Return the checks of trust that failed, each as its question, its answer and what to do."""
     failed = [check for check in answer_of(view).checks if check.verdict == "warning"]

@@ -24,13 +24,12 @@ from vaeexp.report.tables import (
     on_test,
     table_of,
 )
-from vaeexp.report.templates import PICTURES
 from vaeexp.results.plan import likelihood_words
 from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, interval_on_test, own_metrics, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_protocol
-from vaeexp.words import format_interval
+from vaeexp.words import format_interval, of_data
 
 INTRODUCTION = (
     "Mean ± 95 % interval over seeds, in nats per image, sorted by validation −ELBO within a "
@@ -55,7 +54,7 @@ def protocol_tables(view: StudyView) -> list[Block]:
     if not settings:
         return []
     drawn = f" {CLASSIFIER}" if any(row.test("fid").n for row in settings) else ""
-    blocks: list[Block] = [heading("Rows by protocol"), f"{INTRODUCTION}{drawn}"]
+    blocks: list[Block] = [heading("Rows by protocol"), f"{of_data(INTRODUCTION)}{drawn}"]
     titles: set[str] = set()
     for group in by_protocol(settings):
         title = _title(view, group)
@@ -94,12 +93,14 @@ def _protocol_words(group: Sequence[TestedSetting]) -> Block:
     protocol = group[0].protocol
     parts = {
         "Data": ", ".join(protocol[name] for name in ("data", "split") if protocol.get(name)),
-        "Binarisation": protocol.get("binarisation"),
+        "Binarisation": protocol.get("binarisation") if of_data("image") == "image" else None,
         "Likelihood p(x|z)": likelihood_words(row.protocol for row in group),
         "Measure": protocol.get("measure"),
         "Posterior q(z|x)": protocol.get("posterior"),
     }
-    sentence = "; ".join(f"{name}: {escape(value)}" for name, value in parts.items() if value)
+    sentence = "; ".join(
+        f"{name}: {escape(of_data(value))}" for name, value in parts.items() if value
+    )
     if group[0].deterministic:
         return (
             f"{sentence}. A deterministic code has no rate and no ELBO: these figures are the "
@@ -107,7 +108,8 @@ def _protocol_words(group: Sequence[TestedSetting]) -> Block:
             "−ELBO."
         )
     samples = tuple(samples_of(group))
-    estimator = f"{sentence}; estimator: −ELBO at β = 1 with one posterior sample per image"
+    estimator = of_data("estimator: −ELBO at β = 1 with one posterior sample per image")
+    estimator = f"{sentence}; {estimator}"
     # As `provenance.protocol` writes it; records before `validation_draws` say "one sample".
     draws = re.search(r"on validation, (\d+) samples per image", protocol.get("estimator", ""))
     if draws:
@@ -164,7 +166,8 @@ def _quality(view: StudyView, group: Sequence[TestedSetting]) -> list[Block]:
     classifier = _classifier(group)
     text = "; metrics of your own: " + ", ".join(f"`{path}`" for path in own) if own else ""
     titles = ["row", *(escape(metrics[name].title) for name in measures)]
-    introduction = (Words(classifier) if classifier else PICTURES, f"{text}:")
+    alone = f"Reconstructions of test {view.noun}s"
+    introduction = (Words(classifier) if classifier else alone, f"{text}:")
     return [introduction, narrow_tables(titles, cells, right=range(1, len(titles)))]
 
 

@@ -30,8 +30,8 @@ from vaeexp.report.sentences import Block, bullets, said_in, sentence, words, wr
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import front_chapter, table_chapter
 from vaeexp.results.statements import Statement, say
-from vaeexp.results.study_view import StudyView
-from vaeexp.words import join_and
+from vaeexp.results.study_view import StudyView, in_words_of_data
+from vaeexp.words import join_and, of_data
 
 HEROES = ("front", "beta_strip", "baseline_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
@@ -39,6 +39,7 @@ OF_PICTURES = "What the models draw"
 """The chapter of pictures, which says how a picture shows an array that is no image."""
 
 
+@in_words_of_data
 def write_report(
     view: StudyView, *, reports: Path, html: bool = True, tracking: str | None = None
 ) -> Path:
@@ -73,6 +74,7 @@ def write_report(
     return write_folder(reports / view.results.name, text, files, made)
 
 
+@in_words_of_data
 def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Statement]]]:
     """Return the report's markdown, its figures by file name, and what it says in tables, below
     plots and of its making.
@@ -123,8 +125,9 @@ def plots_of(view: StudyView) -> dict[str, Plot]:
 def _shown(view: StudyView, name: str, figures: dict[str, Figure], level: int) -> list[str]:
     """Return a plot under its title, and how to read it."""
     plot = PLOTS[name]
-    shown = picture(f"{name}.png", plot.title, figures[name])
-    return [heading(escape(plot.title), level), shown, escape(reading(plot, view))]
+    title = of_data(plot.title)
+    shown = picture(f"{name}.png", title, figures[name])
+    return [heading(escape(title), level), shown, escape(reading(plot, view))]
 
 
 def reading(plot: Plot, view: StudyView) -> str:
@@ -154,11 +157,11 @@ def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> lis
         if rest:
             # One that is alone has its title in the line that opens it.
             blocks += folded(
-                join_and([PLOTS[name].title for name in rest]),
+                of_data(join_and([PLOTS[name].title for name in rest])),
                 inside[1:] if len(rest) == 1 else inside,
             )
     for said in _missing(view, figures):
         missing = [PLOTS[name] for name in said.values["plots"]]
-        lines = [f"{escape(plot.title)}: {escape(plot.absent)}" for plot in missing]
+        lines = [escape(of_data(f"{plot.title}: {plot.absent}")) for plot in missing]
         blocks += folded(words(said), [bullets(lines)])
     return blocks

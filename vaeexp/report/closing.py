@@ -27,18 +27,25 @@ from vaeexp.settings import SECTIONS
 from vaeexp.words import (
     format_configuration,
     format_value,
+    of_data,
     one_line,
     plural,
 )
 
 GOING = ("running", "paused", "waiting")
 FAILED_ROWS = 50
+MOST_NAMES = 20
+"""Columns of a table whose bars are named."""
 LONGEST = 300
 """Characters of a message that are shown."""
 SEARCH = ("objectives", "sampler", "pruner", "budget", "confirm", "compare")
 """Sections of a study file that say how it searches."""
+OF_IMAGES = ("binarisation", "channels_first", "crop", "background", "split_folders")
+"""Settings and facts that mean nothing for signals and rows."""
 SHEET = "training_images.png"
 """File of the contact sheet."""
+OWN_WORDS = ("title", "data", "split", "estimator")
+"""Facts that are sentences of this package."""
 CSV = "[trials.csv](trials.csv)"
 
 
@@ -175,10 +182,14 @@ def contact_sheet(view: StudyView) -> Drawing | None:
 def picture_sentence(view: StudyView) -> str:
     """Say how a picture shows an array of the study's data; empty for images."""
     words = view.plan.recorded("contact_sheet").get("words", "")
+    names = view.study.provenance.get("columns") or ()
+    drawn = (view.plan.recorded("data").get("image_shape") or [0])[-1]
+    if len(names) == drawn <= MOST_NAMES:
+        words += f": {', '.join(names)}"
     return f"Each picture shows {escape(words)}." if words else ""
 
 
-def sheet_statement(shown: int, training: int, binarisation: str) -> Statement:
+def sheet_statement(shown: int, training: int, binarisation: str | None) -> Statement:
     """Say how many of the training images a contact sheet shows, and as what models are given
     them.
     """
@@ -197,11 +208,14 @@ def provenance(view: StudyView, sheet: Drawing | None) -> list[Block]:
         *folded("Seeds", seeds(view)),
     ]
     data = view.plan.recorded("data")
+    unsaid = () if view.noun == "image" else OF_IMAGES
     parts = {
-        "Protocol": record.get("protocol"),
+        "Protocol": _without(record.get("protocol") or {}, unsaid),
         "Data": _without(data, ("name", "binarisation", "fingerprint")),
         "Fixed settings": {
-            name: _without(spec[name], view.plan.parameters) for name in SECTIONS if spec.get(name)
+            name: _without(spec[name], {*view.plan.parameters, *unsaid})
+            for name in SECTIONS
+            if spec.get(name)
         },
         "Search": {name: spec[name] for name in SEARCH if spec.get(name)},
         "Search space": {
@@ -215,13 +229,14 @@ def provenance(view: StudyView, sheet: Drawing | None) -> list[Block]:
     if sheet is not None:
         images = view.plan.recorded("contact_sheet")["images"]
         binarisation = data.get("binarisation", view.plan.fixed("binarisation"))
-        said = sheet_statement(images, data["train"], binarisation)
-        pictures = [picture(SHEET, "Training images", sheet), said, picture_sentence(view)]
+        shown = None if binarisation == "none" else binarisation
+        said = sheet_statement(images, data["train"], shown)
+        pictures = [picture(SHEET, f"Training {view.noun}s", sheet), said, picture_sentence(view)]
     for title, content in parts.items():
         if not content:
             continue
         facts = [
-            (_spaced(name), _value(name, value))
+            (of_data(_spaced(name)), _value(name, value))
             for name, value in content.items()
             if value is not None
         ]
@@ -274,7 +289,8 @@ cover the choice of the images, and are not corrected for how many are looked at
 whose p is corrected by Holm's method (1979): over all comparisons of matched pairs; over all pairs of confirmed configurations; \
 over all baselines with each confirmed configuration. Within each of the three, at most 5 % of studies without a difference name one.
 - """  # noqa: E501
-    return elbo_and_nll, weighted, parts, active, intervals, joined(beta_scale(view))
+    texts = (of_data(elbo_and_nll), weighted, parts, active, of_data(intervals))
+    return *texts, joined(beta_scale(view))
 
 
 def beta_scale(view: StudyView) -> list[Statement]:
@@ -351,9 +367,7 @@ def commands(view: StudyView) -> list[str]:
     best = view.best_number
     run = best_run(view.results)
     if best is not None:
-        lines.append(
-            (f"vaeexp reproduce {name}/{best}", "trains the best trial of the search again")
-        )
+        lines.append((f"vaeexp reproduce {name}/{best}", "trains the trial of the winner again"))
     if run is not None and run["repeat"]:
         what = "and its best run with a fresh seed, whose weights are the study's model"
         lines.append((f"vaeexp reproduce {name}/r{run['number']}", what))
@@ -409,9 +423,8 @@ def seeds(view: StudyView) -> list[str]:
         )
     ]
     if split is not None:
-        rows.append(
-            ("split", f"{split}: which images train and which validate, and static binarisation")
-        )
+        drawn = ", and static binarisation" if view.noun == "image" else ""
+        rows.append(("split", f"{split}: which {view.noun}s train and which validate{drawn}"))
     return [table(["", ""], [*rows, ("trial of the search", rule), ("fresh seeds", fresh)])]
 
 
@@ -447,8 +460,11 @@ def _value(name: str, value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, list | tuple):
         between = {"image_shape": " × ", "hidden": " × ", "files": ". "}.get(name, ", ")
-        return escape(between.join(map(str, value)))
-    return code(value) if name in ("commit", "fingerprint") else escape(value)
+        text = between.join(map(str, value))
+        return escape(of_data(text) if name in OWN_WORDS else text)
+    if name in ("commit", "fingerprint"):
+        return code(value)
+    return escape(of_data(value) if name in OWN_WORDS else value)
 
 
 def _spaced(name: str) -> str:

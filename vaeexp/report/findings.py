@@ -257,7 +257,14 @@ def parameters(view: StudyView) -> list[Statement]:
     where the best have it, what it costs elsewhere.
     """
     if len(view.influence.judged) < LEAST_TRIALS and len(view.plan.parameters) > 1:
-        return [say("parameter.few", judged=len(view.influence.judged), least=LEAST_TRIALS)]
+        return [
+            say(
+                "parameter.few",
+                judged=len(view.influence.judged),
+                trials=len(view.search),
+                least=LEAST_TRIALS,
+            )
+        ]
     ends = {effect.parameter: effect.winner_at for effect in view.influence.effects}
     statements = [
         _parameter(view, effect, ends[effect.parameter])

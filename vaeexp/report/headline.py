@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from sweeps.results import Interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS
-from vaeexp.report.markup import escape, table
+from vaeexp.report.markup import escape, narrow_tables
 from vaeexp.report.sentences import Block, bullets, sentence, words
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, interval_on_test, row_names
 from vaeexp.results.tested_settings import SAME_ELBO, TestedSetting, same_images, same_runs
-from vaeexp.words import format_interval, format_number
+from vaeexp.words import format_interval, format_number, of_data
 
 TEST_IMAGES = 10_000
 PUBLISHED_SAMPLES = 5000
@@ -69,11 +69,12 @@ def headline(view: StudyView) -> list[Block]:
     introduction = (
         "On test images, mean over n training seeds ± 95 % interval (none from fewer than three "
         "seeds); −ELBO, IW-NLL and rate in nats per image, k importance samples. A row stands at "
-        "its best epoch by validation −ELBO, and once more at its last epoch where figures "
-        "differ there."
+        "its best epoch by validation −ELBO, and once more at its last epoch where a figure to "
+        "the right of IW-NLL differs there by more than its interval."
     )
     listed = bullets((f"{marks[said]} ", note) for said, note in notes.items())
-    return [table(HEADER, rows, right=range(1, 7)), introduction, listed]
+    listed_rows = narrow_tables(HEADER, rows, right=range(1, len(HEADER) - 1))
+    return [listed_rows, of_data(introduction), listed]
 
 
 def headline_rows(view: StudyView) -> list[Line]:
@@ -119,7 +120,8 @@ def _of_setting(view: StudyView, best: TestedSetting | None, setting: TestedSett
         lines.append(Line(_cells(setting, ", last epoch", "test_last"), comparable, note))
     if setting.published:
         printed = _note("printed", setting, published=setting.published)
-        lines.append(Line([f"{escape(setting.title)}, as published", *["–"] * 6], "no", printed))
+        cells = [f"{escape(setting.title)}, as published", *["–"] * (len(HEADER) - 2)]
+        lines.append(Line(cells, "no", printed))
     return lines
 
 
@@ -138,7 +140,7 @@ def _comparable(best: TestedSetting, setting: TestedSetting) -> tuple[str, State
     elif setting.same_protocol == best.same_protocol:
         figures = "all but IW-NLL"
     elif same_images(best, setting):
-        figures = "FID, MSE"
+        figures = "1 − R²" if setting.test("unexplained_variance").n else "FID, MSE"
     else:
         figures = "no"
     other = setting.baseline and setting.source_trial not in (None, best.source_trial)
@@ -164,7 +166,7 @@ def _seeds(setting: TestedSetting, when: str) -> int:
 
 
 def at_epoch(setting: TestedSetting, when: str) -> list[str]:
-    """Return rate, FID and MSE at the best epoch (`test`) or at the last one (`test_last`); a
+    """Return the figures `BESIDE` at the best epoch (`test`) or at the last one (`test_last`); a
     deterministic code has no rate.
     """
     return [
@@ -176,12 +178,15 @@ def at_epoch(setting: TestedSetting, when: str) -> list[str]:
 
 
 def moved(setting: TestedSetting) -> bool:
-    """Tell whether rate, FID or MSE of the last epoch is known and differs from that of the best
-    epoch, as shown.
+    """Tell whether a figure of `BESIDE` at the last epoch is known and differs from that of the
+    best epoch, as shown, and by more than the interval of that where it has one.
     """
-    best = at_epoch(setting, "test")
-    last = at_epoch(setting, "test_last")
-    return any(shown not in ("–", other) for shown, other in zip(last, best, strict=True))
+    shown = zip(BESIDE, at_epoch(setting, "test"), at_epoch(setting, "test_last"), strict=True)
+    for name, best, last in shown:
+        before, after = (_at(setting, when, name) for when in ("test", "test_last"))
+        if last not in ("–", best) and not before.low <= after.mean <= before.high:
+            return True
+    return False
 
 
 def _at(setting: TestedSetting, when: str, metric: str) -> Interval:
@@ -240,6 +245,6 @@ def _published(view: StudyView, best: TestedSetting | None) -> list[Line]:
         return []
     nll, source = published
     figure = f"{format_number(nll)} ({PUBLISHED_SAMPLES:,})"
-    cells = ["published (Burda et al. 2016)", "–", "–", figure, "–", "–", "–"]
+    cells = ["published (Burda et al. 2016)", "–", "–", figure, *["–"] * len(BESIDE)]
     values = {"model": PUBLISHED_MODEL, "source": source, "nll": Figure(value=nll, unit=NATS)}
     return [Line(cells, f"IW-NLL, k = {PUBLISHED_SAMPLES:,}", say("note.published", **values))]

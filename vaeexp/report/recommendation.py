@@ -100,7 +100,18 @@ def get(view: StudyView) -> list[Statement]:
     ]
     reached = _tested(view, best, runs) if len(runs) else _searched(view)
     margins = [_margin(margin, best.value) for margin in view.retrained.margins[:1]]
-    return [reached, *margins, *view.verdict.came_further]
+    return [reached, *_differs(view), *margins, *view.verdict.came_further]
+
+
+def _differs(view: StudyView) -> list[Statement]:
+    """Say why the winner is not the best in the search, where it is another trial."""
+    first = int(view.ranked["number"].iloc[0])
+    values = {setting.source_trial: Figure(setting.value, NATS) for setting in view.confirmed}
+    if first == view.best_number or not {first, view.best_number} <= values.keys():
+        return []
+    numbers = {"trial": view.best_number, "best": first}
+    values_of = {"value": values[view.best_number], "other": values[first]}
+    return [say("get.differs", numbers.values(), **numbers, **values_of)]
 
 
 def _tested(view: StudyView, best: TestedSetting, runs: pd.DataFrame) -> Statement:

@@ -22,6 +22,7 @@ from vaeexp.words import (
     format_value,
     is_missing,
     join_and,
+    of_data,
     plural,
 )
 
@@ -35,7 +36,7 @@ def words(statement: Statement, escape: Callable[[str], str] | None = None) -> s
     Args:
         escape: what makes markdown of a text of the study; without it the words are plain.
     """
-    template = TEMPLATES[statement.id]
+    template = of_data(TEMPLATES[statement.id])
     marks = {" < ": " &lt; ", " > ": " &gt; "} if escape else {"**": ""}
     for mark, written in marks.items():
         template = template.replace(mark, written)

@@ -27,7 +27,7 @@ from vaeexp.report.recommendation import STATES
 from vaeexp.report.sentences import sentence
 from vaeexp.results.plan import PROTOCOL, likelihood_words, shared_parts
 from vaeexp.results.statements import Statement
-from vaeexp.results.study_view import StudyView
+from vaeexp.results.study_view import StudyView, in_words_of_data
 from vaeexp.results.tables import (
     for_baseline_alone,
     interval_on_test,
@@ -85,6 +85,7 @@ def per_image_npz(view: StudyView) -> bytes:
     return file.getvalue()
 
 
+@in_words_of_data
 def summary_json(
     view: StudyView, told: Mapping[str, Sequence[Statement]] = MappingProxyType({})
 ) -> str:

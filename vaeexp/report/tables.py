@@ -28,6 +28,7 @@ from vaeexp.words import (
     format_share,
     format_value,
     is_missing,
+    of_data,
     parameter_label,
     plural,
 )
@@ -119,7 +120,7 @@ def confirmed_table(view: StudyView) -> str:
     ]
     if margins:
         columns += [
-            ("above the first", lambda setting: _above(margins.get(setting.source_trial or 0))),
+            ("above the winner", lambda setting: _above(margins.get(setting.source_trial or 0))),
             ("p (Holm)", lambda setting: _p_holm(margins.get(setting.source_trial or 0))),
         ]
     columns += [on_test("iw_nll"), *RATE_AND_DISTORTION]
@@ -211,7 +212,7 @@ def table_chapter(view: StudyView) -> list[Block]:
     blocks: list[Block] = [
         heading("Tables"),
         "All trials with all their figures: [trials.csv](trials.csv); every epoch of them: "
-        f"[curves.csv](curves.csv){images}. This report for programs: "
+        f"[curves.csv](curves.csv){of_data(images)}. This report for programs: "
         "[summary.json](summary.json).",
     ]
     for section in SECTIONS:
@@ -220,7 +221,7 @@ def table_chapter(view: StudyView) -> list[Block]:
             continue
         introduction = section.introduction
         text = introduction if isinstance(introduction, str) else introduction(view)
-        inside = [text, *made]
+        inside = [of_data(text), *made]
         blocks += (
             folded(section.title, inside)
             if section.folded
@@ -233,14 +234,14 @@ def _confirmed(view: StudyView) -> list[Block]:
     blocks: list[Block] = [confirmed_table(view)]
     if view.retrained.margins:
         text = (
-            "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % "
+            "Above the winner: the mean difference in test −ELBO over shared seeds with its 95 % "
             "interval (Student's t of the paired differences, from 3 seeds on). "
         )
         looks = view.retrained.race.looks if view.retrained.race else None
         pairs = max(margin.tests for margin in view.retrained.margins)
-        blocks.append(
-            (text, say("table.confirmed_pairs", looks=looks, pairs=pairs, rate=ERROR_RATE))
-        )
+        # Without an interval there is no p, and no column of it.
+        corrected = say("table.confirmed_pairs", looks=looks, pairs=pairs, rate=ERROR_RATE)
+        blocks.append((text, corrected) if pairs else text)
     return [*blocks, *race_words(view)]
 
 
@@ -266,7 +267,7 @@ SECTIONS = (
         "Trained again with fresh seeds: mean ± 95 % interval over n = seeds (Student's t), in "
         "nats per image. The order is that of the mean validation −ELBO of these runs, so that "
         "no test image selected anything. The luck of a seed shows on validation and on test, so "
-        "that the first row is a little too good.",
+        "that the winner, in the first row, is a little too good.",
         _confirmed,
         folded=False,
     ),
@@ -354,7 +355,7 @@ def front_chapter(view: StudyView) -> list[Block]:
     first, second = map(escape, found.labels)
     introduction = (
         f"The complete trials that no other complete trial equals or beats in both {first} and "
-        f"{second}, on validation images at the last epoch, in order of {first}."
+        f"{second}, on validation {view.noun}s at the last epoch, in order of {first}."
     )
     return [heading("The front"), introduction, _table(view, found), LESSON, volume(found)]
 

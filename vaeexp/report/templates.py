@@ -28,7 +28,7 @@ A form may follow the name, after a colon:
 | other words | a noun with its number: `{seeds:new seed}` is `1 new seed` or `3 new seeds` |
 """
 
-from vaeexp.evaluation.metrics import BESIDE, METRICS, OF_PICTURES
+from vaeexp.evaluation.metrics import BESIDE, METRICS
 
 _OTHERS = {name: METRICS[name].label for name in BESIDE}
 _BESIDE = "".join(
@@ -59,13 +59,6 @@ _HOLE = "have {shared:or}, so they say nothing of {parameter}"
 _RACE = "The race of {configurations:configuration} over {seeds} seeds"
 _TOOK = "It took {runs} of {planned:run}"
 _COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
-_KINDS = {False: "Reconstructions of test images", True: "samples of the prior"}
-PICTURES = " and ".join(
-    f"{words} "
-    f"({', '.join(sorted(METRICS[name].label for name in OF_PICTURES if METRICS[name].by_classifier == of))})"  # noqa: E501
-    for of, words in _KINDS.items()
-)
-"""What is measured of pictures, and by which metrics."""
 _P = "p {p:p}, and {p_holm:least} after Holm's correction for all comparisons of the study"
 
 TEMPLATES: dict[str, str] = {
@@ -107,8 +100,10 @@ TEMPLATES: dict[str, str] = {
     "get.unclear": "Trial {trial} may be as good: {gap:±} nats on test ({gap:shared seed})",
     "get.too_few": "Trial {trial} is {gap:size} nats {gap:worse|better} on test; "
     "{gap:shared seed} cannot tell more",
+    "get.differs": "Best in the search was trial {best}; on fresh seeds the winner, trial {trial}, "
+    "reached {value} on validation and trial {best} {other}",
     "get.further": "Trial {trial}, {state} after {epochs:epoch}, had reached {value} nats, below "
-    "the {best} of the best complete trial",
+    "the {best} of the best in the search",
     # ---- what the study compares ----
     "compare.apart": f"**{{parameter}}**: {{worse}} is {{gap:size ±}} nats worse than "
     f"{{better}}{_PAIRS}",
@@ -148,7 +143,7 @@ TEMPLATES: dict[str, str] = {
     "{samples})]]",
     "baseline.alone": "**{title}**[: test −ELBO {neg_elbo:±} ({neg_elbo:seed})][, FID {fid:±}]; "
     "nothing was confirmed, to set it beside",
-    "against.best": "the best",
+    "against.best": "the winner",
     "against.trial": "trial {trial}",
     # ---- searched parameters ----
     "parameter.tried": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}}"
@@ -161,7 +156,8 @@ TEMPLATES: dict[str, str] = {
     "{kind:verb}[; the winner has {winner}]",
     "search.failed_at": "**{parameter} = {threshold}**: {inside} of {beyond:trial} {kind:verb}[; "
     "the winner has {winner}]",
-    "parameter.few": "Which parameters matter cannot be said from {judged:trial}; it takes {least}",
+    "parameter.few": "Which parameters matter cannot be said: {judged} of {trials:trial} came far "
+    "enough, and it takes {least}",
     "parameter.not_covered": "**{parameter} = {value}** was tried in {trials:trial}, and never "
     "with settings at which other values do well",
     # ---- the block ----
@@ -253,17 +249,18 @@ TEMPLATES: dict[str, str] = {
     "table.estimator": "importance-weighted NLL (IW-NLL) with k = {samples} samples per image",
     "table.confirmed_pairs": "p (Holm): of the same t, [times the {looks} numbers of seeds that "
     "the race could end with, ]after Holm's correction for {pairs:pair} of confirmed "
-    "configurations, because the first was chosen among them; two can be told apart where it is "
+    "configurations, because the winner was chosen among them; two can be told apart where it is "
     "at most {rate}",
-    "table.classifier": f"{PICTURES}, by a classifier of these targets that is right on "
-    f"{{accuracy}} % of the test images",
+    "table.classifier": "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, "
+    "IS), by a classifier of these targets that is right on {accuracy} % of the test images",
     "left_out": "Left out, because no trial that counts has it with settings at which other values "
     "do well: {left}",
     "table.failed": "{count} more failed",
     # ---- below plots ----
     "plot.missing": "{count:plot} not drawn, and why",
     "plot.by_trial": "Drawn by trial {trial}",
-    "plot.by_run": "Drawn by a confirmation run of trial {trial}",
+    "plot.by_run": "Drawn by a new seed of trial {trial}, number {rank} of {runs} by validation "
+    "−ELBO",
     "plot.same_training": "{others:quoted}: the same training as “{first}”, not drawn a second "
     "time",
     "plot.importance": "Importance, below each panel: how far the values of a parameter among the "
@@ -285,12 +282,12 @@ TEMPLATES: dict[str, str] = {
     "method.beta": "**β** weighs the rate in nats per image against the distortion summed over "
     "all D = {height} × {width} × {channels} = {size} sub-pixels of an image. In a loss that "
     "averages −log p(x|z) over sub-pixels the same model has the weight β/D: β = 1 here is "
-    "{weight:short} there[, and the β = {best} of the best configuration is {best_weight:short}]",
+    "{weight:short} there[, and the β = {best} of the winner is {best_weight:short}]",
     "method.scale": "With {name} = {scale}, β = 1 here is {weight:short} in a loss of mean {error} "
     "error per "
     "sub-pixel + β·KL[, and β = {best} is {best_weight:short}]",
-    "sheet": "{shown} of the {training} training images as the models are given them (binarisation "
-    "{binarisation})",
+    "sheet": "{shown} of the {training} training images as the models are given them"
+    "[ (binarisation {binarisation})]",
     # ---- checks ----
     "check.planned": "{warning}",
     "check.no_range": "no range and no list of numbers was searched",

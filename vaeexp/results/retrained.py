@@ -96,7 +96,7 @@ class Retrained:
         return (
             None
             if best.empty
-            else self._found_setting(int(best["number"].iloc[0]), best, "best of the search")
+            else self._found_setting(int(best["number"].iloc[0]), best, "best in the search")
         )
 
     @cached_property

@@ -3,11 +3,14 @@ computed once.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from itertools import chain
 from pathlib import Path
+from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from sweeps import StudyRecord
@@ -29,6 +32,7 @@ from vaeexp.results.tables import (
 )
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, compare_pairs, corrected
 from vaeexp.results.verdict import Verdict, of_rows
+from vaeexp.words import naming, noun_of
 
 LOOKED_AT = 500
 """Trials of the search, the best ones, whose files may stand for those of the best model."""
@@ -64,6 +68,13 @@ class StudyView:
     @cached_property
     def plan(self) -> StudyPlan:
         return StudyPlan(self.study, self.trials)
+
+    @property
+    def noun(self) -> str:
+        """What one element of its data is called: image, signal or row."""
+        shape = self.plan.recorded("data").get("image_shape")
+        columns = self.study.provenance.get("columns")
+        return noun_of("table" if columns else "signal" if shape and shape[1] == 1 else "image")
 
     # ---- the search ----
 
@@ -134,11 +145,12 @@ class StudyView:
     def best_with(self, needed: str) -> tuple[pd.Series, Arrays] | None:
         """Return the best model that left the array `needed`, with all arrays of its file.
 
-        Confirmed runs come first, those of the best configuration before others; then the trials of
-        the search.
+        Confirmed runs come first, those of the winner before others, and of each the median run,
+        because its best one is luckier than a reader will be; then the trials of the search.
         """
         if needed not in self._opened:
-            tables = [*(setting.runs for setting in self.confirmed), self.ranked.head(LOOKED_AT)]
+            confirmed = (setting.runs for setting in self.confirmed)
+            tables = [*map(_from_the_median, confirmed), self.ranked.head(LOOKED_AT)]
             rows = (row for _, row in chain.from_iterable(table.iterrows() for table in tables))
             candidates = ((row, read_arrays(row["folder"], needed)) for row in rows)
             self._opened[needed] = next(
@@ -178,6 +190,27 @@ class StudyView:
         return find_interactions(
             self.pairs, self.plan.parameters, self.search, list(self.importances.index)
         )
+
+
+def _from_the_median(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return runs, the best first, in order of their distance from the median one."""
+    return runs.iloc[np.argsort(abs(np.arange(len(runs)) - (len(runs) - 1) // 2), kind="stable")]
+
+
+_T = TypeVar("_T")
+
+
+def in_words_of_data(
+    function: Callable[..., _T],
+) -> Callable[..., _T]:
+    """Let what a function says of a study name its data (`vaeexp.words.of_data`)."""
+
+    @wraps(function)
+    def named(view: StudyView, /, *given: Any, **options: Any) -> _T:
+        with naming(view.noun):
+            return function(view, *given, **options)
+
+    return named
 
 
 def open_study(study: str, runs: Path, storage: str | None) -> StudyView:

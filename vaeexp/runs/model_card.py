@@ -32,6 +32,8 @@ from vaeexp.words import (
     format_fixed,
     format_signed,
     format_value,
+    naming,
+    of_data,
     parameter_label,
     plural,
 )
@@ -85,7 +87,9 @@ def write_card(run: Run, folder: Path, *, onnx: bool, storage: str | None) -> No
         **preparation,
     }
     study = _study_of(run, storage)
-    text = masked(_filled(_facts(run, known, study) | _figures(run, study) | {"onnx": onnx}))
+    with naming(run.noun):
+        facts = _facts(run, known, study) | _figures(run, study) | {"onnx": onnx}
+    text = masked(_filled(facts))
     prepared = json.dumps(known, indent=1, sort_keys=True) + "\n"
     for name, content in ((PREPARATION, prepared), (README, text)):
         write_whole(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
@@ -197,9 +201,11 @@ def _figures(run: Run, study: StudyRecord | None) -> dict[str, Any]:
         if error is not None:
             shown += f" (standard error {_number(error, metric.digits)})"
         many = f" {_interval(repeated.get(name), metric.digits)} |" if repeated else ""
-        rows.append(f"| {_inline(metric.words)} | {shown} |{many} {_inline(metric.unit)} |")
+        rows.append(
+            f"| {_inline(metric.words)} | {shown} |{many} {_inline(of_data(metric.unit))} |"
+        )
     conditions = [
-        f"{METRICS[name].label} = {tested[f'test/{name}']:,.0f}"
+        f"{of_data(METRICS[name].label)} = {tested[f'test/{name}']:,.0f}"
         for name in ("importance_samples", "images")
         if f"test/{name}" in tested
     ]

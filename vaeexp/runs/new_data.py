@@ -281,7 +281,7 @@ def _detection_words(run: Run, seen: Seen, how: Score) -> list[str]:
     if found is None:
         return ["Anomalies or others have no row with a score, so there is nothing to compare."]
     measured, size, gain = found
-    said = _size_said(size, gain)
+    said = _size_said(size, gain, run.noun)
     return [
         f"Anomalies are positive: {seen.counts()}; 95 % intervals of AUROC by DeLong, or Wilson "
         "where few decide, of AUPRC and FPR by bootstrap, none of fewer than 10",
@@ -291,8 +291,8 @@ def _detection_words(run: Run, seen: Seen, how: Score) -> list[str]:
     ]
 
 
-def _size_said(size: Estimate, gain: Estimate) -> str:
-    said = "Likelihood prefers simple images (Nalisnick et al. 2019; Serrà et al. 2020)"
+def _size_said(size: Estimate, gain: Estimate, noun: str) -> str:
+    said = f"Likelihood prefers simple {noun}s (Nalisnick et al. 2019; Serrà et al. 2020)"
     more = f"AUROC of the score minus that of size: {_interval(gain)}"
     if size.high < EVEN:
         said += ", and these anomalies are simpler than the others, so the score may miss them"

@@ -548,7 +548,9 @@ def evaluate_run(
     estimator = "distortion at the code; no bound on the likelihood"
     if vae.posterior.stochastic:
         k = settings.evaluation.importance_samples
-        estimator = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
+        estimator = (
+            f"−ELBO at β = 1, one sample per {run.noun}; importance-weighted NLL with k = {k:,}"
+        )
     return {
         "run": run.name,
         "epoch": run.epoch,

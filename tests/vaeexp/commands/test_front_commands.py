@@ -38,7 +38,7 @@ def test_status_lists_the_front(runs):
     text = said(runs, "status", "toy")
     assert f"front of {len(front)} trials" in text
     assert "Front of rate and distortion, at the last epoch" in text
-    assert "Best of the search" not in text
+    assert "Best in the search" not in text
     lines = text[text.index("Front of") :].splitlines()[2:]
     assert [int(line.split()[0]) for line in lines[: len(front)]] == [
         trial.number for trial in front

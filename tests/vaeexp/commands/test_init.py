@@ -32,6 +32,7 @@ def test_a_new_study_loads_and_says_what_each_part_is(dataset):
     text = Path("studies/mine.yaml").read_text(encoding="utf-8")
     assert Path(text.splitlines()[0].removeprefix("# yaml-language-server: $schema=")).is_file()
     assert text.count("#") > 20
+    assert study.confirm.seeds == 3  # from three seeds on there are intervals
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,10 @@ def test_a_study_that_fits_a_file_names_what_it_chose(shape, likelihood):
     values = np.random.default_rng(0).integers(0, 4096, shape)
     np.save("values.npy", values.astype(np.uint16 if len(shape) > 2 else np.float32))
     assert likelihood in run("mine", "--data", "values.npy")
-    assert open_study_file("mine").fixed["model"].model_dump()["likelihood"] == likelihood
+    study = open_study_file("mine")
+    assert study.fixed["model"].model_dump()["likelihood"] == likelihood
+    assert study.confirm.seeds == 3
+    assert "image files" not in Path("studies/mine.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def test_a_row_is_enough_for_columns_summary_and_reference_page(monkeypatch):
 def test_figures_of_samples_and_reconstructions_are_those_that_their_functions_measure():
     assert metrics.OF_PICTURES == (
         "reconstruction_mse",
+        "unexplained_variance",
         "reconstruction_ssim",
         "inception_score",
         "fid",

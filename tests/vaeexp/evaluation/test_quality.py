@@ -360,3 +360,23 @@ def test_errors_count_in_the_unit_of_the_report_of_each_sub_pixel():
     errors = (vae.reconstruct(x) - x).double() * torch.tensor(scale).double()
     figures = reconstruction_figures(vae, x)
     assert figures["test/reconstruction_mse"] == pytest.approx(errors.square().mean().item())
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_errors_of_a_table_count_by_the_variance_of_each_column(constant):
+    scale = (0.5, 2.0, 30.0, 1e4)
+    values = Values(shape=(1, 1, 4), unit=False, levels=None, scale=scale, table=True)
+    settings = ModelSettings(hidden=(4,), latent_size=2, likelihood="gaussian")
+    vae = build_vae(settings, values, seed=0).eval()
+    x = torch.randn(9, 1, 1, 4, generator=torch.Generator().manual_seed(0))
+    if constant:
+        x[..., 2] = 1.5
+    made = vae.reconstruct(x).detach().numpy().reshape(9, 4) * np.array(scale)
+    rows = x.numpy().reshape(9, 4).astype(float) * np.array(scale)
+    columns = [0, 1, 3] if constant else [0, 1, 2, 3]
+    r_squared = [
+        1 - np.sum((rows[:, c] - made[:, c]) ** 2) / np.sum((rows[:, c] - rows[:, c].mean()) ** 2)
+        for c in columns
+    ]
+    figures = reconstruction_figures(vae, x)
+    assert figures == {"test/unexplained_variance": pytest.approx(1 - np.mean(r_squared), rel=1e-5)}

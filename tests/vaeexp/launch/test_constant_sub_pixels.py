@@ -30,7 +30,7 @@ pruner: none
 budget: {trials: 1}
 confirm: {top: 1, seeds: 1}
 """
-LEFT_OUT = "Left out of the density: 20 of 36 sub-pixels, which never change in training"
+LEFT_OUT = "Left out of the density: 20 of 36 values, which never change in training"
 
 
 @pytest.fixture(autouse=True)

@@ -249,7 +249,7 @@ def test_a_report_opens_with_eight_plots_at_most():
 def test_captions_name_the_run_that_drew(results):
     best = ranked(results).iloc[0]["number"]
     assert reading(PLOTS["best_samples"], StudyView(results)).endswith(
-        f"Drawn by a confirmation run of trial {best}."
+        f"Drawn by a new seed of trial {best}, number 2 of 3 by validation −ELBO."
     )
 
 

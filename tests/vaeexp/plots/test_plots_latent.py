@@ -16,6 +16,7 @@ from vaeexp.plots.latent import (
     CLASS_COLOURS,
     LONGEST_CLASS,
     aggregate_posterior,
+    classes_caption,
     component_classes,
     latent_map,
     rate_per_dimension,
@@ -117,7 +118,7 @@ def test_a_map_without_classes_or_with_too_many_has_one_colour(classes):
 
 def test_captions_name_the_run_that_was_drawn_and_nothing_is_drawn_of_what_was_not_tested(results):
     for name in ("interpolations", "traversals", "latent_map", "latent_plane"):
-        assert "Drawn by a confirmation run of trial" in reading(PLOTS[name], StudyView(results))
+        assert "Drawn by a new seed of trial" in reading(PLOTS[name], StudyView(results))
         searched = part(results, results.trials[~results.trials["repeat"]])
         assert PLOTS[name].draw(StudyView(searched)) is None
         assert isinstance(reading(PLOTS[name], StudyView(searched)), str)
@@ -206,6 +207,11 @@ def test_many_components_many_classes_and_missing_ones():
         0
     ]
     assert axes.images[0].get_array().shape == (COMPONENTS, 200)
+    rest = 64 - COMPONENTS
+    said = classes_caption({"component_weights": weights})
+    assert f"{rest} of 64 components are not drawn" in said
+    assert "sums to" not in said
+    assert "A column sums to 100;" in classes_caption({"component_weights": weights[:COMPONENTS]})
     assert not axes.texts
     assert not len(axes.get_xticks())
     shares[:, 1] = np.nan

@@ -334,3 +334,28 @@ def test_warnings_come_first_and_the_next_command_is_that_of_the_gravest(results
     assert len(kinds) <= 3
     assert said.next[0].values["command"].startswith("vaeexp sweep")
     assert ids(answer_of(thin_studies()["all failed"]).next) == ["remedy.diverged"]
+
+
+def test_the_winner_is_set_beside_the_best_in_the_search_where_they_differ():
+    results = make_results()
+    view = StudyView(results)
+    winner, other = (setting.source_trial for setting in view.confirmed[:2])
+    trials = results.trials.copy()
+    own = ~trials["repeat"] & trials["number"].isin([winner, other])
+    low = trials.loc[~trials["repeat"], "objective"].min()
+
+    def said(first):
+        trials.loc[own, "objective"] = [
+            low - 1 - (number == first) for number in trials.loc[own, "number"]
+        ]
+        got = recommendation.get(StudyView(replace(results, trials=trials)))
+        return [statement for statement in got if statement.id == "get.differs"]
+
+    assert said(winner) == []
+    (statement,) = said(other)
+    values = statement.values
+    assert (values["trial"], values["best"]) == (winner, other)
+    for name, trial in (("value", winner), ("other", other)):
+        runs = trials[trials["repeat"] & (trials["source_trial"] == trial)]
+        runs = runs[runs["purposes"].map(lambda purposes: "confirm" in purposes)]
+        assert values[name].value == pytest.approx(runs["objective"].mean())

@@ -526,3 +526,28 @@ def test_the_markdown_in_a_browser(browser, report):
         if not link.startswith("#") and not (report.parent / link).exists()
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "noun"), [(["weight", "width", "power"], "row"), ([], "signal")]
+)
+def test_a_report_names_its_data_and_speaks_of_no_image(results, columns, noun):
+    record = results.study.provenance
+    data = record["data"] | {
+        "image_shape": [1, 1, 3],
+        "title": "cars.csv, 600 images",
+        "subset": False,
+    }
+    own = record | {"data": data, "columns": columns, "study_file": ""}
+    spec = results.study.spec
+    spec = spec | {"data": spec["data"] | {"binarisation": "none"}}
+    view = StudyView(
+        replace(results, study=replace(results.study, provenance=own, spec=spec, question=""))
+    )
+    text = chapters.compose(view)[0]
+    assert f"nats per {noun}" in text
+    assert f"cars.csv, 600 {noun}s" in text
+    links = re.compile(r"<[^>]*>|\]\([^)]*\)|\[per_image.npz\]")
+    wrong = re.compile(r"(?<!_)\bimages?\b|pixel|cross-fad|binaris", re.IGNORECASE)
+    plain = links.sub("", text)
+    assert [line for line in plain.splitlines() if wrong.search(line)] == []

@@ -245,7 +245,7 @@ def test_without_anything_confirmed_there_is_no_chapter(plain):
     search = plain.trials[~plain.trials["repeat"]]
     bare = replace(plain, trials=search)
     assert protocol_tables(bare) == []
-    assert StudyView(bare).best.title == f"Trial {best_run(bare)['number']}, best of the search"
+    assert StudyView(bare).best.title == f"Trial {best_run(bare)['number']}, best in the search"
     assert StudyView(bare).retrained.baselines == []
 
 
@@ -412,7 +412,10 @@ def test_the_headline_has_a_row_for_the_best_each_baseline_and_the_published_fig
         *titles,
         "published (Burda et al. 2016)",
     ]
-    assert len(shown.columns) == 8
+    # No run of these has an FID or an MSE, so no column has.
+    assert [*shown.columns] == [
+        *("row", "n", "test −ELBO", "test IW-NLL (k)", "rate", "comparable?")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -475,7 +478,7 @@ def test_rows_that_cannot_be_compared_are_marked_with_the_reason(results):
 def test_the_figures_that_a_source_printed_stand_in_a_row_that_is_not_compared(plain):
     row = REFERENCES["strong"] | {"published": "test −ELBO 92.07"}
     blocks = headline(with_baselines(plain, {"strong": row}))
-    assert "| β = 10, as published | – | – | – | – | – | – | no (a) |" in blocks[0]
+    assert "| β = 10, as published | – | – | – | – | no (a) |" in blocks[0]
     assert "test −ELBO 92.07" in blocks[-1]
 
 
@@ -485,6 +488,25 @@ def test_figures_of_the_last_epoch_stand_beside_where_they_differ(results):
     moved = with_results(same, ["strong"], "test_last", rate=9.5, fid=650.0)
     row = of_row(moved, "β = 10, last epoch")
     assert (row["rate"], row["FID"]) == ("9.50", "650.00")
+
+
+@pytest.mark.parametrize(("last", "again"), [((9.1, 9.9, 10.1), False), ((19, 20, 22), True)])
+def test_a_row_stands_twice_where_a_figure_moves_by_more_than_its_interval(results, last, again):
+    trials = results.trials.copy()
+    best = StudyView(results).best
+    chosen = trials["repeat"] & trials["number"].isin(best.runs["number"])
+    # Mean 10 with the interval 10 ± 2.48.
+    trials.loc[chosen, "result.test/rate"] = [9.0, 10.0, 11.0]
+    trials.loc[chosen, "result.test_last/rate"] = [float(value) for value in last]
+    shown = headline(replace(results, trials=trials))[0]
+    assert (f"{best.title}, last epoch" in shown) == again
+
+
+def test_a_table_has_no_column_of_samples_and_errors_in_shares(results):
+    found = with_results(results, [], unexplained_variance=0.25)
+    shown = tables(headline(found))[0][1]
+    assert not {"FID", "MSE"} & {*shown.columns}
+    assert shown["1 − R²"].iloc[0].startswith("0.2500")
 
 
 def apart(results, nats):
@@ -534,9 +556,11 @@ def test_a_baseline_that_is_the_best_configuration_has_no_difference(plain):
     study = replace(plain, trials=trials, study=replace(plain.study, spec=spec))
     assert "baseline.same" in [statement.id for statement in findings(StudyView(study))]
     row = of_row(study, "Same")
-    assert row["comparable?"] == "the best itself (a)"
+    assert row["comparable?"] == "the winner itself (a)"
     assert "Same, last epoch" not in headline(study)[0]
-    assert "- (a) Same is the best itself: the two rows show the same runs." in headline(study)[-1]
+    assert (
+        "- (a) Same is the winner itself: the two rows show the same runs." in headline(study)[-1]
+    )
 
 
 @pytest.mark.parametrize("doubt", ["", " (not the official files)", " (files not verified)"])

@@ -73,7 +73,7 @@ def test_no_chapter_ranks_trials_by_one_value(view, text):
     for words in (
         "best trial",
         "The best configuration",
-        "best of the search",
+        "best in the search",
         "it has not been confirmed",
     ):
         assert words not in text

@@ -18,11 +18,13 @@ from synthetic_study import part, study_attributes
 
 from sweeps.results import Results, ranked
 from vaeexp.report.by_parameter import by_parameter, parameter_tables, ranges
-from vaeexp.report.tables import confirmed_table, paired_tables, ranked_table
+from vaeexp.report.tables import confirmed_table, paired_tables, ranked_table, table_chapter
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import search_trials
 
-paired_tables, parameter_tables = map(as_written, (paired_tables, parameter_tables))
+paired_tables, parameter_tables, table_chapter = map(
+    as_written, (paired_tables, parameter_tables, table_chapter)
+)
 by_parameter = on_view(by_parameter)
 confirmed_table, ranked_table = on_view(confirmed_table), on_view(ranked_table)
 
@@ -41,7 +43,19 @@ def test_one_confirmed_configuration_has_no_margin(results):
     trials = results.trials
     alone = part(results, trials[~trials["repeat"] | (trials["source_trial"] == first)])
     assert StudyView(alone).retrained.margins == []
-    assert "above the first" not in confirmed_table(alone)
+    assert "above the winner" not in confirmed_table(alone)
+
+
+def test_no_correction_is_explained_where_no_p_is_shown(results):
+    trials = results.trials
+    few = part(results, trials[~(trials["repeat"] & (trials["seed_index"] > 1))])
+    few_view = StudyView(few)
+    assert {setting.seeds for setting in few_view.confirmed} == {"2"}
+    said = "\n".join(table_chapter(few))
+    assert "above the winner" in said
+    assert "Holm" not in said.partition("Matched pairs")[0]
+    whole = "\n".join(table_chapter(results))
+    assert "p (Holm)" in whole.partition("Matched pairs")[0]
 
 
 def test_a_value_that_was_never_tried_where_others_are_good_is_left_out(results):

@@ -284,6 +284,19 @@ SAID: dict[str, tuple[dict, str]] = {
         {"trial": 39, "gap": SINGLE},
         "Trial 39 is 1.25 nats better on test; 1 shared seed cannot tell more",
     ),
+    "get.differs": (
+        {"trial": 26, "best": 32, "value": Figure(value=129.4), "other": Figure(value=132.3)},
+        "Best in the search was trial 32; on fresh seeds the winner, trial 26, reached 129.40 on "
+        "validation and trial 32 132.30",
+    ),
+    "sheet": (
+        {"shown": 9, "training": 480, "binarisation": None},
+        "9 of the 480 training images as the models are given them",
+    ),
+    "plot.by_run": (
+        {"trial": 26, "rank": 2, "runs": 3},
+        "Drawn by a new seed of trial 26, number 2 of 3 by validation −ELBO",
+    ),
     "get.further": (
         {
             "trial": 7,
@@ -292,8 +305,8 @@ SAID: dict[str, tuple[dict, str]] = {
             "value": Figure(value=91.4),
             "best": Figure(value=96.9),
         },
-        "Trial 7, paused after 5 epochs, had reached 91.40 nats, below the 96.90 of the best "
-        "complete trial",
+        "Trial 7, paused after 5 epochs, had reached 91.40 nats, below the 96.90 of the best in "
+        "the search",
     ),
     "compare.apart": (
         PAIR | {"gap": mean(2.75, 0.9)},
@@ -339,12 +352,12 @@ SAID: dict[str, tuple[dict, str]] = {
     "against.trial": ({"trial": 39}, "trial 39"),
     "baseline.apart": (
         {"title": "β = 10", "gap": mean(2.18), **BESIDE},
-        "**β = 10**: 2.18 ± 0.50 nats worse than the best on test (3 seeds); rate 24.50 against "
+        "**β = 10**: 2.18 ± 0.50 nats worse than the winner on test (3 seeds); rate 24.50 against "
         "27.10; FID 65.80 against 14.90",
     ),
     "baseline.perhaps": (
         {"title": "again", "gap": mean(5.3, 4), "against": BEST},
-        "**again**: perhaps 5.30 ± 4.00 nats worse than the best on test (3 seeds)",
+        "**again**: perhaps 5.30 ± 4.00 nats worse than the winner on test (3 seeds)",
     ),
     "baseline.tie": (
         {"title": "again", "gap": mean(0.1), "against": OTHER, "weighted": mean(-0.7)},
@@ -353,15 +366,15 @@ SAID: dict[str, tuple[dict, str]] = {
     ),
     "baseline.unclear": (
         {"title": "again", "gap": mean(0.1, 9), "against": BEST},
-        "**again**: may be as good as the best, 0.10 ± 9.00 nats on test (3 seeds)",
+        "**again**: may be as good as the winner, 0.10 ± 9.00 nats on test (3 seeds)",
     ),
     "baseline.too_few": (
         {"title": "again", "gap": SINGLE, "against": BEST},
-        "**again**: 1.25 nats better than the best on test, too few seeds to tell more",
+        "**again**: 1.25 nats better than the winner on test, too few seeds to tell more",
     ),
     "baseline.other": (
         BESIDE | {"title": "grey", "why": "binarisation none, not static", "rate": None},
-        "**grey**: its −ELBO cannot be compared with the best (binarisation none, not static); "
+        "**grey**: its −ELBO cannot be compared with the winner (binarisation none, not static); "
         "FID 65.80 against 14.90",
     ),
     "baseline.same": (
@@ -390,8 +403,8 @@ SAID: dict[str, tuple[dict, str]] = {
         "(9.10 to 17.50 nats at normal)",
     ),
     "parameter.few": (
-        {"judged": 7, "least": 10},
-        "Which parameters matter cannot be said from 7 trials; it takes 10",
+        {"judged": 7, "trials": 12, "least": 10},
+        "Which parameters matter cannot be said: 7 of 12 trials came far enough, and it takes 10",
     ),
     "parameter.not_covered": (
         {"parameter": "prior", "value": "normal", "trials": 6},
@@ -499,7 +512,7 @@ SAID: dict[str, tuple[dict, str]] = {
     "table.confirmed_pairs": (
         {"looks": 4, "pairs": 1, "rate": 0.05},
         "p (Holm): of the same t, times the 4 numbers of seeds that the race could end with, "
-        "after Holm's correction for 1 pair of confirmed configurations, because the first was "
+        "after Holm's correction for 1 pair of confirmed configurations, because the winner was "
         "chosen among them; two can be told apart where it is at most 0.05",
     ),
     "left_out": (
@@ -519,7 +532,7 @@ SAID: dict[str, tuple[dict, str]] = {
         "**β** weighs the rate in nats per image against the distortion summed over all D = 28 × "
         "28 × 1 = 784 sub-pixels of an image. In a loss that averages −log p(x|z) over "
         "sub-pixels the same model has the weight β/D: β = 1 here is 0.00000128 there, and the β "
-        "= 0.535 of the best configuration is 1,230",
+        "= 0.535 of the winner is 1,230",
     ),
     "method.scale": (
         WEIGHT | {"scale": Figure(value=0.5, digits=None), "name": "σ²", "error": "squared"},
@@ -645,8 +658,8 @@ def test_templates_with_forms_have_their_words_here():
 )
 def test_a_title_of_the_user_breaks_neither_template_nor_markdown(title):
     statement = Statement(id="baseline.same", values={"title": title, "against": BEST})
-    assert words(statement) == f"{title} has the same training as the best"
-    assert words(statement, escape) == f"**{escape(title)}** has the same training as the best"
+    assert words(statement) == f"{title} has the same training as the winner"
+    assert words(statement, escape) == f"**{escape(title)}** has the same training as the winner"
 
 
 def test_an_interval_that_is_not_symmetric_is_given_by_its_ends():

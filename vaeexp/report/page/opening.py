@@ -12,7 +12,7 @@ from markdown_it.token import Token
 NO_BREAK = "\N{NO-BREAK SPACE}"
 SIGNS = {"✓": "good", "✗": "warning", "?": "unknown"}
 """Sign of a verdict → the class that gives it its colour. The sign says the same without any."""
-_REACHED = re.compile(r"\S+(?:\s±\s\S+)?(?= nats per image)")
+_REACHED = re.compile(r"\S+(?:\s±\s\S+)?(?= nats per \w)")
 """What one gets: a mean, with its interval where it has one."""
 _VERDICT = re.compile(r"[✓✗?] (?:good|warning|cannot be said)")
 
