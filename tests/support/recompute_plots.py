@@ -11,7 +11,11 @@ def drawn_by(study: Study, kind: str, values: Values) -> Values:
     run, trial = kind.endswith("run"), values["trial"]
     known = study.repeats["source_trial"].dropna() if run else study.ranked["number"]
     hold(trial in set(known.astype(int)))
-    return {"trial": trial}
+    if not run:
+        return {"trial": trial}
+    complete = study.repeats[study.repeats["purposes"].map(lambda own: "confirm" in own)]
+    runs = int((complete["source_trial"] == trial).sum())
+    return {"trial": trial, "runs": runs if runs > 2 else None}
 
 
 @of("plot.same_training")

@@ -205,25 +205,34 @@ def rate_caption(arrays: Arrays) -> Caption:
 
 
 def component_classes(arrays: Arrays) -> Figure:
-    """Draw the share of each class that each component of a mixture serves: a row per component as
-    `heaviest` orders them, a column per class.
+    """Draw the share of each class that each component of a mixture serves: a row per component of
+    those that `heaviest` gives, by the class that it serves most, and one for all others; a column
+    per class.
     """
     weights = arrays["component_weights"]
-    order = heaviest(weights)
-    shares = arrays["component_classes"][order]
+    every = arrays["component_classes"]
+    shown = heaviest(weights)
+    ranks = np.argsort(np.nan_to_num(every[shown]).argmax(1), kind="stable")
+    names = [f"{rank + 1}  ({_percent(weights[shown[rank]])})" for rank in ranks]
+    shares = every[shown[ranks]]
+    rest = np.delete(np.arange(len(weights)), shown)
+    if len(rest):
+        shares = np.concatenate([shares, every[rest].sum(0, keepdims=True)])
+        names.append(f"{len(rest):,} others  ({_percent(weights[rest].sum())})")
     rows, columns = shares.shape
     figure = style.new_figure(1.5 + 0.3 * max(rows, 4))
     axes = figure.add_subplot()
+    # The row of all others has no colour: it serves more than any component.
+    coloured = shares[: len(shown)]
+    top = float(np.nanmax(coloured, initial=0.01))
     image = axes.imshow(
-        shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+        coloured, cmap="Blues", vmin=0, vmax=top, aspect="auto", interpolation="nearest"
     )
-    names = [
-        f"{rank + 1}  ({format_number(100 * weights[k], 1)} %)" for rank, k in enumerate(order)
-    ]
+    axes.set_ylim(rows - 0.5, -0.5)
     axes.set_yticks(range(rows), names)
     _name_columns(axes, arrays["classes"].tolist())
     if rows * columns <= MOST_CELLS:
-        _write_shares(axes, shares)
+        _write_shares(axes, shares, 0.55 * top, len(shown))
     axes.tick_params(labelsize=10, colors=style.TEXT_COLOUR, length=0)
     axes.spines[:].set_visible(False)
     bar = style.colour_bar(
@@ -237,8 +246,9 @@ def classes_caption(arrays: Arrays) -> str:
     """Say what a cell is, and in which order the components stand."""
     return (
         "In percent, the share of each class of test images whose codes the component serves: "
-        "the mean of p(component | z) with z from the posterior. A column sums to 100; "
-        f"components are numbered {component_order(arrays['component_weights'])}."
+        "the mean of p(component | z) with z from the posterior. A column sums to 100 but for "
+        "rounding; components stand by the class that they serve most and are numbered "
+        f"{component_order(arrays['component_weights'])}."
     )
 
 
@@ -259,8 +269,14 @@ def _name_columns(axes: Axes, classes: list[str]) -> None:
     axes.set_xticks(few, names[: len(few)], **look)
 
 
-def _write_shares(axes: Axes, shares: np.ndarray) -> None:
-    """Write percent in each cell, and nothing where it rounds to 0."""
+def _percent(share: float) -> str:
+    return f"{format_number(100 * share, 1)} %"
+
+
+def _write_shares(axes: Axes, shares: np.ndarray, dark: float, coloured: int) -> None:
+    """Write percent in each cell, and nothing where it rounds to 0; in white above the share `dark`
+    in rows that are coloured.
+    """
     for (row, column), share in np.ndenumerate(shares):
         if np.isnan(share):
             style.write(axes, "–", column, row, color=style.MUTED)
@@ -270,7 +286,7 @@ def _write_shares(axes: Axes, shares: np.ndarray) -> None:
                 f"{100 * share:.0f}",
                 column,
                 row,
-                color="white" if share > 0.55 else style.TEXT_COLOUR,
+                color="white" if share > dark and row < coloured else style.TEXT_COLOUR,
             )
 
 

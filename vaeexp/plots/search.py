@@ -53,7 +53,7 @@ def history(view: StudyView) -> Figure | None:
 
 
 def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
-    """Draw the steps of the best complete value so far, on to `last`, and name the winner below its
+    """Draw the steps of the best complete value so far, on to `last`, and name the last below its
     point.
 
     `course` has the number, value and best (so far) of complete trials, in the order of the search.
@@ -67,7 +67,7 @@ def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
     axes.set_ylim(bottom=low - 0.05 * (high - low))
     side = "left" if best["number"] < last / 2 else "right"
     at = (best["number"], best["objective"])
-    text = f"lowest: trial {int(best['number'])}, {format_number(best['objective'])}"
+    text = f"best in the search: trial {int(best['number'])}, {format_number(best['objective'])}"
     style.annotate(axes, text, at, (0, -8), color=style.BEST, ha=side, va="top")
 
 
@@ -129,7 +129,9 @@ def _draw_named(
         lines = axes.plot(*curve.T, label=name, linewidth=1.5, **style.line_style(place - 1))
     else:
         black = style.TEXT_COLOUR
-        lines = axes.plot(*curve.T, label=f"lowest: {name}", color=black, linewidth=2.2, zorder=5)
+        lines = axes.plot(
+            *curve.T, label=f"best in the search: {name}", color=black, linewidth=2.2, zorder=5
+        )
         lines += axes.plot(trial["best_epoch"], trial["objective"], "o", color=black, zorder=6)
     style.mark_trials([trial["number"]], *lines)
 

@@ -132,13 +132,17 @@ class StudyView:
         )
 
     def best_with(self, needed: str) -> tuple[pd.Series, Arrays] | None:
-        """Return the best model that left the array `needed`, with all arrays of its file.
+        """Return the model that stands for the best, with all arrays of its file, of those that
+        left the array `needed`.
 
-        Confirmed runs come first, those of the best configuration before others; then the trials of
-        the search.
+        Confirmed runs come first, those of the best configuration before others, and of each the
+        median; then the trials of the search.
         """
         if needed not in self._opened:
-            tables = [*(setting.runs for setting in self.confirmed), self.ranked.head(LOOKED_AT)]
+            tables = [
+                *(setting.median_first for setting in self.confirmed),
+                self.ranked.head(LOOKED_AT),
+            ]
             rows = (row for _, row in chain.from_iterable(table.iterrows() for table in tables))
             candidates = ((row, read_arrays(row["folder"], needed)) for row in rows)
             self._opened[needed] = next(

@@ -73,4 +73,4 @@ def test_few_complete_trials_have_lines_of_their_own_with_their_names(study, cou
     for line, number in zip(curves, ranked["number"], strict=True):
         course = own.epochs[own.epochs["number"] == number].sort_values("epoch")
         np.testing.assert_allclose(line.get_ydata(), course["objective"])
-    assert legend(axes) == [f"lowest: {names[0]}", *names[1:]]
+    assert legend(axes) == [f"best in the search: {names[0]}", *names[1:]]
