@@ -13,8 +13,7 @@ def drawn_by(study: Study, kind: str, values: Values) -> Values:
     hold(trial in set(known.astype(int)))
     if not run:
         return {"trial": trial}
-    complete = study.repeats[study.repeats["purposes"].map(lambda own: "confirm" in own)]
-    runs = int((complete["source_trial"] == trial).sum())
+    runs = len(study.confirmed[trial])
     return {"trial": trial, "runs": runs if runs > 2 else None}
 
 

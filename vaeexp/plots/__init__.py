@@ -130,8 +130,8 @@ CHAPTERS = _by_name(
                 confirmed.confirmed_seeds,
                 "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % "
                 "interval by Student's t (from three seeds on). A grey line joins runs of the "
-                "same seed; a triangle at the edge lies beyond. Baselines stand below where "
-                "their protocol is the same.",
+                "same seed; a value with an arrow lies beyond the edge. Baselines stand below "
+                "where their protocol is the same.",
                 "No configuration was confirmed.",
                 groups=confirmed.comparable,
                 unfolded=True,

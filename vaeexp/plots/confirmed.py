@@ -97,43 +97,33 @@ def _with_values(settings: Sequence[TestedSetting], metric: str) -> list[pd.Data
 
 
 def draw_dots(axes: Axes, names: Iterable[str], values: np.ndarray, y: float) -> None:
-    """Draw a dot for the value of each run at a height; those beyond the axes are triangles at
-    their edge, below the values.
+    """Draw a dot for the value of each run at a height. Those beyond the axes stand at their edge,
+    below their values and an arrow.
 
     Call it after the limits are set.
     """
     low, high = axes.get_xlim()
-    rows = np.array([*names])
-    look: dict[str, Any] = {"color": style.STATE_COLOURS["complete"], "zorder": 3, "linewidths": 0}
-    for mark, chosen, side in (
-        ("o", (low <= values) & (values <= high), ""),
-        ("<", values < low, "left"),
-        (">", values > high, "right"),
-    ):
-        if chosen.any():
-            own = values[chosen]
-            x = own.clip(low, high)
-            heights = np.full(len(x), y)
-            style.draw_points(
-                axes, rows[chosen], x, heights, s=46, marker=mark, clip_on=not side, **look
-            )
-            if side:
-                words = style.shortened(", ".join(format_number(each, 1) for each in own), LONGEST)
-                style.annotate(axes, words, (x[0], y), (0, 6), ha=side, va="bottom")
+    x = values.clip(low, high)
+    look: dict[str, Any] = {"linewidths": 0, "zorder": 3, "clip_on": False}
+    blue = style.STATE_COLOURS["complete"]
+    style.draw_points(axes, names, x, np.full(len(x), y), s=46, color=blue, **look)
+    for at, side in ((low, "left"), (high, "right")):
+        beyond = ", ".join(format_number(each, 1) for each in values[(x == at) & (values != at)])
+        if beyond:
+            words = style.shortened(beyond, LONGEST)
+            words = f"◂ {words}" if side == "left" else f"{words} ▸"
+            style.annotate(axes, words, (at, y), (0, 6), ha=side, va="bottom")
 
 
 def draw_mean(axes: Axes, interval: Interval, y: float) -> None:
-    """Draw a mean with its interval at a height, with triangles at the edge where they lie beyond
-    the axes.
+    """Draw a mean with its interval at a height, with triangles at the edge of the axes where the
+    interval goes on.
     """
     low, high = axes.get_xlim()
     black = style.TEXT_COLOUR
     axes.hlines(y, interval.low, interval.high, color=black, linewidth=2.2, zorder=4)
     axes.scatter([interval.mean], [y], s=44, marker="D", color=black, zorder=5)
-    for hidden, edge, mark in (
-        (np.nanmin([interval.mean, interval.low]) < low, low, "<"),
-        (np.nanmax([interval.mean, interval.high]) > high, high, ">"),
-    ):
+    for hidden, edge, mark in ((interval.low < low, low, "<"), (interval.high > high, high, ">")):
         if hidden:
             axes.plot(edge, y, mark, color=black, clip_on=False, zorder=5)
 

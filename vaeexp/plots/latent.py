@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from vaeexp.plots import style
 from vaeexp.plots.pictures import GAP, ground, joined, picture_axes, picture_grid, tiles
@@ -212,7 +212,7 @@ def component_classes(arrays: Arrays) -> Figure:
     weights = arrays["component_weights"]
     every = arrays["component_classes"]
     shown = heaviest(weights)
-    ranks = np.argsort(np.nan_to_num(every[shown]).argmax(1), kind="stable")
+    ranks = np.argsort(every[shown].argmax(1), kind="stable")
     names = [f"{rank + 1}  ({_percent(weights[shown[rank]])})" for rank in ranks]
     shares = every[shown[ranks]]
     rest = np.delete(np.arange(len(weights)), shown)
@@ -224,10 +224,8 @@ def component_classes(arrays: Arrays) -> Figure:
     axes = figure.add_subplot()
     # The row of all others has no colour: it serves more than any component.
     coloured = shares[: len(shown)]
-    top = float(np.nanmax(coloured, initial=0.01))
-    image = axes.imshow(
-        coloured, cmap="Blues", vmin=0, vmax=top, aspect="auto", interpolation="nearest"
-    )
+    top = np.nanmax(coloured)
+    axes.imshow(coloured, cmap="Blues", vmin=0, vmax=top, aspect="auto", interpolation="nearest")
     axes.set_ylim(rows - 0.5, -0.5)
     axes.set_yticks(range(rows), names)
     _name_columns(axes, arrays["classes"].tolist())
@@ -235,10 +233,6 @@ def component_classes(arrays: Arrays) -> Figure:
         _write_shares(axes, shares, 0.55 * top, len(shown))
     axes.tick_params(labelsize=10, colors=style.TEXT_COLOUR, length=0)
     axes.spines[:].set_visible(False)
-    bar = style.colour_bar(
-        figure, axes, image, format=PercentFormatter(1, decimals=0, symbol=" %"), pad=0.015
-    )
-    bar.set_ylabel("share of the class", fontsize=11, color=style.TEXT_COLOUR)
     return figure
 
 
@@ -246,8 +240,8 @@ def classes_caption(arrays: Arrays) -> str:
     """Say what a cell is, and in which order the components stand."""
     return (
         "In percent, the share of each class of test images whose codes the component serves: "
-        "the mean of p(component | z) with z from the posterior. A column sums to 100 but for "
-        "rounding; components stand by the class that they serve most and are numbered "
+        "the mean of p(component | z) with z from the posterior. A column sums to 100 but "
+        "for rounding; components stand by the class that they serve most and are numbered "
         f"{component_order(arrays['component_weights'])}."
     )
 
@@ -278,9 +272,7 @@ def _write_shares(axes: Axes, shares: np.ndarray, dark: float, coloured: int) ->
     in rows that are coloured.
     """
     for (row, column), share in np.ndenumerate(shares):
-        if np.isnan(share):
-            style.write(axes, "–", column, row, color=style.MUTED)
-        elif share >= 0.005:
+        if share >= 0.005:
             style.write(
                 axes,
                 f"{100 * share:.0f}",

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaeexp.plots import style
-from vaeexp.results.effects import group_of
 from vaeexp.results.holes import hole_statement, left_out
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.statements import Caption, Statement, say
@@ -179,14 +178,9 @@ def active_units(view: StudyView) -> Figure | None:
 
 
 def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the units of trials along a parameter, complete ones large. Below each choice stands how
-    many are complete and how many were pruned: `5 + 9 pruned`.
-    """
+    """Draw the units of trials along a parameter, complete ones large."""
     active = _along(parameter, trials, trials["units"])
-    places = range(len(parameter.texts))
-    groups = [group_of(active[active["place"] == place]) for place in places]
-    below = [f"{group.complete:,} + {group.pruned:,} pruned" for group in groups]
-    style.style_parameter_axis(axes, parameter, below)
+    style.style_parameter_axis(axes, parameter, [""] * len(parameter.texts))
     for state in style.STATE_COLOURS:
         shown = state if (trials["state"] == state).any() else None
         size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else 0.4)

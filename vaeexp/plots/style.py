@@ -76,7 +76,7 @@ DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.3, "linestyle": (0, (4,
 """Of a line that is there for orientation."""
 STAR: dict[str, Any] = {
     "marker": "*",
-    "facecolors": "white",
+    "facecolors": "none",
     "edgecolors": TEXT_COLOUR,
     "linewidths": 1.2,
     "zorder": 6,

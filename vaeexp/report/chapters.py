@@ -69,7 +69,7 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Sta
     """
     drawn = {name: plot.draw(view, titled=False) for name, plot in plots_of(view).items()}
     figures = {name: figure for name, figure in drawn.items() if figure is not None}
-    hero = _hero(view, figures)
+    hero = hero_of(view, figures)
     question = view.study.question
     opening = [
         heading(escape(view.results.name), 1),
@@ -105,7 +105,7 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Sta
     return "\n\n".join(filter(None, map(written, blocks))) + "\n", files, told
 
 
-def _hero(view: StudyView, figures: Mapping[str, Figure]) -> str | None:
+def hero_of(view: StudyView, figures: Mapping[str, Figure]) -> str | None:
     """Return the name of the plot that answers what the study compares, to stand under the answer;
     None where it compares nothing, or has no such plot yet.
     """

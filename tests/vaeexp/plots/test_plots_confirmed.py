@@ -164,9 +164,8 @@ def test_a_broken_run_squeezes_no_other_and_its_value_is_written_at_the_edge(res
     low, high = axes.get_xlim()
     assert 88 < low < 91
     assert 94 < high < 100
-    assert "207.0" in texts(figure)
-    edge = [found for found in dots(axes) if not found.get_clip_on()]
-    assert [found.get_offsets().tolist() for found in edge] == [[[high, 0]]]
+    assert "207.0 ▸" in texts(figure)
+    assert dots(axes)[0].get_offsets()[:, 0].max() == high
 
 
 def test_limits_follow_the_bulk_of_each_row():
