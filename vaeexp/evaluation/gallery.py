@@ -5,6 +5,7 @@ of H × W pixels and C channels are uint8 [..., H, W, C], as `vaeexp.data.showin
 them. Pictures show means of p(x|z).
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,7 +62,7 @@ def gallery(
         for name, kind in (("latent", "linear"), ("spherical", "spherical"), ("pixel", "pixel"))
     }
     shown["traversals"], dimensions = traversals(
-        vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=REACH
+        vae, looked_at, labels[indices], dimensions=_DIMENSIONS, steps=_VALUES, reach=REACH
     )
     if int(vae.latent_mask.sum()) == 2:
         shown["manifold"] = manifold(vae, SIDE, looked_at)
@@ -77,26 +78,27 @@ def gallery(
     return shown, arrays
 
 
+def by_class(labels: np.ndarray | Tensor) -> list[int]:
+    """Return the indices of images with these labels [N]: the first image of each class, in the
+    order of the classes, then the second of each, and so on.
+    """
+    classes = np.asarray(labels)
+    order = np.argsort(classes, kind="stable")
+    grouped = classes[order]
+    before = np.arange(len(order)) - np.searchsorted(grouped, grouped)
+    return order[np.lexsort((grouped, before))].tolist()
+
+
 def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], list[int]]:
     """Return the indices of the first and of the second images of at most `count` pairs; no image
     appears twice.
 
-    The first image of a pair is the next unused image; the second is the next unused image of
-    another class, or of any class if no other class is left. A single image forms a pair with
-    itself.
+    Neighbours in the order of `by_class` form a pair, so its classes differ as long as images of
+    two classes are left. A single image forms a pair with itself.
     """
-    left = list(range(len(labels)))
-    classes = np.asarray(labels)
-    first = list[int]()
-    second = list[int]()
-    while len(left) > 1 and len(first) < count:
-        one = left.pop(0)
-        partner = next(
-            (index for index, other in enumerate(left) if classes[other] != classes[one]), 0
-        )
-        first.append(one)
-        second.append(left.pop(partner))
-    return (first, second) if first else ([0], [0])
+    order = by_class(labels)
+    last = 2 * min(count, len(order) // 2)
+    return (order[:last:2], order[1:last:2]) if last else ([0], [0])
 
 
 def interpolations(vae: VAE, first: Tensor, second: Tensor, steps: int, kind: str) -> np.ndarray:
@@ -141,15 +143,21 @@ def _spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def traversals(
-    vae: VAE, images: Tensor, *, dimensions: int, steps: int, reach: float
+    vae: VAE,
+    images: Tensor,
+    labels: np.ndarray | Tensor,
+    *,
+    dimensions: int,
+    steps: int,
+    reach: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Traverse the most active dimensions: return pictures [D, S, H, W, C] and the dimensions'
     indices int64 [D], from 0.
 
     One dimension moves at a time, in equal steps over mean ± `reach` standard deviations of its
     aggregate posterior (over `images` [N, C, H, W]), for every prior. The other dimensions stay at
-    the posterior mean of the first image. Activity is the variance of the posterior mean over the
-    images.
+    the posterior mean of an image, another one in each row, as `by_class` orders these by their
+    labels [N]. Activity is the variance of the posterior mean over the images.
     """
     means, variances = codes_of(vae, images)
     activity = means.var(0, correction=0).masked_fill(vae.latent_mask.cpu() == 0, -1.0)
@@ -157,7 +165,8 @@ def traversals(
     numbers = activity.argsort(descending=True, stable=True)[:count]
     centre = means.mean(0)
     spread = (means.var(0, correction=0) + variances.mean(0)).sqrt()
-    z = means[0].repeat(len(numbers), steps, 1)  # [D, S, L]
+    starts = list(itertools.islice(itertools.cycle(by_class(labels)), count))
+    z = means[starts].unsqueeze(1).repeat(1, steps, 1)  # [D, S, L]
     sweep = torch.linspace(-reach, reach, steps, dtype=torch.float64)
     z[torch.arange(len(numbers)), :, numbers] = (
         centre[numbers].unsqueeze(-1) + spread[numbers].unsqueeze(-1) * sweep

@@ -98,14 +98,14 @@ class Plot:
 
 
 def _drawn_by(view: StudyView, row: pd.Series) -> Statement:
-    """Say which trial drew, or which of its runs with new seeds."""
-    rows = row_names(row.to_frame().T)
+    """Say which trial drew, or a run of which, and whether it is the median of three or more."""
+    names = row_names(row.to_frame().T)
     if not row["repeat"]:
-        return say("plot.by_trial", rows, trial=int(row["number"]))
-    trial = int(row["source_trial"])
-    runs = next(setting.runs for setting in view.confirmed if setting.source_trial == trial)
-    rank = 1 + [*runs["number"]].index(row["number"])
-    return say("plot.by_run", rows, trial=trial, rank=rank, runs=len(runs))
+        return say("plot.by_trial", names, trial=int(row["number"]))
+    source = int(row["source_trial"])
+    runs = next(own.median_first for own in view.confirmed if own.source_trial == source)
+    median = len(runs) > 2 and runs.iloc[0]["number"] == row["number"]
+    return say("plot.by_run", names, trial=source, runs=len(runs) if median else None)
 
 
 def _by_name(chapters: Mapping[str, Sequence[Plot]]) -> dict[str, dict[str, Plot]]:
@@ -131,8 +131,8 @@ CHAPTERS = _by_name(
                 confirmed.confirmed_seeds,
                 "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % "
                 "interval by Student's t (from three seeds on). A grey line joins runs of the "
-                "same seed; a triangle at the edge lies beyond. Baselines stand below where "
-                "their protocol is the same.",
+                "same seed; a value with an arrow lies beyond the edge. Baselines stand below "
+                "where their protocol is the same.",
                 "No configuration was confirmed.",
                 groups=confirmed.comparable,
                 unfolded=True,
@@ -161,7 +161,7 @@ CHAPTERS = _by_name(
                 "Course of the search",
                 search.history,
                 "Each mark is a trial, in the order of the search, at its best epoch; the line is "
-                "the best complete trial so far.",
+                "the best in the search so far.",
                 "The pruner promotion made the trials wait for each other, so that their order "
                 "says little, or none has finished an epoch.",
             ),
@@ -169,9 +169,9 @@ CHAPTERS = _by_name(
                 "Learning curves",
                 search.learning_curves,
                 "Validation −ELBO after each epoch. A square is where a trial was pruned, a "
-                "cross where it failed; the black line is the best in the search, its dot the "
-                f"epoch that counts. Up to {search.MOST_NAMED} complete trials have names. Of more "
-                f"than {search.MOST_CURVES} trials of one outcome, {search.MOST_CURVES} are "
+                "cross where it failed; the black line is the best in the search and its dot the "
+                f"epoch that counts. Up to {search.MOST_NAMED} complete trials have names. Of "
+                f"more than {search.MOST_CURVES} trials of one outcome, {search.MOST_CURVES} are "
                 "drawn, evenly from the best to the worst.",
                 "No trial has finished an epoch.",
             ),
@@ -208,7 +208,7 @@ CHAPTERS = _by_name(
                 "Baselines side by side",
                 comparisons.baseline_strip,
                 "The winner and other settings that baselines change, then the "
-                "baselines of the study file, each by its best run, at its last epoch. Originals "
+                "baselines of the study file, each by its median run, at its last epoch. Originals "
                 "are validation images as the rows below them were given; values of rows below "
                 "different originals are not comparable.",
                 "No baseline with pictures is there.",
@@ -219,7 +219,7 @@ CHAPTERS = _by_name(
             Plot(
                 "Learning curves of the baselines",
                 comparisons.baseline_curves,
-                "On validation images after each epoch, each row's best run: −ELBO = rate + "
+                "On validation images after each epoch, each row's median run: −ELBO = rate + "
                 "distortion. Rows share panels only where data, binarisation and measure are "
                 "the same; a plain autoencoder has rate 0 and no ELBO.",
                 "No baseline has finished an epoch.",
@@ -236,14 +236,14 @@ CHAPTERS = _by_name(
                 unfolded=True,
             ),
             Plot(
-                "Reconstructions by the winner",
+                "Reconstructions",
                 pictures.best_reconstructions,
                 pictures.reconstructions_caption,
                 "No run left pictures.",
                 shows="last_reconstructions",
             ),
             Plot(
-                "Samples of the winner",
+                "Samples",
                 pictures.best_samples,
                 f"Means of p(x|z) with z from the prior. {pictures.LAST_EPOCH}",
                 "No run left pictures.",
@@ -258,10 +258,10 @@ CHAPTERS = _by_name(
                 shows="component_samples",
             ),
             Plot(
-                "From the best to the worst complete trial",
+                "The best in the search, the median and the worst trial",
                 pictures.best_median_worst,
-                "Complete trials of the search, ranked by validation −ELBO: the best, the median "
-                "and the worst of those that left pictures. Beside each stand the −ELBO at the "
+                "Complete trials of the search, ranked by validation −ELBO: the first, the median "
+                "and the last of those that left pictures. Beside each stand the −ELBO at the "
                 "last epoch, which is drawn and need not be the epoch that ranks it, and the "
                 "parameters that come first in the study file. Trials that were pruned do not "
                 "count.",
@@ -277,18 +277,19 @@ CHAPTERS = _by_name(
             Plot(
                 "Between two images",
                 latent.interpolations,
-                "Three pairs of test images. On the first two rows codes on the way from one to "
-                "the other are decoded, in a straight line and around the origin; the ends are "
-                "reconstructions. Below them the two are mixed, pixel by pixel.",
+                "Pairs of test images, of different classes where they have any. On the first "
+                "two rows codes on the way from one to the other are decoded, in a straight line "
+                "and around the origin; the ends are reconstructions. Below them the two are "
+                "mixed, pixel by pixel.",
                 "No run that was tested left such pictures.",
                 shows="latent_interpolations",
             ),
             Plot(
                 "Along single dimensions",
                 latent.traversals,
-                "A test image with one latent dimension changed at a time, the most active ones "
-                "first: from below to above the mean of that dimension's aggregate posterior, in "
-                "its standard deviations (sd).",
+                "In each row a test image, of another class where they have any, with one latent "
+                "dimension changed, the most active ones first: from below to above the mean of "
+                "that dimension's aggregate posterior, in its standard deviations (sd).",
                 "No run that was tested left such pictures.",
                 shows="traversals",
             ),

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sweeps.results import matched_pairs
 from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.plots import style
+from vaeexp.plots.confirmed import draw_dots, draw_mean
 from vaeexp.plots.pictures import STRIP, Row, epoch_words, picture_rows
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import curve_of, finite, read_arrays, row_names
@@ -43,7 +44,7 @@ def baseline_strip(view: StudyView) -> Figure | None:
     words = []
     baselines = 0
     for setting, *_ in best_and_baselines(view):
-        files = ((run, read_arrays(run["folder"])) for _, run in setting.runs.iterrows())
+        files = ((run, read_arrays(run["folder"])) for _, run in setting.median_first.iterrows())
         run, arrays = next((each for each in files if each[1].keys() >= STRIP), (None, {}))
         if run is None:
             continue
@@ -66,14 +67,14 @@ def _targets(setting: TestedSetting) -> str:
 
 
 def baseline_curves(view: StudyView) -> Figure | None:
-    """Draw −ELBO, rate and distortion on validation by epoch of each baseline and of the best
-    configuration, the best run of each.
+    """Draw −ELBO, rate and distortion on validation by epoch of each baseline and of the winner,
+    the median run of each.
 
     Three panels for each data, binarisation and measure. None without a baseline that finished
     an epoch.
     """
     every = (
-        (setting, curve_of(view.epochs, setting.runs.iloc[0]))
+        (setting, curve_of(view.epochs, setting.median_first.iloc[0]))
         for setting, *_ in best_and_baselines(view)
     )
     curves = [(setting, curve) for setting, curve in every if len(curve)]
@@ -154,28 +155,20 @@ def _draw_differences(axes: Axes, view: StudyView, comparison: PairComparison) -
     second = format_value(comparison.second)
     style.style_axes(axes, x=f"validation −ELBO, {second} − {first} (nats per image)")
     axes.axvline(0, color=style.MUTED, linewidth=1.2)
-    blue = style.STATE_COLOURS["complete"]
     two = [comparison.first, comparison.second]
     runs = matched_pairs(view.results, comparison.parameter, two, "number")
     numbers = runs[f"number.{comparison.second}"]
-    names = []
-    for row, (trial, group) in enumerate(comparison.pairs.groupby("source_trial")):
-        marked = "r" + numbers[group.index].astype(int).astype(str)
-        heights = np.full(len(group), row)
-        style.draw_points(
-            axes, marked, group["difference"], heights, s=42, color=blue, linewidths=0, zorder=3
-        )
-        names.append(f"trial {trial}")
+    groups = [*comparison.pairs.groupby("source_trial")["difference"]]
     interval = comparison.interval
-    last = len(names)
-    ends = finite([interval.low, interval.high])
-    axes.plot(ends, [last] * len(ends), color=style.TEXT_COLOUR, linewidth=2.4, zorder=3)
-    axes.scatter([interval.mean], [last], s=70, marker="D", color=style.TEXT_COLOUR, zorder=4)
-    axes.set_yticks(range(last + 1), [*names, "mean"])
-    reach = (
-        1.15 * float(max(np.abs([*comparison.pairs["difference"], interval.mean, *ends]))) or 1.15
-    )
+    last = len(groups)
+    _, most = style.sibling_limits(group.abs().to_numpy() for _, group in groups)
+    _, reach = style.with_intervals(-most, most, np.abs(finite([interval.low, interval.high])))
     axes.set(xlim=(-reach, reach), ylim=(last + 0.6, -0.6))
+    for row, (_, group) in enumerate(groups):
+        marked = "r" + numbers[group.index].astype(int).astype(str)
+        draw_dots(axes, marked, group.to_numpy(), row)
+    draw_mean(axes, interval, last)
+    axes.set_yticks(range(last + 1), [*(f"trial {trial}" for trial, _ in groups), "mean"])
     middle = f"{parameter_label(comparison.parameter)}, mean {format_number(interval.mean)}"
     above: dict[str, Any] = {"y": 1.02, "va": "bottom", "transform": axes.transAxes}
     style.write(axes, f"{second} better", x=0.0, ha="left", fontsize=11, **above)

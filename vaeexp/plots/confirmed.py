@@ -1,6 +1,6 @@
 """The confirmed configurations: a dot per seed, and their learning curves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
@@ -9,13 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeps.results import mean_interval
+from sweeps.results import Interval, mean_interval
 from vaeexp.plots import style
 from vaeexp.results.statements import Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, curve_of, finite, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_training
-from vaeexp.words import NATS, format_interval
+from vaeexp.words import NATS, format_interval, format_number
 
 LONGEST = 34
 """Characters of a line of a title beside a row."""
@@ -70,27 +70,19 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
     figure, axes = style.one_plot(1.3 + 0.46 * len(settings), x=words)
     intervals = [mean_interval(runs["value"].tolist()) for runs in rows]
     ends = finite(chain.from_iterable((interval.low, interval.high) for interval in intervals))
-    values = np.concatenate([runs["value"] for runs in rows])
-    low, high = style.with_intervals(*style.robust_limits(values), ends)
+    limits = style.sibling_limits(runs["value"].to_numpy() for runs in rows)
+    low, high = style.with_intervals(*limits, ends)
+    axes.set(ylim=(len(settings) - 0.4, -0.6), xlim=(low, high))
     _join_seeds(axes, rows)
-    black = style.TEXT_COLOUR
     for y, (runs, interval) in enumerate(zip(rows, intervals, strict=True)):
-        _draw_dots(axes, runs, y, high)
-        axes.hlines(y + 0.24, interval.low, interval.high, color=black, linewidth=2.2, zorder=4)
-        axes.scatter([interval.mean], [y + 0.24], s=44, marker="D", color=black, zorder=5)
-        for hidden, edge, mark in (
-            (interval.low < low, low, "<"),
-            (interval.high > high, high, ">"),
-        ):
-            if hidden:
-                axes.plot(edge, y + 0.24, mark, color=black, clip_on=False, zorder=5)
+        draw_dots(axes, row_names(runs), runs["value"].to_numpy(), y)
+        draw_mean(axes, interval, y + 0.24)
         text = f"{format_interval(interval)}, n = {interval.n}"
         place = ("axes fraction", "data")
         style.annotate(axes, text, (1.025, y), xycoords=place, ha="left")
     axes.set_yticks(
         range(len(settings)), [style.two_lines(setting.title, LONGEST) for setting in settings]
     )
-    axes.set(ylim=(len(settings) - 0.4, -0.6), xlim=(low, high))
     axes.grid(visible=False, axis="y")
     return figure
 
@@ -104,17 +96,36 @@ def _with_values(settings: Sequence[TestedSetting], metric: str) -> list[pd.Data
     return [runs[np.isfinite(runs["value"])] for runs in every]
 
 
-def _draw_dots(axes: Axes, runs: pd.DataFrame, y: float, high: float) -> None:
-    """Draw a dot for the value of each run at a height; those beyond the axes are triangles at
-    their edge.
+def draw_dots(axes: Axes, names: Iterable[str], values: np.ndarray, y: float) -> None:
+    """Draw a dot for the value of each run at a height. Those beyond the axes stand at their edge,
+    below their values and an arrow.
+
+    Call it after the limits are set.
     """
-    beyond = runs["value"] > high
-    look: dict[str, Any] = {"s": 46, "color": style.STATE_COLOURS["complete"], "zorder": 3}
-    for chosen, mark in ((~beyond, {"linewidths": 0}), (beyond, {"marker": ">", "clip_on": False})):
-        if chosen.any():
-            values = runs["value"][chosen].clip(upper=high)
-            names = row_names(runs[chosen])
-            style.draw_points(axes, names, values, np.full(len(values), y), **look, **mark)
+    low, high = axes.get_xlim()
+    x = values.clip(low, high)
+    look: dict[str, Any] = {"linewidths": 0, "zorder": 3, "clip_on": False}
+    blue = style.STATE_COLOURS["complete"]
+    style.draw_points(axes, names, x, np.full(len(x), y), s=46, color=blue, **look)
+    for at, side in ((low, "left"), (high, "right")):
+        beyond = ", ".join(format_number(each, 1) for each in values[(x == at) & (values != at)])
+        if beyond:
+            words = style.shortened(beyond, LONGEST)
+            words = f"◂ {words}" if side == "left" else f"{words} ▸"
+            style.annotate(axes, words, (at, y), (0, 6), ha=side, va="bottom")
+
+
+def draw_mean(axes: Axes, interval: Interval, y: float) -> None:
+    """Draw a mean with its interval at a height, with triangles at the edge of the axes where the
+    interval goes on.
+    """
+    low, high = axes.get_xlim()
+    black = style.TEXT_COLOUR
+    axes.hlines(y, interval.low, interval.high, color=black, linewidth=2.2, zorder=4)
+    axes.scatter([interval.mean], [y], s=44, marker="D", color=black, zorder=5)
+    for hidden, edge, mark in ((interval.low < low, low, "<"), (interval.high > high, high, ">")):
+        if hidden:
+            axes.plot(edge, y, mark, color=black, clip_on=False, zorder=5)
 
 
 def _join_seeds(axes: Axes, rows: Sequence[pd.DataFrame]) -> None:
@@ -150,7 +161,7 @@ def confirmed_curves(view: StudyView) -> Figure | None:
     tables = [curves for _, curves in drawn]
     # The first fifth of the epochs does not spoil the scale.
     settled = [table.iloc[len(table) // 5 :].to_numpy().ravel() for table in tables]
-    low, high = style.robust_limits(np.concatenate(settled))
+    low, high = style.sibling_limits(settled)
     last = max(float(table.index.max()) for table in tables)
     axes.set(xlim=(min(1.0, last - 1), last), ylim=(low, high))
     style.whole_ticks(axes.xaxis)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from vaeexp.plots import style
 from vaeexp.plots.pictures import GAP, ground, joined, picture_axes, picture_grid, tiles
@@ -205,45 +205,44 @@ def rate_caption(arrays: Arrays) -> Caption:
 
 
 def component_classes(arrays: Arrays) -> Figure:
-    """Draw the share of each class that each component of a mixture serves: a row per component as
-    `heaviest` orders them, a column per class.
+    """Draw the share of each class that each component of a mixture serves: a row per component of
+    those that `heaviest` gives, by the class that it serves most, and one for all others; a column
+    per class.
     """
     weights = arrays["component_weights"]
-    order = heaviest(weights)
-    shares = arrays["component_classes"][order]
+    every = arrays["component_classes"]
+    shown = heaviest(weights)
+    ranks = np.argsort(every[shown].argmax(1), kind="stable")
+    names = [f"{rank + 1}  ({_percent(weights[shown[rank]])})" for rank in ranks]
+    shares = every[shown[ranks]]
+    rest = np.delete(np.arange(len(weights)), shown)
+    if len(rest):
+        shares = np.concatenate([shares, every[rest].sum(0, keepdims=True)])
+        names.append(f"{len(rest):,} others  ({_percent(weights[rest].sum())})")
     rows, columns = shares.shape
     figure = style.new_figure(1.5 + 0.3 * max(rows, 4))
     axes = figure.add_subplot()
-    image = axes.imshow(
-        shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest"
-    )
-    names = [
-        f"{rank + 1}  ({format_number(100 * weights[k], 1)} %)" for rank, k in enumerate(order)
-    ]
+    # The row of all others has no colour: it serves more than any component.
+    coloured = shares[: len(shown)]
+    top = np.nanmax(coloured)
+    axes.imshow(coloured, cmap="Blues", vmin=0, vmax=top, aspect="auto", interpolation="nearest")
+    axes.set_ylim(rows - 0.5, -0.5)
     axes.set_yticks(range(rows), names)
     _name_columns(axes, arrays["classes"].tolist())
     if rows * columns <= MOST_CELLS:
-        _write_shares(axes, shares)
+        _write_shares(axes, shares, 0.55 * top, len(shown))
     axes.tick_params(labelsize=10, colors=style.TEXT_COLOUR, length=0)
     axes.spines[:].set_visible(False)
-    bar = style.colour_bar(
-        figure, axes, image, format=PercentFormatter(1, decimals=0, symbol=" %"), pad=0.015
-    )
-    bar.set_ylabel("share of the class", fontsize=11, color=style.TEXT_COLOUR)
     return figure
 
 
 def classes_caption(arrays: Arrays) -> str:
     """Say what a cell is, and in which order the components stand."""
-    weights = arrays["component_weights"]
-    drawn = len(heaviest(weights))
-    total = "A column sums to 100"
-    if drawn < len(weights):
-        total = f"{len(weights) - drawn:,} of {len(weights):,} components are not drawn"
     return (
         "In percent, the share of each class of test images whose codes the component serves: "
-        f"the mean of p(component | z) with z from the posterior. {total}; "
-        f"components are numbered {component_order(weights)}."
+        "the mean of p(component | z) with z from the posterior. A column sums to 100 but "
+        "for rounding; components stand by the class that they serve most and are numbered "
+        f"{component_order(arrays['component_weights'])}."
     )
 
 
@@ -264,18 +263,22 @@ def _name_columns(axes: Axes, classes: list[str]) -> None:
     axes.set_xticks(few, names[: len(few)], **look)
 
 
-def _write_shares(axes: Axes, shares: np.ndarray) -> None:
-    """Write percent in each cell, and nothing where it rounds to 0."""
+def _percent(share: float) -> str:
+    return f"{format_number(100 * share, 1)} %"
+
+
+def _write_shares(axes: Axes, shares: np.ndarray, dark: float, coloured: int) -> None:
+    """Write percent in each cell, and nothing where it rounds to 0; in white above the share `dark`
+    in rows that are coloured.
+    """
     for (row, column), share in np.ndenumerate(shares):
-        if np.isnan(share):
-            style.write(axes, "–", column, row, color=style.MUTED)
-        elif share >= 0.005:
+        if share >= 0.005:
             style.write(
                 axes,
                 f"{100 * share:.0f}",
                 column,
                 row,
-                color="white" if share > 0.55 else style.TEXT_COLOUR,
+                color="white" if share > dark and row < coloured else style.TEXT_COLOUR,
             )
 
 

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaeexp.plots import style
-from vaeexp.results.effects import group_of
 from vaeexp.results.holes import hole_statement, left_out
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.statements import Caption, Statement, say
@@ -47,16 +46,24 @@ def equal_epochs(view: StudyView) -> Figure | None:
             share, least, most = 100 * importances.loc[parameter.name, ["share", "low", "high"]]
             words = f"importance {share:.0f} % ({least:.0f}–{most:.0f})"
             panel.set_xlabel(f"{panel.get_xlabel()}\n{words}")
-    panels[0].scatter([], [], s=40, **style.RING, label=f"best: trial {view.best_number}")
+    panels[0].scatter([], [], **style.STAR, label=winner_words(view))
     style.figure_legend(figure, panels[0])
     style.off_scale(panels[0], trials["value"])
     return figure
 
 
+def winner_words(view: StudyView) -> str:
+    """Return how a legend calls the trial whose configuration won, on fresh seeds where there are
+    any.
+    """
+    role = "winner" if view.confirmed else "best in the search"
+    return f"{role}: trial {view.best_number}"
+
+
 def _draw_at_epoch(
     axes: Axes, view: StudyView, trials: pd.DataFrame, parameter: SearchedParameter
 ) -> None:
-    """Draw the `value` of trials along a parameter, with a ring around the best one; choices side
+    """Draw the `value` of trials along a parameter, with a star at the winner; choices side
     by side, each with its median and its count.
     """
     active = _along(parameter, trials, trials["value"])
@@ -82,7 +89,7 @@ def _draw_at_epoch(
     best = active[active["number"] == view.best_number]
     if len(best):
         y = best["y"].clip(upper=axes.get_ylim()[1])
-        look = style.RING | {"s": max(2.6 * size, 40), "clip_on": False}
+        look = style.STAR | {"s": max(4 * size, 60), "clip_on": False}
         style.draw_points(axes, row_names(best), best["x"], y, **look)
 
 
@@ -171,14 +178,9 @@ def active_units(view: StudyView) -> Figure | None:
 
 
 def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the units of trials along a parameter, complete ones large. Below each choice stands how
-    many are complete and how many were pruned: `5 + 9 pruned`.
-    """
+    """Draw the units of trials along a parameter, complete ones large."""
     active = _along(parameter, trials, trials["units"])
-    places = range(len(parameter.texts))
-    groups = [group_of(active[active["place"] == place]) for place in places]
-    below = [f"{group.complete:,} + {group.pruned:,} pruned" for group in groups]
-    style.style_parameter_axis(axes, parameter, below)
+    style.style_parameter_axis(axes, parameter, [""] * len(parameter.texts))
     for state in style.STATE_COLOURS:
         shown = state if (trials["state"] == state).any() else None
         size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else 0.4)

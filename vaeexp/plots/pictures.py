@@ -332,7 +332,7 @@ def best_median_worst(view: StudyView) -> Figure | None:
     """
     trials = view.ranked[left_pictures(view.ranked)]
     last = len(trials) - 1
-    ranks = {last // 2: "median", last: "worst", 0: "best"}
+    ranks = {last // 2: "median", last: "worst", 0: "best in the search"}
     rows = []
     for place in sorted(ranks) if last > 0 else ():
         trial = trials.iloc[place]

@@ -48,27 +48,22 @@ def history(view: StudyView) -> Figure | None:
             style.scatter(axes, chosen, state, size=size, label=label)
     _draw_best(axes, best_so_far(view.results), trials["number"].max() + 0.5)
     style.off_scale(axes, trials["objective"])
-    style.legend(axes)
+    style.legend(axes, columns=2)  # the remark has the room at its right
     return figure
 
 
 def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
-    """Draw the steps of the best complete value so far, on to `last`, and name the winner below its
-    point.
+    """Draw the steps of the best complete value so far, on to `last`; the legend names the last.
 
     `course` has the number, value and best (so far) of complete trials, in the order of the search.
     """
     if course.empty:
         return
-    steps = [*course["best"], course["best"].iloc[-1]]
-    axes.step([*course["number"], last], steps, where="post", color=style.BEST, linewidth=2)
     best = course.nsmallest(1, "objective").iloc[0]
-    low, high = axes.get_ylim()
-    axes.set_ylim(bottom=low - 0.05 * (high - low))
-    side = "left" if best["number"] < last / 2 else "right"
-    at = (best["number"], best["objective"])
-    text = f"lowest: trial {int(best['number'])}, {format_number(best['objective'])}"
-    style.annotate(axes, text, at, (0, -8), color=style.BEST, ha=side, va="top")
+    text = f"best in the search: trial {int(best['number'])}, {format_number(best['objective'])}"
+    steps = [*course["best"], best["best"]]
+    x = [*course["number"], last]
+    axes.step(x, steps, where="post", color=style.BEST, linewidth=2, label=text)
 
 
 def learning_curves(view: StudyView) -> Figure | None:
@@ -110,8 +105,6 @@ def learning_curves(view: StudyView) -> Figure | None:
     style.whole_ticks(axes.xaxis)
     if (finite["objective"] > high).any():
         style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
-    if states.value_counts().max() > MOST_CURVES:
-        style.note(axes, f"at most {MOST_CURVES} curves of an outcome are drawn", y=0.9)
     style.legend(axes)
     return figure
 
@@ -129,7 +122,9 @@ def _draw_named(
         lines = axes.plot(*curve.T, label=name, linewidth=1.5, **style.line_style(place - 1))
     else:
         black = style.TEXT_COLOUR
-        lines = axes.plot(*curve.T, label=f"lowest: {name}", color=black, linewidth=2.2, zorder=5)
+        lines = axes.plot(
+            *curve.T, label=f"best in the search: {name}", color=black, linewidth=2.2, zorder=5
+        )
         lines += axes.plot(trial["best_epoch"], trial["objective"], "o", color=black, zorder=6)
     style.mark_trials([trial["number"]], *lines)
 

@@ -74,13 +74,18 @@ up.
 """
 DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.3, "linestyle": (0, (4, 3)), "zorder": 2}
 """Of a line that is there for orientation."""
-RING: dict[str, Any] = {
+STAR: dict[str, Any] = {
+    "marker": "*",
     "facecolors": "none",
     "edgecolors": TEXT_COLOUR,
-    "linewidths": 1.5,
+    "linewidths": 1.2,
     "zorder": 6,
 }
-"""Around the best trial."""
+"""Of the winner."""
+FAR = 15
+"""Times the usual distance from their median by which a run is far above others of one setting:
+about ten standard deviations.
+"""
 SLANT = 30
 """Degrees at which names below an axis stand where the names do not fit side by side."""
 LONGEST = 120
@@ -311,14 +316,19 @@ def holding(variable: ContextVar[Any], value: Any) -> Iterator[Any]:
 
 
 def robust_limits(
-    values: Iterable[float], others: Iterable[float] = (), *, reach: float = 1.5
+    values: Iterable[float],
+    others: Iterable[float] = (),
+    *,
+    beyond: Iterable[float] = (),
+    reach: float = 1.5,
 ) -> tuple[float, float]:
     """Return limits that show the smallest values well: from the minimum up to Tukey's fence (q75 +
     reach x IQR) or the maximum.
 
     The fence is that of `values`, or of all values where there are none of these. It is raised to
     the 0.7 quantile of all, so that most points keep their place. Under `WHOLE` there is no
-    fence. Values that are not finite are ignored; without any other the limits are (0, 1).
+    fence, and the largest value `beyond` it is in sight, too. Values that are not finite are
+    ignored; without any other the limits are (0, 1).
     """
     main = finite(values)
     everything = finite([*values, *others])
@@ -329,11 +339,26 @@ def robust_limits(
     fence = max(float(upper + reach * (upper - lower)), float(np.quantile(everything, 0.7)))
     low = float(everything.min())
     high = float(everything.max())
+    fence = min(fence, high)
+    high = max([high, *finite(beyond)])
     if fence < high and not WHOLE.get():
         high = fence
         CUTS.get([]).append(high)
     room = 0.06 * (high - low) or max(abs(low) * 0.01, 1e-3)
     return low - room, high + room
+
+
+def sibling_limits(rows: Iterable[np.ndarray]) -> tuple[float, float]:
+    """Return robust limits of values whose rows differ by nothing but the seed, without those that
+    lie far above their row: one broken run squeezes no other.
+    """
+    rows = [*rows]
+    distances = [row - np.median(row) if len(row) else row for row in rows]
+    several = np.concatenate([each for each in distances if len(each) > 1] or [[0.0]])
+    usual = float(np.median(np.abs(several)))
+    values = np.concatenate(rows)
+    near = np.concatenate(distances) <= (FAR * usual or math.inf)
+    return robust_limits(values[near], beyond=values)
 
 
 def with_intervals(low: float, high: float, ends: Iterable[float]) -> tuple[float, float]:

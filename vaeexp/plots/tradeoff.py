@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from sweeps.results import pareto_front
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots import style
+from vaeexp.plots.parameters import winner_words
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite_points, row_names
 from vaeexp.words import format_value, is_missing, parameter_label, plural
@@ -66,8 +67,8 @@ def rate_distortion(view: StudyView) -> Figure | None:
     best = best[style.within(axes, best[PLANE].to_numpy(float))]
     if len(best):
         at = best[PLANE].to_numpy(float).T
-        label = f"lowest: trial {view.best_number}"
-        style.draw_points(axes, row_names(best), *at, s=150, label=label, **style.RING)
+        label = winner_words(view)
+        style.draw_points(axes, row_names(best), *at, s=230, label=label, **style.STAR)
     style.legend(axes, columns=2)  # the remark has the room at the right of its lower line
     if hidden := int(((rate > right) | (distortion > top)).sum()):
         style.note(axes, f"{plural(hidden, 'trial lies', 'trials lie')} outside these axes")
@@ -93,7 +94,10 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView, trials: pd.DataFra
     betas = pd.to_numeric(column(trials, "params.beta"), errors="coerce").astype(float)
     scale = None
     if "beta" in view.plan.parameters and (betas > 0).all() and betas.nunique() > 1:
-        scale = LogNorm(betas.min(), betas.max())
+        shown = style.within(axes, trials[PLANE].to_numpy(float))
+        good = betas[shown & (trials["state"] == "complete").to_numpy()]
+        ends = good if good.nunique() > 1 else betas
+        scale = LogNorm(ends.min(), ends.max())
     small = style.marker_scale(len(trials))
     blue = style.STATE_COLOURS["complete"]
     for complete, chosen in trials.groupby(trials["state"] == "complete"):
@@ -112,7 +116,9 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView, trials: pd.DataFra
         inside = style.MUTED if complete else "none"
         axes.scatter([], [], s=40, facecolor=inside, edgecolor=style.MUTED, label=label)
     if scale is not None:
-        bar = style.colour_bar(figure, axes, ScalarMappable(norm=scale, cmap="viridis"))
+        extend = "neither" if betas.equals(betas.clip(*ends.agg(["min", "max"]))) else "both"
+        colours = ScalarMappable(norm=scale, cmap="viridis")
+        bar = style.colour_bar(figure, axes, colours, extend=extend)
         bar.set_ylabel(
             parameter_label("beta"), fontsize=12, color=style.TEXT_COLOUR, rotation=0, labelpad=8
         )

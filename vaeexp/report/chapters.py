@@ -33,8 +33,6 @@ from vaeexp.results.statements import Statement, say
 from vaeexp.results.study_view import StudyView, in_words_of_data
 from vaeexp.words import join_and, of_data
 
-HEROES = ("front", "beta_strip", "baseline_strip", "rate_distortion", "history")
-"""The picture under the answer is the first of these that the study has."""
 OF_PICTURES = "What the models draw"
 """The chapter of pictures, which says how a picture shows an array that is no image."""
 
@@ -81,7 +79,7 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Sta
     """
     drawn = {name: plot.draw(view, titled=False) for name, plot in plots_of(view).items()}
     figures = {name: figure for name, figure in drawn.items() if figure is not None}
-    hero = next((name for name in HEROES if name in figures), None)
+    hero = hero_of(view, figures)
     question = view.study.question
     opening = [
         heading(escape(view.results.name), 1),
@@ -115,6 +113,19 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Sta
         "method": said_in(made),
     }
     return "\n\n".join(filter(None, map(written, blocks))) + "\n", files, told
+
+
+def hero_of(view: StudyView, figures: Mapping[str, Figure]) -> str | None:
+    """Return the name of the plot that answers what the study compares, to stand under the answer;
+    None where it compares nothing, or has no such plot yet.
+    """
+    changed = [spec.get("settings") or {} for spec in view.plan.baseline_specs.values()]
+    wanted = ["front", "paired_differences"]
+    if any("beta" in settings for settings in changed):
+        wanted.append("rate_distortion")
+    elif changed:
+        wanted.append("confirmed_seeds")
+    return next((name for name in wanted if name in figures), None)
 
 
 def plots_of(view: StudyView) -> dict[str, Plot]:

@@ -259,8 +259,8 @@ TEMPLATES: dict[str, str] = {
     # ---- below plots ----
     "plot.missing": "{count:plot} not drawn, and why",
     "plot.by_trial": "Drawn by trial {trial}",
-    "plot.by_run": "Drawn by a new seed of trial {trial}, number {rank} of {runs} by validation "
-    "−ELBO",
+    "plot.by_run": "Drawn by a confirmation run of trial {trial}[, the median of {runs} on "
+    "validation]",
     "plot.same_training": "{others:quoted}: the same training as “{first}”, not drawn a second "
     "time",
     "plot.importance": "Importance, below each panel: how far the values of a parameter among the "

@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 
 from sweeps import StudyRecord
@@ -143,14 +142,17 @@ class StudyView:
         )
 
     def best_with(self, needed: str) -> tuple[pd.Series, Arrays] | None:
-        """Return the best model that left the array `needed`, with all arrays of its file.
+        """Return the model that stands for the best, with all arrays of its file, of those that
+        left the array `needed`.
 
-        Confirmed runs come first, those of the winner before others, and of each the median run,
-        because its best one is luckier than a reader will be; then the trials of the search.
+        Confirmed runs come first, those of the best configuration before others, and of each the
+        median; then the trials of the search.
         """
         if needed not in self._opened:
-            confirmed = (setting.runs for setting in self.confirmed)
-            tables = [*map(_from_the_median, confirmed), self.ranked.head(LOOKED_AT)]
+            tables = [
+                *(setting.median_first for setting in self.confirmed),
+                self.ranked.head(LOOKED_AT),
+            ]
             rows = (row for _, row in chain.from_iterable(table.iterrows() for table in tables))
             candidates = ((row, read_arrays(row["folder"], needed)) for row in rows)
             self._opened[needed] = next(
@@ -190,11 +192,6 @@ class StudyView:
         return find_interactions(
             self.pairs, self.plan.parameters, self.search, list(self.importances.index)
         )
-
-
-def _from_the_median(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return runs, the best first, in order of their distance from the median one."""
-    return runs.iloc[np.argsort(abs(np.arange(len(runs)) - (len(runs) - 1) // 2), kind="stable")]
 
 
 _T = TypeVar("_T")

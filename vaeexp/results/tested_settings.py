@@ -74,6 +74,14 @@ class TestedSetting:
     """Its runs that failed, by kind."""
 
     @property
+    def median_first(self) -> pd.DataFrame:
+        """`runs` by how near their rank is to that of the median, of an even number the upper one:
+        what the first draws is not what the luckiest seed would.
+        """
+        count = len(self.runs)
+        return self.runs.iloc[np.argsort(np.abs(np.arange(count) - count // 2), kind="stable")]
+
+    @property
     def seeds(self) -> str:
         """Its complete runs, in words: `3`; `1 of 4` where others failed."""
         return f"{len(self.runs):,}{f' of {self.planned:,}' if self.failures else ''}"

@@ -160,7 +160,7 @@ def draw_interpolations(run: Run, images: Images, *, steps: int) -> Drawing:
 def draw_traversals(run: Run, images: Images, *, dimensions: int, steps: int) -> Drawing:
     """Draw the most active dimensions, one row each, over the aggregate posterior of images."""
     pictures, numbers = gallery.traversals(
-        run.vae, images.x, dimensions=dimensions, steps=steps, reach=gallery.REACH
+        run.vae, images.x, images.labels, dimensions=dimensions, steps=steps, reach=gallery.REACH
     )
     arrays = {
         "traversals": pictures,

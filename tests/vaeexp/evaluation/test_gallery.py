@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vaeexp.data.showing import to_pictures
 from vaeexp.data.values import Values
 from vaeexp.evaluation.gallery import (
+    by_class,
     embedding,
     gallery,
     interpolations,
@@ -144,9 +145,11 @@ def test_pixels_are_cross_faded_whatever_the_model():
         np.testing.assert_array_equal(picture, to_pictures(expected, vae.values))
 
 
-def test_pairs_are_of_different_classes_and_use_no_image_twice():
-    first, second = pairs(np.array([7, 7, 7, 2, 1, 0, 1], dtype=np.uint8))
-    assert (first, second) == ([0, 1, 2], [3, 4, 5])
+def test_pairs_are_of_different_classes_in_their_order_and_use_no_image_twice():
+    labels = np.array([7, 7, 7, 2, 1, 0, 1], dtype=np.uint8)
+    assert by_class(labels) == [5, 4, 3, 0, 6, 1, 2]
+    assert pairs(labels) == ([5, 3, 6], [4, 0, 1])
+    assert pairs(np.repeat(np.arange(10), 50)) == ([0, 100, 200], [50, 150, 250])
     assert pairs(np.zeros(9)) == ([0, 2, 4], [1, 3, 5])
     assert pairs(torch.tensor([0, 0, 0, 1])) == ([0, 1], [3, 2])
     assert pairs(np.array([4])) == ([0], [0])
@@ -160,12 +163,13 @@ def test_only_the_dimension_of_a_row_moves_and_over_the_aggregate_posterior():
     )
     codes[:, 0] -= 1
     vae = Glass(3, log_var=math.log(0.04))
-    shown, numbers = traversals(vae, as_images(codes), dimensions=2, steps=5, reach=2.0)
+    labels = np.repeat([1, 0], 100)
+    shown, numbers = traversals(vae, as_images(codes), labels, dimensions=2, steps=5, reach=2.0)
     assert numbers.tolist() == [1, 2]
     assert shown.shape == (2, 5, 3, 1, 1)
-    for row, number in zip(as_codes(shown), numbers, strict=True):
+    for row, number, start in zip(as_codes(shown), numbers, (100, 0), strict=True):
         spread = (codes[:, number].double().var(correction=0) + 0.04).sqrt()
-        expected = np.tile(codes[0].numpy(), (5, 1))
+        expected = np.tile(codes[start].numpy(), (5, 1))
         expected[:, number] = codes[:, number].mean() + spread * torch.linspace(-2, 2, 5)
         np.testing.assert_allclose(row, expected, atol=LEVEL + 1e-4)
 
@@ -175,7 +179,9 @@ def test_dead_dimensions_come_after_active_ones_and_masked_ones_never():
         [0.0, 0.5, 3.0, 0.0, 1.0]
     )
     vae = Glass(5, mask=[1, 1, 0, 1, 1])
-    _, numbers = traversals(vae, as_images(codes), dimensions=8, steps=3, reach=2.0)
+    _, numbers = traversals(
+        vae, as_images(codes), torch.zeros(50), dimensions=8, steps=3, reach=2.0
+    )
     assert numbers.tolist() == [4, 1, 0, 3]
 
 
@@ -272,7 +278,7 @@ def test_colour_pictures_and_numbers_fit_together(tmp_path):
     assert numbers["embedding_labels"].tolist() == labels.tolist()
     assert numbers["classes"].tolist() == ["a", "b", "c", "d"]
     again, dimensions = traversals(
-        vae, x, dimensions=8, steps=9, reach=float(numbers["traversal_reach"])
+        vae, x, labels, dimensions=8, steps=9, reach=float(numbers["traversal_reach"])
     )
     assert numbers["traversal_dimensions"].tolist() == dimensions.tolist()
     np.testing.assert_array_equal(again, shown["traversals"])

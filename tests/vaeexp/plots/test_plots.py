@@ -47,12 +47,12 @@ def test_history_shows_the_best_so_far_and_counts_what_lies_above(results):
     axes = history(StudyView(results)).axes[0]
     assert list(axes.lines[0].get_ydata()[:-1]) == list(best_so_far(results)["best"])
     best = ranked(results).iloc[0]
-    assert f"lowest: trial {best['number']}, {best['objective']:.2f}" in texts(axes.figure)
     assert axes.get_ylabel() == "validation −ELBO (nats per image)"
     counts = {
         state: int((trials["state"] == state).sum()) for state in ("complete", "pruned", "failed")
     }
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {
+        f"best in the search: trial {best['number']}, {best['objective']:.2f}",
         f"complete ({counts['complete']})",
         f"pruned, value reached ({counts['pruned']})",
         f"failed ({counts['failed']})",
@@ -249,7 +249,7 @@ def test_a_report_opens_with_eight_plots_at_most():
 def test_captions_name_the_run_that_drew(results):
     best = ranked(results).iloc[0]["number"]
     assert reading(PLOTS["best_samples"], StudyView(results)).endswith(
-        f"Drawn by a new seed of trial {best}, number 2 of 3 by validation −ELBO."
+        f"Drawn by a confirmation run of trial {best}, the median of 3 on validation."
     )
 
 
@@ -268,3 +268,16 @@ def test_a_figure_without_its_title_is_the_same_figure_below_it(results, name):
             for figure, axes in ((titled, one), (bare, other))
         ]
         assert sizes[0] == pytest.approx(sizes[1])
+
+
+def test_a_broken_pair_squeezes_no_other(results):
+    """Differences of 1.0, 2.4 and 113.8 nats: the axis is that of the small ones."""
+    (comparison,) = StudyView(results).pairs
+    number = comparison.pairs.index[0]
+    view = StudyView(results)
+    pairs = comparison.pairs.copy()
+    pairs.loc[number, "difference"] = 113.8
+    vars(view)["pairs"] = [replace(comparison, pairs=pairs)]
+    figure = paired_differences(view)
+    assert figure.axes[0].get_xlim()[1] < 60
+    assert "113.8 ▸" in texts(figure)

@@ -13,7 +13,7 @@ from sweeps.results.statistics import mean_interval
 from vaeexp.plots import PLOTS
 from vaeexp.plots.confirmed import confirmed_curves, confirmed_seeds
 from vaeexp.plots.latent import aggregate_posterior
-from vaeexp.plots.style import with_intervals
+from vaeexp.plots.style import sibling_limits, with_intervals
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import curve_of
@@ -142,3 +142,52 @@ def test_codes_and_prior_are_densities_over_the_same_bins(results):
         edges = [bar.get_x() for bar in bars] + [bars[-1].get_x() + bars[-1].get_width()]
         counts, _ = np.histogram(codes, edges, density=True)
         assert [bar.get_height() for bar in bars] == pytest.approx(list(counts))
+
+
+def with_one_broken_run(results):
+    """The first configuration has values of 91 and 93, and one run that collapsed to 207."""
+    view = StudyView(results)
+    runs = view.confirmed[0].runs
+    trials = results.trials.copy()
+    for seed, value in enumerate((91.0, 93.0, 207.0)):
+        own = trials["repeat"] & (trials["number"] == runs["number"].iloc[seed])
+        trials.loc[own, "result.test/neg_elbo"] = value
+    others = trials["repeat"] & ~trials["number"].isin(runs["number"])
+    spread = 92 + trials["seed_index"].astype(float)
+    trials.loc[others, "result.test/neg_elbo"] = spread[others]
+    return replace(results, trials=trials)
+
+
+def test_a_broken_run_squeezes_no_other_and_its_value_is_written_at_the_edge(results):
+    figure = confirmed_seeds(StudyView(with_one_broken_run(results)))
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    assert 88 < low < 91
+    assert 94 < high < 100
+    assert "207.0 ▸" in texts(figure)
+    assert dots(axes)[0].get_offsets()[:, 0].max() == high
+
+
+def test_limits_follow_the_bulk_of_each_row():
+    rows = [np.array([91.0, 93.0, 207.0]), np.array([120.0, 121.0, 123.0])]
+    low, high = sibling_limits(rows)
+    assert 85 < low < 91
+    assert 123 < high < 140, "a row that is worse as a whole is in sight"
+    assert sibling_limits([np.array([3.0]), np.array([9.0])])[1] > 9
+    assert sibling_limits([np.empty(0)]) == (0.0, 1.0)
+
+
+def test_the_median_run_of_the_best_configuration_draws(results):
+    view = StudyView(results)
+    runs = view.confirmed[0].runs
+    assert list(runs["objective"]) == sorted(runs["objective"])
+    found, _ = view.best_with("aggregate_codes")
+    assert found["number"] == runs["number"].iloc[1]
+    assert list(view.confirmed[0].median_first["number"]) == list(runs["number"].iloc[[1, 0, 2]])
+    less = results.trials.copy()
+    less.loc[less["repeat"] & (less["number"] == found["number"]), "folder"] = None
+    fewer = StudyView(replace(results, trials=less))
+    assert fewer.best_with("aggregate_codes")[0]["number"] == runs["number"].iloc[0]
+    assert reading(PLOTS["aggregate_posterior"], fewer).endswith(
+        f"of trial {runs.iloc[0]['source_trial']}."
+    )

@@ -180,14 +180,19 @@ def test_rates_of_any_number_are_drawn_where_a_dimension_is_not_in_use(rates):
     assert rate_per_dimension(threshold | {"rate_per_dimension": np.array([3.0, 0.2])}) is None
 
 
-def test_cells_are_the_shares_with_the_heaviest_component_on_top(results):
+def test_cells_are_the_shares_with_components_by_the_class_that_they_serve(results):
     arrays = StudyView(results).best_with("component_classes")[1]
     shares, weights = arrays["component_classes"], arrays["component_weights"]
     axes = PLOTS["component_classes"].draw(StudyView(results)).axes[0]
-    order = np.argsort(-weights, kind="stable")
+    heaviest = np.argsort(-weights, kind="stable")
+    ranks = sorted(range(len(heaviest)), key=lambda rank: shares[heaviest[rank]].argmax())
+    order = heaviest[ranks]
     np.testing.assert_array_equal(axes.images[0].get_array(), shares[order])
+    assert axes.images[0].get_clim() == (0, shares.max())
     assert labels(axes.xaxis) == [str(digit) for digit in range(10)]
-    assert labels(axes.yaxis)[0] == f"1  ({100 * weights.max():.1f} %)"
+    assert labels(axes.yaxis) == [
+        f"{rank + 1}  ({100 * weights[heaviest[rank]]:.1f} %)" for rank in ranks
+    ]
     written = {text.get_position(): text.get_text() for text in axes.texts}
     assert len(written) == int((shares >= 0.005).sum())
     for (column, row), text in written.items():
@@ -200,23 +205,22 @@ def classes_of_components(shares, weights, classes):
     )
 
 
-def test_many_components_many_classes_and_missing_ones():
+def test_many_components_and_many_classes():
     random = np.random.default_rng(0)
     shares, weights = random.dirichlet(np.ones(64), 200).T, random.dirichlet(np.ones(64))
     axes = classes_of_components(shares, weights, [f"person {place}" for place in range(200)]).axes[
         0
     ]
     assert axes.images[0].get_array().shape == (COMPONENTS, 200)
-    rest = 64 - COMPONENTS
     said = classes_caption({"component_weights": weights})
-    assert f"{rest} of 64 components are not drawn" in said
-    assert "sums to" not in said
-    assert "A column sums to 100;" in classes_caption({"component_weights": weights[:COMPONENTS]})
+    assert "A column sums to 100 but for rounding" in said
     assert not axes.texts
     assert not len(axes.get_xticks())
-    shares[:, 1] = np.nan
-    axes = classes_of_components(shares[:4, :3], weights[:4], ["a", "b", "c"]).axes[0]
-    assert [text.get_text() for text in axes.texts].count("–") == 4
+    rest = np.sort(weights)[: 64 - COMPONENTS].sum()
+    assert labels(axes.yaxis)[-1] == f"{64 - COMPONENTS} others  ({100 * rest:.1f} %)"
+    few = classes_of_components(shares[:, :3], weights, ["a", "b", "c"]).axes[0]
+    column = [float(text.get_text()) for text in few.texts if text.get_position()[0] == 0]
+    assert sum(column) == pytest.approx(100, abs=0.5 * (COMPONENTS + 1))
 
 
 def test_without_arrays_there_is_no_figure(results, tmp_path):

@@ -138,7 +138,7 @@ def test_three_rows_are_the_best_the_median_and_the_worst(study):
     trials = ranked(study)
     three = [trials.iloc[0], trials.iloc[(len(trials) - 1) // 2], trials.iloc[-1]]
     assert names(figure) == [
-        words(*each) for each in zip(("best", "median", "worst"), three, strict=True)
+        words(*each) for each in zip(("best in the search", "median", "worst"), three, strict=True)
     ]
     for row in three:
         setting = (
@@ -174,7 +174,7 @@ def test_a_damaged_or_missing_file_has_no_row(study):
 def test_two_have_no_median_and_one_is_no_contrast(study):
     trials = ranked(study)
     two = names(best_median_worst(StudyView(part(study, trials.head(2)))))
-    assert [name.split(":")[0] for name in two] == ["best", "worst"]
+    assert [name.split(":")[0] for name in two] == ["best in the search", "worst"]
     assert best_median_worst(StudyView(part(study, trials.head(1)))) is None
 
 

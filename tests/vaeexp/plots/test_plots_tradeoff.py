@@ -46,12 +46,12 @@ def test_lines_of_equal_elbo_are_what_they_say(results):
         assert sum(text.xy) == pytest.approx(float(text.get_text().removeprefix("−ELBO ")))
 
 
-def test_the_plane_has_the_colour_of_beta_open_marks_and_a_ring_around_the_best(made):
+def test_the_plane_has_the_colour_of_beta_open_marks_and_a_star_at_the_winner(made):
     view = StudyView(made)
     figure = rate_distortion(view)
     axes = figure.axes[0]
     marks = [each for each in axes.collections if len(each.get_offsets())]
-    others, complete, ring = marks
+    others, complete, star = marks
     assert len(complete.get_offsets()) == len(view.ranked)
     assert len(complete.get_facecolors())
     assert not len(others.get_facecolors())
@@ -61,8 +61,22 @@ def test_the_plane_has_the_colour_of_beta_open_marks_and_a_ring_around_the_best(
     )["params.beta"]
     assert sorted(complete.get_array()) == pytest.approx(sorted(betas.get_group(True)))
     assert figure.axes[1].get_ylabel() == "β"
-    assert ring.get_gid() == f"trials:{view.best_number}"
-    assert ring.get_label() == f"lowest: trial {view.best_number}"
+    assert star.get_gid() == f"trials:{view.best_number}"
+    assert star.get_label() == f"winner: trial {view.best_number}"
+    searched = replace(made, trials=made.trials[~made.trials["repeat"]])
+    star = rate_distortion(StudyView(searched)).axes[0].collections[-1]
+    assert star.get_label() == f"best in the search: trial {view.ranked['number'].iloc[0]}"
+
+
+def test_the_colours_of_beta_are_those_of_the_complete_trials_in_sight(made):
+    """Trials of a β far out, that were pruned, make the others no more alike."""
+    trials = made.trials.copy()
+    pruned = (trials["state"] == "pruned") & ~trials["repeat"]
+    trials.loc[pruned, "params.beta"] = 1e-4
+    figure = rate_distortion(StudyView(replace(made, trials=trials)))
+    complete = trials[(trials["state"] == "complete") & ~trials["repeat"]]
+    betas = complete["params.beta"].astype(float)
+    assert figure.axes[1].get_ylim() == pytest.approx((betas.min(), betas.max()))
 
 
 def test_the_remark_on_trials_outside_the_plane_stands_clear_of_the_legend(made):

@@ -105,7 +105,27 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, rep
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md", "report.html"}
     for file in files - {"trials.csv", "curves.csv", "per_image.npz", "summary.json"}:
         assert (report.parent / file).read_bytes().startswith(b"\x89PNG")
-    assert text.index("beta_strip.png") < text.index("## Tables")
+    assert text.index("paired_differences.png") < text.index("## Tables")
+
+
+@pytest.mark.parametrize(
+    ("baselines", "compares", "hero"),
+    [
+        ({"strong": {"settings": {"beta": 10.0}}}, True, "paired_differences"),
+        ({"strong": {"settings": {"beta": 10.0}}}, False, "rate_distortion"),
+        ({"plain": {"settings": {"prior": "normal"}}}, False, "confirmed_seeds"),
+        ({}, False, None),
+    ],
+)
+def test_the_picture_under_the_answer_is_of_what_the_study_compares(
+    results, baselines, compares, hero
+):
+    spec = results.study.spec | {"baselines": baselines}
+    view = StudyView(replace(results, study=replace(results.study, spec=spec)))
+    drawn = {
+        name: None for name in chapters.plots_of(view) if compares or name != "paired_differences"
+    }
+    assert chapters.hero_of(view, drawn) == hero
 
 
 def unfolded(text):
@@ -120,7 +140,7 @@ def test_a_reader_sees_answer_and_picture_first_then_the_contents_and_little_els
         "*Question:*",
         "**Every figure",
         "## Answer",
-        '<img src="beta_strip.png"',
+        '<img src="paired_differences.png"',
         "## Contents",
         "## Tables",
     ]
