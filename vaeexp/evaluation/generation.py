@@ -147,27 +147,27 @@ def reconstruction_figures(vae: VAE, images: Tensor) -> dict[str, float]:
     `test/reconstruction_ssim`: structural similarity, 1 for equal images; of images in [0, 1] with
     one or three channels and at least 3 × 3 pixels.
     """
-    similarity = 0.0
-    squares = torch.zeros(vae.values.shape, dtype=torch.float64)
+    squares = similarity = 0.0
     scale = _scale_of(vae)
     similar = _has_similarity(vae.values)
+    by_column = torch.zeros(vae.values.shape, dtype=torch.float64)
     for x in images.split(image_rows(vae)):
         x = x.to(vae.latent_mask)
         reconstructions = vae.reconstruct(x)
         errors = (reconstructions - x) * scale
-        squares += errors.square().double().sum(0).cpu()
+        if vae.values.table:
+            by_column += errors.square().double().sum(0).cpu()
+        squares += errors.square().flatten(1).mean(1).double().sum().item()
         if similar:
             similarity += structural_similarity(reconstructions, x).double().sum().item()
-    squares /= len(images)
-    figures = {}
-    if vae.values.table:
-        spread = images.double().var(0, correction=0).cpu() * torch.as_tensor(scale).cpu() ** 2
-        if (varies := spread > 0).any():
-            figures["test/unexplained_variance"] = (squares / spread)[varies].mean().item()
-    else:
-        figures["test/reconstruction_mse"] = squares.mean().item()
+    figures = {"test/reconstruction_mse": squares / len(images)}
     if similar:
         figures["test/reconstruction_ssim"] = similarity / len(images)
+    if vae.values.table:
+        spread = images.double().var(0, correction=0).cpu() * torch.as_tensor(scale).cpu() ** 2
+        varies = spread > 0
+        unexplained = (by_column / len(images) / spread)[varies]
+        return {"test/unexplained_variance": unexplained.mean().item()} if varies.any() else {}
     return figures
 
 

@@ -118,7 +118,7 @@ def test_a_map_without_classes_or_with_too_many_has_one_colour(classes):
 
 def test_captions_name_the_run_that_was_drawn_and_nothing_is_drawn_of_what_was_not_tested(results):
     for name in ("interpolations", "traversals", "latent_map", "latent_plane"):
-        assert "Drawn by a new seed of trial" in reading(PLOTS[name], StudyView(results))
+        assert "Drawn by a confirmation run of trial" in reading(PLOTS[name], StudyView(results))
         searched = part(results, results.trials[~results.trials["repeat"]])
         assert PLOTS[name].draw(StudyView(searched)) is None
         assert isinstance(reading(PLOTS[name], StudyView(searched)), str)

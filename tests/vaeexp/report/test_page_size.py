@@ -64,8 +64,8 @@ def drawn(size):
 @pytest.mark.parametrize(
     ("study", "drawing", "words"),
     [
-        pytest.param(pictured, 10, ["Pictures of 4 of 12 runs"], marks=pytest.mark.slow),
-        (pictured, 2_300_000, ["Pictures of 4 of 12 runs"]),
+        pytest.param(pictured, 10, ["Pictures of 6 of 12 runs"], marks=pytest.mark.slow),
+        (pictured, 2_300_000, ["Pictures of 6 of 12 runs"]),
         pytest.param(
             pictured,
             6_100_000,

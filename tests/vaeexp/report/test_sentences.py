@@ -294,8 +294,8 @@ SAID: dict[str, tuple[dict, str]] = {
         "9 of the 480 training images as the models are given them",
     ),
     "plot.by_run": (
-        {"trial": 26, "rank": 2, "runs": 3},
-        "Drawn by a new seed of trial 26, number 2 of 3 by validation −ELBO",
+        {"trial": 26, "runs": 3},
+        "Drawn by a confirmation run of trial 26, the median of 3 on validation",
     ),
     "get.further": (
         {
