@@ -70,7 +70,8 @@ def missed(counts: Counts) -> dict[str, str]:
 
 def value_at(truth: Truth, params: Mapping[str, Any], epoch: int) -> float:
     """Return the planted validation −ELBO of a configuration after an epoch, without noise."""
-    return truth.level(params) + HEIGHT * math.exp(-truth.speed(params) * epoch)
+    fall = HEIGHT * math.exp(-truth.speed(params) * epoch)
+    return truth.level(params) + fall + truth.course(params, epoch)
 
 
 def _params(view: StudyView, number: int) -> dict[str, Any]:
