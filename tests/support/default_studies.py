@@ -65,6 +65,8 @@ class Truth:
     level: Callable[[Params], float] = lambda params: LEVEL
     """Configuration → nats to which it falls."""
     speed: Callable[[Params], float] = lambda params: SPEED
+    course: Callable[[Params, int], float] = lambda params, epoch: 0.0
+    """Configuration, epoch → nats that are added to the curve."""
     noise: Callable[[np.random.Generator], float] = lambda random: float(random.normal())
     """What a seed adds to the level, standard deviation 1; `default_study(spread=…)` scales it."""
     diverges: Callable[[Params, np.random.Generator, bool], int | None] = (
@@ -300,6 +302,89 @@ def baseline(random: np.random.Generator) -> Truth:
     )
 
 
+# ---- comparisons, late effects and what to do next ----
+
+
+def turning(random: np.random.Generator) -> Truth:
+    """Adam is 10 to 20 nats better below a latent size, and Adamax above."""
+    size, nats = float(random.uniform(8, 16)), float(random.uniform(10, 20))
+
+    def level(params: Params) -> float:
+        suits = (params["latent_size"] < size) == (params["optimizer"] == "adam")
+        return LEVEL + nats * (not suits)
+
+    return Truth(
+        level=level,
+        sections={"compare": {"parameters": ["optimizer"], "top": 4, "seeds": 3}},
+        facts={"turns": "latent_size", "without": ["beta", "learning_rate", "prior"]},
+    )
+
+
+def late(random: np.random.Generator) -> Truth:
+    """β far above 0.03 costs up to 13 nats at the end, and nothing in the first five epochs."""
+
+    def course(params: Params, epoch: int) -> float:
+        share = math.log10(max(1.0, params["beta"] / 0.03)) / math.log10(10 / 0.03)
+        return 13 * share * max(0.0, epoch - 5) / 7
+
+    return Truth(course=course, facts={"late": "beta", "without": list(USUAL)})
+
+
+def over_fitting(random: np.random.Generator) -> Truth:
+    """Validation rises after epoch 6, by 0.3 nats an epoch and more for large codes."""
+
+    def course(params: Params, epoch: int) -> float:
+        return (0.3 + params["latent_size"] / 30) * max(0, epoch - 6)
+
+    truth = strong(random)
+    return Truth(
+        level=truth.level,
+        speed=lambda params: 2 * SPEED,
+        course=course,
+        facts=truth.facts | {"rises": 6, "without": ["optimizer", "prior"]},
+    )
+
+
+def conditional_prior(random: np.random.Generator) -> Truth:
+    """Components are searched under a mixture alone, which is 1.5 to 2.5 nats better; a baseline
+    asks the same as the comparison.
+    """
+    nats = float(random.uniform(1.5, 2.5))
+    prior = {"values": ["normal", "mixture"]}
+    components = {"values": [4, 16, 64], "when": {"prior": ["mixture"]}}
+    row = {"title": "a normal prior", "at": "best", "seeds": 3, "settings": {"prior": "normal"}}
+    return Truth(
+        search={"learning_rate": RATE, "prior": prior, "components": components},
+        level=lambda params: LEVEL + nats * (params["prior"] == "normal"),
+        sections={
+            "compare": {"parameters": ["prior"], "top": 5, "seeds": 3},
+            "baselines": {"normal": row},
+        },
+        facts={"better": ("prior", "mixture"), "without": ["learning_rate", "components"]},
+    )
+
+
+def fragile(random: np.random.Generator) -> Truth:
+    """Half of the runs with a learning rate above 0.003 diverge, and the best one lies at 0.01."""
+    nats = float(random.uniform(10, 40))
+
+    def level(params: Params) -> float:
+        return LEVEL + bowl(params["learning_rate"], 1e-2, nats, 1)
+
+    def diverges(params: Params, own: np.random.Generator, repeat: bool) -> int | None:
+        return 2 if params["learning_rate"] > 3e-3 and own.random() < 0.5 else None
+
+    facts = {"above": {"learning_rate": 3e-3}, "bound": ("learning_rate", "upper")}
+    facts |= {"without": ["beta", "latent_size", "optimizer", "prior"]}
+    return Truth(level=level, diverges=diverges, facts=facts)
+
+
+def unfinished(random: np.random.Generator) -> Truth:
+    """As `strong`, and every run is far from its level at its last epoch."""
+    truth = strong(random)
+    return Truth(level=truth.level, speed=lambda params: 0.12, facts=truth.facts)
+
+
 KINDS: dict[str, Callable[[np.random.Generator], Truth]] = {
     "null": null,
     "strong": strong,
@@ -313,6 +398,12 @@ KINDS: dict[str, Callable[[np.random.Generator], Truth]] = {
     "tie": tie,
     "hole": hole,
     "baseline": baseline,
+    "turning": turning,
+    "late": late,
+    "over_fitting": over_fitting,
+    "conditional_prior": conditional_prior,
+    "fragile": fragile,
+    "unfinished": unfinished,
 }
 """Name of a kind → draws what is planted in a study of this kind."""
 
@@ -422,7 +513,8 @@ class FormulaLanes(ToyLanes):
             _random(trial, "level")
         )
         jitter = 0.1 * self.spread * float(_random(trial, f"epoch {epoch}").normal())
-        return level + HEIGHT * math.exp(-self.truth.speed(trial.params) * epoch) + jitter
+        curve = HEIGHT * math.exp(-self.truth.speed(trial.params) * epoch)
+        return level + curve + self.truth.course(trial.params, epoch) + jitter
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         results = []

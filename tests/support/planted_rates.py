@@ -19,11 +19,15 @@ from default_studies import HEIGHT, KINDS, SHIFT, Truth, default_study, truth_of
 from planted_studies import at_least, at_most
 
 from sweeps.results.statistics import Interval
+from vaeexp.report.answer import answer_of
+from vaeexp.report.sentences import words
 from vaeexp.results.holes import LEAST_BEYOND, LEAST_REACH
 from vaeexp.results.slow_learners import rung_ranks
+from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tested_settings import ERROR_RATE
 from vaeexp.results.trust import at_bounds, check_study, pruner_kept_winners
+from vaeexp.words import parameter_label
 
 LARGE = 5.0
 """Nats from which a cost should be found."""
@@ -70,7 +74,8 @@ def missed(counts: Counts) -> dict[str, str]:
 
 def value_at(truth: Truth, params: Mapping[str, Any], epoch: int) -> float:
     """Return the planted validation −ELBO of a configuration after an epoch, without noise."""
-    return truth.level(params) + HEIGHT * math.exp(-truth.speed(params) * epoch)
+    fall = HEIGHT * math.exp(-truth.speed(params) * epoch)
+    return truth.level(params) + fall + truth.course(params, epoch)
 
 
 def _params(view: StudyView, number: int) -> dict[str, Any]:
@@ -293,6 +298,65 @@ def _check(name: str, *verdicts: str) -> "Callable[[StudyView, Truth], tuple[int
     return lambda view, truth: (_verdict(view, name) in verdicts, 1)
 
 
+# ---- comparisons, late effects and what to do next ----
+
+
+def _said(view: StudyView, start: str) -> list[Statement]:
+    found = answer_of(view)
+    return [one for one in (*found.findings, *found.next) if one.id.startswith(start)]
+
+
+def _better_found(view: StudyView, truth: Truth) -> tuple[int, int]:
+    name, better = truth.facts["better"]
+    said = [one for one in _said(view, "compare.apart") if one.values["parameter"] == name]
+    return any(one.values["better"] == better for one in said), 1
+
+
+def _false_better(view: StudyView, truth: Truth) -> tuple[int, int]:
+    right = truth.facts.get("better", (None, None))
+    said = [*_said(view, "compare.apart"), *_said(view, "compare.perhaps")]
+    wrong = [one for one in said if (one.values["parameter"], one.values["better"]) != right]
+    return bool(wrong), 1
+
+
+def _turn_named(view: StudyView, truth: Truth) -> tuple[int, int]:
+    label = parameter_label(truth.facts["turns"])
+    said = _said(view, "compare.interaction")
+    named = [(one.values.get("by"), *one.values.get("others", ())) for one in said]
+    return sum(label in names for names in named), len(named)
+
+
+def _late_open(view: StudyView, truth: Truth) -> tuple[int, int]:
+    label = parameter_label(truth.facts["late"])
+    said = [one for one in _said(view, "parameter.") if one.values.get("parameter") == label]
+    return all(
+        one.values["behind"] is not None or "at the end not known" in words(one) for one in said
+    ), bool(said)
+
+
+def _rise_said(view: StudyView, truth: Truth) -> tuple[int, int]:
+    said = _said(view, "curve.rises")
+    right = [one for one in said if one.values["epoch"] == truth.facts.get("rises")]
+    return bool(right if "rises" in truth.facts else said), 1
+
+
+def _remedy_next(view: StudyView, truth: Truth) -> tuple[int, int]:
+    return bool(_said(view, "remedy.diverged")), _verdict(view, "new_seeds") == "warning"
+
+
+def _false_remedy(view: StudyView, truth: Truth) -> tuple[int, int]:
+    return bool(_said(view, "remedy.")), 1
+
+
+def _widened(view: StudyView, truth: Truth) -> tuple[int, int]:
+    name, _ = truth.facts["bound"]
+    return f"search.{name}" in (at_bounds(view).command or ""), 1
+
+
+def _longer_next(view: StudyView, truth: Truth) -> tuple[int, int]:
+    return any("epochs" in one.values["command"] for one in _said(view, "next.command")), 1
+
+
 # ---- the rates ----
 
 
@@ -320,6 +384,8 @@ ALL = tuple(KINDS)
 NOTHING = ("null", "heavy")
 """Kinds in which nothing matters."""
 FEW = 0.05
+RISING = ("late", "over_fitting")
+"""Kinds in which validation rises again, of some settings at least."""
 RATES: dict[str, Rate] = {
     "false cost": Rate(
         claim="a parameter without effect is said to cost something", count=_false_cost, most=FEW
@@ -379,19 +445,19 @@ RATES: dict[str, Rate] = {
     "false pair": Rate(
         claim="a value is called better at a setting, and is not",
         count=_false_pair,
-        kinds=("interaction", "baseline"),
+        kinds=("interaction", "baseline", "turning", "conditional_prior"),
         most=FEW,
     ),
     "pairs held": Rate(
         claim="the interval of matched pairs at a setting holds what was planted",
         count=_pairs_held,
-        kinds=("interaction", "baseline"),
+        kinds=("interaction", "baseline", "turning", "conditional_prior"),
         least=0.95,
     ),
     "false interaction": Rate(
         claim="an interaction is named, and there is none",
         count=_false_interaction,
-        kinds=("baseline",),
+        kinds=("baseline", "conditional_prior"),
         most=FEW,
     ),
     "false hole": Rate(
@@ -422,11 +488,14 @@ RATES: dict[str, Rate] = {
     "cause found": Rate(
         claim="of four failed trials or more, the parameter that makes them diverge is named",
         count=_cause_found,
-        kinds=("divergence",),
+        kinds=("divergence", "fragile"),
         least=0.8,
     ),
     "false cause": Rate(
-        claim="another parameter is named", count=_false_cause, kinds=("divergence",), most=FEW
+        claim="another parameter is named",
+        count=_false_cause,
+        kinds=("divergence", "fragile"),
+        most=FEW,
     ),
     "false level": Rate(
         claim="a search without effects has levelled off or goes on to gain",
@@ -456,6 +525,73 @@ RATES: dict[str, Rate] = {
         claim="the order of equal settings is said to hold on test, or not to",
         count=_check("on_test", "good", "warning"),
         kinds=NOTHING,
+        most=FEW,
+    ),
+    "better found": Rate(
+        claim="a prior that is 1.5 to 2.5 nats better is called better in matched pairs",
+        count=_better_found,
+        kinds=("conditional_prior",),
+        least=0.8,
+    ),
+    "false better": Rate(
+        claim="of two values that are equally good one is called better, perhaps or surely",
+        count=_false_better,
+        kinds=("baseline", "conditional_prior"),
+        most=FEW,
+    ),
+    "turn named": Rate(
+        claim="where a comparison depends on the setting, the planted parameter is named",
+        count=_turn_named,
+        kinds=("turning",),
+        least=0.95,
+    ),
+    "late open": Rate(
+        claim="of a parameter that costs something at the end alone, it is said that this is not "
+        "known",
+        count=_late_open,
+        kinds=("late",),
+        least=0.95,
+    ),
+    "rise said": Rate(
+        claim="validation is said to rise, after the planted epoch",
+        count=_rise_said,
+        kinds=("over_fitting",),
+        least=0.8,
+    ),
+    "false rise": Rate(
+        claim="validation is said to rise, and falls",
+        count=_rise_said,
+        kinds=tuple(kind for kind in KINDS if kind not in RISING),
+        most=FEW,
+    ),
+    "remedy next": Rate(
+        claim="where new seeds diverged, what to do next is to keep them from it",
+        count=_remedy_next,
+        kinds=("fragile", "diverging_repeats"),
+        least=0.95,
+    ),
+    "false remedy": Rate(
+        claim="what to do next is the remedy of divergence, and no new seed diverged",
+        count=_false_remedy,
+        kinds=(*NOTHING, "strong", "baseline"),
+        most=FEW,
+    ),
+    "widened": Rate(
+        claim="a range is widened on the side on which runs diverge",
+        count=_widened,
+        kinds=("fragile",),
+        most=FEW,
+    ),
+    "longer next": Rate(
+        claim="where training is not over, what to do next is to train longer",
+        count=_longer_next,
+        kinds=("unfinished",),
+        least=0.95,
+    ),
+    "false longer": Rate(
+        claim="what to do next is to train longer, and training is over",
+        count=_longer_next,
+        kinds=(*NOTHING, "strong", "baseline"),
         most=FEW,
     ),
 }

@@ -215,7 +215,9 @@ def nothing(study: Study, kind: str, values: Values) -> Values:
     )
 )
 def remedy(study: Study, *_: Any) -> Values:
-    hold(nothing_learned(study) or hardly_trained(study))
+    """Of a study that learned, it is the remedy of new seeds that failed."""
+    failed = any(each.failures for each in asked(study))
+    hold(nothing_learned(study) or hardly_trained(study) or failed)
     return {"warmup": study.warmup or None}
 
 
@@ -402,8 +404,8 @@ def failed_trials(study: Study, kind: str, values: Values) -> Values:
 
 @of(*(f"compare.{kind}" for kind in ("apart", "perhaps", "tie", "unclear", "too_few")))
 def compared(study: Study, kind: str, values: Values) -> Values:
-    """The winner or the best ranked of the settings; then the mean over all, whose seeds are
-    averaged first.
+    """The mean over all settings, whose seeds are averaged first; without an interval that of the
+    winner or the best ranked of them.
     """
     two = {values["better"], values["worse"]}
     each = next(
@@ -417,11 +419,14 @@ def compared(study: Study, kind: str, values: Values) -> Values:
         set(each.table["source"]),
         key=lambda own: (own != study.best, places.get(own, len(places) + 1), own),
     )
-    first = each.table[each.table["source"] == sources[0]]
-    alone = len(first) < 3 and not math.isnan(each.mean.low)
-    shown = each.mean if alone else student(first["difference"])
+    own = {
+        source: student(each.table.loc[each.table["source"] == source, "difference"])
+        for source in sources
+    }
+    alone = len(sources) == 1 or math.isnan(each.mean.low)
+    shown = own[sources[0]] if alone else each.mean
     sign = 1 if shown.mean > 0 else -1
-    gap = shown if sign > 0 else Mean(-shown.mean, -shown.high, -shown.low, shown.n)
+    gap = _signed(shown, sign)
     ps, at = [], 0
     for other in study.pairs:
         for source in sorted(set(other.table["source"])):
@@ -430,28 +435,28 @@ def compared(study: Study, kind: str, values: Values) -> Values:
                 paired_p(list(other.table.loc[other.table["source"] == source, "difference"]))
             )
     p = (
-        study.p_holm[[other is each for other in study.pairs].index(True)]
+        holm(ps)[at]
         if alone
-        else holm(ps)[at]
+        else study.p_holm[[other is each for other in study.pairs].index(True)]
     )
     hold(kind == f"compare.{evidence(Gap(gap, p, '', p), study)}")
     sides = (each.first, each.second)[::sign]
-    mean = each.mean if len(sources) > 1 and not alone else None
-    if mean is not None and sign < 0:
-        mean = Mean(-mean.mean, -mean.high, -mean.low, mean.n)
-    counts = {"pairs": len(each.table), "settings": len(sources)}
-    place = {"trial": None if alone else sources[0], "over": len(sources) if alone else None}
-    place |= {"rank": places.get(sources[0]), "ranked": len(places)}
-    figures = {} if alone else _on_test(study, each, sources[0], sides)
-    return {
-        "gap": gap,
-        "mean": mean,
-        "better": sides[0],
-        "worse": sides[1],
-        **counts,
-        **place,
-        **figures,
-    }
+    named_each = 1 < len(sources) <= 5
+    made = {"pairs": len(each.table), "settings": len(sources)}
+    made |= {"trial": sources[0] if alone else None, "over": None if alone else len(sources)}
+    made |= {"rank": places.get(sources[0]), "ranked": len(places)}
+    made |= {"by": [_signed(one, sign) for one in own.values()] if named_each else None}
+    made |= {"at": sources if named_each else None}
+    figures = [_on_test(study, each, source, sides) for source in sources]
+    for name in figures[0]:
+        known = [one[name] for one in figures if one[name]]
+        over = student([one.mean for one in known]) if known else None
+        made[name] = figures[0][name] if alone else over
+    return made | {"gap": gap, "better": sides[0], "worse": sides[1]}
+
+
+def _signed(mean: Mean, sign: int) -> Mean:
+    return mean if sign > 0 else Mean(-mean.mean, -mean.high, -mean.low, mean.n)
 
 
 def _on_test(
@@ -517,6 +522,57 @@ def interaction(study: Study, _: str, values: Values) -> Values:
     raise ValueError("no such comparison")
 
 
+@of("compare.interaction_open")
+def open_interaction(study: Study, _: str, values: Values) -> Values:
+    """Every named parameter parts the settings by their signs; the rest follows from these."""
+    two = {values["below_better"], values["above_better"]}
+    each = next(
+        each
+        for each in study.pairs
+        if study.parameters[each.parameter].label == values["parameter"]
+        and {each.first, each.second} == two
+    )
+    signs = np.sign(each.table.groupby("source")["difference"].agg(["min", "max"]))
+    hold((signs["min"] == signs["max"]).all())
+    first = set(signs.index[signs["min"] > 0])
+    parting = []
+    for name, own in study.parameters.items():
+        of_source = own.values(study.search.set_index("number")).reindex(signs.index)
+        if name == each.parameter or of_source.isna().any():
+            continue
+        ordered = sorted(of_source.unique())
+        masks = (
+            [of_source == one for one in ordered]
+            if own.texts
+            else [of_source > one for one in ordered]
+        )
+        sides = (first, set(signs.index) - first)
+        if any(set(mask.index[mask]) in sides for mask in masks):
+            parting.append(own.label)
+    hold(sorted(parting) == sorted(values["others"]))
+    ahead = values["below_better"] == each.first
+    below = each.table["source"].isin(first) == ahead
+    sides = {"below": each.table["difference"][below], "above": each.table["difference"][~below]}
+    some = each.table["source"][below].nunique()
+    means = {name: side.mean() for name, side in sides.items()}
+    return means | {"some": some, "rest": len(signs) - some}
+
+
+@of("curve.rises")
+def rises(study: Study, _: str, values: Values) -> Values:
+    """Which runs rise is tested against planted curves; here is what follows from them."""
+    runs = pd.concat([study.ranked, *study.confirmed.values()])
+    found = []
+    for repeat, number in zip(runs["repeat"], runs["number"], strict=True):
+        epochs = study.epochs
+        own = epochs[(epochs["repeat"] == repeat) & (epochs["number"] == number)]
+        own = own[own["epoch"] > study.warmup].sort_values("epoch")
+        found.append(own["objective"].iloc[-1] - own["objective"].min())
+    hold(values["rising"] <= values["runs"] <= len(runs) and values["rise"]["value"] >= 0)
+    hold(values["rise"]["value"] <= max(found))
+    return {name: values[name] for name in ("epoch", "rising", "runs", "rise")}
+
+
 @of("caveat.tuned")
 def tuned(study: Study, _: str, values: Values) -> Values:
     own = named(study, values["parameter"])
@@ -537,25 +593,11 @@ def interactions_of_chance(study: Study, kind: str, _: Values) -> Values:
     rates = sorted(rate for each in compared_pairs if not math.isnan(rate := chance(study, each)))
     sums = [total for total in np.cumsum(rates) if total <= 0.05]
     hold(bool(sums) == (kind == "caveat.interactions"))
-    names = list(
-        dict.fromkeys(
-            study.parameters[name].label for each in compared_pairs for name in others(study, each)
-        )
-    )
     counts = {
         "able": len(sums),
         "comparisons": len(compared_pairs) if len(sums) < len(compared_pairs) else None,
     }
-    return {"others": names, **counts, "rate": sums[-1] if sums else None, "level": 0.05}
-
-
-def others(study: Study, pairs: Pairs) -> list[str]:
-    """Return the parameters that are looked at: the learning rate and the two most important
-    others.
-    """
-    order = sorted(study.importances, key=study.importances.__getitem__, reverse=True)
-    most = [name for name in order if name not in (pairs.parameter, "learning_rate")][:2]
-    return [name for name in ("learning_rate", *most) if name in study.parameters]
+    return {**counts, "rate": sums[-1] if sums else None, "level": 0.05}
 
 
 def chance(study: Study, pairs: Pairs) -> float:
@@ -564,8 +606,9 @@ def chance(study: Study, pairs: Pairs) -> float:
     """
     sources = pairs.table["source"]
     sides = set()
-    for name in others(study, pairs):
-        own = study.parameters[name]
+    for name, own in study.parameters.items():
+        if name == pairs.parameter:
+            continue
         values = own.values(study.search.set_index("number")).reindex(sources.unique())
         if values.isna().any() or values.nunique() < 2:
             continue
@@ -699,6 +742,8 @@ def tried(study: Study, kind: str, values: Values) -> Values:
         "epoch": entry["epoch"] if known else None,
     }
     made |= {"behind": figure if sure else None, "unsure": figure if known and not sure else None}
+    early = known and not sure and entry["epoch"] < study.ranked["epochs"].max()
+    made["complete"] = int(own.values(study.ranked).notna().sum()) if early else None
     at = (
         None
         if not known

@@ -200,9 +200,12 @@ def _of(own: Parameter, trial: pd.Series) -> object:
 def _wider(study: Study) -> Said:
     """Return the advice of a bound four times as far on a logarithmic axis, else half the range
     beyond, of each range at whose end the best lie; of a list one more number."""
-    settings, lists = [], False
+    settings, lists, fragile = [], False, []
     for name, end in _ends(study).items():
         own = study.parameters[name]
+        if _diverges(study, own, end):
+            fragile.append(own.label)
+            continue
         if own.texts:
             settings.append(_longer_list(name, [number_of(text) for text in own.texts], end))
             lists = True
@@ -214,13 +217,36 @@ def _wider(study: Study) -> Said:
                 f"--set search.{name}.{'low' if end == 'lower' else 'high'}={value:.10g}"
             )
     if not settings:
-        return "advice.no_wider", {}
+        return ("advice.diverges", {"parameters": fragile}) if fragile else ("advice.no_wider", {})
     if lists:
         return _do(
             "widen_anew",
             f"{_base(study, '--name')} --name {study.report.name}_wider {' '.join(settings)}",
         )
     return _do("widen", f"{_further(study)} {' '.join(settings)} --extend")
+
+
+def _diverges(study: Study, own: Parameter, end: str) -> bool:
+    """Tell whether a region on this side is named among the findings, or the median of new seeds
+    that diverged lies in this half.
+    """
+    side = "above" if end == "upper" else "below"
+    for one in study.report.summary["statements"]:
+        named = one["values"].get("parameter") == own.label
+        if one["id"] == f"search.failed_{side}" and named:
+            return True
+    trials = study.trials
+    lost = trials[trials["repeat"] & (trials["failure"] == "diverged")]
+    values = own.values(lost).dropna()
+    if values.empty:
+        return False
+    if own.texts:
+        places = [own.texts.index(value) / (len(own.texts) - 1) for value in values]
+    else:
+        scale = np.log if own.log else np.asarray
+        low, high, found = (scale(part) for part in (own.low, own.high, values.to_numpy(float)))
+        places = (found - low) / (high - low)
+    return bool(np.median(places) > 0.5 if end == "upper" else np.median(places) < 0.5)
 
 
 def _longer_list(name: str, numbers: list[float], end: str) -> str:

@@ -22,6 +22,19 @@ MOST_LINES = 15
 WIDTH = 160
 """Characters of a line, at most."""
 MOST_DOUBTS = 3
+GRAVE = (
+    "plan",
+    "new_seeds",
+    "learned_out",
+    "seeds",
+    "on_test",
+    "levelled_off",
+    "pruner",
+    "bounds",
+)
+"""Checks, the gravest doubt first: runs that fail or end early make every other figure doubtful,
+and a winner at an end is often there by chance.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,25 +134,26 @@ def _doubts(checks: Sequence[Check]) -> list[Statement]:
 
 
 def _gravest(view: StudyView, checks: Sequence[Check]) -> list[Check]:
-    """Return the checks that failed, then those that cannot be said: last that of the bounds,
-    because a winner at an end is often there by chance.
+    """Return the checks that failed, then those that cannot be said, each in the order of `GRAVE`.
 
     Of a study that learned nothing, those that failed alone.
     """
-    failed = [check for check in checks if check.verdict == "warning"]
+    ordered = sorted(checks, key=lambda check: GRAVE.index(check.id))
+    failed = [check for check in ordered if check.verdict == "warning"]
     if view.verdict.nothing_learned:
         return failed
-    unknown = [check for check in checks if check.verdict == "unknown"]
-    return failed + sorted(unknown, key=lambda check: check.id == "bounds")
+    return failed + [check for check in ordered if check.verdict == "unknown"]
 
 
 def _next(view: StudyView, checks: Sequence[Check], grave: Sequence[Check]) -> list[Statement]:
-    """Return the command that the gravest doubt asks for."""
+    """Return the remedy or the command that the gravest doubt asks for."""
     if told := view.verdict.nothing_learned or view.verdict.hardly_trained:
         return [*told[1:]]
-    commands = [check.command for check in grave if check.command]
-    if commands:
-        return [say("next.command", command=commands[0])]
+    for check in grave:
+        if check.advice and check.advice.id.startswith("remedy."):
+            return [check.advice]
+        if check.command:
+            return [say("next.command", command=check.command)]
     return [say("next.nothing")] if checks else []
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
+from sweeps.results import mean_interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS
 from vaeexp.report.headline import against, incomparable, shared_result
 from vaeexp.report.recommendation import evidence, figure_on_test, metric_figure
@@ -15,10 +16,11 @@ from vaeexp.results.effects import best_of
 from vaeexp.results.equal_epochs import EqualEpochEffect
 from vaeexp.results.holes import hole_statement
 from vaeexp.results.interactions import LEVEL, Interaction
+from vaeexp.results.over_fitting import rise_of
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import for_baseline_alone, row_names
+from vaeexp.results.tables import for_baseline_alone, row_names, with_purpose
 from vaeexp.results.tested_settings import (
     ERROR_RATE,
     PairComparison,
@@ -28,6 +30,8 @@ from vaeexp.results.tested_settings import (
 )
 from vaeexp.words import format_value, parameter_label
 
+NAMED = 5
+"""Settings of a comparison up to which the difference at each is said."""
 ENDED = ("complete", "pruned", "failed")
 
 
@@ -42,6 +46,7 @@ def findings(view: StudyView) -> list[Statement]:
         return []
     return [
         *compared(view),
+        *over_fitting(view),
         *baselines(view),
         *map(_failed, view.influence.divergences),
         *parameters(view),
@@ -76,7 +81,7 @@ def compared(view: StudyView) -> list[Statement]:
     level = view.best.value if view.best else math.nan
     return [
         *_largest_first((_pair(pair, level) for pair in pairs), "gap"),
-        *map(_interaction, _named(view.interactions)),
+        *chain.from_iterable(_interaction(pair, view.interactions) for pair in pairs),
     ]
 
 
@@ -91,19 +96,16 @@ def _largest_first(statements: Iterable[Statement], name: str) -> list[Statement
 
 
 def _pair(comparison: PairComparison, level: float) -> Statement:
-    """Set two values against each other at the first of the settings, the winner where it was
-    compared, and give the mean over all settings beside it.
+    """Set two values against each other over all settings, and name the difference at each.
 
-    The mean alone is given where the first setting has too few seeds for an interval and all
-    settings together have enough.
+    Two settings give no interval: then the first of them speaks, the winner where it was compared.
     """
     first = comparison.by_configuration[0]
     settings = comparison.configurations
-    mean_alone = math.isnan(first.interval.low) and math.isfinite(comparison.interval.low)
-    chosen = comparison if mean_alone else first
+    alone = settings == 1 or math.isnan(comparison.interval.low)
+    chosen = first if alone else comparison
     turned = chosen.interval.mean <= 0
-    better = comparison.first
-    worse = comparison.second
+    better, worse = comparison.first, comparison.second
     if turned:
         better, worse = worse, better
 
@@ -111,17 +113,18 @@ def _pair(comparison: PairComparison, level: float) -> Statement:
         return figure.turned if turned else figure
 
     gap = worse_minus_better(Figure.of(chosen.interval))
-    values: dict[str, Any] = {"trial": None, "over": None, "mean": None}
-    if mean_alone:
-        values["over"] = settings
-    else:
-        values["trial"] = first.source_trial
-        if settings > 1:
-            values["mean"] = worse_minus_better(Figure.of(comparison.interval))
-        for name in BESIDE:
-            figure = metric_figure(first.others.get(name), name)
-            if figure and METRICS[name].better:
-                values[name] = worse_minus_better(figure)
+    values: dict[str, Any] = dict.fromkeys(("trial", "over", "by", "at"))
+    values["trial" if alone else "over"] = first.source_trial if alone else settings
+    if 1 < settings <= NAMED:
+        each = comparison.by_configuration
+        values["by"] = tuple(worse_minus_better(Figure.of(own.interval)) for own in each)
+        values["at"] = tuple(own.source_trial for own in each)
+    for name in BESIDE:
+        others = [own.others[name] for own in comparison.by_configuration if name in own.others]
+        if others and METRICS[name].better:
+            mean = first.others.get(name) if alone else mean_interval([own.mean for own in others])
+            figure = metric_figure(mean, name)
+            values[name] = figure and worse_minus_better(figure)
     kind = evidence(gap, settled=chosen.p_holm <= ERROR_RATE, level=level)
     return say(
         f"compare.{kind}",
@@ -138,39 +141,47 @@ def _pair(comparison: PairComparison, level: float) -> Statement:
     )
 
 
-def _named(interactions: Sequence[Interaction]) -> list[Interaction]:
-    """Return the interactions that were found, the first of each comparison."""
-    kept: dict[tuple[str, ...], Interaction] = {}
-    for each in interactions:
-        if each.consistent:
-            kept.setdefault(_compared_in(each), each)
-    return list(kept.values())
-
-
-def _compared_in(interaction: Interaction) -> tuple[str, str, str]:
-    """Return the comparison that an interaction is of: the parameter and its two values."""
-    return interaction.parameter, format_value(interaction.first), format_value(interaction.second)
-
-
-def _interaction(interaction: Interaction) -> Statement:
-    """Say which value is better on each side; a gap above 0 is in favour of the first."""
-    name, first, second = _compared_in(interaction)
+def _interaction(
+    comparison: PairComparison, interactions: Sequence[Interaction]
+) -> list[Statement]:
+    """Say which value is better on each side of a parameter; a gap above 0 is in favour of the
+    first. Where several parameters part the settings alike, any of them may decide.
+    """
+    own = _compared_in(comparison)
+    found = [each for each in interactions if each.consistent and _compared_in(each) == own]
+    if not found:
+        return []
+    one = found[0]
     values: dict[str, Any] = {}
-    for side, gap in {"below": interaction.below, "above": interaction.above}.items():
+    for side, gap in {"below": one.below, "above": one.above}.items():
         values |= {
-            f"{side}_better": first if gap > 0 else second,
+            f"{side}_better": own[1] if gap > 0 else own[2],
             side: Figure(value=gap, unit=NATS),
         }
-    return say(
-        "compare.interaction_of_value" if interaction.rest else "compare.interaction",
-        **values,
-        parameter=parameter_label(name),
-        by=parameter_label(interaction.other),
-        at=format_value(interaction.threshold),
-        rest=tuple(interaction.rest),
-        pairs=interaction.n,
-        settings=interaction.configurations,
-    )
+    if len(found) > 1:
+        kind = "compare.interaction_open"
+        means = [setting.interval.mean for setting in comparison.by_configuration]
+        ahead = [(mean > 0) == (one.below > 0) for mean in means]
+        values |= {
+            "some": sum(ahead),
+            "rest": len(ahead) - sum(ahead),
+            "others": tuple(parameter_label(each.other) for each in found),
+        }
+    else:
+        kind = "compare.interaction_of_value" if one.rest else "compare.interaction"
+        values |= {
+            "by": parameter_label(one.other),
+            "at": format_value(one.threshold),
+            "rest": tuple(one.rest),
+            "pairs": one.n,
+            "settings": one.configurations,
+        }
+    return [say(kind, parameter=parameter_label(own[0]), **values)]
+
+
+def _compared_in(one: Interaction | PairComparison) -> tuple[str, str, str]:
+    """Return the comparison that an interaction is of: the parameter and its two values."""
+    return one.parameter, format_value(one.first), format_value(one.second)
 
 
 def pair_caveats(view: StudyView) -> list[Statement]:
@@ -202,10 +213,27 @@ def _how_sure(interactions: Sequence[Interaction]) -> list[Statement]:
     return [
         say(
             "caveat.interactions",
-            others=tuple(dict.fromkeys(parameter_label(each.other) for each in interactions)),
             able=len(able),
             comparisons=len(kinds) if len(able) < len(kinds) else None,
             rate=able[0].study_false_alarm,
+        )
+    ]
+
+
+def over_fitting(view: StudyView) -> list[Statement]:
+    """Return from which epoch on validation rises; nothing where it does not."""
+    rise = rise_of(view)
+    if rise is None:
+        return []
+    return [
+        say(
+            "curve.rises",
+            epoch=rise.epoch,
+            rising=rise.rising,
+            runs=rise.runs,
+            rise=Figure(rise.nats, unit=NATS),
+            way="large" if rise.grows else "small",
+            parameter=rise.parameter and parameter_label(rise.parameter),
         )
     ]
 
@@ -214,8 +242,16 @@ def _how_sure(interactions: Sequence[Interaction]) -> list[Statement]:
 
 
 def baselines(view: StudyView) -> list[Statement]:
-    """Return a statement for each baseline, the one furthest from the best first."""
-    return _largest_first((_baseline(view, setting) for setting in view.retrained.baselines), "gap")
+    """Return a statement for each baseline, the one furthest from the best first; none for one
+    whose runs are those of matched pairs, which say the same.
+    """
+    paired = set(with_purpose(view.trials, "compare")["number"])
+    own = [
+        setting
+        for setting in view.retrained.baselines
+        if setting.source_trial is None or not paired.issuperset(setting.runs["number"])
+    ]
+    return _largest_first((_baseline(view, setting) for setting in own), "gap")
 
 
 def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
@@ -254,7 +290,7 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
 
 def parameters(view: StudyView) -> list[Statement]:
     """Return a statement for each searched parameter, the largest effect first: what was tried,
-    where the best have it, what it costs elsewhere.
+    where the best have it, what it costs elsewhere. Matched pairs answer for theirs.
     """
     if len(view.influence.judged) < LEAST_TRIALS and len(view.plan.parameters) > 1:
         return [
@@ -266,10 +302,19 @@ def parameters(view: StudyView) -> list[Statement]:
             )
         ]
     ends = {effect.parameter: effect.winner_at for effect in view.influence.effects}
+    answered = {
+        pair.parameter
+        for pair in view.pairs
+        if any(
+            math.isfinite(interval.low)
+            for interval in (pair.interval, *(own.interval for own in pair.by_configuration))
+        )
+    }
     statements = [
         _parameter(view, effect, ends[effect.parameter])
         for effect in view.influence.equal_epochs
-        if view.plan.parameters[effect.parameter].of(view.search).nunique() > 1
+        if effect.parameter not in answered
+        and view.plan.parameters[effect.parameter].of(view.search).nunique() > 1
     ]
     holes = map(hole_statement, view.influence.holes.numbers.values())
     return [*_largest_first(statements, "behind"), *holes]
@@ -286,7 +331,7 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
         "parameter": parameter_label(parameter.name),
         "end": end,
         "failed": int((view.search["state"] == "failed").sum()) or None,
-        **_cost_at(effect),
+        **_cost_at(view, effect),
     }
     if parameter.is_choice:
         texts = {format_value(value) for value in tried}
@@ -302,15 +347,19 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
     return say("parameter.tried", names, **values, **shown)
 
 
-def _cost_at(effect: EqualEpochEffect) -> dict[str, Any]:
+def _cost_at(view: StudyView, effect: EqualEpochEffect) -> dict[str, Any]:
     """Return how far the worst value is behind at equal epochs; None for each where it is not
-    known.
+    known. `complete`: trials with the parameter that reached the end, where that is later and the
+    cost not sure: what is open early may matter then.
     """
-    costs: dict[str, Any] = dict.fromkeys(("epoch", "at", "behind", "unsure"))
+    costs: dict[str, Any] = dict.fromkeys(("epoch", "at", "behind", "unsure", "complete"))
     behind = Figure.of(effect.behind)
     if math.isfinite(behind.low):
         costs |= {"epoch": effect.epoch, "at": format_value(effect.at)}
         costs["behind" if behind.sure else "unsure"] = behind
+        if not behind.sure and effect.epoch < view.ranked["epochs"].max():
+            having = view.plan.parameters[effect.parameter].of(view.ranked).notna()
+            costs["complete"] = int(having.sum())
     return costs
 
 

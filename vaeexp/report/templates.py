@@ -41,17 +41,19 @@ _DISAGREES = "[; IW-NLL disagrees: {weighted:±} nats]"
 does.
 """
 _PAIRS = (
-    "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} over {settings:setting}]"
+    " on validation[ at trial {trial} ({gap:seed})][ over {over:setting}]"
+    "[ (by {by} at trials {at})]"
 )
 _PAIRS += "".join(
     f"[; {label} {{{name}:+±}}]" for name, label in _OTHERS.items() if METRICS[name].better
 )
-"""Where two values were compared: at the first of the settings, and over all; differences of the
-worse from the better.
+"""Where two values were compared, and the difference at each setting: of the worse from the
+better.
 """
 _COSTS = (
-    "[; at epoch {epoch}, {behind:±} nats behind at {at}][; no sure difference at epoch {epoch} "
-    "({unsure:to} nats at {at})][; the winner is at the {end} end]"
+    "[; at epoch {epoch}, {behind:±} nats behind at {at}][; at epoch {epoch} open ({unsure:to} "
+    "nats at {at})][, at the end not known ({complete:complete trial})]"
+    "[; the winner is at the {end} end]"
 )
 """What a parameter costs elsewhere, at equal epochs."""
 
@@ -120,12 +122,18 @@ TEMPLATES: dict[str, str] = {
     "compare.interaction_of_value": "**{parameter}** depends on the setting: {below_better} is "
     "better by {below:size} nats where {by} is {rest:or}, {above_better} by {above:size} where "
     "it is {at} ({pairs:pair} over {settings:setting})",
+    "compare.interaction_open": "**{parameter}** depends on the setting: {below_better} is better "
+    "by {below:size} nats in {some:setting}, {above_better} by {above:size} in {rest}; {others} "
+    "part these alike, so which of them decides is open",
     "caveat.tuned": "**{parameter}**: every compared setting was found with {value}, so that its "
     "learning rate was tuned for this side alone",
-    "caveat.interactions": "Interactions with {others} were looked for in {able:comparison}[ of "
-    "{comparisons}]; chance names one in at most {rate:share} of studies without any",
+    "caveat.interactions": "Interactions with every other parameter were looked for in "
+    "{able:comparison}[ of {comparisons}]; chance names one in at most {rate:share} of studies "
+    "without any",
     "caveat.no_interactions": "Interactions cannot be named: with so few matched pairs, chance "
     "would name one in more than {level:share} of studies without any",
+    "curve.rises": "**Validation** rises after epoch {epoch} in {rising} of {runs:complete run}, "
+    "by {rise} nats to the last epoch[, more at {way} {parameter}]",
     # ---- baselines ----
     "baseline.apart": f"**{{title}}**: {{gap:size ±}} nats {{gap:worse|better}} than {{against}} "
     f"on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
@@ -357,6 +365,7 @@ TEMPLATES: dict[str, str] = {
     # ---- what to do ----
     "advice.search_on": "Search on: {command:code}",
     "advice.no_wider": "No value lies beyond, so there is nothing to widen",
+    "advice.diverges": "Do not widen {parameters}: runs diverge on that side",
     "advice.widen": "Widen the range and search on: {command:code}",
     "advice.widen_anew": "Search further in a new study: {command:code}",
     "advice.cannot_train": "First do what the answer says: no trial can be trained as it is",

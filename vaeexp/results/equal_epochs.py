@@ -267,13 +267,20 @@ def _furthest(
     question: _Question, samples: Samples | None, place: int, level: float
 ) -> tuple[Any | None, Interval]:
     """Return the value that is furthest behind the first of the settings, which stands at this
-    place, and by how much.
+    place, and by how much. Where no number is surely behind, the end further away is the one that
+    a person asks for.
     """
     found: tuple[Any | None, Interval] = None, _NOTHING
+    others: dict[Any, Interval] = {}
     for step, value in enumerate(question.values, start=1):
         assert samples is not None
         difference = samples.values[:, place + step] - samples.values[:, place]
         low, mean, high = samples.quantiles(difference, [level / 2, 0.5, 1 - level / 2]).tolist()
+        others[value] = Interval(mean=mean, low=low, high=high, n=len(question.having))
         if found[0] is None or mean > found[1].mean:
-            found = value, Interval(mean=mean, low=low, high=high, n=len(question.having))
-    return found
+            found = value, others[value]
+    if found[0] is None or found[1].low > 0 or question.parameter.is_choice:
+        return found
+    own = question.settings[0][question.parameter.name]
+    places = question.parameter.places_of(pd.Series([own, *others], dtype=float))
+    return [*others.items()][int((places[1:] - places[0]).abs().argmax())]

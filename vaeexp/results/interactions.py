@@ -17,9 +17,7 @@ from vaeexp.results.tested_settings import PairComparison
 from vaeexp.words import format_value
 
 TUNED = "learning_rate"
-"""The parameter whose best value most depends on others; it is looked at in any case."""
-OTHERS = 2
-"""Parameters that are looked at as well, the most important ones."""
+"""The parameter whose best value most depends on others."""
 LEVEL = 0.05
 """Of the studies in which nothing interacts, the share in which any interaction is named, at
 most.
@@ -82,18 +80,16 @@ def find_interactions(
     pairs: Sequence[PairComparison],
     parameters: Parameters,
     search: pd.DataFrame,
-    importances: Sequence[str],
 ) -> list[Interaction]:
-    """Return, for each comparison, how it depends on the learning rate and on the two most
-    important other parameters.
+    """Return, for each comparison, how it depends on each other parameter. Several may part its
+    settings alike; then nothing says on which of them it depends.
 
     Args:
         pairs: as `StudyView.pairs`.
         search: trials of the search, which have the configurations of the pairs.
-        importances: names of parameters, the most important first.
     """
     compared = [one for one in pairs if not one.pairs.empty]
-    every = [_of_comparison(one, parameters, search, importances) for one in compared]
+    every = [_of_comparison(one, parameters, search) for one in compared]
     alarms = pd.Series([splits[0].false_alarm if splits else math.nan for splits in every])
     sums = alarms.dropna().sort_values(kind="stable").cumsum()
     nameable = sums[sums <= LEVEL]
@@ -114,13 +110,9 @@ def find_interactions(
 
 
 def _of_comparison(
-    comparison: PairComparison,
-    parameters: Parameters,
-    search: pd.DataFrame,
-    importances: Sequence[str],
+    comparison: PairComparison, parameters: Parameters, search: pd.DataFrame
 ) -> list[Interaction]:
-    others = [name for name in importances if name not in (comparison.parameter, TUNED)][:OTHERS]
-    others = [name for name in (TUNED, *others) if name in parameters]
+    others = [name for name in parameters if name != comparison.parameter]
     differences = comparison.pairs["difference"].to_numpy(float)
     trials, places = np.unique(comparison.pairs["source_trial"].to_numpy(int), return_inverse=True)
     configurations = search.set_axis(search["number"]).reindex(trials)

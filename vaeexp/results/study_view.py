@@ -186,12 +186,8 @@ class StudyView:
 
     @cached_property
     def interactions(self) -> list[Interaction]:
-        """The dependence of each comparison on the learning rate and the two most important other
-        parameters.
-        """
-        return find_interactions(
-            self.pairs, self.plan.parameters, self.search, list(self.importances.index)
-        )
+        """The dependence of each comparison on each other parameter."""
+        return find_interactions(self.pairs, self.plan.parameters, self.search)
 
 
 _T = TypeVar("_T")

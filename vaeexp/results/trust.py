@@ -166,11 +166,15 @@ def _widen(view: StudyView, ends: Mapping[str, Bound]) -> Statement:
     """Return the advice to search beyond these ends; with a list among them in a new study, because
     no trial of the old list fits a longer one.
     """
+    fragile = [name for name, bound in ends.items() if diverges_beyond(view, name, bound)]
     options = [
         option
         for name, bound in ends.items()
+        if name not in fragile
         if (option := widening_option(view.plan.parameters[name], bound))
     ]
+    if fragile and not options:
+        return say("advice.diverges", parameters=tuple(map(parameter_label, fragile)))
     if not options:
         return Statement("advice.no_wider")
     if any(view.plan.parameters[name].is_choice for name in ends):
@@ -180,6 +184,20 @@ def _widen(view: StudyView, ends: Mapping[str, Bound]) -> Statement:
         )
         return _do("widen_anew", wider)
     return _do("widen", f"{_search_on(view)} {' '.join(options)} --extend")
+
+
+def diverges_beyond(view: StudyView, name: str, bound: Bound) -> bool:
+    """Tell whether runs diverge on this side of a parameter: in a named region of the search, or
+    new seeds of settings that lie, by their median, in that half of what was searched.
+    """
+    side = "above" if bound == "upper" else "below"
+    if any(each.parameter == name and each.side == side for each in view.influence.divergences):
+        return True
+    repeats = with_purpose(view.trials, *PURPOSES)
+    failed = repeats[(repeats["state"] == "failed") & (repeats["failure"] == "diverged")]
+    parameter = view.plan.parameters[name]
+    place = parameter.places(failed).median() / max(1, len(parameter.texts) - 1)
+    return bool(place > 0.5 if bound == "upper" else place < 0.5)
 
 
 # ---- the course of the search ----

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawn_studies import bowl, two_objectives
+from planted_rates import view_of
 from planted_studies import planted, results_of
 from raced_results import raced_results
 from report_text import on_view, uncovered_prior, with_test_figures
@@ -255,18 +256,47 @@ def test_three_values_are_compared_two_by_two_the_furthest_first(results):
     )
 
 
-def test_the_winner_stands_first_and_the_mean_over_all_settings_beside_it():
-    """Three seeds each: at the winner adamax is worse by 3, elsewhere better."""
+def test_one_verdict_is_of_all_settings_and_names_each():
+    """Three seeds each: at the winner adamax is worse by 3, elsewhere better by 1."""
     study = planted("none", np.random.default_rng(0), compared=(3, 3))
     study.paired[0, :, 1] = study.paired[0, :, 0] + np.array([2.9, 3.0, 3.1])
     study.paired[1:, :, 1] = study.paired[1:, :, 0] - 1.0
     said = compared(results_of(study))[0]
     first = StudyView(results_of(study)).pairs[0].by_configuration[0]
-    assert said.values["trial"] == first.source_trial
-    assert said.values["gap"].value == pytest.approx(abs(first.interval.mean))
-    assert abs(said.values["mean"].value) == pytest.approx(1 / 3)
+    assert said.id == "compare.unclear"
+    assert said.values["gap"].value == pytest.approx(1 / 3)
+    assert [each.value for each in said.values["by"]] == pytest.approx([3.0, -1.0, -1.0])
+    assert said.values["at"][0] == first.source_trial
     assert said.rows[0] == str(first.source_trial)
     assert set(said.rows) == set(map(str, study.compared))
+
+
+def test_two_settings_have_no_interval_and_the_first_of_them_speaks():
+    study = planted("none", np.random.default_rng(0), compared=(2, 3))
+    study.paired[:, :, 1] = study.paired[:, :, 0] + np.array([2.9, 3.0, 3.1])
+    said = compared(results_of(study))[0]
+    assert said.id == "compare.apart"
+    assert said.values["over"] is None
+    assert str(said.values["trial"]) == said.rows[0]
+    assert [each.value for each in said.values["by"]] == pytest.approx([3.0, 3.0])
+
+
+def test_one_comparison_has_one_line():
+    """A baseline that sets the compared parameter has the runs of the pairs, which answer for the
+    search, too.
+    """
+    view = view_of("conditional_prior", 2000)
+    said = block.answer_of(view).findings
+    assert view.retrained.baselines
+    assert [each.id for each in said if each.values.get("title")] == []
+    assert [each.id for each in said if each.values.get("parameter") == "prior"] == [
+        "compare.apart"
+    ]
+    alone = replace(view.results, trials=view.trials[~view.trials["pair_ids"].astype(bool)])
+    kept = parameters(alone)
+    assert [each.id for each in kept if each.values.get("parameter") == "prior"] == [
+        "parameter.choice"
+    ]
 
 
 # ---- baselines ----

@@ -26,9 +26,7 @@ def found(differences, optimizers=("adam", "adamax", "adam", "adamax"), rates=RA
     table = pd.DataFrame(rows, columns=["source_trial", "difference"])
     columns = {"params.learning_rate": rates, "params.beta": betas, "params.optimizer": optimizers}
     own = {name: values[: len(differences)] for name, values in columns.items()}
-    named = find_interactions(
-        [of_pairs(table)], PARAMETERS, searched(len(differences), **own), ["beta", "optimizer"]
-    )
+    named = find_interactions([of_pairs(table)], PARAMETERS, searched(len(differences), **own))
     return {each.other: each for each in named}
 
 
@@ -102,9 +100,7 @@ def test_at_most_five_percent_of_studies_without_an_interaction_name_one():
         )
         twos = [(0, 1), (0, 2), (1, 2), (0, 3)]
         comparisons = [compared(str(one), str(other), run[other] - run[one]) for one, other in twos]
-        named = find_interactions(
-            comparisons, PARAMETERS, search, ["beta", "latent_size", "optimizer"]
-        )
+        named = find_interactions(comparisons, PARAMETERS, search)
         rates = {each.study_false_alarm for each in named}
         assert max(rates) <= 0.05
         assert len(rates) == 1
@@ -142,5 +138,5 @@ def test_the_sides_of_a_choice_are_values_that_were_compared():
     section = {"kind": "choice", "values": ["relu", "gelu", "tanh", "elu"]}
     parameters = {"activation": searched_parameter("activation", section, EMPTY)}
     search = searched(2, **{"params.activation": ["gelu", "tanh"]})
-    (found_one,) = find_interactions([of_pairs(table)], parameters, search, ["activation"])
+    (found_one,) = find_interactions([of_pairs(table)], parameters, search)
     assert (found_one.threshold, found_one.rest) == ("tanh", ("gelu",))

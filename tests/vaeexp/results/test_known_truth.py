@@ -66,8 +66,6 @@ from one seed.
 """
 PLANS = ((1, 3), (1, 5), (3, 1), (3, 2), (3, 3), (3, 5), (5, 1), (5, 2), (5, 3), (5, 5), (25, 1))
 """Configurations and seeds of a comparison that has an interval."""
-OTHERS = ["beta", "latent_size", "prior"]
-"""Parameters by importance, as the search for interactions takes them."""
 
 
 def studies(count, *, plans=PLANS):
@@ -184,7 +182,7 @@ def test_heavy_pruning_makes_no_survivor_the_best(count):
 
 def interactions(study: Planted, comparison: PairComparison) -> list:
     search = pd.DataFrame({name: values[study.compared] for name, values in study.columns.items()})
-    return find_interactions([comparison], PARAMETERS, search, OTHERS)
+    return find_interactions([comparison], PARAMETERS, search)
 
 
 MANY_PAIRS = ((3, 3), (4, 2), (4, 3), (5, 3), (6, 3), (12, 2))
