@@ -64,7 +64,7 @@ def drawn(size):
 @pytest.mark.parametrize(
     ("study", "drawing", "words"),
     [
-        pytest.param(pictured, 10, ["Pictures of 6 of 12 runs"], marks=pytest.mark.slow),
+        pytest.param(pictured, 10, ["Pictures of 7 of 12 runs"], marks=pytest.mark.slow),
         (pictured, 2_300_000, ["Pictures of 6 of 12 runs"]),
         pytest.param(
             pictured,
