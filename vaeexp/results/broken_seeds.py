@@ -5,6 +5,7 @@ A seed that breaks costs more than all that a study compares. So it is named, an
 mean and test: the next seed may break, too.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from sweeps.lanes import baseline_names
 from vaeexp.results.new_seeds import PURPOSES
+from vaeexp.results.statements import NATS, Figure, Statement, Statements, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import text_of, values_of, with_purpose
 
@@ -38,6 +40,8 @@ class BrokenRun:
     """Validation −ELBO, nats per image."""
     rate: float
     """Of its best epoch, nats per image; NaN where it is not known."""
+    collapsed: bool
+    """Whether its rate is far below those of its siblings."""
     siblings: tuple[float, ...]
     """Values of the other runs of its setting, the lowest first."""
 
@@ -72,13 +76,14 @@ def broken_runs(view: StudyView) -> tuple[BrokenRun, ...]:
     """Return the runs with a fresh seed that are far outside, the worst first.
 
     Far outside is a run that is above the median of its siblings by more than `FAR` deviations
-    over the seeds of the other settings, without the runs that are themselves far outside; or whose
-    rate is below a tenth of their median, where that is `LOW_RATE` or more.
+    over the seeds of the other settings, and of all settings with its siblings, without the runs
+    that are themselves far outside; or whose rate is below a tenth of their median, where that is
+    `LOW_RATE` or more.
     """
     settings = [own for own in repeated_settings(view) if len(own) > 1]
     if not settings:
         return ()
-    rates = _rates(view)
+    rates = _rates(view, repeat=True)
     groups = np.repeat(np.arange(len(settings)), [len(own) for own in settings])
     runs = pd.concat(settings).reset_index(drop=True)
     runs["rate"] = runs["number"].map(rates).astype(float)
@@ -86,7 +91,8 @@ def broken_runs(view: StudyView) -> tuple[BrokenRun, ...]:
     behind = runs["objective"] - [float(own["objective"].median()) for own in siblings]
     usual = pd.Series([own["rate"].median() for own in siblings], dtype=float)
     far = _far_outside(runs["objective"].to_numpy(float), behind.to_numpy(float), groups)
-    far |= ((usual >= LOW_RATE) & (runs["rate"] < _SHARE * usual)).to_numpy()
+    runs["collapsed"] = (usual >= LOW_RATE) & (runs["rate"] < _SHARE * usual)
+    far |= runs["collapsed"].to_numpy()
     found = [_run(runs.iloc[place], siblings[place]) for place in np.flatnonzero(far)]
     return tuple(sorted(found, key=lambda run: -run.behind))
 
@@ -98,18 +104,31 @@ def _run(run: pd.Series, siblings: pd.DataFrame) -> BrokenRun:
         source_trial=None if pd.isna(source) else int(source),
         value=float(run["objective"]),
         rate=float(run["rate"]),
+        collapsed=bool(run["collapsed"]),
         siblings=tuple(sorted(siblings["objective"].astype(float))),
     )
 
 
-def _rates(view: StudyView) -> pd.Series:
-    """Return the rate of each repeat at its best epoch, by number."""
-    epochs = view.epochs[view.epochs["repeat"]]
+def _rates(view: StudyView, *, repeat: bool) -> pd.Series:
+    """Return the rate of each trial of the search, or of each repeat, at its best epoch, by
+    number.
+    """
+    epochs = view.epochs[view.epochs["repeat"] == repeat]
     if "val/rate" not in epochs:
         return pd.Series(dtype=float)
-    best = view.trials[view.trials["repeat"]].set_index("number")["best_epoch"]
+    best = view.trials[view.trials["repeat"] == repeat].set_index("number")["best_epoch"]
     own = epochs[epochs["epoch"] == epochs["number"].map(best)]
     return own.set_index("number")["val/rate"].astype(float)
+
+
+def winner_rate(view: StudyView) -> float:
+    """Return the mean validation rate of the winner's runs at their best epochs, nats per image:
+    with fresh seeds, else that of the search; NaN where it is not known.
+    """
+    if view.best is None:
+        return math.nan
+    runs = view.best.runs
+    return float(_rates(view, repeat=bool(runs["repeat"].any())).reindex(runs["number"]).mean())
 
 
 def _far_outside(values: np.ndarray, behind: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -128,18 +147,47 @@ def _far_outside(values: np.ndarray, behind: np.ndarray, groups: np.ndarray) -> 
         freedom = np.array([max(len(own) - 1, 0) for own in left])
         own = groups[chosen]
         rest = freedom.sum() - freedom[own]
-        limits = FAR * np.sqrt((squares.sum() - squares[own]) / np.maximum(rest, 1))
-        if rest.all() and (behind[chosen] > limits).all():
+        others = (squares.sum() - squares[own]) / np.maximum(rest, 1)
+        # Of three heavy-tailed runs one is soon far outside where the other settings vary little.
+        variance = np.maximum(others, squares.sum() / max(freedom.sum(), 1))
+        if rest.all() and (behind[chosen] > FAR * np.sqrt(variance)).all():
             return chosen
     return np.zeros(len(values), dtype=bool)
 
 
-def seed_groups(view: StudyView) -> list[np.ndarray]:
-    """Return the validation −ELBO of the runs of each repeated setting, nats per image, without
-    broken ones: what the spread over seeds is made of.
+def seed_groups(view: StudyView) -> list[pd.Series]:
+    """Return the validation −ELBO of the runs of each repeated setting by number, nats per image,
+    without broken ones: what the spread over seeds is made of.
     """
     broken = {run.number for run in broken_runs(view)}
-    return [
-        own.loc[~own["number"].isin(broken), "objective"].to_numpy(float)
-        for own in repeated_settings(view)
-    ]
+    values = [own.set_index("number")["objective"] for own in repeated_settings(view)]
+    return [own[~own.index.isin(broken)].astype(float) for own in values]
+
+
+def broken_statements(view: StudyView) -> Statements:
+    """Return how many runs are far outside with the worst of them, then the others; empty where
+    none is.
+    """
+    named = [_named(view, run) for run in broken_runs(view)]
+    if not named:
+        return ()
+    runs = sum(map(len, repeated_settings(view)))
+    return say("seeds.broken", broken=len(named), runs=runs, worst=named[0]), *named[1:]
+
+
+def _named(view: StudyView, run: BrokenRun) -> Statement:
+    repeats = view.trials[view.trials["repeat"]]
+    own = view.plan.params(repeats[repeats["number"] == run.number].iloc[0])
+    found = view.search[view.search["number"] == run.source_trial]
+    source = view.plan.params(found.iloc[0]) if len(found) else own
+    differs = {name: value for name, value in own.items() if source.get(name) != value}
+    return say(
+        "seeds.far",
+        [f"r{run.number}"],
+        run=f"r{run.number}",
+        trial=run.source_trial,
+        differs=differs or None,
+        value=Figure(run.value, NATS),
+        rate=Figure(run.rate, NATS) if run.collapsed else None,
+        siblings=tuple(Figure(value, NATS) for value in run.siblings),
+    )
