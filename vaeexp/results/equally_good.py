@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from vaeexp.results.slow_learners import seed_margin, spread_over_seeds
@@ -136,8 +135,8 @@ def _spread_out(view: StudyView, order: list[int]) -> list[int]:
     chosen = [view.best_number]
     for _ in order[:MOST]:
         gaps = _distances(view, places, chosen[-1]).sum(axis=1)
-        nearest = np.minimum(nearest, gaps.loc[order].mask(nearest.index.isin(chosen), -1.0))
-        chosen.append(int(nearest.idxmax()))
+        nearest = nearest.clip(upper=gaps.loc[order]).mask(nearest.index.isin(chosen), -1.0)
+        chosen.append(order[int(nearest.to_numpy().argmax())])
     return chosen[1:]
 
 
