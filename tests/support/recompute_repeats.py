@@ -52,8 +52,12 @@ def _rate(study: Study, run: pd.Series) -> float:
 
 def repeated(study: Study) -> list[pd.DataFrame]:
     """The complete runs of each setting, those of baselines under the protocol of the search."""
+    if study.repeats.empty:
+        return []
     runs = study.repeats[
-        study.repeats["purposes"].map(lambda text: bool({*str(text).split("+")} & {*ORDER}))
+        study.repeats["purposes"]
+        .map(lambda text: bool({*str(text).split("+")} & {*ORDER}))
+        .astype(bool)
     ].sort_values("number")
     other = {
         name for title, name in study.report.baselines.items() if not study.same_protocol(title)
@@ -62,8 +66,6 @@ def repeated(study: Study) -> list[pd.DataFrame]:
     named = runs["baseline"].where(alone, "").fillna("").astype(str)
     runs = runs[named.map(lambda names: not other & {*names.split("+")}).astype(bool)]
     columns = [*runs.filter(like="params.").columns]
-    if runs.empty:
-        return []
     keys = np.array([str(row) for row in runs[columns].assign(named=named).to_numpy().tolist()])
     return [runs[keys == key] for key in dict.fromkeys(keys)]
 
