@@ -75,6 +75,12 @@ class Truth:
     """Configuration, randomness of the seed, whether it is a repeat → the epoch in which it
     diverges.
     """
+    scale: Callable[[Params], float] = lambda params: 1.0
+    """Configuration → what the noise of its seeds is multiplied by."""
+    breaks: Callable[[Params, np.random.Generator], float] = lambda params, random: 0.0
+    """Configuration, randomness of the seed → nats that are added to the level of this run."""
+    rate: float = 20.0
+    """Of every run, nats."""
     sections: Mapping[str, Any] = field(default_factory=dict)
     """Further sections of the study file: `baselines`, `compare`."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -385,6 +391,47 @@ def unfinished(random: np.random.Generator) -> Truth:
     return Truth(level=truth.level, speed=lambda params: 0.12, facts=truth.facts)
 
 
+def two_optima(random: np.random.Generator) -> Truth:
+    """adam at a learning rate of 0.001 and adamax at 0.005 are equally good."""
+    nats = float(random.uniform(15, 40))
+    rates = {"adam": 1e-3, "adamax": 5e-3}
+
+    def level(params: Params) -> float:
+        return LEVEL + bowl(params["learning_rate"], rates[params["optimizer"]], nats, 1)
+
+    facts = {"optimum": rates, "nats": nats, "without": ["beta", "latent_size", "prior"]}
+    return Truth(level=level, facts=facts)
+
+
+def broken_seeds(random: np.random.Generator) -> Truth:
+    """As `strong`, and one run in eight ends 25 to 60 nats above its level."""
+    truth = strong(random)
+
+    def breaks(params: Params, own: np.random.Generator) -> float:
+        return float(own.uniform(25, 60)) if own.random() < 1 / 8 else 0.0
+
+    return Truth(level=truth.level, breaks=breaks, facts=truth.facts)
+
+
+def unequal_spread(random: np.random.Generator) -> Truth:
+    """As `strong`, and seeds vary by 5 nats under adamax and by 0.3 under adam; the optimizers are
+    compared.
+    """
+    truth = strong(random)
+    return Truth(
+        level=truth.level,
+        scale=lambda params: 5.0 if params.get("optimizer") == "adamax" else 0.3,
+        sections={"compare": {"parameters": ["optimizer"], "top": 3, "seeds": 3}},
+        facts=truth.facts,
+    )
+
+
+def low_rate(random: np.random.Generator) -> Truth:
+    """As `strong`, and the code of every model has 0.5 nats."""
+    truth = strong(random)
+    return Truth(level=truth.level, rate=0.5, facts=truth.facts)
+
+
 KINDS: dict[str, Callable[[np.random.Generator], Truth]] = {
     "null": null,
     "strong": strong,
@@ -404,6 +451,10 @@ KINDS: dict[str, Callable[[np.random.Generator], Truth]] = {
     "conditional_prior": conditional_prior,
     "fragile": fragile,
     "unfinished": unfinished,
+    "two_optima": two_optima,
+    "broken_seeds": broken_seeds,
+    "unequal_spread": unequal_spread,
+    "low_rate": low_rate,
 }
 """Name of a kind → draws what is planted in a study of this kind."""
 
@@ -498,7 +549,7 @@ class FormulaLanes(ToyLanes):
                 number=trial.number, epoch=epoch, objective=math.nan, finished=True, failure=failure
             )
         lane.epoch, lane.state = epoch, self._value(trial, epoch)
-        metrics = _metrics(trial.params, lane.state)
+        metrics = _metrics(trial.params, lane.state, self.truth.rate)
         last = epoch == self.epochs
         return Progress(
             number=trial.number, epoch=epoch, objective=lane.state, metrics=metrics, finished=last
@@ -509,9 +560,9 @@ class FormulaLanes(ToyLanes):
         lane.state = self._value(lane.trial, lane.epoch)
 
     def _value(self, trial: TrialSpec, epoch: int) -> float:
-        level = self.truth.level(trial.params) + self.spread * self.truth.noise(
-            _random(trial, "level")
-        )
+        spread = self.spread * self.truth.scale(trial.params)
+        level = self.truth.level(trial.params) + spread * self.truth.noise(_random(trial, "level"))
+        level += self.truth.breaks(trial.params, _random(trial, "breaks"))
         jitter = 0.1 * self.spread * float(_random(trial, f"epoch {epoch}").normal())
         curve = HEIGHT * math.exp(-self.truth.speed(trial.params) * epoch)
         return level + curve + self.truth.course(trial.params, epoch) + jitter
@@ -524,7 +575,7 @@ class FormulaLanes(ToyLanes):
                 self.checkpoints[lane.trial.checkpoint_name] = (lane.epoch, lane.state)
             metrics = {"parameters": 1e5, "best_epoch": float(lane.epoch)}
             if lane.trial.test and outcome.state == "complete":
-                metrics |= _tested(lane.trial, lane.state)
+                metrics |= _tested(lane.trial, lane.state, self.truth.rate)
             results.append(TrialResult(number=number, metrics=metrics))
         return results
 
@@ -537,8 +588,7 @@ def _random(trial: TrialSpec, purpose: str) -> np.random.Generator:
     return np.random.default_rng(seed_of(f"{text}:{trial.seed}:{purpose}"))
 
 
-def _metrics(params: Params, value: float) -> dict[str, float]:
-    rate = 20.0
+def _metrics(params: Params, value: float, rate: float) -> dict[str, float]:
     split = {"neg_elbo": value, "distortion": value - rate, "rate": rate, "active_units": 16.0}
     split["loss"] = split["distortion"] + float(params.get("beta", 1.0)) * rate
     return {
@@ -546,13 +596,13 @@ def _metrics(params: Params, value: float) -> dict[str, float]:
     } | {"seconds": 1.0}
 
 
-def _tested(trial: TrialSpec, value: float) -> dict[str, float]:
+def _tested(trial: TrialSpec, value: float, rate: float) -> dict[str, float]:
     """Return the figures of a tested run: those of validation, and the noise of other images."""
     test = value + SHIFT + 0.2 * float(_random(trial, "test").normal())
     figures = {
         "neg_elbo": test,
-        "distortion": test - 20,
-        "rate": 20.0,
+        "distortion": test - rate,
+        "rate": rate,
         "active_units": 16.0,
         "used_dimensions": 16.0,
     }

@@ -20,7 +20,10 @@ from planted_studies import at_least, at_most
 
 from sweeps.results.statistics import Interval
 from vaeexp.report.answer import answer_of
+from vaeexp.report.recommendation import get
 from vaeexp.report.sentences import words
+from vaeexp.results.broken_seeds import broken_runs
+from vaeexp.results.equally_good import equally_good
 from vaeexp.results.holes import LEAST_BEYOND, LEAST_REACH
 from vaeexp.results.slow_learners import rung_ranks
 from vaeexp.results.statements import Statement
@@ -29,6 +32,8 @@ from vaeexp.results.tested_settings import ERROR_RATE
 from vaeexp.results.trust import at_bounds, check_study, pruner_kept_winners
 from vaeexp.words import parameter_label
 
+NEAR = 2.0
+"""Nats up to which a setting may be worse that is called as good."""
 LARGE = 5.0
 """Nats from which a cost should be found."""
 Counts = Mapping[str, tuple[int, int]]
@@ -357,6 +362,57 @@ def _longer_next(view: StudyView, truth: Truth) -> tuple[int, int]:
     return any("epochs" in one.values["command"] for one in _said(view, "next.command")), 1
 
 
+def _as_good(view: StudyView) -> list[int]:
+    """Return the trials that are named as good as the winner, or not told apart from it."""
+    good = equally_good(view)
+    return [setting.trial for setting in good.settings] if good else []
+
+
+def _false_as_good(view: StudyView, truth: Truth) -> tuple[int, int]:
+    trials = _as_good(view)
+    level = _end(view, truth, _params(view, view.best_number or 0)) if trials else math.nan
+    gaps = [_end(view, truth, _params(view, trial)) - level for trial in trials]
+    return any(gap > NEAR for gap in gaps), bool(trials)
+
+
+def _both_named(view: StudyView, truth: Truth) -> tuple[int, int]:
+    """Count the studies with a complete trial at either optimum, the two of one value."""
+    ends = {
+        int(trial): (_end(view, truth, params := _params(view, int(trial))), params["optimizer"])
+        for trial in view.ranked["number"]
+    }
+    near = {optimizer for end, optimizer in ends.values() if end < min(ends.values())[0] + 0.5}
+    trials = [*_as_good(view), *([view.best_number] if view.best_number is not None else [])]
+    return len({ends[trial][1] for trial in trials if trial in ends}) > 1, len(near) > 1
+
+
+def _broken(view: StudyView, truth: Truth) -> set[int]:
+    """Return the repeats that broke, by number: those far above what was planted."""
+    runs = view.trials[view.trials["repeat"] & (view.trials["state"] == "complete")]
+    return {
+        int(run["number"])
+        for _, run in runs.iterrows()
+        if run["objective"] > _end(view, truth, view.plan.params(run)) + 20
+    }
+
+
+def _broken_named(view: StudyView, truth: Truth) -> tuple[int, int]:
+    broken = _broken(view, truth)
+    named = {run.number for run in broken_runs(view)}
+    return named >= broken and _verdict(view, "new_seeds") == "warning", bool(broken)
+
+
+def _spared(view: StudyView, truth: Truth) -> tuple[int, int]:
+    broken = _broken(view, truth)
+    own = set(view.confirmed[0].runs["number"])
+    return _gets("get.spared")(view, truth)[0], bool(broken) and broken.isdisjoint(own)
+
+
+def _gets(kind: str) -> "Callable[[StudyView, Truth], tuple[int, int]]":
+    """Count the studies in which what one gets has a statement of this id."""
+    return lambda view, truth: (any(said.id == kind for said in get(view)), 1)
+
+
 # ---- the rates ----
 
 
@@ -383,6 +439,12 @@ class Rate:
 ALL = tuple(KINDS)
 NOTHING = ("null", "heavy")
 """Kinds in which nothing matters."""
+CALM = ("null", "heavy", "strong")
+"""Kinds in which no seed breaks, and seeds vary alike."""
+UNBROKEN = tuple(kind for kind in KINDS if kind != "broken_seeds")
+"""Where one trial in eight breaks, the costs at equal epochs are those of a search of 48 runs, one
+of each setting: nothing tells a broken one from a bad setting.
+"""
 FEW = 0.05
 RISING = ("late", "over_fitting")
 """Kinds in which validation rises again, of some settings at least."""
@@ -393,10 +455,14 @@ RATES: dict[str, Rate] = {
     "costs held": Rate(
         claim="all intervals of what parameters cost hold what was planted",
         count=_costs_held,
+        kinds=UNBROKEN,
         least=0.95,
     ),
     "costs found": Rate(
-        claim="a cost of 5 nats or more has an interval above 0", count=_costs_found, least=0.8
+        claim="a cost of 5 nats or more has an interval above 0",
+        count=_costs_found,
+        kinds=UNBROKEN,
+        least=0.8,
     ),
     "false bound": Rate(
         claim="the best are said to pile up at an end without an optimum",
@@ -592,6 +658,72 @@ RATES: dict[str, Rate] = {
         claim="what to do next is to train longer, and training is over",
         count=_longer_next,
         kinds=(*NOTHING, "strong", "baseline"),
+        most=FEW,
+    ),
+    # ---- what is as good, and seeds that break or vary ----
+    "false as good": Rate(
+        claim="a setting is named as good as the winner, and is truly more than 2 nats worse",
+        count=_false_as_good,
+        most=FEW,
+    ),
+    "both optima": Rate(
+        claim="of two equal optima with a complete trial each, both are named",
+        count=_both_named,
+        kinds=("two_optima",),
+        least=0.8,
+    ),
+    "broken named": Rate(
+        claim="all runs with a fresh seed that broke are named",
+        count=_broken_named,
+        kinds=("broken_seeds",),
+        least=0.8,
+    ),
+    "false broken": Rate(
+        claim="a run is said to be far outside its setting, and no seed breaks",
+        count=_check("new_seeds", "warning"),
+        kinds=CALM,
+        most=FEW,
+    ),
+    "spared": Rate(
+        claim="runs broke, none of the winner's, and more seeds are said to be likely to be worse",
+        count=_spared,
+        kinds=("broken_seeds",),
+        least=0.8,
+    ),
+    "false spared": Rate(
+        claim="the same is said where no seed breaks",
+        count=_gets("get.spared"),
+        kinds=CALM,
+        most=FEW,
+    ),
+    "unequal spread": Rate(
+        claim="seeds that vary more under one optimizer are said to",
+        count=_gets("get.unequal"),
+        kinds=("unequal_spread",),
+        least=0.8,
+    ),
+    "false unequal": Rate(
+        claim="the same is said where they do not",
+        count=_gets("get.unequal"),
+        kinds=(*CALM, "baseline"),
+        most=FEW,
+    ),
+    "low rate": Rate(
+        claim="a code of half a nat is said to be close to none",
+        count=_gets("get.low_rate"),
+        kinds=("low_rate",),
+        least=0.95,
+    ),
+    "false low rate": Rate(
+        claim="the same is said of a code of 20 nats",
+        count=_gets("get.low_rate"),
+        kinds=CALM,
+        most=FEW,
+    ),
+    "false doubt": Rate(
+        claim="trials are said to differ by no more than seeds, and β or the learning rate matters",
+        count=_check("seeds", "warning"),
+        kinds=("strong", "baseline", "two_optima", "broken_seeds"),
         most=FEW,
     ),
 }

@@ -6,6 +6,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -447,7 +448,7 @@ class Study:
             .min()
         )
         squares, freedom = 0.0, 0
-        for runs in self.confirmed.values():
+        for runs in self.sound:
             group = repeated.reindex(runs["number"]).dropna()
             squares = squares + ((group - group.mean()) ** 2).sum()
             freedom = freedom + max(0, len(group) - 1)
@@ -455,9 +456,33 @@ class Study:
         return (last, list(values), spread) if len(values) >= 10 else None
 
     @cached_property
+    def repeated(self) -> list[pd.DataFrame]:
+        """The complete runs with fresh seeds of each setting."""
+        from recompute_repeats import repeated
+
+        return repeated(self)
+
+    @cached_property
+    def broken(self) -> list[tuple[float, Any]]:
+        """How far behind each run is that is far outside its setting, and its place."""
+        from recompute_repeats import far_outside
+
+        return far_outside(self.repeated, self)
+
+    @property
+    def sound(self) -> list[pd.DataFrame]:
+        """The settings without the runs that are far outside."""
+        broken = [place for _, place in self.broken]
+        return [own[~own.index.isin(broken)] for own in self.repeated]
+
+    @property
+    def seed_freedom(self) -> int:
+        return sum(max(len(own) - 1, 0) for own in self.sound)
+
+    @cached_property
     def seed_spread(self) -> float:
-        groups = [runs["objective"].to_numpy() for runs in self.confirmed.values() if len(runs) > 1]
-        freedom = sum(len(own) - 1 for own in groups)
+        groups = [runs["objective"].to_numpy() for runs in self.sound if len(runs) > 1]
+        freedom = self.seed_freedom
         return (
             math.sqrt(sum(own.var(ddof=0) * len(own) for own in groups) / freedom)
             if freedom
@@ -473,7 +498,7 @@ class Study:
         own = self.epochs[
             ~self.epochs["repeat"] & self.epochs["number"].isin(self.search["number"])
         ]
-        freedom = sum(len(each) - 1 for each in self.confirmed.values() if len(each) > 1)
+        freedom = self.seed_freedom
         quantile = (
             scipy.stats.t.ppf(1 - 0.025 / max(len(runs), 1), freedom) if freedom else math.nan
         )

@@ -18,6 +18,7 @@ from recompute_figures import Study
 from recompute_files import value_text
 from recompute_front import METRICS as OBJECTIVES
 from recompute_front import complete, members, objectives
+from recompute_repeats import winner_rate
 from recompute_seeds import Seeds, asked
 from recompute_statistics import Gap, Mean, Pairs, holm, paired_p, student
 
@@ -148,22 +149,84 @@ def chosen(study: Study, kind: str, values: Values) -> Values:
 
 @of("use.as_good", "use.unclear")
 def as_good(study: Study, kind: str, values: Values) -> Values:
-    freedom = sum(len(runs) - 1 for runs in study.confirmed.values())
-    limit = scipy.stats.t.ppf(0.975, freedom) * math.sqrt(2) * study.seed_spread
-    objective = study.ranked["objective"]
-    near = study.ranked[objective <= objective.iloc[0] + limit]
-    within = near["objective"].max() - near["objective"].min()
-    hold((kind == "use.as_good") == (within <= EQUAL * abs(objective.iloc[0])))
-    ranges = {}
+    """Which settings are named is theirs to choose; each lies within the margin."""
+    calm, freedom = study.seed_spread, study.seed_freedom
+    if unequal := by_value(study):
+        (calm, own), *_ = sorted((spread, runs) for spread, runs, _ in unequal[1].values())
+        freedom = own
+    limit = scipy.stats.t.ppf(0.975, freedom) * math.sqrt(2) * calm
+    winner = study.confirmed[study.best]["objective"]
+    objective = study.ranked.set_index("number")["objective"]
+    within = 0.0
+    for one in values["settings"]:
+        trial = one["values"]["trial"]
+        sure = trial in study.confirmed
+        hold(sure == (one["id"] == "good.confirmed") and trial != study.best)
+        runs = study.confirmed[trial]["objective"] if sure else objective[[trial]]
+        share = math.sqrt(1 / len(winner) + 1 / len(runs)) * (1 if sure else 0.25)
+        behind = runs.mean() - winner.mean()
+        hold(behind <= share * limit / math.sqrt(2) + 1e-9)
+        within = max(within, behind)
+    hold(kind == "use.unclear" or within <= EQUAL * abs(winner.mean()))
+    sure = sum(one["id"] == "good.confirmed" for one in values["settings"])
+    return {
+        "limit": limit,
+        "settings": values["settings"],
+        "more": values["more"],
+        "confirmed": sure or None,
+    }
+
+
+def by_value(study: Study) -> tuple[str, dict[str, tuple[float, int, list]]] | None:
+    """The choice by which the spread over seeds differs: value → deviation, freedom, runs."""
+    found = []
     for name, own in study.parameters.items():
-        found = own.values(near).dropna()
-        if not len(found):
-            continue
-        ends = list(dict.fromkeys([found.min(), found.max()])) if not own.texts else []
-        ranges[name] = (
-            " or ".join(dict.fromkeys(found)) if own.texts else ends if len(ends) > 1 else ends[0]
-        )
-    return {"ranges": ranges, "trials": len(near), "within": within, "limit": limit}
+        groups: dict[str, list] = {}
+        for runs in study.repeated if own.texts else ():
+            value = own.values(runs).iloc[0]
+            if len(runs) > 1 and isinstance(value, str):
+                groups.setdefault(value, []).append(runs["objective"].to_numpy(float))
+        groups = {value: one for value, one in groups.items() if len(one) > 1}
+        if len(groups) > 1:
+            logs = [[math.log(runs.std(ddof=1)) for runs in one] for one in groups.values()]
+            found.append((scipy.stats.f_oneway(*logs).pvalue, name, groups))
+    if not found or min(found)[0] * len(found) > 0.05:
+        return None
+    _, name, groups = min(found)
+    made = {}
+    for value, one in groups.items():
+        freedom = sum(len(runs) - 1 for runs in one)
+        squares = sum(runs.var(ddof=0) * len(runs) for runs in one)
+        made[value] = math.sqrt(squares / freedom), freedom, one
+    return name, made
+
+
+@of("get.unequal")
+def unequal(study: Study, *_: Any) -> Values:
+    name, found = by_value(study) or ("", {})
+    said = []
+    for value, (spread, _, runs) in sorted(found.items(), key=lambda pair: pair[1][0]):
+        every = np.concatenate(runs)
+        own = {"value": value, "spread": spread, "mean": every.mean(), "best": every.min()}
+        said.append(("seeds.of_value", own))
+    logs = [[math.log(one.std(ddof=1)) for one in runs] for _, _, runs in found.values()]
+    choices = sum(bool(own.texts) for own in study.parameters.values())
+    p = scipy.stats.f_oneway(*logs).pvalue
+    hold(name)
+    return {"values": said, "p": min(p * choices, 1)}
+
+
+@of("get.spared")
+def spared(study: Study, *_: Any) -> Values:
+    gaps = [gap for gap, _ in study.broken if gap > 0]
+    return {"broken": len(gaps), "runs": sum(map(len, study.repeated)), "by": min(gaps)}
+
+
+@of("get.low_rate")
+def low_rate(study: Study, *_: Any) -> Values:
+    rate = winner_rate(study)
+    hold(rate < 1)
+    return {"rate": rate}
 
 
 @of("use.front")

@@ -14,6 +14,7 @@ import scipy.stats
 from recompute_bounds import Ends, bound_of
 from recompute_figures import Study
 from recompute_files import Parameter, number_of, value_text
+from recompute_repeats import broken_said, winner_rate
 from recompute_rules import Expected, State, shows
 from recompute_seeds import ORDER, Seeds, asked
 from recompute_statements import hold, nothing_learned, wrong_statement
@@ -69,7 +70,8 @@ def wrong_checks(study: Study) -> list[str]:
     ]  # the plan came before the tables
     problems = (
         []
-        if [check["id"] for check in checks] in ([], [*MAKERS])
+        if [check["id"] for check in checks if check["id"] != "code_used"]
+        in ([], [name for name in MAKERS if name != "code_used"])
         else ["the checks are other ones"]
     )
     for check in checks:
@@ -330,23 +332,40 @@ def _course(study: Study, _: Sequence[dict]) -> Checked:
     )
 
 
-def _spreads(study: Study, _: Sequence[dict]) -> Checked:
+def _spreads(study: Study, given: Sequence[dict]) -> Checked:
+    """What the model of equal epochs finds sure is that of `equal_epochs` in summary.json."""
     if math.isnan(study.seed_spread):
         return Checked(None, [("check.none_confirmed", {})], _confirm(study, 3, 3, more=False))
-    if study.course is None or math.isnan(study.course[2]):
+    values = study.ranked["objective"].to_numpy(float)
+    if study.course is None and len(values) < 10:
         return Checked(None, [FEW], _search_on(study))
-    epoch, values, spread = study.course
-    best, among = sorted(values)[:10], np.std(values, ddof=1)
-    made = {
-        "spread": spread,
-        "trials": len(values),
+    epoch, every, spread = study.course or (None, [], math.nan)
+    among = np.std(every, ddof=1) if every else None
+    own = {
+        "spread": study.seed_spread,
+        "complete": len(values),
+        "at_end": np.std(values, ddof=1) if len(values) > 1 else None,
+        "trials": len(every) or None,
+        "epoch": epoch if math.isfinite(spread) else None,
         "among": among,
-        "best": len(best),
-        "epoch": epoch,
+        "early": spread,
     }
-    ok = bool(10 * spread**2 <= among**2)
-    advice = None if ok else _confirm(study, 5, 5, more=True)
-    return Checked(ok, [("check.variation", made | {"among_best": np.std(best, ddof=1)})], advice)
+    last, costs = study.report.count("train", "epochs"), {}
+    for entry in study.report.summary["equal_epochs"]:
+        low = entry["behind"]["low"]
+        if low is not None and low > 0:
+            costs.setdefault(entry["epoch"], []).append(entry["parameter"])
+    pairs = [pair.parameter for pair, p in zip(study.pairs, study.p_holm, strict=True) if p <= 0.05]
+    sure = pairs + costs.pop(last, [])
+    said: list[Said] = [("check.variation", own)]
+    said += [("check.sure_costs", {"epoch": None})] if sure else []
+    said += [("check.sure_costs", {"epoch": epoch}) for epoch in costs]
+    ratio = np.var(values, ddof=1) / study.seed_spread**2 if len(values) > 1 else 0.0
+    wider = scipy.stats.f.sf(ratio, len(values) - 1, study.seed_freedom) <= 0.01
+    resolved = among is not None and 10 * spread**2 <= among**2
+    if sure or resolved or (len(values) > 1 and wider):
+        return Checked(True, said)
+    return Checked(None if costs else False, said, _confirm(study, 5, 5, more=True))
 
 
 # ---- the pruner ----
@@ -465,7 +484,9 @@ def _new_seeds(study: Study, _: Sequence[dict]) -> Checked:
             .index[0]
         )
         own = kind if kind in ("diverged", "out_of_memory", "crashed", "timed_out") else "error"
-        return Checked(False, said, (f"remedy.{own}", {}))
+        return Checked(False, [*said, *broken_said(study)], (f"remedy.{own}", {}))
+    if broken := broken_said(study):
+        return Checked(False, broken, ("remedy.diverged", {}))
     planned, complete = sum(each.planned for each in every), sum(each.complete for each in every)
     if runs.empty:
         return Checked("nothing", [("check.no_seeds", {})])
@@ -536,6 +557,12 @@ def _learned_out(study: Study, _: Sequence[dict]) -> Checked:
     return Checked(True, said)
 
 
+def _code_used(study: Study, _: Sequence[dict]) -> Checked:
+    rate = winner_rate(study)
+    hold(rate < 1 and not study.deterministic())
+    return Checked(False, [("check.close", {"rate": rate})], ("remedy.collapsed", {}))
+
+
 MAKERS = {
     "bounds": _bounds,
     "levelled_off": _course,
@@ -544,6 +571,7 @@ MAKERS = {
     "new_seeds": _new_seeds,
     "on_test": _holds,
     "learned_out": _learned_out,
+    "code_used": _code_used,
 }
 """Id of a check → what it must say, in the order of the report."""
 

@@ -1,7 +1,6 @@
 """What a study says to use and what one gets: the first lines of its answer."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -9,6 +8,7 @@ import pandas as pd
 from sweeps.results import Interval, mean_interval
 from vaeexp.evaluation.metrics import METRICS, REACHED
 from vaeexp.report.headline import shared_result
+from vaeexp.results.broken_seeds import LOW_RATE, broken_runs, repeated_settings, winner_rate
 from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.new_seeds import failed_seeds, seeds_of
@@ -16,6 +16,8 @@ from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import finite, row_names
 from vaeexp.results.tested_settings import TestedSetting, WinnerMargin
+from vaeexp.results.unequal_spread import unequal_spread
+from vaeexp.words import parameter_label
 
 EQUAL = 0.01
 """Share of a −ELBO within which two are as good as equal."""
@@ -44,26 +46,28 @@ def use(view: StudyView) -> list[Statement]:
         configuration=configuration,
     )
     good = equally_good(view)
-    as_good = [_as_good(good, view.ranked["objective"].iloc[0])] if good else []
+    as_good = [_as_good(good, view.confirmed[0].value)] if good else []
     return [*view.verdict.hardly_trained[:1], chosen, *as_good]
 
 
 def _as_good(good: EquallyGood, level: float) -> Statement:
+    named = tuple(
+        say(
+            "good.confirmed" if setting.confirmed else "good.one_run",
+            [setting.trial],
+            trial=setting.trial,
+            differs=setting.differs or None,
+        )
+        for setting in good.settings
+    )
     return say(
         "use.as_good" if good.within <= EQUAL * abs(level) else "use.unclear",
         good.trials,
-        ranges={name: _range(values) for name, values in good.ranges.items()},
-        trials=len(good.trials),
-        within=Figure(value=good.within, unit=NATS),
+        settings=named,
+        more=len(good.trials) - len(named) or None,
+        confirmed=sum(setting.confirmed for setting in good.settings) or None,
         limit=Figure(value=good.limit, unit=NATS),
     )
-
-
-def _range(values: Sequence[Any]) -> Any:
-    """Return the one value, `adam or adamax`, or the least and the largest of a number."""
-    if len(values) == 1:
-        return values[0]
-    return " or ".join(values) if isinstance(values[0], str) else values
 
 
 def _front(front: FrontView) -> Statement:
@@ -100,7 +104,14 @@ def get(view: StudyView) -> list[Statement]:
     ]
     reached = _tested(view, best, runs) if len(runs) else _searched(view)
     margins = [_margin(margin, best.value) for margin in view.retrained.margins[:1]]
-    return [reached, *_differs(view), *margins, *view.verdict.came_further]
+    return [
+        reached,
+        *_low_rate(view, best),
+        *_differs(view),
+        *margins,
+        *_seeds(view),
+        *view.verdict.came_further,
+    ]
 
 
 def _differs(view: StudyView) -> list[Statement]:
@@ -112,6 +123,45 @@ def _differs(view: StudyView) -> list[Statement]:
     numbers = {"trial": view.best_number, "best": first}
     values_of = {"value": values[view.best_number], "other": values[first]}
     return [say("get.differs", numbers.values(), **numbers, **values_of)]
+
+
+def _low_rate(view: StudyView, best: TestedSetting) -> list[Statement]:
+    """Say that the winner hardly uses its code, where that is so."""
+    rate = winner_rate(view)
+    if best.deterministic or not rate < LOW_RATE:
+        return []
+    return [say("get.low_rate", row_names(best.runs), rate=Figure(rate, NATS))]
+
+
+def _seeds(view: StudyView) -> list[Statement]:
+    """Say what speaks against the figure of the winner: seeds that broke and spared it, and a
+    spread over seeds that differs by a value.
+    """
+    said = []
+    broken = [run for run in broken_runs(view) if run.behind > 0]
+    own = set(view.confirmed[0].runs["number"]) if view.confirmed else set()
+    if broken and own and own.isdisjoint(run.number for run in broken):
+        said.append(
+            say(
+                "get.spared",
+                [f"r{run.number}" for run in broken],
+                broken=len(broken),
+                runs=sum(map(len, repeated_settings(view))),
+                by=Figure(min(run.behind for run in broken), NATS, digits=0),
+            )
+        )
+    if unequal := unequal_spread(view):
+        values = tuple(
+            say(
+                "seeds.of_value",
+                value=one.value,
+                **{name: Figure(getattr(one, name), NATS) for name in ("spread", "mean", "best")},
+            )
+            for one in unequal.values
+        )
+        parameter = parameter_label(unequal.parameter)
+        said.append(say("get.unequal", parameter=parameter, values=values, p=unequal.p))
+    return said
 
 
 def _tested(view: StudyView, best: TestedSetting, runs: pd.DataFrame) -> Statement:

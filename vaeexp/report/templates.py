@@ -81,9 +81,12 @@ TEMPLATES: dict[str, str] = {
     "nothing.hardly_trained": "Hardly trained: −ELBO still fell fast in the last epochs of "
     "{complete:all complete trial}, and the rate is {rate} nats per image at most[; "
     "{failed:counts}]",
-    "use.as_good": "As good: {ranges} ({trials:trial} within {within} nats); do not fine-tune",
-    "use.unclear": "{trials:trial} cannot be told apart: they lie within {within} nats, and two "
-    "seeds of one setting differ by up to {limit}",
+    "use.as_good": "As good as the winner: {settings}[; and {more} more][; choose among the "
+    "winner and {confirmed:confirmed setting} by cost or size]",
+    "use.unclear": "Not told apart from the winner, where two seeds of one setting differ by up to "
+    "{limit}: {settings}[; and {more} more]",
+    "good.confirmed": "trial {trial}[ with {differs}] (confirmed)",
+    "good.one_run": "trial {trial}[ with {differs}] (one run)",
     # ---- what one gets ----
     "get.confirmed": "[{failed}; ]test −ELBO {neg_elbo:±} nats per image[, IW-NLL {iw_nll:±}[ (k "
     "= {samples})]][, FID {fid:±}]; {neg_elbo:new seed}[ of {planned}]",
@@ -104,6 +107,11 @@ TEMPLATES: dict[str, str] = {
     "{gap:shared seed} cannot tell more",
     "get.differs": "Best in the search was trial {best}; on fresh seeds the winner, trial {trial}, "
     "reached {value} on validation and trial {best} {other}",
+    "get.low_rate": "The rate of the winner is {rate} nats: close to no code at all",
+    "get.spared": "{broken} of {runs:run} with fresh seeds ended {by} nats or more behind, none of "
+    "the winner's; more seeds are likely to be worse",
+    "get.unequal": "Seeds vary differently by {parameter} (p {p:p}): {values}",
+    "seeds.of_value": "by {spread} nats under {value} (mean {mean}, best {best})",
     "get.further": "Trial {trial}, {state} after {epochs:epoch}, had reached {value} nats, below "
     "the {best} of the best in the search",
     # ---- what the study compares ----
@@ -320,12 +328,14 @@ TEMPLATES: dict[str, str] = {
     "check.gain_at_epoch": "the last third of {trials:trial} at epoch {epoch} lowered the best "
     "value by {gain} nats",
     "check.spread_unknown": "the spread over seeds is not known",
-    "check.seeds_vary": "seeds vary by {spread}",
+    "check.seeds_vary": "seeds vary by {spread} there",
     "check.seeds_hide": "seeds vary by {spread} and all trials by {among} (standard deviations), "
     "too little more to tell",
     "check.none_confirmed": "no configuration was confirmed with two seeds or more",
-    "check.variation": "seeds vary by {spread} nats, {trials:trial} by {among}, the best {best} "
-    "of them by {among_best} (standard deviations[ at epoch {epoch}])",
+    "check.variation": "seeds vary by {spread} nats[, {complete:complete trial} by {at_end}]"
+    "[, {trials:trial} at epoch {epoch} by {among} (seeds there by {early})] (standard deviations)",
+    "check.sure_costs": "a sure difference[ at epoch {epoch}]: {parameters}",
+    "check.close": "a rate of {rate} nats is close to no code at all",
     "check.no_pruner": "the study prunes nothing",
     "check.no_rung": "no trial has reached a rung",
     "check.not_paused": "only the ranks of paused trials are checked",
@@ -344,6 +354,9 @@ TEMPLATES: dict[str, str] = {
     "check.seeds_so_far": "{complete} of {planned} are complete, and none failed",
     "check.seeds_trained": "all {runs} did",
     "check.seeds_of": "{title}: {failed} of {planned}",
+    "seeds.broken": "{broken} of {runs:run} ended far outside the others of their setting: {worst}",
+    "seeds.far": "{run}[ (trial {trial}[ with {differs}])], {value} nats[ and a rate of {rate}] "
+    "beside {siblings}",
     "seeds.failed": "{failed} of {planned:new seed} {kind:verb} at [epoch {epoch}][epochs "
     "{first} to {last}]",
     "check.few_tested": "fewer than two configurations were tested",
@@ -408,6 +421,7 @@ QUESTIONS: dict[str, str] = {
     "new_seeds": "Did every new seed train?",
     "on_test": "Does the validation optimum hold on test?",
     "learned_out": "Have the confirmed runs converged?",
+    "code_used": "Do the reconstructions of the winner differ?",
 }
 """Id of a check → what it asks."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeps.results import pooled_deviation, promotes
+from vaeexp.results.broken_seeds import seed_groups
 from vaeexp.results.slow_learners import spread_over_seeds
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import best_up_to
@@ -35,8 +36,8 @@ class ComparedCourse:
     values: tuple[float, ...]
     """The best validation −ELBO of each up to there."""
     spread: float
-    """Standard deviation over seeds at the same epoch, pooled over the confirmed configurations;
-    NaN without two seeds of one.
+    """Standard deviation over seeds at the same epoch, as `spread_over_seeds`; NaN without two
+    seeds of one configuration.
     """
 
     @property
@@ -53,11 +54,6 @@ class ComparedCourse:
     def among(self) -> float:
         """Standard deviation over all trials."""
         return float(np.std(self.values, ddof=1))
-
-    @property
-    def best(self) -> np.ndarray:
-        """The ten best values, in order."""
-        return np.sort(self.values)[:10]
 
     @property
     def resolved(self) -> bool:
@@ -88,8 +84,5 @@ def compared_course(view: StudyView) -> ComparedCourse | None:
     if len(values) < LEAST_COMPARED:
         return None
     repeats = best_up_to(counted[counted["repeat"]], epoch)
-    groups = [
-        repeats.reindex(setting.runs["number"]).dropna().to_numpy(float)
-        for setting in view.confirmed
-    ]
+    groups = [repeats.reindex(own.index).dropna().to_numpy(float) for own in seed_groups(view)]
     return ComparedCourse(epoch=epoch, values=tuple(values), spread=pooled_deviation(groups)[0])

@@ -1,5 +1,5 @@
-"""The settings of a search that are as good as the best one: those whose values differ by no more
-than two seeds of one setting do.
+"""The settings of a search that are as good as the winner: those that its fresh seeds do not set
+apart.
 """
 
 import math
@@ -7,55 +7,142 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from vaeexp.results.slow_learners import seed_margin
+from vaeexp.results.slow_learners import seed_margin, spread_over_seeds
 from vaeexp.results.study_view import StudyView
-from vaeexp.words import format_value
+from vaeexp.results.tested_settings import winner_margins
+from vaeexp.results.unequal_spread import unequal_spread
+
+MOST = 5
+"""Settings that are named."""
+NEAR = 0.1
+"""Share of its axis by which a number must differ from that of the winner to be named."""
+LUCK = 0.25
+"""Share of the seed margin within which a trial of the search is as good.
+
+The best of a search are the luckiest of their kind. Of planted studies a trial within the whole
+margin is truly far behind in a fifth, and within this share in less than one in twenty.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoodSetting:
+    """A trial of the search whose configuration is as good as the winner's."""
+
+    trial: int
+    differs: Mapping[str, Any]
+    """What its configuration has otherwise: choices, and numbers that are not near."""
+    confirmed: bool
+    """Whether its value is a mean over fresh seeds; else it is that of its one run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EquallyGood:
-    """Complete trials of the search, the best of them first."""
+    """What is as good as the winner."""
 
     trials: tuple[int, ...]
+    """All of them, those that are least behind first."""
+    settings: tuple[GoodSetting, ...]
+    """At most `MOST` of them, those that differ most from the winner and from each other first;
+    of those that are near it one at most.
+    """
     within: float
-    """Nats per image between the lowest and the highest of their values."""
+    """Nats per image by which the last of `trials` is behind the winner's mean over seeds."""
     limit: float
     """Nats per image by which two runs of one setting differ in at most 5 % of cases."""
-    ranges: Mapping[str, tuple[Any, ...]]
-    """Searched parameter → least and largest of its numbers in them, or its values; one entry where
-    they share it. Without parameters that none of them uses.
-    """
 
 
 def equally_good(view: StudyView) -> EquallyGood | None:
-    """Return the complete trials that are as good as the lowest; None where the spread over seeds
-    is not known, or no other trial is as good.
+    """Return what is as good as the winner; None where the winner was not confirmed, the spread
+    over seeds is not known, or nothing is as good.
 
-    Each trial is one run, so two differ by chance as two runs of one setting do (`seed_margin`).
+    A confirmed setting is as good where its mean is within what the means of so many seeds differ
+    by, and neither validation nor test speaks against it. A trial of the search is one run: it is
+    as good within a part of that (`LUCK`). Where seeds vary more under one value of a choice, only
+    settings of the value under which they vary least can be called as good.
     """
-    limit = seed_margin(view)
-    if math.isnan(limit) or len(view.ranked) < 2:
+    unequal = unequal_spread(view)
+    calm = unequal.values[0] if unequal else None
+    limit = seed_margin(*((calm.spread, calm.freedom) if calm else spread_over_seeds(view)))
+    if math.isnan(limit) or not view.confirmed or view.best_number is None:
         return None
-    values = view.ranked["objective"].to_numpy(float)
-    near = view.ranked[values <= values[0] + limit]
-    if len(near) < 2:
+    winner = view.confirmed[0]
+    seeds = 1 / len(winner.runs)
+    means = {int(one.source_trial or 0): (one.value, len(one.runs)) for one in view.confirmed}
+    own = zip(view.ranked["number"], view.ranked["objective"], strict=True)
+    values = {int(number): (float(value), 0) for number, value in own} | means
+    apart = _set_apart(view) | {view.best_number}
+    if unequal and calm:
+        parameter = view.plan.parameters[unequal.parameter]
+        steady = parameter.has(view.search, [calm.value])
+        apart |= {*view.search.loc[~steady, "number"]}
+        if view.best_number in {*view.search.loc[~steady, "number"]}:
+            return None
+    behind = {}
+    for number, (value, runs) in values.items():
+        share = math.sqrt(seeds + 1 / runs) if runs else LUCK * math.sqrt(seeds + 1)
+        if number not in apart and value - winner.value <= share * limit / math.sqrt(2):
+            behind[number] = value - winner.value
+    if not behind:
         return None
-    return EquallyGood(
-        trials=tuple(int(number) for number in near["number"]),
-        within=float(np.ptp(near["objective"])),
-        limit=limit,
-        ranges={
-            name: found for name in view.plan.parameters if (found := _values(view, name, near))
-        },
+    order = sorted(behind, key=lambda number: (behind[number], number))
+    settings = [
+        GoodSetting(trial=trial, differs=_differs(view, trial), confirmed=trial in means)
+        for trial in _spread_out(view, order)
+    ]
+    # What differs in nothing from the winner is the same setting to a person.
+    settings = [setting for setting in settings if setting.differs] or settings[:1]
+    within = max(0.0, *behind.values())
+    return EquallyGood(trials=tuple(order), settings=tuple(settings), within=within, limit=limit)
+
+
+def _set_apart(view: StudyView) -> set[int]:
+    """Return the confirmed settings against which validation or test speaks: by the corrected test,
+    or by their own interval.
+    """
+    return {
+        margin.source_trial
+        for metric in ("objective", "result.test/neg_elbo")
+        for margin in winner_margins(view.confirmed, view.retrained.race, metric=metric)
+        if margin.interval.mean > 0 and (margin.settled or margin.interval.low > 0)
+    }
+
+
+def _places(view: StudyView, numbers: list[int]) -> pd.DataFrame:
+    """Return where trials have each parameter, in units of its axis; −1 where it is not active."""
+    rows = view.search.set_index("number").loc[numbers]
+    return pd.DataFrame(
+        {name: own.places(rows) for name, own in view.plan.parameters.items()}
+    ).fillna(-1.0)
+
+
+def _distances(view: StudyView, places: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Return how far trials are from this one in each parameter; another choice is 1 away."""
+    gaps = (places - places.loc[number]).abs()
+    return gaps.apply(
+        lambda gap: (gap > 0).astype(float) if view.plan.parameters[gap.name].is_choice else gap
     )
 
 
-def _values(view: StudyView, name: str, near: Any) -> tuple[Any, ...]:
-    parameter = view.plan.parameters[name]
-    values = parameter.of(near).dropna()
-    if parameter.is_choice:
-        return tuple(dict.fromkeys(map(format_value, values)))
-    numbers = values.astype(float)
-    return tuple(dict.fromkeys((numbers.min(), numbers.max()))) if len(numbers) else ()
+def _spread_out(view: StudyView, order: list[int]) -> list[int]:
+    """Return at most `MOST` of these trials, each the furthest from the winner and those before
+    it.
+    """
+    assert view.best_number is not None
+    places = _places(view, [view.best_number, *order])
+    nearest = pd.Series(math.inf, index=order)
+    chosen = [view.best_number]
+    for _ in order[:MOST]:
+        gaps = _distances(view, places, chosen[-1]).sum(axis=1)
+        nearest = nearest.clip(upper=gaps.loc[order]).mask(nearest.index.isin(chosen), -1.0)
+        chosen.append(order[int(nearest.to_numpy().argmax())])
+    return chosen[1:]
+
+
+def _differs(view: StudyView, number: int) -> dict[str, Any]:
+    assert view.best_number is not None
+    places = _places(view, [view.best_number, number])
+    far = _distances(view, places, view.best_number).loc[number] > NEAR
+    own = view.plan.params(view.search[view.search["number"] == number].iloc[0])
+    return {name: value for name, value in own.items() if far[name]}

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import Interval, pooled_deviation
+from vaeexp.results.broken_seeds import seed_groups
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import best_up_to, epochs_of, with_purpose
 
@@ -164,7 +165,7 @@ def late_trials(view: StudyView) -> list[LateTrial]:
     if late.empty or view.ranked.empty:
         return []
     winner = view.ranked.iloc[0]
-    margin = seed_margin(view, len(late))
+    margin = seed_margin(*spread_over_seeds(view), len(late))
     return sorted(
         (_late(view, run, winner, margin) for _, run in late.iterrows()),
         key=lambda one: (math.isnan(one.value), one.value, one.number),
@@ -192,14 +193,13 @@ def _late(view: StudyView, run: pd.Series, winner: pd.Series, margin: float) -> 
     )
 
 
-def seed_margin(view: StudyView, count: int = 1) -> float:
+def seed_margin(spread: float, freedom: int, count: int = 1) -> float:
     """Return by how much two runs of one configuration differ at most, in nats, at 5 % for so many
     of them together: t·√2·s.
 
-    s is `spread_over_seeds`, t the quantile of Student's t for its degrees of freedom, after
+    s is the spread over seeds, t the quantile of Student's t for its degrees of freedom, after
     Bonferroni. NaN without a spread.
     """
-    spread, freedom = spread_over_seeds(view)
     if not freedom:
         return math.nan
     # The quantile of Student's t; `scipy.stats` takes half a second to import.
@@ -209,14 +209,12 @@ def seed_margin(view: StudyView, count: int = 1) -> float:
 
 
 def spread_over_seeds(view: StudyView) -> tuple[float, int]:
-    """Return the standard deviation of the validation objective over seeds, pooled over the
-    confirmed configurations, and its degrees of freedom.
+    """Return the standard deviation of the validation objective over seeds, pooled over all
+    repeated settings without broken runs (`seed_groups`), and its degrees of freedom.
 
     In nats; NaN and 0 where no configuration has two seeds.
     """
-    return pooled_deviation(
-        [setting.runs["objective"].to_numpy(float) for setting in view.confirmed]
-    )
+    return pooled_deviation([own.to_numpy() for own in seed_groups(view)])
 
 
 def later_rungs(rungs: Sequence[int], epochs: int) -> list[int]:

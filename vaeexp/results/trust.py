@@ -4,14 +4,16 @@ what to do.
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 
 from sweeps import BEST, LEAST_RANKED, Bound, end_of, has_ends, masked
 from vaeexp.results import grown, piled_up, widening_option
+from vaeexp.results.broken_seeds import LOW_RATE, broken_statements, winner_rate
 from vaeexp.results.course import LEAST_COMPARED, compared_course
 from vaeexp.results.new_seeds import PURPOSES, failed_seeds, failures_of
 from vaeexp.results.slow_learners import (
@@ -80,6 +82,7 @@ def check_study(view: StudyView) -> list[Check]:
         seeds_trained(view),
         validation_holds_on_test(view),
         learned_out(view),
+        *code_used(view),
     ]
 
 
@@ -231,28 +234,66 @@ def _few_together(view: StudyView, check: str) -> Check:
 
 
 def seeds_against_configurations(view: StudyView) -> Check:
-    """Check that trials differ by more than seeds do at equal epochs: seeds make up at most a tenth
-    of their variance.
+    """Check that configurations differ by more than seeds do.
 
-    The best ten alone are no measure: where a search has done its work, they are equally good.
+    They do where a parameter has a sure cost at the end, where complete trials spread wider than
+    seeds, or where at equal epochs seeds make up at most a tenth of the variance of the trials.
+    After a search that did its work the complete trials are equally good: so what is sure at an
+    earlier epoch leaves it open.
     """
-    course = compared_course(view)
-    if math.isnan(spread_over_seeds(view)[0]):
+    spread, freedom = spread_over_seeds(view)
+    if not freedom:
         return Check(
             "seeds", "unknown", _one("check.none_confirmed"), advice=_confirm(view, top=3, seeds=3)
         )
-    if course is None or math.isnan(course.spread):
+    course = compared_course(view)
+    values = view.ranked["objective"].to_numpy(float)
+    at_end = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    early = course is not None and course.epoch is not None and math.isfinite(course.spread)
+    if course is None and len(values) < LEAST_COMPARED:
         return _few_together(view, "seeds")
     found = _one(
         "check.variation",
-        trials=course.n,
-        best=len(course.best),
-        epoch=course.epoch,
-        spread=_nats(course.spread),
-        among=_nats(course.among),
-        among_best=_nats(course.best.std(ddof=1)),
+        spread=_nats(spread),
+        complete=len(values),
+        at_end=_nats(at_end),
+        trials=course.n if course else None,
+        epoch=course.epoch if course and early else None,
+        among=_nats(course.among) if course else None,
+        early=_nats(course.spread) if course else None,
     )
-    return _judged("seeds", course.resolved, found, _confirm(view, top=5, seeds=5, more=True))
+    costs: dict[int, list[str]] = {effect.epoch: [] for effect in view.influence.equal_epochs}
+    for effect in view.influence.equal_epochs:
+        if effect.behind.low > 0:
+            costs[effect.epoch].append(effect.parameter)
+    last = int(view.plan.fixed("epochs") or 0)
+    sure = [pair.parameter for pair in view.pairs if pair.better is not None]
+    sure += costs.get(last, [])
+    earlier = [(epoch, names) for epoch, names in costs.items() if names and epoch != last]
+    further = (
+        *(_costs(sure, None) if sure else ()),
+        *chain.from_iterable(_costs(names, epoch) for epoch, names in earlier),
+    )
+    if sure or (course and course.resolved) or _wider(values, spread, freedom):
+        return Check("seeds", "good", found, further)
+    advice = _confirm(view, top=5, seeds=5, more=True)
+    return Check("seeds", "unknown" if earlier else "warning", found, further, advice)
+
+
+def _costs(names: Sequence[str], epoch: int | None) -> Statements:
+    labels = tuple(map(parameter_label, dict.fromkeys(names)))
+    return _one("check.sure_costs", parameters=labels, epoch=epoch)
+
+
+def _wider(values: np.ndarray, spread: float, freedom: int) -> bool:
+    """Tell whether trials vary more than seeds do, by the F test of two variances at 1 %."""
+    if len(values) < 2:
+        return False
+    # The distribution of F; `scipy.stats` takes half a second to import.
+    from scipy.special import fdtrc
+
+    ratio = float(values.var(ddof=1)) / max(spread**2, 1e-300)
+    return float(fdtrc(len(values) - 1, freedom, ratio)) <= 0.01
 
 
 # ---- the pruner ----
@@ -323,8 +364,8 @@ def _late_trial(one: LateTrial) -> Statement:
 
 
 def seeds_trained(view: StudyView) -> Check:
-    """Check that every run with a fresh seed trained to its end. A seed that failed is missing from
-    each mean, which is then too good.
+    """Check that every run with a fresh seed trained to its end, and none ended far outside
+    (`broken_runs`). A seed that failed is missing from each mean, which is then too good.
     """
     seeds = view.retrained.new_seeds
     runs = with_purpose(view.trials, *PURPOSES)
@@ -335,7 +376,10 @@ def seeds_trained(view: StudyView) -> Check:
             if each.failed
         )
         found = failed_seeds(failures, len(runs))
+        further += broken_statements(view)
         return Check("new_seeds", "warning", found, further, remedy(failures[0].kind))
+    if broken := broken_statements(view):
+        return Check("new_seeds", "warning", broken[:1], broken[1:], remedy("diverged"))
     if runs.empty:
         return Check("new_seeds", "nothing", _one("check.no_seeds"))
     planned = sum(each.planned for each in seeds)
@@ -434,6 +478,15 @@ def learned_out(view: StudyView) -> Check:
         further += _one("check.rate_falls")
         return Check("learned_out", "unknown", found, further, train_longer)
     return Check("learned_out", "good", found, further)
+
+
+def code_used(view: StudyView) -> list[Check]:
+    """Check that the code of the winner says something of its input, where its rate is low."""
+    rate = winner_rate(view)
+    if view.best is None or view.best.deterministic or not rate < LOW_RATE:
+        return []
+    found = _one("check.close", rate=_nats(rate))
+    return [Check("code_used", "warning", found, advice=Statement("remedy.collapsed"))]
 
 
 def _longer(view: StudyView) -> BaselineMargin | None:

@@ -127,7 +127,32 @@ DIVERGED = (
     Statement(id="seeds.failed", values=LOST | {"epoch": 5}),
     Statement(id="seeds.failed", values=LOST | {"failed": 1, "kind": "crashed", "epoch": 3}),
 )
-SPREADS = {"spread": ONE, "among": Figure(value=7.0), "among_best": Figure(value=2.0), "trials": 48}
+SPREADS = {"spread": ONE, "complete": 7, "at_end": Figure(value=2.0), "trials": 48}
+SPREADS |= {"among": Figure(value=7.0), "early": Figure(value=1.5)}
+CONFIRMED = Statement(id="good.confirmed", values={"trial": 7, "differs": {"optimizer": "adamax"}})
+ONE_RUN = Statement(id="good.one_run", values={"trial": 9, "differs": None})
+OF_ADAM = Statement(
+    id="seeds.of_value",
+    values={"value": "adam"}
+    | {
+        name: Figure(value=value)
+        for name, value in {"spread": 0.3, "mean": 100.4, "best": 100.2}.items()
+    },
+)
+FAR = Statement(
+    id="seeds.far",
+    values={
+        "run": "r6",
+        "trial": 7,
+        "differs": {"optimizer": "adamax"},
+        "value": Figure(value=207.0),
+        "rate": Figure(value=1.1),
+        "siblings": (Figure(value=91.0), Figure(value=93.0)),
+    },
+)
+FAR_SAID = (
+    "r6 (trial 7 with optimizer = adamax), 207.00 nats and a rate of 1.10 beside 91.00 and 93.00"
+)
 RUNG = {
     "epoch": 3,
     "stopped": 28,
@@ -212,18 +237,35 @@ SAID: dict[str, tuple[dict, str]] = {
         "the rate is 0.07 nats per image at most; 2 diverged",
     ),
     "use.as_good": (
-        {
-            "ranges": {"beta": (0.535, 0.698), "prior": "mixture"},
-            "trials": 7,
-            "within": Figure(value=0.54),
-            "limit": Figure(value=0.6),
-        },
-        "As good: β = 0.535–0.698, prior = mixture (7 trials within 0.54 nats); do not fine-tune",
+        {"settings": (CONFIRMED, ONE_RUN), "more": 3, "confirmed": 1},
+        "As good as the winner: trial 7 with optimizer = adamax (confirmed); trial 9 (one run); "
+        "and 3 more; choose among the winner and 1 confirmed setting by cost or size",
     ),
     "use.unclear": (
-        {"trials": 7, "within": Figure(value=5.4), "limit": Figure(value=6.0)},
-        "7 trials cannot be told apart: they lie within 5.40 nats, and two seeds of one setting "
-        "differ by up to 6.00",
+        {"settings": (ONE_RUN,), "more": None, "limit": Figure(value=6.0)},
+        "Not told apart from the winner, where two seeds of one setting differ by up to 6.00: "
+        "trial 9 (one run)",
+    ),
+    "good.confirmed": (CONFIRMED.values, "trial 7 with optimizer = adamax (confirmed)"),
+    "good.one_run": (ONE_RUN.values, "trial 9 (one run)"),
+    "get.spared": (
+        {"broken": 2, "runs": 9, "by": Figure(value=29.6, digits=0)},
+        "2 of 9 runs with fresh seeds ended 30 nats or more behind, none of the winner's; more "
+        "seeds are likely to be worse",
+    ),
+    "get.unequal": (
+        {"parameter": "optimizer", "p": 0.0017, "values": (OF_ADAM,)},
+        "Seeds vary differently by optimizer (p = 0.0017): by 0.30 nats under adam (mean 100.40, "
+        "best 100.20)",
+    ),
+    "seeds.far": (FAR.values, FAR_SAID),
+    "seeds.broken": (
+        {"broken": 1, "runs": 9, "worst": FAR},
+        f"1 of 9 runs ended far outside the others of their setting: {FAR_SAID}",
+    ),
+    "check.sure_costs": (
+        {"parameters": ("β", "optimizer"), "epoch": 3},
+        "a sure difference at epoch 3: β and optimizer",
     ),
     "get.confirmed": (
         {
@@ -596,9 +638,9 @@ SAID: dict[str, tuple[dict, str]] = {
         "the last third of 15 trials at epoch 3 lowered the best value by 97.50 nats",
     ),
     "check.variation": (
-        SPREADS | {"best": 10, "epoch": 3},
-        "seeds vary by 97.50 nats, 48 trials by 7.00, the best 10 of them by 2.00 (standard "
-        "deviations at epoch 3)",
+        SPREADS | {"epoch": 3},
+        "seeds vary by 97.50 nats, 7 complete trials by 2.00, 48 trials at epoch 3 by 7.00 (seeds "
+        "there by 1.50) (standard deviations)",
     ),
     "check.rung_ranks": (
         RUNG,

@@ -99,7 +99,13 @@ def noisy_seeds(full):
     own = confirming(full.trials)
     noise = np.zeros(len(own))
     noise[own.to_numpy()] = np.tile([-20.0, 0.0, 20.0], 3)
-    return replace(full, trials=full.trials.assign(objective=full.trials["objective"] + noise))
+    # Nothing but seeds: no trial of the search differs from another by more than they do.
+    search = ~full.trials["repeat"]
+    values = full.trials["objective"].mask(search & full.trials["objective"].notna(), 100.0)
+    epochs = full.epochs.assign(
+        objective=full.epochs["objective"].mask(~full.epochs["repeat"], 100.0)
+    )
+    return replace(full, trials=full.trials.assign(objective=values + noise), epochs=epochs)
 
 
 def falling(full):
