@@ -346,7 +346,7 @@ def _spreads(study: Study, given: Sequence[dict]) -> Checked:
         "complete": len(values),
         "at_end": np.std(values, ddof=1) if len(values) > 1 else None,
         "trials": len(every) or None,
-        "epoch": epoch if math.isfinite(spread) else None,
+        "epoch": epoch,
         "among": among,
         "early": spread,
     }
@@ -354,16 +354,19 @@ def _spreads(study: Study, given: Sequence[dict]) -> Checked:
     for entry in study.report.summary["equal_epochs"]:
         low = entry["behind"]["low"]
         if low is not None and low > 0:
-            costs.setdefault(entry["epoch"], []).append(entry["parameter"])
-    pairs = [pair.parameter for pair, p in zip(study.pairs, study.p_holm, strict=True) if p <= 0.05]
-    sure = pairs + costs.pop(last, [])
+            costs.setdefault(study.parameters[entry["parameter"]].label, entry["epoch"])
+    for pair, p in zip(study.pairs, study.p_holm, strict=True):
+        if p <= 0.05:
+            costs[study.parameters[pair.parameter].label] = last
     said: list[Said] = [("check.variation", own)]
-    said += [("check.sure_costs", {"epoch": None})] if sure else []
-    said += [("check.sure_costs", {"epoch": epoch}) for epoch in costs]
+    pairs_first = sorted(costs.items(), key=lambda one: one[1] != last)
+    said += [
+        ("check.sure_cost", {"parameter": label, "epoch": epoch}) for label, epoch in pairs_first
+    ]
     ratio = np.var(values, ddof=1) / study.seed_spread**2 if len(values) > 1 else 0.0
     wider = scipy.stats.f.sf(ratio, len(values) - 1, study.seed_freedom) <= 0.01
     resolved = among is not None and 10 * spread**2 <= among**2
-    if sure or resolved or (len(values) > 1 and wider):
+    if last in costs.values() or resolved or (len(values) > 1 and wider):
         return Checked(True, said)
     return Checked(None if costs else False, said, _confirm(study, 5, 5, more=True))
 

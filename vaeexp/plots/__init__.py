@@ -216,16 +216,6 @@ CHAPTERS = _by_name(
                 unfolded=True,
                 objectives=None,
             ),
-            Plot(
-                "Learning curves of the baselines",
-                comparisons.baseline_curves,
-                "On validation images after each epoch, each row's median run: −ELBO = rate + "
-                "distortion. Rows share panels only where data, binarisation and measure are "
-                "the same; a plain autoencoder has rate 0 and no ELBO.",
-                "No baseline has finished an epoch.",
-                groups=comparisons.best_and_baselines,
-                objectives=None,
-            ),
         ],
         "What the models draw": [
             Plot(
@@ -320,13 +310,6 @@ CHAPTERS = _by_name(
                 "prior are decoded from codes that no image has.",
                 "No run that was tested left codes.",
                 shows="aggregate_codes",
-            ),
-            Plot(
-                "Classes served by each component",
-                latent.component_classes,
-                latent.classes_caption,
-                "No run with a mixture prior was tested on images with classes.",
-                shows="component_classes",
             ),
             Plot(
                 "Rate of each latent dimension",

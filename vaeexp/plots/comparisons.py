@@ -3,24 +3,20 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweeps.results import matched_pairs
-from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.plots import style
 from vaeexp.plots.confirmed import draw_dots, draw_mean
 from vaeexp.plots.pictures import STRIP, Row, epoch_words, picture_rows
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import curve_of, finite, read_arrays, row_names
+from vaeexp.results.tables import finite, read_arrays
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
 from vaeexp.words import format_number, format_value, parameter_label
 
 LONGEST = 30
 """Characters of a line of a title beside pictures and curves."""
-
-Curve = tuple[TestedSetting, pd.DataFrame]
 
 
 def best_and_baselines(view: StudyView) -> list[list[TestedSetting]]:
@@ -64,70 +60,6 @@ def _targets(setting: TestedSetting) -> str:
     """Return `static binarisation`, or that the targets are levels."""
     binarisation = str(setting.settings["binarisation"])
     return "levels in [0, 1]" if binarisation == "none" else f"{binarisation} binarisation"
-
-
-def baseline_curves(view: StudyView) -> Figure | None:
-    """Draw −ELBO, rate and distortion on validation by epoch of each baseline and of the winner,
-    the median run of each.
-
-    Three panels for each data, binarisation and measure. None without a baseline that finished
-    an epoch.
-    """
-    every = (
-        (setting, curve_of(view.epochs, setting.median_first.iloc[0]))
-        for setting, *_ in best_and_baselines(view)
-    )
-    curves = [(setting, curve) for setting, curve in every if len(curve)]
-    if all(setting.baseline is None for setting, _ in curves):
-        return None
-    groups: dict[tuple[str | None, ...], list[Curve]] = {}
-    for setting, curve in curves:
-        groups.setdefault(setting.same_distortion, []).append((setting, curve))
-    heights = [max(2.6, 0.9 + 0.24 * len(group)) for group in groups.values()]
-    figure = style.new_figure(sum(heights))
-    panels = figure.subplots(len(groups), len(SUM), squeeze=False, height_ratios=heights)
-    first = 0
-    for group, axes in zip(groups.values(), panels, strict=True):
-        for panel, name in zip(axes, SUM, strict=True):
-            style.style_axes(panel, y=f"{METRICS[name].label} ({METRICS[name].unit})")
-            _draw_measure(panel, group, f"val/{name}", first)
-        if len(groups) > 1:
-            setting = group[0][0]
-            names = dict.fromkeys(str(setting.settings["likelihood"]) for setting, _ in group)
-            title = f"{_targets(setting)}, {' or '.join(names).replace('_', ' ')}"
-            # Above the remark on values that are cut off, for which the panel is too narrow beside
-            # it.
-            axes[0].set_title(title, fontsize=11, color=style.TEXT_COLOUR, loc="left", pad=20)
-        style.side_legend(axes[-1])
-        first += len(group)
-    for panel in panels[-1]:
-        panel.set_xlabel("epoch")
-    return figure
-
-
-def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> None:
-    """Draw a line for each curve, of which the first has the colour number `first`; a plain
-    autoencoder has no −ELBO.
-    """
-    last = max(float(curve["epoch"].max()) for _, curve in group)
-    axes.set_xlim(min(1.0, last - 1), last)
-    style.whole_ticks(axes.xaxis, 4)
-    values = [np.empty(0)]
-    for index, (setting, curve) in enumerate(group, start=first):
-        if metric == "val/neg_elbo" and setting.deterministic:
-            continue
-        look = style.line_style(index)
-        label = style.legend_label(style.two_lines(setting.title, LONGEST))
-        lines = axes.plot(curve["epoch"], curve[metric], label=label, linewidth=1.8, **look)
-        style.mark_trials(row_names(curve.head(1)), *lines)
-        values.append(curve[metric].to_numpy(float))
-    # The first epochs do not spoil the scale, and the better part of each line is in sight.
-    low, high = style.robust_limits(np.concatenate([each[len(each) // 5 :] for each in values]))
-    high = max([high, *(each[len(each) // 3] for each in values if len(each))])
-    # A rate of 0 stays clear of the axis.
-    axes.set_ylim(min(low, -0.02 * high) if metric == "val/rate" else low, high)
-    if any((each > high).any() for each in values):
-        style.note(axes, f"cut off above {high:,.0f}")
 
 
 def paired_differences(view: StudyView) -> Figure | None:

@@ -15,8 +15,8 @@ from vaeexp.plots import style
 from vaeexp.plots.pictures import GAP, ground, joined, picture_axes, picture_grid, tiles
 from vaeexp.results.statements import Caption, say
 from vaeexp.results.statements import Figure as StatedFigure
-from vaeexp.results.tables import Arrays, component_order, heaviest
-from vaeexp.words import format_number, format_value, of_data
+from vaeexp.results.tables import Arrays, component_order
+from vaeexp.words import format_value, of_data
 
 WAYS = {
     "latent_interpolations": "latent, linear",
@@ -32,16 +32,14 @@ have the colours of a rainbow.
 """
 NAMED_CLASSES = 30
 """With more classes the legend would be longer than the map."""
-LONGEST_CLASS = 18
-"""Characters of the name of a class; longer ones are cut."""
 TALLEST = 8.5
 """Inches."""
+LONGEST_CLASS = 18
+"""Characters of the name of a class; longer ones are cut."""
 NUMBERED = 40
-"""Dimensions, or names of classes, that there is room to name."""
+"""Dimensions that there is room to name."""
 BINS = 41
 """Edges of the bins of a density."""
-MOST_CELLS = 260
-"""Cells of the heat map that there is room to write a number in."""
 
 
 def interpolations(arrays: Arrays) -> Figure:
@@ -204,82 +202,11 @@ def rate_caption(arrays: Arrays) -> Caption:
     ]
 
 
-def component_classes(arrays: Arrays) -> Figure:
-    """Draw the share of each class that each component of a mixture serves: a row per component of
-    those that `heaviest` gives, by the class that it serves most, and one for all others; a column
-    per class.
-    """
-    weights = arrays["component_weights"]
-    every = arrays["component_classes"]
-    shown = heaviest(weights)
-    ranks = np.argsort(every[shown].argmax(1), kind="stable")
-    names = [f"{rank + 1}  ({_percent(weights[shown[rank]])})" for rank in ranks]
-    shares = every[shown[ranks]]
-    rest = np.delete(np.arange(len(weights)), shown)
-    if len(rest):
-        shares = np.concatenate([shares, every[rest].sum(0, keepdims=True)])
-        names.append(f"{len(rest):,} others  ({_percent(weights[rest].sum())})")
-    rows, columns = shares.shape
-    figure = style.new_figure(1.5 + 0.3 * max(rows, 4))
-    axes = figure.add_subplot()
-    # The row of all others has no colour: it serves more than any component.
-    coloured = shares[: len(shown)]
-    top = np.nanmax(coloured)
-    axes.imshow(coloured, cmap="Blues", vmin=0, vmax=top, aspect="auto", interpolation="nearest")
-    axes.set_ylim(rows - 0.5, -0.5)
-    axes.set_yticks(range(rows), names)
-    _name_columns(axes, arrays["classes"].tolist())
-    if rows * columns <= MOST_CELLS:
-        _write_shares(axes, shares, 0.55 * top, len(shown))
-    axes.tick_params(labelsize=10, colors=style.TEXT_COLOUR, length=0)
-    axes.spines[:].set_visible(False)
-    return figure
-
-
-def classes_caption(arrays: Arrays) -> str:
-    """Say what a cell is, and in which order the components stand."""
-    return (
-        "In percent, the share of each class of test images whose codes the component serves: "
-        "the mean of p(component | z) with z from the posterior. A column sums to 100 but "
-        "for rounding; components stand by the class that they serve most and are numbered "
-        f"{component_order(arrays['component_weights'])}."
-    )
-
-
 def samples_caption(arrays: Arrays) -> str:
     """Say in which order the components stand."""
     weights = arrays.get("component_weights")
     order = "the heaviest first" if weights is None else component_order(weights)
     return f"One component of the prior per row, {order}."
-
-
-def _name_columns(axes: Axes, classes: list[str]) -> None:
-    style.label_axes(axes, "class", "component (weight)")
-    names = [style.shortened(name, LONGEST_CLASS) for name in classes]
-    look: dict[str, Any] = {}
-    if (max(map(len, names)) + 2) * len(names) > 100:  # the axes are about 100 characters wide
-        look = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    few = range(len(names)) if len(names) <= NUMBERED else ()
-    axes.set_xticks(few, names[: len(few)], **look)
-
-
-def _percent(share: float) -> str:
-    return f"{format_number(100 * share, 1)} %"
-
-
-def _write_shares(axes: Axes, shares: np.ndarray, dark: float, coloured: int) -> None:
-    """Write percent in each cell, and nothing where it rounds to 0; in white above the share `dark`
-    in rows that are coloured.
-    """
-    for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.005:
-            style.write(
-                axes,
-                f"{100 * share:.0f}",
-                column,
-                row,
-                color="white" if share > dark and row < coloured else style.TEXT_COLOUR,
-            )
 
 
 def aggregate_posterior(arrays: Arrays) -> Figure:

@@ -25,6 +25,7 @@ MOST_DOUBTS = 3
 GRAVE = (
     "plan",
     "new_seeds",
+    "code_used",
     "learned_out",
     "seeds",
     "on_test",

@@ -334,7 +334,7 @@ TEMPLATES: dict[str, str] = {
     "check.none_confirmed": "no configuration was confirmed with two seeds or more",
     "check.variation": "seeds vary by {spread} nats[, {complete:complete trial} by {at_end}]"
     "[, {trials:trial} at epoch {epoch} by {among} (seeds there by {early})] (standard deviations)",
-    "check.sure_costs": "a sure difference[ at epoch {epoch}]: {parameters}",
+    "check.sure_cost": "{parameter} makes a sure difference at epoch {epoch}",
     "check.close": "a rate of {rate} nats is close to no code at all",
     "check.no_pruner": "the study prunes nothing",
     "check.no_rung": "no trial has reached a rung",
@@ -355,7 +355,7 @@ TEMPLATES: dict[str, str] = {
     "check.seeds_trained": "all {runs} did",
     "check.seeds_of": "{title}: {failed} of {planned}",
     "seeds.broken": "{broken} of {runs:run} ended far outside the others of their setting: {worst}",
-    "seeds.far": "{run}[ (trial {trial}[ with {differs}])], {value} nats[ and a rate of {rate}] "
+    "seeds.far": "{run}[ (of trial {trial})], {value} nats[ and a rate of {rate}] "
     "beside {siblings}",
     "seeds.failed": "{failed} of {planned:new seed} {kind:verb} at [epoch {epoch}][epochs "
     "{first} to {last}]",

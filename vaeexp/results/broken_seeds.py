@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from sweeps.lanes import baseline_names
+from sweeps import baseline_names
 from vaeexp.results.new_seeds import PURPOSES
 from vaeexp.results.statements import NATS, Figure, Statement, Statements, say
 from vaeexp.results.study_view import StudyView
@@ -168,25 +168,19 @@ def broken_statements(view: StudyView) -> Statements:
     """Return how many runs are far outside with the worst of them, then the others; empty where
     none is.
     """
-    named = [_named(view, run) for run in broken_runs(view)]
+    named = [_named(run) for run in broken_runs(view)]
     if not named:
         return ()
     runs = sum(map(len, repeated_settings(view)))
     return say("seeds.broken", broken=len(named), runs=runs, worst=named[0]), *named[1:]
 
 
-def _named(view: StudyView, run: BrokenRun) -> Statement:
-    repeats = view.trials[view.trials["repeat"]]
-    own = view.plan.params(repeats[repeats["number"] == run.number].iloc[0])
-    found = view.search[view.search["number"] == run.source_trial]
-    source = view.plan.params(found.iloc[0]) if len(found) else own
-    differs = {name: value for name, value in own.items() if source.get(name) != value}
+def _named(run: BrokenRun) -> Statement:
     return say(
         "seeds.far",
         [f"r{run.number}"],
         run=f"r{run.number}",
         trial=run.source_trial,
-        differs=differs or None,
         value=Figure(run.value, NATS),
         rate=Figure(run.rate, NATS) if run.collapsed else None,
         siblings=tuple(Figure(value, NATS) for value in run.siblings),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from vaeexp.results.slow_learners import seed_margin, spread_over_seeds
 from vaeexp.results.study_view import StudyView
@@ -72,13 +72,13 @@ def equally_good(view: StudyView) -> EquallyGood | None:
     means = {int(one.source_trial or 0): (one.value, len(one.runs)) for one in view.confirmed}
     own = zip(view.ranked["number"], view.ranked["objective"], strict=True)
     values = {int(number): (float(value), 0) for number, value in own} | means
-    apart = _set_apart(view) | {view.best_number}
+    apart = _set_apart(view)
     if unequal and calm:
-        parameter = view.plan.parameters[unequal.parameter]
-        steady = parameter.has(view.search, [calm.value])
+        steady = view.plan.parameters[unequal.parameter].has(view.search, [calm.value])
         apart |= {*view.search.loc[~steady, "number"]}
-        if view.best_number in {*view.search.loc[~steady, "number"]}:
+        if view.best_number in apart:
             return None
+    apart.add(view.best_number)
     behind = {}
     for number, (value, runs) in values.items():
         share = math.sqrt(seeds + 1 / runs) if runs else LUCK * math.sqrt(seeds + 1)
@@ -101,28 +101,21 @@ def _set_apart(view: StudyView) -> set[int]:
     """Return the confirmed settings against which validation or test speaks: by the corrected test,
     or by their own interval.
     """
+    on_validation = winner_margins(view.confirmed, view.retrained.race, metric="objective")
     return {
         margin.source_trial
-        for metric in ("objective", "result.test/neg_elbo")
-        for margin in winner_margins(view.confirmed, view.retrained.race, metric=metric)
+        for margin in (*on_validation, *view.retrained.margins)
         if margin.interval.mean > 0 and (margin.settled or margin.interval.low > 0)
     }
 
 
-def _places(view: StudyView, numbers: list[int]) -> pd.DataFrame:
-    """Return where trials have each parameter, in units of its axis; −1 where it is not active."""
+def _places(view: StudyView, numbers: list[int]) -> np.ndarray:
+    """Return where trials have each parameter [trials, parameters], in units of its axis; −1 where
+    it is not active.
+    """
     rows = view.search.set_index("number").loc[numbers]
-    return pd.DataFrame(
-        {name: own.places(rows) for name, own in view.plan.parameters.items()}
-    ).fillna(-1.0)
-
-
-def _distances(view: StudyView, places: pd.DataFrame, number: int) -> pd.DataFrame:
-    """Return how far trials are from this one in each parameter; another choice is 1 away."""
-    gaps = (places - places.loc[number]).abs()
-    return gaps.apply(
-        lambda gap: (gap > 0).astype(float) if view.plan.parameters[gap.name].is_choice else gap
-    )
+    own = [parameter.places(rows).fillna(-1.0) for parameter in view.plan.parameters.values()]
+    return np.column_stack(own)
 
 
 def _spread_out(view: StudyView, order: list[int]) -> list[int]:
@@ -131,18 +124,18 @@ def _spread_out(view: StudyView, order: list[int]) -> list[int]:
     """
     assert view.best_number is not None
     places = _places(view, [view.best_number, *order])
-    nearest = pd.Series(math.inf, index=order)
-    chosen = [view.best_number]
+    gaps = abs(places[:, None] - places).sum(-1)
+    chosen = [0]
     for _ in order[:MOST]:
-        gaps = _distances(view, places, chosen[-1]).sum(axis=1)
-        nearest = nearest.clip(upper=gaps.loc[order]).mask(nearest.index.isin(chosen), -1.0)
-        chosen.append(order[int(nearest.to_numpy().argmax())])
-    return chosen[1:]
+        nearest = gaps[chosen].min(0)
+        nearest[chosen] = -1.0
+        chosen.append(int(nearest.argmax()))
+    return [order[place - 1] for place in chosen[1:]]
 
 
 def _differs(view: StudyView, number: int) -> dict[str, Any]:
     assert view.best_number is not None
-    places = _places(view, [view.best_number, number])
-    far = _distances(view, places, view.best_number).loc[number] > NEAR
-    own = view.plan.params(view.search[view.search["number"] == number].iloc[0])
-    return {name: value for name, value in own.items() if far[name]}
+    own, winner = _places(view, [number, view.best_number])
+    params = view.plan.params(view.search[view.search["number"] == number].iloc[0])
+    far = dict(zip(view.plan.parameters, abs(own - winner) > NEAR, strict=True))
+    return {name: value for name, value in params.items() if far[name]}

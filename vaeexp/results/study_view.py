@@ -72,8 +72,8 @@ class StudyView:
     def noun(self) -> str:
         """What one element of its data is called: image, signal or row."""
         shape = self.plan.recorded("data").get("image_shape")
-        columns = self.study.provenance.get("columns")
-        return noun_of("table" if columns else "signal" if shape and shape[1] == 1 else "image")
+        kind = "signal" if shape and shape[1] == 1 else "image"
+        return noun_of("table" if self.study.provenance.get("columns") else kind)
 
     # ---- the search ----
 

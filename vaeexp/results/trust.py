@@ -4,9 +4,8 @@ what to do.
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -248,41 +247,32 @@ def seeds_against_configurations(view: StudyView) -> Check:
         )
     course = compared_course(view)
     values = view.ranked["objective"].to_numpy(float)
-    at_end = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    early = course is not None and course.epoch is not None and math.isfinite(course.spread)
     if course is None and len(values) < LEAST_COMPARED:
         return _few_together(view, "seeds")
     found = _one(
         "check.variation",
         spread=_nats(spread),
         complete=len(values),
-        at_end=_nats(at_end),
-        trials=course.n if course else None,
-        epoch=course.epoch if course and early else None,
-        among=_nats(course.among) if course else None,
-        early=_nats(course.spread) if course else None,
+        at_end=_nats(np.std(values, ddof=1)) if len(values) > 1 else None,
+        trials=course and course.n,
+        epoch=course and course.epoch,
+        among=course and _nats(course.among),
+        early=course and _nats(course.spread),
     )
-    costs: dict[int, list[str]] = {effect.epoch: [] for effect in view.influence.equal_epochs}
+    last = view.plan.fixed("epochs")
+    costs = {pair.parameter: last for pair in view.pairs if pair.better is not None}
     for effect in view.influence.equal_epochs:
         if effect.behind.low > 0:
-            costs[effect.epoch].append(effect.parameter)
-    last = int(view.plan.fixed("epochs") or 0)
-    sure = [pair.parameter for pair in view.pairs if pair.better is not None]
-    sure += costs.get(last, [])
-    earlier = [(epoch, names) for epoch, names in costs.items() if names and epoch != last]
-    further = (
-        *(_costs(sure, None) if sure else ()),
-        *chain.from_iterable(_costs(names, epoch) for epoch, names in earlier),
+            costs.setdefault(effect.parameter, effect.epoch)
+    further = tuple(
+        say("check.sure_cost", parameter=parameter_label(name), epoch=epoch)
+        for name, epoch in costs.items()
     )
-    if sure or (course and course.resolved) or _wider(values, spread, freedom):
+    sure = last in costs.values() or _wider(values, spread, freedom)
+    if sure or (course and course.resolved):
         return Check("seeds", "good", found, further)
     advice = _confirm(view, top=5, seeds=5, more=True)
-    return Check("seeds", "unknown" if earlier else "warning", found, further, advice)
-
-
-def _costs(names: Sequence[str], epoch: int | None) -> Statements:
-    labels = tuple(map(parameter_label, dict.fromkeys(names)))
-    return _one("check.sure_costs", parameters=labels, epoch=epoch)
+    return Check("seeds", "unknown" if costs else "warning", found, further, advice)
 
 
 def _wider(values: np.ndarray, spread: float, freedom: int) -> bool:

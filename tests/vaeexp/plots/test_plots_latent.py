@@ -16,14 +16,12 @@ from vaeexp.plots.latent import (
     CLASS_COLOURS,
     LONGEST_CLASS,
     aggregate_posterior,
-    classes_caption,
-    component_classes,
     latent_map,
     rate_per_dimension,
 )
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import COMPONENTS, read_arrays
+from vaeexp.results.tables import read_arrays
 from vaeexp.training.checkpoint import save_arrays
 
 
@@ -157,10 +155,9 @@ def test_what_a_run_recorded_decides_over_a_default(tmp_path):
         weights = np.full_like(arrays["component_weights"], 1 / len(arrays["component_weights"]))
         save_arrays(file, arrays | {"component_weights": weights, "rate_threshold": np.array(2.0)})
     view = StudyView(made)
-    for name in ("component_samples", "component_classes"):
-        assert "in the order of the model, because all have the same weight." in reading(
-            PLOTS[name], view
-        )
+    assert "in the order of the model, because all have the same weight." in reading(
+        PLOTS["component_samples"], view
+    )
     axes = PLOTS["rate_per_dimension"].draw(view).axes[0]
     used = int((view.best_with("rate_per_dimension")[1]["rate_per_dimension"] > 2).sum())
     assert axes.get_legend().get_texts()[0].get_text() == f"above 2 nats ({used})"
@@ -180,57 +177,12 @@ def test_rates_of_any_number_are_drawn_where_a_dimension_is_not_in_use(rates):
     assert rate_per_dimension(threshold | {"rate_per_dimension": np.array([3.0, 0.2])}) is None
 
 
-def test_cells_are_the_shares_with_components_by_the_class_that_they_serve(results):
-    arrays = StudyView(results).best_with("component_classes")[1]
-    shares, weights = arrays["component_classes"], arrays["component_weights"]
-    axes = PLOTS["component_classes"].draw(StudyView(results)).axes[0]
-    heaviest = np.argsort(-weights, kind="stable")
-    ranks = sorted(range(len(heaviest)), key=lambda rank: shares[heaviest[rank]].argmax())
-    order = heaviest[ranks]
-    np.testing.assert_array_equal(axes.images[0].get_array(), shares[order])
-    assert axes.images[0].get_clim() == (0, shares.max())
-    assert labels(axes.xaxis) == [str(digit) for digit in range(10)]
-    assert labels(axes.yaxis) == [
-        f"{rank + 1}  ({100 * weights[heaviest[rank]]:.1f} %)" for rank in ranks
-    ]
-    written = {text.get_position(): text.get_text() for text in axes.texts}
-    assert len(written) == int((shares >= 0.005).sum())
-    for (column, row), text in written.items():
-        assert text == f"{100 * shares[order[row], column]:.0f}"
-
-
-def classes_of_components(shares, weights, classes):
-    return component_classes(
-        {"component_classes": shares, "component_weights": weights, "classes": np.array(classes)}
-    )
-
-
-def test_many_components_and_many_classes():
-    random = np.random.default_rng(0)
-    shares, weights = random.dirichlet(np.ones(64), 200).T, random.dirichlet(np.ones(64))
-    axes = classes_of_components(shares, weights, [f"person {place}" for place in range(200)]).axes[
-        0
-    ]
-    assert axes.images[0].get_array().shape == (COMPONENTS, 200)
-    said = classes_caption({"component_weights": weights})
-    assert "A column sums to 100 but for rounding" in said
-    assert not axes.texts
-    assert not len(axes.get_xticks())
-    rest = np.sort(weights)[: 64 - COMPONENTS].sum()
-    assert labels(axes.yaxis)[-1] == f"{64 - COMPONENTS} others  ({100 * rest:.1f} %)"
-    few = classes_of_components(shares[:, :3], weights, ["a", "b", "c"]).axes[0]
-    column = [float(text.get_text()) for text in few.texts if text.get_position()[0] == 0]
-    assert sum(column) == pytest.approx(100, abs=0.5 * (COMPONENTS + 1))
-
-
 def test_without_arrays_there_is_no_figure(results, tmp_path):
     bare = part(results, results.trials.assign(folder=None))
     assert PLOTS["rate_per_dimension"].draw(StudyView(bare)) is None
-    assert PLOTS["component_classes"].draw(StudyView(bare)) is None
     (tmp_path / "evaluation.npz").write_bytes(b"PK")
     assert read_arrays(tmp_path) == read_arrays(None) == {}
-    for name in ("rate_per_dimension", "component_classes"):
-        assert "trial" in reading(PLOTS[name], StudyView(results))
+    assert "trial" in reading(PLOTS["rate_per_dimension"], StudyView(results))
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])

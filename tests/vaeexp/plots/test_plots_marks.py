@@ -27,7 +27,6 @@ NO_TRIALS = {
     "latent_map",
     "latent_plane",
     "aggregate_posterior",
-    "component_classes",
     "rate_per_dimension",
 }
 """Plots without a point or a line of a single trial: of images, of dimensions, of means."""
@@ -198,7 +197,6 @@ EXPECTED = {
     "learning_curves": one_of(["objective"]),
     "confirmed_curves": median,
     "paired_differences": pair,
-    "baseline_curves": one_of(["val/neg_elbo", *RATES]),
 }
 """Plot → whether a mark of this row stands where the tables have it."""
 

@@ -25,7 +25,7 @@ from sweeps.results import best_run, matched_pairs
 from sweeps.results.statistics import mean_interval
 from vaeexp.data import DATASETS
 from vaeexp.plots import PLOTS
-from vaeexp.plots.comparisons import baseline_curves, baseline_strip
+from vaeexp.plots.comparisons import baseline_strip
 from vaeexp.plots.pictures import strip_trials
 from vaeexp.plots.style import save, two_lines, wrapped
 from vaeexp.report.answer import answer_of
@@ -165,9 +165,8 @@ def test_figures_of_samples_and_reconstructions_stand_in_a_second_table_with_the
 def test_references_change_nothing_that_is_said_of_the_search(plain, results, monkeypatch):
     said, of_plain = (answer_of(StudyView(study)) for study in (results, plain))
     assert (said.use, said.get) == (of_plain.use, of_plain.get)
-    assert [one for one in said.findings if not one.id.startswith("baseline.")] == list(
-        of_plain.findings
-    )
+    others = [repr(one) for one in said.findings if not one.id.startswith("baseline.")]
+    assert others == [*map(repr, of_plain.findings)]
     assert ranked_table(results) == ranked_table(plain)
     assert confirmed_table(results) == confirmed_table(plain)
     assert best_run(results)["name"] == best_run(plain)["name"]
@@ -330,7 +329,7 @@ def test_a_baseline_that_was_trained_as_the_best_is_drawn_once_and_the_caption_s
     view = StudyView(twice)
     assert [setting.title for setting in view.retrained.baselines][2] == TITLE
     said = f"“{TITLE}”: the same training as “{view.best.title}”, not drawn a second time."
-    for name in ("confirmed_seeds", "baseline_strip", "baseline_curves"):
+    for name in ("confirmed_seeds", "baseline_strip"):
         figure = PLOTS[name].draw(view)
         figure.canvas.draw()
         texts = [text.get_text() for text in figure.findobj(Text)]
@@ -376,24 +375,6 @@ def test_two_lines_keep_every_word_that_fits(words, width):
         assert text.startswith(" ".join(lines).removesuffix("…"))
     else:
         assert " ".join(lines) == text
-
-
-def test_curves_share_a_panel_only_where_distortion_is_one_quantity(drawn):
-    figure = baseline_curves(StudyView(drawn))
-    assert len(figure.axes) == 6
-    (value, rate, distortion, grey_value, _, grey) = figure.axes
-    names = [text.get_text() for text in distortion.get_legend().get_texts()]
-    assert {"Plain autoencoder", "Best, k = 5,000", "β = 10"} <= set(names)
-    assert "Grey levels" not in names
-    assert "Grey levels" in [text.get_text() for text in grey.get_legend().get_texts()]
-    flat = [line for line in rate.lines if np.allclose(line.get_ydata(), 0)]
-    assert len(flat) == 1
-    assert len(value.lines) == len(rate.lines) - 1  # a plain autoencoder has no ELBO
-    [line] = grey_value.lines
-    grey_runs = drawn.trials[drawn.trials["baseline"] == "grey"].sort_values("objective")
-    grey_run = grey_runs["number"].iloc[len(grey_runs) // 2]
-    epochs = drawn.epochs[drawn.epochs["repeat"] & (drawn.epochs["number"] == grey_run)]
-    assert list(line.get_ydata()) == list(epochs.sort_values("epoch")["val/neg_elbo"])
 
 
 # ---- the headline table, and what the answer says of baselines ----

@@ -144,15 +144,12 @@ FAR = Statement(
     values={
         "run": "r6",
         "trial": 7,
-        "differs": {"optimizer": "adamax"},
         "value": Figure(value=207.0),
         "rate": Figure(value=1.1),
         "siblings": (Figure(value=91.0), Figure(value=93.0)),
     },
 )
-FAR_SAID = (
-    "r6 (trial 7 with optimizer = adamax), 207.00 nats and a rate of 1.10 beside 91.00 and 93.00"
-)
+FAR_SAID = "r6 (of trial 7), 207.00 nats and a rate of 1.10 beside 91.00 and 93.00"
 RUNG = {
     "epoch": 3,
     "stopped": 28,
@@ -263,9 +260,9 @@ SAID: dict[str, tuple[dict, str]] = {
         {"broken": 1, "runs": 9, "worst": FAR},
         f"1 of 9 runs ended far outside the others of their setting: {FAR_SAID}",
     ),
-    "check.sure_costs": (
-        {"parameters": ("β", "optimizer"), "epoch": 3},
-        "a sure difference at epoch 3: β and optimizer",
+    "check.sure_cost": (
+        {"parameter": "optimizer", "epoch": 3},
+        "optimizer makes a sure difference at epoch 3",
     ),
     "get.confirmed": (
         {

@@ -98,7 +98,7 @@ def test_a_change_without_effect_is_told_from_its_own_configuration_in_five_perc
         ]
         assert {each.tests for each in margins} == {configurations}
         assert {other.tests for each in margins for other in each.others.values()} == {
-            3 * configurations
+            len(BESIDE) * configurations
         }
         settled += any(each.settled for each in margins)
         others += any(other.settled for each in margins for other in each.others.values())
