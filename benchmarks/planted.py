@@ -11,6 +11,7 @@ written.
 """
 
 import argparse
+import csv
 import json
 import subprocess
 import sys
@@ -29,6 +30,10 @@ from planted_studies import exact_interval
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "benchmarks" / "known-truth.md"
 RECORD = ROOT / "benchmarks" / "results" / "known-truth.jsonl"
+BEFORE = ROOT / "benchmarks" / "known-truth-before.csv"
+"""Rate, planted kind (empty: of several), count and number of studies, before the words of the
+report changed: by the page of `a785a0f96`, or counted on the states after it.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -135,15 +140,35 @@ def page(
         "`tests/support/planted_rates.py`."
     )
     parts = ["# Known truths", "`make known-truth` writes this page.", words]
+    parts.append(
+        "*Before*: the same rate before these sentences were written, in other studies of the kind "
+        "(`benchmarks/known-truth-before.csv`)."
+    )
+    before = earlier()
     for name, rate in RATES.items():
         rows = [
-            row for kind in options.kinds if kind in rate.kinds for row in _row(name, kind, lines)
+            [*row, before.get((name, kind), "–")]
+            for kind in options.kinds
+            if kind in rate.kinds
+            for row in _row(name, kind, lines)
         ]
         if rows:
-            head = ["planted", "count", "of", "rate", "99 % interval", "demand"]
+            head = ["planted", "count", "of", "rate", "99 % interval", "demand", "before"]
             claim = rate.claim[0].upper() + rate.claim[1:]
-            parts += [f"## {claim}: {rate.demand}", markdown(head, rows, texts=1)]
+            parts.append(f"## {claim}: {rate.demand}")
+            if (name, "") in before:
+                parts.append(f"Before, in several kinds: {before[name, '']}.")
+            parts.append(markdown(head, rows, texts=1))
     return "\n\n".join(parts) + "\n"
+
+
+def earlier() -> dict[tuple[str, str], str]:
+    """Return (rate, kind) → `6 of 260`, as it was before."""
+    with BEFORE.open(encoding="utf-8", newline="") as file:
+        return {
+            (row["rate"], row["planted"]): f"{int(row['count']):,} of {int(row['of']):,}"
+            for row in csv.DictReader(file)
+        }
 
 
 def _row(name: str, kind: str, lines: dict[tuple[str, int], dict[str, Any]]) -> list[list[str]]:
