@@ -369,9 +369,14 @@ def _as_good(view: StudyView) -> list[int]:
 
 
 def _false_as_good(view: StudyView, truth: Truth) -> tuple[int, int]:
+    """As validation ranks them: by the best epoch."""
     trials = _as_good(view)
-    level = _end(view, truth, _params(view, view.best_number or 0)) if trials else math.nan
-    gaps = [_end(view, truth, _params(view, trial)) - level for trial in trials]
+    epochs = range(1, int(view.plan.fixed("epochs")) + 1)
+
+    def best(trial: int) -> float:
+        return min(value_at(truth, _params(view, trial), epoch) for epoch in epochs)
+
+    gaps = [best(trial) - best(int(view.best_number or 0)) for trial in trials]
     return any(gap > NEAR for gap in gaps), bool(trials)
 
 

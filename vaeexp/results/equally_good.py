@@ -18,6 +18,10 @@ MOST = 5
 """Settings that are named."""
 NEAR = 0.1
 """Share of its axis by which a number must differ from that of the winner to be named."""
+LEAST_FREEDOM = 3
+"""Degrees of freedom of the spread over seeds, below which its margin is so wide that it tells
+nothing apart.
+"""
 LUCK = 0.25
 """Share of the seed margin within which a trial of the search is as good.
 
@@ -54,8 +58,8 @@ class EquallyGood:
 
 
 def equally_good(view: StudyView) -> EquallyGood | None:
-    """Return what is as good as the winner; None where the winner was not confirmed, the spread
-    over seeds is not known, or nothing is as good.
+    """Return what is as good as the winner; None where the winner was not confirmed, too few seeds
+    tell the spread over seeds, or nothing is as good.
 
     A confirmed setting is as good where its mean is within what the means of so many seeds differ
     by, and neither validation nor test speaks against it. A trial of the search is one run: it is
@@ -64,9 +68,10 @@ def equally_good(view: StudyView) -> EquallyGood | None:
     """
     unequal = unequal_spread(view)
     calm = unequal.values[0] if unequal else None
-    limit = seed_margin(*((calm.spread, calm.freedom) if calm else spread_over_seeds(view)))
-    if math.isnan(limit) or not view.confirmed or view.best_number is None:
+    spread, freedom = (calm.spread, calm.freedom) if calm else spread_over_seeds(view)
+    if freedom < LEAST_FREEDOM or not view.confirmed or view.best_number is None:
         return None
+    limit = seed_margin(spread, freedom)
     winner = view.confirmed[0]
     seeds = 1 / len(winner.runs)
     means = {int(one.source_trial or 0): (one.value, len(one.runs)) for one in view.confirmed}
