@@ -295,7 +295,7 @@ def _false_cause(view: StudyView, truth: Truth) -> tuple[int, int]:
 
 
 def _verdict(view: StudyView, name: str) -> str:
-    return next(check.verdict for check in check_study(view) if check.id == name)
+    return next((check.verdict for check in check_study(view) if check.id == name), "")
 
 
 def _check(name: str, *verdicts: str) -> "Callable[[StudyView, Truth], tuple[int, int]]":
@@ -717,13 +717,13 @@ RATES: dict[str, Rate] = {
     ),
     "low rate": Rate(
         claim="a code of half a nat is said to be close to none",
-        count=_gets("get.low_rate"),
+        count=_check("code_used", "warning"),
         kinds=("low_rate",),
         least=0.95,
     ),
     "false low rate": Rate(
         claim="the same is said of a code of 20 nats",
-        count=_gets("get.low_rate"),
+        count=_check("code_used", "warning"),
         kinds=CALM,
         most=FEW,
     ),

@@ -32,7 +32,9 @@ def broken_said(study: Study) -> list[Said]:
         rate = _rate(study, run)
         usual = np.median([_rate(study, other) for _, other in others.iterrows()])
         values = {
-            "trial": None if pd.isna(run["source_trial"]) else int(run["source_trial"]),
+            "trial" if "confirm" in str(run["purposes"]) else "beside": None
+            if pd.isna(run["source_trial"])
+            else int(run["source_trial"]),
             "value": run["objective"],
             "rate": rate if usual >= 1 and rate < usual / 10 else None,
             "siblings": sorted(others["objective"]),

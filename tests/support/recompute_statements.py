@@ -7,7 +7,7 @@ is an error, and so is a number that the function does not return.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from recompute_figures import Study
 from recompute_files import value_text
 from recompute_front import METRICS as OBJECTIVES
 from recompute_front import complete, members, objectives
-from recompute_repeats import winner_rate
 from recompute_seeds import Seeds, asked
 from recompute_statistics import Gap, Mean, Pairs, holm, paired_p, student
 
@@ -160,9 +159,10 @@ def as_good(study: Study, kind: str, values: Values) -> Values:
     within = 0.0
     for one in values["settings"]:
         trial = one["values"]["trial"]
-        sure = trial in study.confirmed
+        runs = study.confirmed[trial] if trial in study.confirmed else _again(study, trial)
+        runs = objective[[trial]] if runs is None else runs["objective"]
+        sure = len(runs) > 1
         hold(sure == (one["id"] == "good.confirmed") and trial != study.best)
-        runs = study.confirmed[trial]["objective"] if sure else objective[[trial]]
         share = math.sqrt(1 / len(winner) + 1 / len(runs)) * (1 if sure else 0.25)
         behind = runs.mean() - winner.mean()
         hold(behind <= share * limit / math.sqrt(2) + 1e-9)
@@ -177,6 +177,16 @@ def as_good(study: Study, kind: str, values: Values) -> Values:
     }
 
 
+def _again(study: Study, trial: int) -> pd.DataFrame | None:
+    """The runs with fresh seeds of a trial that was compared, and not confirmed."""
+    own = study.ranked.set_index("number").loc[trial].filter(like="params.").astype(str)
+    for runs in study.repeated:
+        compared = (runs["purposes"].astype(str) != "baseline").all()
+        if compared and (runs.iloc[0].filter(like="params.").astype(str) == own).all():
+            return runs
+    return None
+
+
 def by_value(study: Study) -> tuple[str, dict[str, tuple[float, int, list]]] | None:
     """The choice by which the spread over seeds differs: value → deviation, freedom, runs."""
     found = []
@@ -188,7 +198,7 @@ def by_value(study: Study) -> tuple[str, dict[str, tuple[float, int, list]]] | N
                 groups.setdefault(value, []).append(runs["objective"].to_numpy(float))
         groups = {value: one for value, one in groups.items() if len(one) > 1}
         if len(groups) > 1:
-            logs = [[math.log(runs.std(ddof=1)) for runs in one] for one in groups.values()]
+            logs = _log_deviations(groups.values())
             found.append((scipy.stats.f_oneway(*logs).pvalue, name, groups))
     if not found or min(found)[0] * len(found) > 0.05:
         return None
@@ -201,6 +211,13 @@ def by_value(study: Study) -> tuple[str, dict[str, tuple[float, int, list]]] | N
     return name, made
 
 
+def _log_deviations(groups: Iterable[list]) -> list[list[float]]:
+    """Of the first seeds of each setting, as many as the one with fewest has."""
+    groups = list(groups)
+    seeds = min(len(runs) for one in groups for runs in one)
+    return [[math.log(runs[:seeds].std(ddof=1)) for runs in one] for one in groups]
+
+
 @of("get.unequal")
 def unequal(study: Study, *_: Any) -> Values:
     name, found = by_value(study) or ("", {})
@@ -209,7 +226,7 @@ def unequal(study: Study, *_: Any) -> Values:
         every = np.concatenate(runs)
         own = {"value": value, "spread": spread, "mean": every.mean(), "best": every.min()}
         said.append(("seeds.of_value", own))
-    logs = [[math.log(one.std(ddof=1)) for one in runs] for _, _, runs in found.values()]
+    logs = _log_deviations(runs for _, _, runs in found.values())
     choices = sum(bool(own.texts) for own in study.parameters.values())
     p = scipy.stats.f_oneway(*logs).pvalue
     hold(name)
@@ -218,15 +235,10 @@ def unequal(study: Study, *_: Any) -> Values:
 
 @of("get.spared")
 def spared(study: Study, *_: Any) -> Values:
-    gaps = [gap for gap, _ in study.broken if gap > 0]
-    return {"broken": len(gaps), "runs": sum(map(len, study.repeated)), "by": min(gaps)}
-
-
-@of("get.low_rate")
-def low_rate(study: Study, *_: Any) -> Values:
-    rate = winner_rate(study)
-    hold(rate < 1)
-    return {"rate": rate}
+    runs = {place for own in study.confirmed.values() for place in own.index}
+    gaps = [gap for gap, place in study.broken if gap >= 1 and place in runs]
+    hold(not {place for _, place in study.broken} & {*study.best_runs.index})
+    return {"broken": len(gaps), "runs": len(runs), "by": math.floor(min(gaps))}
 
 
 @of("use.front")
@@ -513,8 +525,12 @@ def compared(study: Study, kind: str, values: Values) -> Values:
     figures = [_on_test(study, each, source, sides) for source in sources]
     for name in figures[0]:
         known = [one[name] for one in figures if one[name]]
-        over = student([one.mean for one in known]) if known else None
+        over = student([one.mean for one in known]) if len(known) == len(sources) else None
         made[name] = figures[0][name] if alone else over
+    broken = study.repeats.loc[[place for _, place in study.broken], "objective"]
+    far = each.table[["first", "second"]].isin([*broken]).any(axis=1)
+    if far.any() and not alone:
+        made["without"] = sign * each.table[~far].groupby("source")["difference"].mean().mean()
     return made | {"gap": gap, "better": sides[0], "worse": sides[1]}
 
 

@@ -489,7 +489,8 @@ def _new_seeds(study: Study, _: Sequence[dict]) -> Checked:
         own = kind if kind in ("diverged", "out_of_memory", "crashed", "timed_out") else "error"
         return Checked(False, [*said, *broken_said(study)], (f"remedy.{own}", {}))
     if broken := broken_said(study):
-        return Checked(False, broken, ("remedy.diverged", {}))
+        kind = "diverged" if broken[0][1]["worst"][1]["rate"] is None else "collapsed"
+        return Checked(False, broken, (f"remedy.{kind}", {}))
     planned, complete = sum(each.planned for each in every), sum(each.complete for each in every)
     if runs.empty:
         return Checked("nothing", [("check.no_seeds", {})])

@@ -248,16 +248,6 @@ CHAPTERS = _by_name(
                 shows="component_samples",
             ),
             Plot(
-                "The best in the search, the median and the worst trial",
-                pictures.best_median_worst,
-                "Complete trials of the search, ranked by validation −ELBO: the first, the median "
-                "and the last of those that left pictures. Beside each stand the −ELBO at the "
-                "last epoch, which is drawn and need not be the epoch that ranks it, and the "
-                "parameters that come first in the study file. Trials that were pruned do not "
-                "count.",
-                "It takes two complete trials that left pictures.",
-            ),
-            Plot(
                 "Samples and their nearest training images",
                 pictures.neighbours,
                 pictures.neighbours_caption,

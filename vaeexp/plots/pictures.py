@@ -2,7 +2,6 @@
 best, median and worst trial.
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaeexp.plots.in_units import LIMITS, NUMBERS, reconstructions_in_units
-from vaeexp.plots.style import MUTED, annotate, new_figure, shortened, write
+from vaeexp.plots.style import MUTED, annotate, new_figure, write
 from vaeexp.results.statements import Caption, say
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
@@ -21,7 +20,6 @@ from vaeexp.results.tables import Arrays, column, curve_of, left_pictures, read_
 from vaeexp.words import (
     SHORT,
     format_briefly,
-    format_configuration,
     format_number,
     format_value,
     join_and,
@@ -321,27 +319,6 @@ def component_samples(arrays: Arrays) -> Figure:
     """
     samples = arrays["component_samples"]
     return picture_grid(samples, [f"component {number}" for number in range(1, len(samples) + 1)])
-
-
-def best_median_worst(view: StudyView) -> Figure | None:
-    """Draw reconstructions and samples of the best, the median and the worst complete trial of the
-    search that left pictures.
-
-    The median is the lower one of an even number. None with fewer than two such trials; of two, no
-    median.
-    """
-    trials = view.ranked[left_pictures(view.ranked)]
-    last = len(trials) - 1
-    ranks = {last // 2: "median", last: "worst", 0: "best in the search"}
-    rows = []
-    for place in sorted(ranks) if last > 0 else ():
-        trial = trials.iloc[place]
-        files = read_arrays(trial["folder"])
-        if files.keys() >= STRIP:
-            first = dict(itertools.islice(view.plan.params(trial).items(), 2))
-            below = f"{epoch_words(view, trial)}\n{shortened(format_configuration(first), LONGEST)}"
-            rows.append((f"{ranks[place]}: trial {trial['number']}", below, files))
-    return picture_rows([("", rows)], margin=2.9) if len(rows) > 1 else None
 
 
 def neighbours(arrays: Arrays) -> Figure:

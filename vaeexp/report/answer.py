@@ -23,9 +23,9 @@ WIDTH = 160
 """Characters of a line, at most."""
 MOST_DOUBTS = 3
 GRAVE = (
-    "plan",
     "new_seeds",
     "code_used",
+    "plan",
     "learned_out",
     "seeds",
     "on_test",

@@ -11,6 +11,7 @@ from sweeps.results import mean_interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS
 from vaeexp.report.headline import against, incomparable, shared_result
 from vaeexp.report.recommendation import evidence, figure_on_test, metric_figure
+from vaeexp.results.broken_seeds import broken_runs
 from vaeexp.results.divergence import Divergence
 from vaeexp.results.effects import best_of
 from vaeexp.results.equal_epochs import EqualEpochEffect
@@ -78,9 +79,8 @@ def compared(view: StudyView) -> list[Statement]:
     interaction that was found.
     """
     pairs = [pair for pair in view.pairs if len(pair.pairs)]
-    level = view.best.value if view.best else math.nan
     return [
-        *_largest_first((_pair(pair, level) for pair in pairs), "gap"),
+        *_largest_first((_pair(view, pair) for pair in pairs), "gap"),
         *chain.from_iterable(_interaction(pair, view.interactions) for pair in pairs),
     ]
 
@@ -95,7 +95,7 @@ def _largest_first(statements: Iterable[Statement], name: str) -> list[Statement
     return sorted(statements, key=size, reverse=True)
 
 
-def _pair(comparison: PairComparison, level: float) -> Statement:
+def _pair(view: StudyView, comparison: PairComparison) -> Statement:
     """Set two values against each other over all settings, and name the difference at each.
 
     Two settings give no interval: then the first of them speaks, the winner where it was compared.
@@ -120,11 +120,18 @@ def _pair(comparison: PairComparison, level: float) -> Statement:
         values["by"] = tuple(worse_minus_better(Figure.of(own.interval)) for own in each)
         values["at"] = tuple(own.source_trial for own in each)
     for name in BESIDE:
-        others = [own.others[name] for own in comparison.by_configuration if name in own.others]
-        if others and METRICS[name].better:
-            mean = first.others.get(name) if alone else mean_interval([own.mean for own in others])
-            figure = metric_figure(mean, name)
+        others = [own.others.get(name) for own in comparison.by_configuration]
+        # Of all settings that the sentence is of, or of none.
+        if METRICS[name].better and all(others[:1] if alone else others):
+            means = [own.mean for own in others if own]
+            figure = metric_figure(others[0] if alone else mean_interval(means), name)
             values[name] = figure and worse_minus_better(figure)
+    broken = [run.value for run in broken_runs(view)]
+    far = comparison.pairs.filter(like="objective.").isin(broken).any(axis=1)
+    if far.any() and not alone:
+        spared = comparison.pairs[~far].groupby("source_trial")["difference"].mean().mean()
+        values["without"] = worse_minus_better(Figure(float(spared), unit=NATS))
+    level = view.best.value if view.best else math.nan
     kind = evidence(gap, settled=chosen.p_holm <= ERROR_RATE, level=level)
     return say(
         f"compare.{kind}",

@@ -8,7 +8,7 @@ import pandas as pd
 from sweeps.results import Interval, mean_interval
 from vaeexp.evaluation.metrics import METRICS, REACHED
 from vaeexp.report.headline import shared_result
-from vaeexp.results.broken_seeds import LOW_RATE, broken_runs, repeated_settings, winner_rate
+from vaeexp.results.broken_seeds import broken_runs
 from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.new_seeds import failed_seeds, seeds_of
@@ -104,9 +104,13 @@ def get(view: StudyView) -> list[Statement]:
     ]
     reached = _tested(view, best, runs) if len(runs) else _searched(view)
     margins = [_margin(margin, best.value) for margin in view.retrained.margins[:1]]
+    good = equally_good(view)
+    # What is listed as good is not said to be so a second time.
+    if good and margins and margins[0].id in ("get.tie", "get.unclear"):
+        named = [one.trial for one in good.settings]
+        margins = [one for one in margins if one.values["trial"] not in named]
     return [
         reached,
-        *_low_rate(view, best),
         *_differs(view),
         *margins,
         *_seeds(view),
@@ -125,29 +129,20 @@ def _differs(view: StudyView) -> list[Statement]:
     return [say("get.differs", numbers.values(), **numbers, **values_of)]
 
 
-def _low_rate(view: StudyView, best: TestedSetting) -> list[Statement]:
-    """Say that the winner hardly uses its code, where that is so."""
-    rate = winner_rate(view)
-    if best.deterministic or not rate < LOW_RATE:
-        return []
-    return [say("get.low_rate", row_names(best.runs), rate=Figure(rate, NATS))]
-
-
 def _seeds(view: StudyView) -> list[Statement]:
     """Say what speaks against the figure of the winner: seeds that broke and spared it, and a
     spread over seeds that differs by a value.
     """
     said = []
-    broken = [run for run in broken_runs(view) if run.behind > 0]
-    own = set(view.confirmed[0].runs["number"]) if view.confirmed else set()
-    if broken and own and own.isdisjoint(run.number for run in broken):
+    broken = [run for run in broken_runs(view) if run.confirms and run.behind >= 1]
+    if broken and view.best_number not in [run.source_trial for run in broken]:
         said.append(
             say(
                 "get.spared",
                 [f"r{run.number}" for run in broken],
                 broken=len(broken),
-                runs=sum(map(len, repeated_settings(view))),
-                by=Figure(min(run.behind for run in broken), NATS, digits=0),
+                runs=len(view.retrained.confirm_runs),
+                by=Figure(math.floor(min(run.behind for run in broken)), NATS, digits=0),
             )
         )
     if unequal := unequal_spread(view):

@@ -42,7 +42,7 @@ does.
 """
 _PAIRS = (
     " on validation[ at trial {trial} ({gap:seed})][ over {over:setting}]"
-    "[ (by {by} at trials {at})]"
+    "[ (by {by} at trials {at})][, {without} without the runs far outside]"
 )
 _PAIRS += "".join(
     f"[; {label} {{{name}:+±}}]" for name, label in _OTHERS.items() if METRICS[name].better
@@ -107,9 +107,8 @@ TEMPLATES: dict[str, str] = {
     "{gap:shared seed} cannot tell more",
     "get.differs": "Best in the search was trial {best}; on fresh seeds the winner, trial {trial}, "
     "reached {value} on validation and trial {best} {other}",
-    "get.low_rate": "The rate of the winner is {rate} nats: close to no code at all",
-    "get.spared": "{broken} of {runs:run} with fresh seeds ended {by} nats or more behind, none of "
-    "the winner's; more seeds are likely to be worse",
+    "get.spared": "{broken} of {runs:confirming run} ended {by} nats or more behind, none of "
+    "the winner's; more seeds of it may be worse",
     "get.unequal": "Seeds vary differently by {parameter} (p {p:p}): {values}",
     "seeds.of_value": "by {spread} nats under {value} (mean {mean}, best {best})",
     "get.further": "Trial {trial}, {state} after {epochs:epoch}, had reached {value} nats, below "
@@ -355,8 +354,8 @@ TEMPLATES: dict[str, str] = {
     "check.seeds_trained": "all {runs} did",
     "check.seeds_of": "{title}: {failed} of {planned}",
     "seeds.broken": "{broken} of {runs:run} ended far outside the others of their setting: {worst}",
-    "seeds.far": "{run}[ (of trial {trial})], {value} nats[ and a rate of {rate}] "
-    "beside {siblings}",
+    "seeds.far": "{run}[ (of trial {trial})][ (compared with trial {beside})], {value} nats[ and a "
+    "rate of {rate}] beside {siblings}",
     "seeds.failed": "{failed} of {planned:new seed} {kind:verb} at [epoch {epoch}][epochs "
     "{first} to {last}]",
     "check.few_tested": "fewer than two configurations were tested",
@@ -378,7 +377,7 @@ TEMPLATES: dict[str, str] = {
     # ---- what to do ----
     "advice.search_on": "Search on: {command:code}",
     "advice.no_wider": "No value lies beyond, so there is nothing to widen",
-    "advice.diverges": "Do not widen {parameters}: runs diverge on that side",
+    "advice.diverges": "Do not widen {parameters}: runs with settings on that side diverged",
     "advice.widen": "Widen the range and search on: {command:code}",
     "advice.widen_anew": "Search further in a new study: {command:code}",
     "advice.cannot_train": "First do what the answer says: no trial can be trained as it is",
@@ -421,7 +420,7 @@ QUESTIONS: dict[str, str] = {
     "new_seeds": "Did every new seed train?",
     "on_test": "Does the validation optimum hold on test?",
     "learned_out": "Have the confirmed runs converged?",
-    "code_used": "Do the reconstructions of the winner differ?",
+    "code_used": "Does the winner use its code?",
 }
 """Id of a check → what it asks."""
 

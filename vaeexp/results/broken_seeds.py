@@ -36,6 +36,8 @@ class BrokenRun:
     """Of the repeat."""
     source_trial: int | None
     """The trial of the search whose configuration it has or changes."""
+    confirms: bool
+    """Whether it was trained to confirm that trial; else to compare it with another setting."""
     value: float
     """Validation −ELBO, nats per image."""
     rate: float
@@ -51,9 +53,10 @@ class BrokenRun:
         return self.value - float(np.median(self.siblings))
 
 
-def repeated_settings(view: StudyView) -> list[pd.DataFrame]:
-    """Return the complete runs with fresh seeds of each configuration, a table for each: confirmed,
-    compared, and of baselines under the protocol of the search.
+def repeated_settings(view: StudyView) -> dict[tuple[str, ...], pd.DataFrame]:
+    """Return the complete runs with fresh seeds of each configuration: confirmed, compared, and of
+    baselines under the protocol of the search. By the configuration as text, followed by the names
+    of baselines where it is theirs alone.
     """
     runs = with_purpose(view.trials, *PURPOSES)
     runs = runs[(runs["state"] == "complete") & np.isfinite(runs["objective"].astype(float))]
@@ -63,12 +66,12 @@ def repeated_settings(view: StudyView) -> list[pd.DataFrame]:
         for setting in view.retrained.baselines
         if view.best and setting.same_protocol != view.best.same_protocol
     }
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     for place, (_, run) in enumerate(runs.iterrows()):
         names = [] if set(run["purposes"]) - {"baseline"} else baseline_names(run["baseline"])
         if other.isdisjoint(names):
-            groups.setdefault(f"{names} {text_of(values_of(run))}", []).append(place)
-    return [runs.iloc[places] for places in groups.values()]
+            groups.setdefault((text_of(values_of(run)), *names), []).append(place)
+    return {key: runs.iloc[places] for key, places in groups.items()}
 
 
 @lru_cache(maxsize=1)
@@ -80,7 +83,7 @@ def broken_runs(view: StudyView) -> tuple[BrokenRun, ...]:
     that are themselves far outside; or whose rate is below a tenth of their median, where that is
     `LOW_RATE` or more.
     """
-    settings = [own for own in repeated_settings(view) if len(own) > 1]
+    settings = [own for own in repeated_settings(view).values() if len(own) > 1]
     if not settings:
         return ()
     rates = _rates(view, repeat=True)
@@ -102,6 +105,7 @@ def _run(run: pd.Series, siblings: pd.DataFrame) -> BrokenRun:
     return BrokenRun(
         number=int(run["number"]),
         source_trial=None if pd.isna(source) else int(source),
+        confirms="confirm" in run["purposes"],
         value=float(run["objective"]),
         rate=float(run["rate"]),
         collapsed=bool(run["collapsed"]),
@@ -123,9 +127,9 @@ def _rates(view: StudyView, *, repeat: bool) -> pd.Series:
 
 def winner_rate(view: StudyView) -> float:
     """Return the mean validation rate of the winner's runs at their best epochs, nats per image:
-    with fresh seeds, else that of the search; NaN where it is not known.
+    with fresh seeds, else that of the search; NaN where it is not known, or the code deterministic.
     """
-    if view.best is None:
+    if view.best is None or view.best.deterministic:
         return math.nan
     runs = view.best.runs
     return float(_rates(view, repeat=bool(runs["repeat"].any())).reindex(runs["number"]).mean())
@@ -160,7 +164,7 @@ def seed_groups(view: StudyView) -> list[pd.Series]:
     without broken ones: what the spread over seeds is made of.
     """
     broken = {run.number for run in broken_runs(view)}
-    values = [own.set_index("number")["objective"] for own in repeated_settings(view)]
+    values = [own.set_index("number")["objective"] for own in repeated_settings(view).values()]
     return [own[~own.index.isin(broken)].astype(float) for own in values]
 
 
@@ -171,7 +175,7 @@ def broken_statements(view: StudyView) -> Statements:
     named = [_named(run) for run in broken_runs(view)]
     if not named:
         return ()
-    runs = sum(map(len, repeated_settings(view)))
+    runs = sum(map(len, repeated_settings(view).values()))
     return say("seeds.broken", broken=len(named), runs=runs, worst=named[0]), *named[1:]
 
 
@@ -180,7 +184,7 @@ def _named(run: BrokenRun) -> Statement:
         "seeds.far",
         [f"r{run.number}"],
         run=f"r{run.number}",
-        trial=run.source_trial,
+        **{"trial" if run.confirms else "beside": run.source_trial},
         value=Figure(run.value, NATS),
         rate=Figure(run.rate, NATS) if run.collapsed else None,
         siblings=tuple(Figure(value, NATS) for value in run.siblings),

@@ -5,13 +5,15 @@ apart.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from vaeexp.results.broken_seeds import repeated_settings
 from vaeexp.results.slow_learners import seed_margin, spread_over_seeds
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tested_settings import winner_margins
+from vaeexp.results.tables import text_of, values_of
 from vaeexp.results.unequal_spread import unequal_spread
 
 MOST = 5
@@ -48,8 +50,8 @@ class EquallyGood:
     trials: tuple[int, ...]
     """All of them, those that are least behind first."""
     settings: tuple[GoodSetting, ...]
-    """At most `MOST` of them, those that differ most from the winner and from each other first;
-    of those that are near it one at most.
+    """At most `MOST` of them: those with fresh seeds, then those that differ most from the winner
+    and from each other; of single runs that are near it one at most.
     """
     within: float
     """Nats per image by which the last of `trials` is behind the winner's mean over seeds."""
@@ -57,14 +59,15 @@ class EquallyGood:
     """Nats per image by which two runs of one setting differ in at most 5 % of cases."""
 
 
+@lru_cache(maxsize=1)
 def equally_good(view: StudyView) -> EquallyGood | None:
     """Return what is as good as the winner; None where the winner was not confirmed, too few seeds
     tell the spread over seeds, or nothing is as good.
 
-    A confirmed setting is as good where its mean is within what the means of so many seeds differ
-    by, and neither validation nor test speaks against it. A trial of the search is one run: it is
-    as good within a part of that (`LUCK`). Where seeds vary more under one value of a choice, only
-    settings of the value under which they vary least can be called as good.
+    A setting with fresh seeds is as good where its mean is within what the means of so many seeds
+    differ by, and neither validation nor test speaks against it. Another trial of the search is one
+    run: it is as good within a part of that (`LUCK`). Where seeds vary more under one value of a
+    choice, only settings of the value under which they vary least can be called as good.
     """
     unequal = unequal_spread(view)
     calm = unequal.values[0] if unequal else None
@@ -72,11 +75,12 @@ def equally_good(view: StudyView) -> EquallyGood | None:
     if freedom < LEAST_FREEDOM or not view.confirmed or view.best_number is None:
         return None
     limit = seed_margin(spread, freedom)
-    winner = view.confirmed[0]
-    seeds = 1 / len(winner.runs)
-    means = {int(one.source_trial or 0): (one.value, len(one.runs)) for one in view.confirmed}
-    own = zip(view.ranked["number"], view.ranked["objective"], strict=True)
-    values = {int(number): (float(value), 0) for number, value in own} | means
+    winner, again = view.confirmed[0], repeated_settings(view)
+    values = {
+        int(run["number"]): again.get((text_of(values_of(run)),), run.to_frame().T)["objective"]
+        for _, run in view.ranked.iterrows()
+    }
+    values |= {int(one.source_trial or 0): one.runs["objective"] for one in view.confirmed}
     apart = _set_apart(view)
     if unequal and calm:
         steady = view.plan.parameters[unequal.parameter].has(view.search, [calm.value])
@@ -85,32 +89,31 @@ def equally_good(view: StudyView) -> EquallyGood | None:
             return None
     apart.add(view.best_number)
     behind = {}
-    for number, (value, runs) in values.items():
-        share = math.sqrt(seeds + 1 / runs) if runs else LUCK * math.sqrt(seeds + 1)
-        if number not in apart and value - winner.value <= share * limit / math.sqrt(2):
-            behind[number] = value - winner.value
+    for number, own in values.items():
+        gap = float(own.mean()) - winner.value
+        share = math.sqrt((1 / len(winner.runs) + 1 / len(own)) / 2)
+        if number not in apart and gap <= limit * share * (LUCK if len(own) == 1 else 1.0):
+            behind[number] = gap
     if not behind:
         return None
     order = sorted(behind, key=lambda number: (behind[number], number))
+    fresh = [number for number in order if len(values[number]) > 1]
     settings = [
-        GoodSetting(trial=trial, differs=_differs(view, trial), confirmed=trial in means)
-        for trial in _spread_out(view, order)
+        GoodSetting(trial=trial, differs=_differs(view, trial), confirmed=trial in fresh)
+        for trial in _spread_out(view, order, fresh)
     ]
     # What differs in nothing from the winner is the same setting to a person.
-    settings = [setting for setting in settings if setting.differs] or settings[:1]
+    settings = [one for one in settings if one.differs or one.confirmed] or settings[:1]
     within = max(0.0, *behind.values())
     return EquallyGood(trials=tuple(order), settings=tuple(settings), within=within, limit=limit)
 
 
 def _set_apart(view: StudyView) -> set[int]:
-    """Return the confirmed settings against which validation or test speaks: by the corrected test,
-    or by their own interval.
-    """
-    on_validation = winner_margins(view.confirmed, view.retrained.race, metric="objective")
+    """Return the confirmed settings against which the interval on validation or test speaks."""
     return {
         margin.source_trial
-        for margin in (*on_validation, *view.retrained.margins)
-        if margin.interval.mean > 0 and (margin.settled or margin.interval.low > 0)
+        for margin in (*view.retrained.margins_on_validation, *view.retrained.margins)
+        if margin.interval.low > 0
     }
 
 
@@ -123,15 +126,15 @@ def _places(view: StudyView, numbers: list[int]) -> np.ndarray:
     return np.column_stack(own)
 
 
-def _spread_out(view: StudyView, order: list[int]) -> list[int]:
-    """Return at most `MOST` of these trials, each the furthest from the winner and those before
-    it.
+def _spread_out(view: StudyView, order: list[int], first: list[int]) -> list[int]:
+    """Return at most `MOST` of these trials: the `first`, then each the furthest from the winner
+    and those before it.
     """
     assert view.best_number is not None
     places = _places(view, [view.best_number, *order])
     gaps = abs(places[:, None] - places).sum(-1)
-    chosen = [0]
-    for _ in order[:MOST]:
+    chosen = [0, *(1 + order.index(number) for number in first[:MOST])]
+    while len(chosen) <= min(MOST, len(order)):
         nearest = gaps[chosen].min(0)
         nearest[chosen] = -1.0
         chosen.append(int(nearest.argmax()))

@@ -1,11 +1,12 @@
 """Whether validation rises again before the last epoch, in the runs that were trained to their end.
 
 **A run rises** where its last three values lie, on average, above the three around its best by more
-than three standard errors. The noise of an epoch is taken from the second differences of all runs
-after their best epochs, which a steady rise leaves at 0. Falling runs have their best epoch near
-the end, and too few values after it. It is said where half of the runs rise, at least three. That
-the rise grows with a searched size, a range of whole numbers, is said by Kendall's exact test over
-configurations, Bonferroni-corrected for the sizes.
+than three standard errors, and by at least half of that above those in the middle between its best
+and its last: after a step up, as correlated noise has it, they stay. The noise of an epoch is taken
+from the second differences of all runs after their best epochs, which a steady rise leaves at 0.
+Falling runs have their best epoch near the end, and too few values after it. It is said where half
+of the runs rise, at least three. That the rise grows with a searched size, a range of whole
+numbers, is said by Kendall's exact test over configurations, Bonferroni-corrected for the sizes.
 """
 
 from dataclasses import dataclass
@@ -55,8 +56,10 @@ def rise_of(view: StudyView) -> Rise | None:
             continue
         best = int(values.argmin())
         around = values[max(0, best - 1) : best + 2].mean()
+        middle = (best + len(values) - 1) // 2
+        lows = around, 2 * values[middle - 1 : middle + 2].mean() - values[-AVERAGED:].mean()
         after = len(values) - 1 - best
-        rise = values[-AVERAGED:].mean() - around if after > AVERAGED else -np.inf
+        rise = values[-AVERAGED:].mean() - max(lows) if after > AVERAGED else -np.inf
         noise.append(np.diff(values[max(0, best - 1) :], 2))
         rows.append((run.name, int(epochs[best]), rise, values[-1] - values[best]))
     seconds = np.concatenate(noise) if noise else np.empty(0)
@@ -93,6 +96,8 @@ def _depends(view: StudyView, runs: pd.DataFrame, nats: pd.Series) -> tuple[str 
         each = each.dropna()
         if len(each) >= LEAST_CONFIGURATIONS:
             test = kendalltau(each["place"], each["nats"])
-            found.append((test.pvalue, parameter.name, test.statistic > 0))
+            # Kendall's test of values that are all equal has no p.
+            p = np.nan_to_num(test.pvalue, nan=1.0)
+            found.append((p, parameter.name, test.statistic > 0))
     p, name, grows = min(found, default=(1.0, "", False))
     return (name, bool(grows)) if p * len(sizes) <= LEVEL else (None, False)

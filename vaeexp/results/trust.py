@@ -12,7 +12,7 @@ import numpy as np
 
 from sweeps import BEST, LEAST_RANKED, Bound, end_of, has_ends, masked
 from vaeexp.results import grown, piled_up, widening_option
-from vaeexp.results.broken_seeds import LOW_RATE, broken_statements, winner_rate
+from vaeexp.results.broken_seeds import LOW_RATE, broken_runs, broken_statements, winner_rate
 from vaeexp.results.course import LEAST_COMPARED, compared_course
 from vaeexp.results.new_seeds import PURPOSES, failed_seeds, failures_of
 from vaeexp.results.slow_learners import (
@@ -26,7 +26,7 @@ from vaeexp.results.slow_learners import (
 from vaeexp.results.statements import NATS, Figure, Statement, Statements, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import with_purpose
-from vaeexp.results.tested_settings import BaselineMargin, winner_margins
+from vaeexp.results.tested_settings import BaselineMargin
 from vaeexp.results.verdict import LAST, remedy
 from vaeexp.schedules import SCHEDULES
 from vaeexp.words import format_value, parameter_label
@@ -259,7 +259,7 @@ def seeds_against_configurations(view: StudyView) -> Check:
         among=course and _nats(course.among),
         early=course and _nats(course.spread),
     )
-    last = view.plan.fixed("epochs")
+    last = int(view.plan.fixed("epochs") or view.ranked["epochs"].max())
     costs = {pair.parameter: last for pair in view.pairs if pair.better is not None}
     for effect in view.influence.equal_epochs:
         if effect.behind.low > 0:
@@ -369,7 +369,8 @@ def seeds_trained(view: StudyView) -> Check:
         further += broken_statements(view)
         return Check("new_seeds", "warning", found, further, remedy(failures[0].kind))
     if broken := broken_statements(view):
-        return Check("new_seeds", "warning", broken[:1], broken[1:], remedy("diverged"))
+        kind = "collapsed" if broken_runs(view)[0].collapsed else "diverged"
+        return Check("new_seeds", "warning", broken[:1], broken[1:], Statement(f"remedy.{kind}"))
     if runs.empty:
         return Check("new_seeds", "nothing", _one("check.no_seeds"))
     planned = sum(each.planned for each in seeds)
@@ -415,9 +416,7 @@ def _order_on_test(view: StudyView) -> tuple[CheckVerdict, Statements, Statement
     if not any(math.isfinite(margin.interval.low) for margin in on_test.values()):
         return "unknown", _one("check.no_interval"), _confirm(view, top=3, seeds=3)
     behind = [
-        margin.source_trial
-        for margin in winner_margins(view.confirmed, view.retrained.race, metric="objective")
-        if margin.settled
+        margin.source_trial for margin in view.retrained.margins_on_validation if margin.settled
     ]
     if not behind:
         return "nothing", _one("check.no_order"), None
@@ -473,7 +472,7 @@ def learned_out(view: StudyView) -> Check:
 def code_used(view: StudyView) -> list[Check]:
     """Check that the code of the winner says something of its input, where its rate is low."""
     rate = winner_rate(view)
-    if view.best is None or view.best.deterministic or not rate < LOW_RATE:
+    if not rate < LOW_RATE:
         return []
     found = _one("check.close", rate=_nats(rate))
     return [Check("code_used", "warning", found, advice=Statement("remedy.collapsed"))]

@@ -47,9 +47,10 @@ def unequal_spread(view: StudyView) -> UnequalSpread | None:
     tells no two values apart at 5 %.
 
     The logarithms of the deviations within settings are compared by an analysis of variance
-    (Bartlett and Kendall 1946). A setting counts once, so that one broken seed decides nothing.
+    (Bartlett and Kendall 1946). A setting counts once, so that one broken seed decides nothing, and
+    with as many seeds as each other one, because deviations of fewer spread wider.
     """
-    settings = [own for own in repeated_settings(view) if len(own) > 1]
+    settings = [own for own in repeated_settings(view).values() if len(own) > 1]
     tested = []
     for name, parameter in view.plan.parameters.items():
         groups: dict[str, list[np.ndarray]] = {}
@@ -57,8 +58,8 @@ def unequal_spread(view: StudyView) -> UnequalSpread | None:
             if not is_missing(value := parameter.of(own).iloc[0]):
                 groups.setdefault(format_value(value), []).append(own["objective"].to_numpy(float))
         groups = {value: own for value, own in groups.items() if len(own) >= LEAST_SETTINGS}
-        if len(groups) > 1:
-            tested.append((_p(list(groups.values())), name, groups))
+        if len(groups) > 1 and math.isfinite(p := p_of_equal_spread([*groups.values()])):
+            tested.append((p, name, groups))
     p, name, groups = min(tested, key=lambda one: one[0], default=(math.nan, "", {}))
     p *= len(tested)
     if not p <= ERROR_RATE:
@@ -77,8 +78,10 @@ def unequal_spread(view: StudyView) -> UnequalSpread | None:
     return UnequalSpread(parameter=name, values=ordered, p=p)
 
 
-def _p(groups: list[list[np.ndarray]]) -> float:
+def p_of_equal_spread(groups: list[list[np.ndarray]]) -> float:
+    """Return the p of the test that runs vary alike within the settings of each group."""
     from scipy.stats import f_oneway
 
-    logs = [[math.log(max(own.std(ddof=1), 1e-12)) for own in group] for group in groups]
+    seeds = min(len(own) for group in groups for own in group)
+    logs = [[math.log(max(own[:seeds].std(ddof=1), 1e-12)) for own in group] for group in groups]
     return float(f_oneway(*logs).pvalue)

@@ -20,7 +20,6 @@ NO_TRIALS = {
     "best_reconstructions",
     "best_samples",
     "component_samples",
-    "best_median_worst",
     "neighbours",
     "interpolations",
     "traversals",

@@ -5,17 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_study import (
-    make_results,
-    part,
-    texts,
-    write_pictures,
-)
+from synthetic_study import make_results, texts, write_pictures
 
 from sweeps.results import ranked
 from vaeexp.plots import PLOTS
 from vaeexp.plots.pictures import (
-    best_median_worst,
     best_reconstructions,
     beta_strip,
     picture_rows,
@@ -74,6 +68,13 @@ def test_strip_of_one_configuration_may_speak_of_beta(results):
     assert "nothing but β and the seed differs" in reading(PLOTS["beta_strip"], view)
 
 
+@pytest.fixture
+def study(tmp_path):
+    made = make_results(folder=tmp_path / "trials" / "beta_mnist", confirm=False, compare=False)
+    write_pictures(made, tmp_path)
+    return made
+
+
 def test_strip_skips_a_damaged_file(study):
     rows = len(texts(beta_strip(StudyView(study))))
     file = Path(strip_trials(StudyView(study))["folder"].iloc[0]) / "pictures.npz"
@@ -116,66 +117,6 @@ def test_component_samples_have_a_row_per_component_of_the_confirmed_best(result
 def test_sixteen_samples_stand_in_two_rows_of_eight(results):
     image = PLOTS["best_samples"].draw(StudyView(results)).axes[0].images[0].get_array()[..., 0]
     assert image.shape == (2 * 28 + 2, 8 * 28 + 7 * 2)
-
-
-@pytest.fixture
-def study(tmp_path):
-    made = make_results(folder=tmp_path / "trials" / "beta_mnist", confirm=False, compare=False)
-    write_pictures(made, tmp_path)
-    return made
-
-
-def names(figure):
-    return [text for text in texts(figure) if ": trial " in text]
-
-
-def words(rank, row):
-    return f"{rank}: trial {row['number']}"
-
-
-def test_three_rows_are_the_best_the_median_and_the_worst(study):
-    figure = best_median_worst(StudyView(study))
-    trials = ranked(study)
-    three = [trials.iloc[0], trials.iloc[(len(trials) - 1) // 2], trials.iloc[-1]]
-    assert names(figure) == [
-        words(*each) for each in zip(("best in the search", "median", "worst"), three, strict=True)
-    ]
-    for row in three:
-        setting = (
-            f"β = {format_value(row['params.beta'])}, latent size = {row['params.latent_size']}"
-        )
-        last = study.epochs[
-            ~study.epochs["repeat"] & (study.epochs["number"] == row["number"])
-        ].iloc[-1]
-        value = format_number(last["val/rate"] + last["val/distortion"], 1)
-        assert f"−ELBO {value} at epoch {last['epoch']}\n{setting}" in texts(figure)
-    image = figure.axes[0].images[0].get_array()[..., 0]
-    for place, row in enumerate(three):
-        step = (len(image) - (28 + 20 + 28)) // 2  # as high as the words beside a row
-        files, top = read_arrays(row["folder"]), 28 + 20 + place * step
-        np.testing.assert_array_equal(
-            image[top : top + 28, :28], files["last_reconstructions"][0, ..., 0]
-        )
-        np.testing.assert_array_equal(image[top : top + 28, -28:], files["last_samples"][4, ..., 0])
-    assert {"originals", "reconstructions", "samples of the prior"} <= set(texts(figure))
-
-
-def test_a_damaged_or_missing_file_has_no_row(study):
-    trials = ranked(study)
-    (Path(trials["folder"].iloc[0]) / "pictures.npz").write_bytes(b"PK")
-    (Path(trials["folder"].iloc[-1]) / "pictures.npz").unlink()
-    middle, last = (len(trials) - 2) // 2, len(trials) - 2
-    assert names(best_median_worst(StudyView(study))) == [
-        words("median", trials.iloc[middle]),
-        words("worst", trials.iloc[last]),
-    ]
-
-
-def test_two_have_no_median_and_one_is_no_contrast(study):
-    trials = ranked(study)
-    two = names(best_median_worst(StudyView(part(study, trials.head(2)))))
-    assert [name.split(":")[0] for name in two] == ["best in the search", "worst"]
-    assert best_median_worst(StudyView(part(study, trials.head(1)))) is None
 
 
 def numbers_of(*shape):

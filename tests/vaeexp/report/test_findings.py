@@ -14,7 +14,14 @@ from planted_rates import view_of
 from planted_studies import planted, results_of
 from raced_results import raced_results
 from report_text import on_view, uncovered_prior, with_test_figures
-from synthetic_study import make_results, part, study_attributes, thin_studies, with_baselines
+from synthetic_study import (
+    make_results,
+    part,
+    study_attributes,
+    thin_studies,
+    with_baselines,
+    with_samples_tested,
+)
 
 from sweeps.results import matched_pairs, ranked
 from vaeexp.report import answer as block
@@ -138,7 +145,51 @@ def test_what_is_as_good_lies_within_the_seeds_of_the_winner(results):
     for setting in near.settings:
         assert setting.confirmed == (setting.trial in confirmed)
     assert len(near.settings) <= 5
+    # Those with fresh seeds are named first, however near they are to the winner.
+    fresh = [number for number in near.trials if number in confirmed]
+    assert [setting.trial for setting in near.settings][: len(fresh)] == fresh
     assert equally_good(StudyView(make_results(confirm=False))) is None
+
+
+def test_a_trial_that_compare_trains_again_is_judged_by_its_fresh_seeds(results):
+    view = StudyView(results)
+    rows, winner = results.trials, view.confirmed[0].value
+    (compared,) = {
+        int(run["source_trial"])
+        for _, run in rows[rows["repeat"]].iterrows()
+        if run["purposes"] == ("compare",)
+    } - {each.source_trial for each in view.confirmed}
+    params = [name for name in rows if name.startswith("params.")]
+    own = rows[~rows["repeat"] & (rows["number"] == compared)].iloc[0]
+    same = rows[params].astype(str).eq(own[params].astype(str)).all(axis=1)
+
+    def with_values(searched, fresh):
+        values = rows["objective"].mask(same & ~rows["repeat"], winner + searched)
+        values = values.mask(same & rows["repeat"], winner + fresh)
+        return equally_good(StudyView(replace(results, trials=rows.assign(objective=values))))
+
+    assert (same & rows["repeat"]).sum() == 2
+    lucky, unlucky = with_values(0.0, 9.0), with_values(9.0, 0.0)
+    assert lucky is None or compared not in lucky.trials
+    assert compared in unlucky.trials
+
+
+def test_figures_on_test_stand_beside_a_comparison_where_all_its_settings_have_them(results):
+    full = with_samples_tested(results)
+    tested = full.trials["result.test/fid"].notna()
+    compared_runs = full.trials["purposes"].map(lambda purposes: "compare" in purposes).astype(bool)
+    assert (compared_runs & ~tested).any()
+    (some,) = [said for said in compared(full) if said.id.startswith("compare.")]
+    assert some.values["over"] > 1
+    assert some.values.get("fid") is None
+    trials = full.trials.copy()
+    trials.loc[compared_runs, "result.test/fid"] = 20.0
+    (every,) = [
+        said
+        for said in compared(replace(full, trials=trials))
+        if said.id.startswith("compare.") and "interaction" not in said.id
+    ]
+    assert every.values["fid"].n == every.values["over"]
 
 
 BEST = (98.0, 98.2, 98.4)

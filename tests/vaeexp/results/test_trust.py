@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from default_studies import default_study
 from drawn_studies import SPACE, drawn, study
-from synthetic_study import make_results, thin_studies
+from synthetic_study import make_results, study_attributes, thin_studies
 from toy_lanes import ToyLanes
 from toy_study import toy_study
 
@@ -203,3 +203,20 @@ def test_a_winner_outside_a_narrowed_range_is_not_said_to_lie_at_its_end(name, e
     [said] = found.found
     assert (said.id, said.values["bound"]) == ("check.winner_beyond", end)
     assert not found.further
+
+
+def test_a_sure_cost_has_an_epoch_where_epochs_are_searched():
+    results = make_results()
+    spec = results.study.spec
+    train = {name: value for name, value in spec["train"].items() if name != "epochs"}
+    study = study_attributes(spec=spec | {"train": train})
+    trials = results.trials.copy()
+    params = trials["params.optimizer"] == "adamax"
+    trials.loc[params & trials["repeat"], "objective"] += 30.0
+    view = StudyView(replace(results, study=study, trials=trials))
+    assert view.plan.fixed("epochs") is None
+    said = {
+        one.values["parameter"]: one
+        for one in next(one for one in check_study(view) if one.id == "seeds").further
+    }
+    assert said["optimizer"].values["epoch"] == view.ranked["epochs"].max()
