@@ -95,8 +95,8 @@ def reconstructed_signals(arrays: Arrays) -> Figure:
         style.whole_ticks(axes.xaxis, 6)
         if columns is not None:
             axes.bar(range(length), original, color="#d6d6d6")
-            few = slice(None, None, -(-length // NAMES))
-            names = [style.shortened(name, NAMES) for name in columns[few]]
-            axes.set_xticks(range(length)[few], names, rotation=90, fontsize=8)
+            places = range(0, length, -(-length // NAMES))
+            names = [style.shortened(columns[place], NAMES) for place in places]
+            axes.set_xticks(places, names, rotation=90, fontsize=8)
     style.figure_legend(figure, panels[0, 0])
     return figure
