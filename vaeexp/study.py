@@ -68,20 +68,46 @@ def open_study_file(
     values: Mapping[str, Values] | Values | ImageShape | None = None,
     text: str | None = None,
     least_batch: int | None = None,
+    subset: bool = False,
 ) -> Study:
-    """Read and check a study file.
+    """Read and check a study file, with its changes for a small part of the data.
 
     Args:
         name: name or path of the study.
-        overrides: changes as of `--set`.
+        overrides: changes as of `--set`, which come after those of `subset`.
         values: those of the images, or their shape (C, H, W), or those of each `DataSettings.key`;
             every network that the study can ask for is then built once, and tried.
         least_batch: the smallest batch that every network may meet.
         text: the study itself, where it lies in no file.
+        subset: whether the data are a small part of the set, so that these changes hold.
 
     Raises:
-        UserError: for all mistakes of the file, a line each.
+        UserError: for all mistakes of the file, a line each; then for those of its changes.
     """
+    read = partial(_read_study_file, name, text=text)
+    study = read(overrides)
+    if study.subset:
+        changed = read([*study.subset, *overrides])
+        before, after = ([*data_of(each).values()] for each in (study, changed))
+        # A baseline that goes may have been the only one that needs its data.
+        if after[0] != before[0] or not all(data in before for data in after):
+            problem = "changes the data, of which the subset is; must change other settings."
+            raise UserError(f"{study.path}: subset", problem)
+        if subset:
+            study, overrides = changed, [*study.subset, *overrides]
+    if values is None:
+        return study
+    return read(overrides, values=values, least_batch=least_batch)
+
+
+def _read_study_file(
+    name: str,
+    overrides: Sequence[str],
+    *,
+    text: str | None,
+    values: Mapping[str, Values] | Values | ImageShape | None = None,
+    least_batch: int | None = None,
+) -> Study:
     sections = sections_for(name, overrides, text)
     study = load_study(
         name,
@@ -396,6 +422,27 @@ def distinct_values(study: AnyStudy, name: str) -> list[str]:
     of the search first.
     """
     return list(dict.fromkeys(_all_values(study, name)))
+
+
+def data_changes(study: AnyStudy) -> list[dict[str, Any]]:
+    """Return the settings of the data in which the trials of a study may differ, a row for each
+    data set that they may need.
+    """
+    rows = product(*(distinct_values(study, name) for name in APART))
+    found = [dict(zip(APART, row, strict=True)) for row in rows]
+    return [row for row in found if row["binarisation"] == "none" or row["scale"] == "unit"]
+
+
+def data_of(study: AnyStudy) -> dict[str, DataSettings]:
+    """Return the data sets that trials and baselines of a study need by `DataSettings.key`, that of
+    the search first.
+    """
+    settings = settings_of(study)
+    found: dict[str, DataSettings] = {}
+    for changes in data_changes(study):
+        wanted = settings.with_params(changes).data
+        found.setdefault(wanted.key, wanted)
+    return found
 
 
 def own_paths_of(study: AnyStudy) -> list[str]:

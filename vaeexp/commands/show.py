@@ -23,7 +23,8 @@ def study_of(study: str, overrides: Sequence[str], places: Places) -> tuple[dict
     """Return the definition of a study (`Study.spec` and budget), and its source: the storage, else
     the file.
 
-    A recorded study was checked when it began. A file is checked now, which takes PyTorch.
+    A recorded study was checked when it began, and has its changes for a small part of the data
+    where it trains on one. A file is checked now, which takes PyTorch, and names these changes.
     """
     if not overrides and not study.endswith((".yaml", ".yml")):
         try:
@@ -38,6 +39,7 @@ def study_of(study: str, overrides: Sequence[str], places: Places) -> tuple[dict
     return {
         **study_file.spec(),
         "budget": study_file.budget.model_dump(mode="json"),
+        **({"subset": list(study_file.subset)} if study_file.subset else {}),
     }, f"from {study_file.path}"
 
 
@@ -101,6 +103,7 @@ def _course_rows(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows += [("start", format_params(point)) for point in spec.get("start") or ()]
     rows += [("learn_from", spec["learn_from"])] if "learn_from" in spec else []
     rows += [(part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part)]
+    rows += [("subset", "; ".join(spec["subset"]))] if "subset" in spec else []
     for row in (spec.get("baselines") or {}).values():
         words = [f"{row['title']}:", f"at={row['at']}", format_params(row["settings"])]
         rows.append(("baseline", " ".join(words).strip()))

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from sweeps import UserError, check_name, masked
+from sweeps import UserError, masked
 from vaeexp.commands.options import one_study
 from vaeexp.commands.sweep import sweep
 from vaeexp.console import open_console, write_line
-from vaeexp.launch.options import OPTIONS, Places
-from vaeexp.study import open_study_file
+from vaeexp.launch.definition import study_opener
+from vaeexp.launch.options import OPTIONS, Places, SweepOptions
 
 
 def batch_script(
@@ -94,8 +94,9 @@ def slurm(
     _refuse_passwords(context)
     given = context.params
     named = one_study(given["study"], given["named"])
-    study = open_study_file(str(named), overrides=given["overrides"])
-    name = study.name if given["name"] is None else check_name(given["name"], "--name")
+    wanted = SweepOptions(str(named), **{each: given[each] for each in OPTIONS})
+    study = study_opener(wanted)()
+    name = wanted.name or study.name
     if nodes > 1 and not Path(sys.executable).with_name("ray").exists():
         raise UserError(
             "--nodes", f"got {nodes}; several nodes need Ray. Try: pip install 'vaeexp[ray]'."

@@ -13,26 +13,31 @@ from vaeexp.data.showing import kind_of
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.vae import VAE
 
-_SHOWN = 4
+SHOWN = 4
 """Images that a plot with axes shows."""
 
 
-def shown_numbers(vae: VAE, images: Tensor, scaling: Scaling) -> dict[str, np.ndarray]:
-    """Return the first images, of targets [N, C, H, W], and their reconstructions as numbers of the
-    files: originals_numbers, last_reconstructions_numbers float32 [≤ 4, C, H, W].
+def shown_numbers(
+    vae: VAE, images: Tensor, scaling: Scaling, names: Sequence[str] | None
+) -> dict[str, np.ndarray]:
+    """Return images, of targets [K, C, H, W], and their reconstructions as numbers of the files:
+    originals_numbers, last_reconstructions_numbers float32 [K, C, H, W].
 
-    Only of what a plot shows with axes: signals, and images of one channel that are no grey levels.
+    Only of what a plot shows with axes: signals, images of one channel that are no grey levels, and
+    rows of a table. Its columns differ in their units, so that these are the targets; their `names`
+    are column_names unicode [F].
     """
     kind = kind_of(vae.values)
     grey = vae.values.unit or vae.values.shape[0] > 1
-    if scaling.bytes or not (kind == "signal" or (kind == "image" and not grey)):
+    table = kind == "table" and names is not None
+    if not table and (scaling.bytes or (kind != "signal" and (kind != "image" or grey))):
         return {}
-    x = images[:_SHOWN].to(vae.latent_mask)
+    x = images.to(vae.latent_mask)
     arrays = {"originals": x, "last_reconstructions": vae.reconstruct(x)}
-    return {
-        f"{name}_numbers": scaling.numbers(targets.cpu().numpy()).astype(np.float32)
-        for name, targets in arrays.items()
-    }
+    found = {f"{name}_numbers": targets.cpu().numpy() for name, targets in arrays.items()}
+    if table:
+        return {**found, "column_names": np.array(names, dtype=np.str_)}
+    return {name: scaling.numbers(array).astype(np.float32) for name, array in found.items()}
 
 
 def feature_arrays(

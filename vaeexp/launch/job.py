@@ -39,9 +39,10 @@ from vaeexp.models.vae import build_vae
 from vaeexp.own_code import code_warnings
 from vaeexp.plots.contact_sheet import ContactSheet
 from vaeexp.runs.worker import open_source
-from vaeexp.settings import APART, Settings
+from vaeexp.settings import Settings
 from vaeexp.study import (
     check_warmups,
+    data_of,
     distinct_values,
     largest,
     largest_own,
@@ -163,29 +164,22 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     if options.checkpoints is not None:
         check_address(options.checkpoints)
     resolve_device(options.execution.get("device", "auto"))
-    settings = settings_of(study)
     datasets: dict[str, Dataset] = {}
-    for changes in data_changes(study):
-        wanted = settings.with_params(changes).data
-        if wanted.key in datasets:
-            continue
-        datasets[wanted.key] = open_dataset(
+    for key, wanted in data_of(study).items():
+        datasets[key] = open_dataset(
             wanted,
             root=None if options.data is None else Path(options.data),
             full_data=options.full_data,
             # The lines about the files are the same for all of them.
             say=(lambda text: None) if datasets else partial(log.say, style="yellow"),
         )
-    _check_same_numbers(study, datasets)
     dataset = next(iter(datasets.values()))
-    if dataset.subset and study.subset:
-        overrides = [*study.subset, *open_study.keywords["overrides"]]
-        open_study = partial(open_study, overrides=overrides)
+    if dataset.subset:
+        open_study = partial(open_study, subset=True)
         study = replace(open_study(), name=study.name)
-        if settings_of(study).data != settings.data:
-            problem = "changes the data, of which the subset is; must change other settings."
-            raise UserError(f"{study.path}: subset", problem)
-        settings = settings_of(study)
+        datasets = {key: datasets[key] for key in data_of(study)}
+    settings = settings_of(study)
+    _check_same_numbers(study, datasets)
     if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
         problem = (
             f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that."
@@ -211,15 +205,6 @@ def _leaves_out(study: "Study") -> bool:
     """Return whether a likelihood of the study leaves out sub-pixels that never change."""
     names = distinct_values(study, "likelihood")
     return any(find_likelihood(name).of_varying for name in names)
-
-
-def data_changes(study: "Study") -> list[dict[str, Any]]:
-    """Return the settings of the data in which the trials of a study may differ, a row for each
-    data set that they may need.
-    """
-    rows = product(*(distinct_values(study, name) for name in APART))
-    found = [dict(zip(APART, row, strict=True)) for row in rows]
-    return [row for row in found if row["binarisation"] == "none" or row["scale"] == "unit"]
 
 
 def _check_same_numbers(study: "Study", datasets: Mapping[str, Dataset]) -> None:

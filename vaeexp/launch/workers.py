@@ -11,10 +11,10 @@ import sweeps
 import vaeexp
 from sweeps import Engine, WorkerPool, open_engine
 from vaeexp.launch.execution import Execution, model_shapes
-from vaeexp.launch.job import Job, data_changes
+from vaeexp.launch.job import Job
 from vaeexp.launch.memory import MemoryPlan
 from vaeexp.runs.worker import open_lanes, open_remote_lanes
-from vaeexp.study import maxima_of, own_paths_of, train_options, uses_average
+from vaeexp.study import data_changes, maxima_of, own_paths_of, train_options, uses_average
 from vaeexp.training.checkpoint_places import absolute_address
 from vaeexp.training.device import resolve_device
 from vaeexp.training.optimizers import parts_of
@@ -70,9 +70,8 @@ def make_workers(
     elsewhere = {
         **shared,
         "fingerprints": [
-            (changes, job.datasets[key].fingerprint)
+            (changes, job.datasets[job.settings.with_params(changes).data.key].fingerprint)
             for changes in data_changes(job.study)
-            if (key := job.settings.with_params(changes).data.key) in job.datasets
         ],
         "data": None if job.options.data is None else str(Path(job.options.data).absolute()),
         "full_data": job.options.full_data,

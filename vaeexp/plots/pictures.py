@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaeexp.plots.in_units import LIMITS, NUMBERS, reconstructions_in_units
+from vaeexp.plots.in_units import BOTH, LIMITS, reconstructions_in_units
 from vaeexp.plots.style import MUTED, annotate, new_figure, write
 from vaeexp.results.statements import Caption, say
 from vaeexp.results.statements import Figure as StatedFigure
@@ -283,7 +283,7 @@ def best_reconstructions(arrays: Arrays) -> Figure:
     """Draw originals above their reconstructions by the last epoch's model; where the run left
     their numbers, with axes in the unit of the files.
     """
-    if arrays.keys() >= NUMBERS:
+    if BOTH[1] in arrays:
         return reconstructions_in_units(arrays)
     both = np.stack([arrays["originals"], arrays["last_reconstructions"]])
     return picture_grid(both, ["originals", "reconstructions"])
@@ -292,9 +292,10 @@ def best_reconstructions(arrays: Arrays) -> Figure:
 def reconstructions_caption(arrays: Arrays) -> str:
     """Say what is drawn, and where the colours of a heat map end."""
     text = "Validation images and the means of p(x|z) with z from their posteriors"
-    if not arrays.keys() >= NUMBERS:
+    if BOTH[1] not in arrays:
         return f"{text}. {LAST_EPOCH}"
-    text += ", in the unit of the data."
+    table = "column_names" in arrays
+    text += ": a bar for each column, as scaled." if table else ", in the unit of the data."
     if arrays["originals_numbers"].shape[2] > 1:
         low, high = LIMITS
         text += (

@@ -84,7 +84,7 @@ STAR: dict[str, Any] = {
 """Of the winner."""
 FAR = 15
 """Times the usual distance from their median by which a run is far above others of one setting:
-about ten standard deviations.
+ten standard deviations or more.
 """
 SLANT = 30
 """Degrees at which names below an axis stand where the names do not fit side by side."""
@@ -349,16 +349,16 @@ def robust_limits(
 
 
 def sibling_limits(rows: Iterable[np.ndarray]) -> tuple[float, float]:
-    """Return robust limits of values whose rows differ by nothing but the seed, without those that
-    lie far above their row: one broken run squeezes no other.
+    """Return `robust_limits` of values whose rows differ by nothing but the seed, without those
+    that lie far above their row: one broken run squeezes no other.
     """
-    rows = [*rows]
-    distances = [row - np.median(row) if len(row) else row for row in rows]
-    several = np.concatenate([each for each in distances if len(each) > 1] or [[0.0]])
-    usual = float(np.median(np.abs(several)))
-    values = np.concatenate(rows)
-    near = np.concatenate(distances) <= (FAR * usual or math.inf)
-    return robust_limits(values[near], beyond=values)
+    found = [own for row in rows if len(own := finite(row))]
+    # The lower median is a run's own value: of two runs, a broken one would move their mean.
+    above = [own - np.quantile(own, 0.5, method="lower") for own in found]
+    values, distances = (np.concatenate([[], *parts]) for parts in (found, above))
+    several = np.abs(distances[distances != 0])
+    usual = np.quantile(several, 0.5, method="lower") if len(several) else math.inf
+    return robust_limits(values[distances <= FAR * usual], beyond=values)
 
 
 def with_intervals(low: float, high: float, ends: Iterable[float]) -> tuple[float, float]:

@@ -35,6 +35,7 @@ from vaeexp.results.tables import (
     with_best_epoch,
 )
 from vaeexp.results.tested_settings import BaselineMargin, PairComparison, TestedSetting
+from vaeexp.words import of_data
 
 VERSION = 3
 """Rises when a field changes its meaning, unit or type, or goes; not with a new field."""
@@ -108,7 +109,10 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
+        # The unit of a figure is written for images.
+        return {
+            name: of_data(part) if name == "unit" else _plain(part) for name, part in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return json_value(value.item() if isinstance(value, np.generic) else value)

@@ -17,8 +17,10 @@ from sweeps import VERSION, UserError, write_whole
 from vaeexp.data.formats.array_labels import only_occurring
 from vaeexp.data.showing import picture_words, to_pictures
 from vaeexp.evaluation import gallery, latent
+from vaeexp.evaluation.in_units import shown_numbers
 from vaeexp.evaluation.large_map import map_codes
 from vaeexp.plots import style
+from vaeexp.plots.in_units import reconstructions_in_units
 from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
 from vaeexp.plots.pictures import GAP, GRID_WIDTH, picture_grid
 from vaeexp.plots.style import write
@@ -31,6 +33,8 @@ from vaeexp.words import plural
 KINDS = ("linear", "spherical", "pixel")
 """Kinds of interpolation, in the order of `WAYS`."""
 CSV = ("image", "name", "label", "class", "x", "y")
+MOST_ROWS = 16
+"""Rows of a table that are drawn with axes; more are small pictures."""
 INCH = 7
 """Characters of a title for each inch of a figure."""
 _ACROSS = 8
@@ -125,16 +129,27 @@ def _named_grid(pictures: np.ndarray, sides: Sequence[str], names: Sequence[str]
 
 
 def draw_reconstructions(run: Run, images: Images) -> Drawing:
-    """Draw rows of images, each above the row of their reconstructions at the posterior means."""
+    """Draw rows of images, each above the row of their reconstructions at the posterior means; of a
+    table up to `MOST_ROWS` rows, with the names of the columns.
+    """
+    dataset = images.dataset
+    if dataset.features is not None and len(images.x) <= MOST_ROWS:
+        arrays = shown_numbers(run.vae, images.x, dataset.scaling, dataset.features)
+        figure = reconstructions_in_units(arrays)
+    else:
+        figure = _reconstruction_grid(run, images)
+    count = plural(len(images.x), f"{images.split} {run.noun}")
+    return _titled(run, figure, f"{count} of {dataset.title} and their reconstructions")
+
+
+def _reconstruction_grid(run: Run, images: Images) -> Figure:
     across = min(_ACROSS, len(images.x))
     shown = gallery.decoded(run.vae, latent.codes_of(run.vae, images.x)[0])
     originals, reconstructions = (
         _rows(pictures, across) for pictures in (to_pictures(images.x, run.values), shown)
     )
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
-    figure = picture_grid(woven, [f"{run.noun}s", "reconstructions"] * len(originals))
-    count = plural(len(images.x), f"{images.split} {run.noun}")
-    return _titled(run, figure, f"{count} of {images.dataset.title} and their reconstructions")
+    return picture_grid(woven, [f"{run.noun}s", "reconstructions"] * len(originals))
 
 
 def draw_interpolations(run: Run, images: Images, *, steps: int) -> Drawing:

@@ -34,7 +34,7 @@ from vaeexp.evaluation.generation import (
     sheet,
     write_png,
 )
-from vaeexp.evaluation.in_units import feature_arrays, shown_numbers
+from vaeexp.evaluation.in_units import SHOWN, feature_arrays, shown_numbers
 from vaeexp.evaluation.latent import aggregate_codes
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.evaluation.neighbours import neighbour_arrays, usual_distance
@@ -402,8 +402,10 @@ class TrialArtifacts:
             at_last: Mapping[str, np.ndarray] = drawn if last else {}
             if last and last.epoch != best.epoch:
                 at_last = self._pictures(model, lane, last)
-            scaling = self._dataset(lane).scaling
-            numbers = shown_numbers(model, self._shown(lane), scaling) if last else {}
+            dataset = self._dataset(lane)
+            few = self._shown(lane)[:SHOWN]
+            how = dataset.scaling, dataset.features
+            numbers = shown_numbers(model, few, *how) if last else {}
         if lane.test_metrics:
             save_arrays(folder / EVALUATION, arrays)
             for kind, picture in grids(drawn).items():

@@ -17,12 +17,12 @@ from sweeps.errors import UserError
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.data.values import Values
 from vaeexp.evaluation.nll import evaluate_elbo, importance_weighted_nll
-from vaeexp.launch.job import data_changes, describe_data, prepare_job
+from vaeexp.launch.job import describe_data, prepare_job
 from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.study_log import StudyLog
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.settings import DataSettings, ModelSettings
-from vaeexp.study import open_study_file
+from vaeexp.study import data_changes, open_study_file
 
 STUDY = """
 question: Which scale?

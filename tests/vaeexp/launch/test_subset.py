@@ -4,14 +4,17 @@ import io
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from mnist_files import write_files
 from rich.console import Console
 
 from sweeps.errors import UserError
+from vaeexp.commands import cli
 from vaeexp.launch.job import Job, prepare_job
 from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import plan_sweep
 from vaeexp.launch.study_log import StudyLog
+from vaeexp.study import data_of, open_study_file
 
 SUBSET = 'subset=["hidden=[16]", train.batch_size=40, confirm.seeds=5]'
 
@@ -61,3 +64,39 @@ def test_the_whole_of_a_set_leaves_a_study_as_its_file_has_it(tmp_path):
 def test_a_change_that_cannot_be_made_is_refused(change, says):
     with pytest.raises(UserError, match=says):
         prepared(f"subset=[{change}]")
+    for command in (["show", "smoke"], ["slurm", "smoke", "--time", "1:00:00"]):
+        done = CliRunner().invoke(cli, [*command, "--set", f"subset=[{change}]"])
+        assert says in str(done.exception)
+
+
+GREY = ("data.binarisation=none", "model.likelihood=gaussian")
+
+
+def test_a_change_of_the_data_sets_that_are_searched_is_refused():
+    with pytest.raises(UserError, match="subset: changes the data"):
+        prepared(*GREY, 'subset=["search.scale.values=[unit, range]"]')
+
+
+def test_a_change_may_drop_the_one_baseline_that_needs_data_of_its_own():
+    text = (
+        "extends: smoke\nquestion: Which?\nsubset: [baselines=null]\n"
+        "baselines: {anew: {title: drawn anew, settings: {binarisation: dynamic}}}\n"
+    )
+    options = SweepOptions("mine", device="cpu", compile="off")
+    job = prepare_job(options, StudyLog(Console(quiet=True)), text)
+    assert [*data_of(open_study_file("mine", text=text))] == ["static", "dynamic"]
+    assert [*job.datasets] == ["static"]
+
+
+def test_show_says_what_changes_on_a_small_part_of_the_data():
+    done = CliRunner().invoke(cli, ["show", "smoke", "--set", SUBSET])
+    said = " ".join(done.output.split())
+    assert "subset hidden=[16]; train.batch_size=40; confirm.seeds=5" in said
+
+
+def test_slurm_names_a_study_as_sweep_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["slurm", "smoke", "--time", "1:00:00", "--set", SUBSET, "--name", "mine"]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "mine.sbatch").exists()

@@ -174,7 +174,28 @@ def test_limits_follow_the_bulk_of_each_row():
     assert 85 < low < 91
     assert 123 < high < 140, "a row that is worse as a whole is in sight"
     assert sibling_limits([np.array([3.0]), np.array([9.0])])[1] > 9
-    assert sibling_limits([np.empty(0)]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_limits_leave_out_the_missing_values_of_a_row_alone(missing):
+    rows = [np.array([91.0, missing, 93.0]), np.array([120.0, 121.0]), np.array([missing])]
+    alike = [np.array([91.0, 93.0]), np.array([120.0, 121.0])]
+    assert sibling_limits(rows) == sibling_limits(alike)
+    low, high = sibling_limits(rows)
+    assert 85 < low < 91
+    assert 121 < high < 140
+
+
+@pytest.mark.parametrize("rows", [[], [np.empty(0)], [np.array([np.nan])]])
+def test_limits_of_no_value_are_those_of_an_empty_plot(rows):
+    assert sibling_limits(rows) == (0.0, 1.0)
+
+
+def test_of_two_seeds_a_broken_one_is_left_out_where_another_row_tells_their_spread():
+    rows = [np.array([91.0, 93.0]), np.array([92.0, 207.0])]
+    assert 93 < sibling_limits(rows)[1] < 100
+    assert sibling_limits(rows[1:])[1] > 207, "two runs alone do not say which one is broken"
+    assert sibling_limits([np.array([91.0, 91.0]), np.array([92.0, 92.5])])[1] > 92.5
 
 
 def test_the_median_run_of_the_best_configuration_draws(results):

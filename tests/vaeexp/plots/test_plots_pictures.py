@@ -1,6 +1,7 @@
 """Pictures beside words: which models are shown, and that damaged files do not count."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from vaeexp.plots.pictures import (
     reconstructions_caption,
     strip_trials,
 )
+from vaeexp.plots.style import drawing
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import curve_of, read_arrays
@@ -159,6 +161,31 @@ def test_signals_and_their_reconstructions_are_lines_in_the_same_axes(shape, pan
             np.testing.assert_array_equal(line.get_ydata(), array[signal, channel, 0])
     assert "percentile" not in reconstructions_caption(arrays)
     figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("columns", "named", "rows"), [(2, 2, 4), (8, 8, 4), (20, 20, 3), (21, 11, 4), (400, 20, 1)]
+)
+def test_rows_of_a_table_are_bars_above_the_names_of_their_columns(columns, named, rows):
+    names = np.array([f"column {place} of the ${columns}" for place in range(columns)])
+    arrays = numbers_of(rows, 1, 1, columns)
+    figure = best_reconstructions(arrays | {"column_names": names})
+    drawn = [axes for axes in figure.axes if axes.patches]
+    assert len(drawn) == rows
+    for axes, *both in zip(drawn, *arrays.values(), strict=True):
+        heights = [bar.get_height() for bar in axes.patches]
+        np.testing.assert_array_equal(heights, both[0].ravel())
+        for line, array in zip(axes.lines, both, strict=True):
+            np.testing.assert_array_equal(line.get_ydata(), array.ravel())
+    labels = figure.axes[2 * (rows > 2)].get_xticklabels()
+    assert len(labels) == named
+    for label, place in zip(labels, range(0, columns, -(-columns // 20)), strict=True):
+        assert names[place].startswith(label.get_text().rstrip("…"))
+    with drawing(figure):
+        figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes)), "no name is on another"
+    assert "a bar for each column" in reconstructions_caption(arrays | {"column_names": names})
 
 
 @pytest.mark.parametrize(("shape", "across"), [((28, 28), 15), ((64, 96), 8), ((218, 178), 15)])

@@ -566,6 +566,9 @@ def test_a_report_names_its_data_and_speaks_of_no_image(results, columns, noun):
     )
     text = chapters.compose(view)[0]
     assert f"nats per {noun}" in text
+    summary = chapters.summary_json(view, {})
+    assert f'"unit": "nats per {noun}"' in summary
+    assert "nats per image" not in summary
     assert f"cars.csv, 600 {noun}s" in text
     links = re.compile(r"<[^>]*>|\]\([^)]*\)|\[per_image.npz\]")
     wrong = re.compile(r"(?<!_)\bimages?\b|pixel|cross-fad|binaris", re.IGNORECASE)

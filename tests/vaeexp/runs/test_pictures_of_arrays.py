@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from array_files import COLUMNS, KINDS
 from PIL import Image
 
@@ -148,6 +149,9 @@ def test_columns_of_a_table_are_measured_as_numpy_measures_them(trained):
 def test_signals_and_decibels_leave_numbers_of_the_file(trained):
     kind, path, dataset, folder, _ = trained
     arrays = read_arrays(folder)
+    if kind == "table":
+        return
+    assert "column_names" not in arrays
     if kind not in ("signal", "decibels"):
         assert "originals_numbers" not in arrays
         return
@@ -156,6 +160,20 @@ def test_signals_and_decibels_leave_numbers_of_the_file(trained):
     assert arrays["last_reconstructions_numbers"].shape == (4, *dataset.values.shape)
     for original in arrays["originals_numbers"]:
         assert np.isclose(file, original, rtol=1e-4, atol=1e-3).all((1, 2, 3)).any()
+
+
+def test_a_table_leaves_rows_as_they_are_scaled_and_the_names_of_its_columns(trained):
+    kind, _, dataset, folder, _ = trained
+    if kind != "table":
+        return
+    arrays = read_arrays(folder)
+    assert arrays["column_names"].tolist() == list(COLUMNS)
+    targets = worker.targets(dataset.validation.images, "scaled", 0).numpy()
+    originals = arrays["originals_numbers"]
+    assert originals.shape == (4, *dataset.values.shape)
+    assert [(targets == row).all((1, 2, 3)).sum() for row in originals] == [1] * 4
+    made = load_model(folder, LAST).reconstruct(torch.from_numpy(originals)).numpy()
+    np.testing.assert_allclose(arrays["last_reconstructions_numbers"], made, atol=1e-5)
 
 
 def test_every_command_draws_it_and_says_how(trained, monkeypatch):
@@ -169,6 +187,9 @@ def test_every_command_draws_it_and_says_how(trained, monkeypatch):
         draw_interpolations(run, images, steps=4),
         draw_traversals(run, images, dimensions=2, steps=3),
     ]
+    if dataset.features:
+        *_, last = drawings[1].figure.axes
+        assert [label.get_text() for label in last.get_xticklabels()] == list(COLUMNS)
     words = picture_words(dataset.values)
     for number, drawing in enumerate(drawings):
         assert drawing.words.endswith(words)
@@ -188,9 +209,9 @@ def test_every_plot_of_one_model_is_drawn(trained, name, tmp_path):
     save(figure, tmp_path / "plot.png")
     if name != "best_reconstructions":
         return
-    panels = {"decibels": 9, "signal": 4}.get(kind, 1)
+    panels = {"decibels": 9, "signal": 4, "table": 4}.get(kind, 1)
     assert len(figure.axes) == panels
-    assert ("unit of the data" in plot.caption(arrays)) == (panels > 1)
+    assert ("unit of the data" in plot.caption(arrays)) == (kind in ("decibels", "signal"))
 
 
 def test_a_contact_sheet_says_how_a_picture_shows_an_array(trained):
