@@ -10,9 +10,6 @@ from .candidates import (
     promotes as promotes,
 )
 from .front import (
-    hypervolume as hypervolume,
-)
-from .front import (
     pareto_front as pareto_front,
 )
 from .racing import (

@@ -1,5 +1,5 @@
-"""Two objectives at once, both minimised: which points no other beats, how far the others are
-behind, and the area that a front covers.
+"""Two objectives at once, both minimised: which points no other beats, and how far the others are
+behind.
 
 Points are rows of [N, 2], all finite.
 """
@@ -37,8 +37,7 @@ def behind(values: np.ndarray) -> np.ndarray:
     It is the additive ε of Zitzler et al. (2003, "Performance assessment of multiobjective
     optimizers"): the least amount by which both objectives of the point would have to fall for no
     other point to be lower in both, max over q of min over i of (p_i − q_i)/s_i. A point of the
-    front has 0. The hypervolume that a point adds gives no such order, because it is 0 for all
-    points behind the front.
+    front has 0.
     """
     if not len(values):
         return np.zeros(0)
@@ -47,15 +46,3 @@ def behind(values: np.ndarray) -> np.ndarray:
     best = values[pareto_front(values)]
     gaps = ((values[:, None] - best) / scales(values)).min(axis=2)
     return np.maximum(gaps.max(axis=1), 0.0)
-
-
-def hypervolume(values: np.ndarray, reference: np.ndarray) -> float:
-    """Return the area between the points and the reference [2]: of all that some point equals or
-    beats, and that beats the reference.
-
-    Points that do not beat the reference in both objectives add nothing (Zitzler and Thiele 1998).
-    """
-    inside = values[(values < reference).all(axis=1)]
-    steps = inside[pareto_front(inside)]
-    ceilings = np.concatenate([reference[1:], steps[:-1, 1]])
-    return math.fsum((reference[0] - steps[:, 0]) * (ceilings - steps[:, 1]))

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from recompute_figures import Study
-from recompute_front import volume
 from recompute_statements import ENDED, Values, hold, of
 
 
@@ -45,12 +44,6 @@ def dropped(study: Study, kind: str, values: Values) -> Values:
     return {"trial": trial, "seeds": seeds, "leader": leader, "behind": behind, "p": p}
 
 
-@of("front.volume")
-def hypervolume(study: Study, *_: Any) -> Values:
-    area, (first, second) = volume(study)
-    return {"volume": area, "first_worst": first, "second_worst": second}
-
-
 @of("pairs.mean")
 def mean_difference(study: Study, _: str, values: Values) -> Values:
     """The bootstrap of another program draws other resamples; its ends may differ by a tenth of the
@@ -80,8 +73,8 @@ def other_pairs(study: Study, _: str, values: Values) -> Values:
     return {"count": values["count"]}
 
 
-LEFT = ("repeated", "failed", "pruned", "going", "worthless")
-LEFT += ("runs_failed", "runs_going", "late", "untested", "pairs")
+LEFT = ("failed", "pruned", "going", "worthless", "runs_failed", "runs_going", "late")
+LEFT += ("untested", "pairs")
 
 
 @of(*(f"left.{kind}" for kind in LEFT))
@@ -93,7 +86,6 @@ def left_out(study: Study, kind: str, _: Values) -> Values:
     confirming = pd.concat([*study.confirmed.values(), runs.head(0)])
     finite = np.isfinite(search["objective"].astype(float))
     counts = {
-        "repeated": (~trials["repeat"]).sum() - len(search),
         "failed": (search["state"] == "failed").sum(),
         "pruned": (search["state"] == "pruned").sum(),
         "going": (~search["state"].isin(ENDED)).sum(),

@@ -1,9 +1,4 @@
-"""Rules for the front of a study with two objectives: its sentence in the answer, its table, and
-its hypervolume.
-"""
-
-import math
-from itertools import pairwise
+"""Rules for the front of a study with two objectives: its sentence in the answer, and its table."""
 
 import pandas as pd
 from recompute_figures import Study
@@ -48,22 +43,6 @@ def members(study: Study) -> pd.DataFrame:
         if not (strictly | equal).any():
             kept.append(number_)
     return trials.loc[kept].sort_values(first)
-
-
-def volume(study: Study) -> tuple[float, list[float]]:
-    """Return the area of the cells of the grid through all points that some point equals or beats,
-    and the largest values.
-    """
-    trials, names = complete(study), objectives(study)
-    xs, ys = (sorted(set(trials[name])) for name in names)
-    corners = [tuple(row) for row in trials[names].to_numpy(float)]
-    total = math.fsum(
-        (right - left) * (top - bottom)
-        for left, right in pairwise(xs)
-        for bottom, top in pairwise(ys)
-        if any(x <= left and y <= bottom for x, y in corners)
-    )
-    return total, [xs[-1], ys[-1]]
 
 
 @shows(lambda block: block.heading == "The front" and block.rows[0][0].words == "trial")

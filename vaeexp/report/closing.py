@@ -76,7 +76,6 @@ def left_out(view: StudyView) -> list[Statement]:
     failed = runs["state"].isin(["failed", "pruned"])
     going = runs["state"].isin(GOING)
     counts = {
-        "repeated": (~view.trials["repeat"]).sum() - len(search),
         "failed": (state == "failed").sum(),
         "pruned": (state == "pruned").sum(),
         "going": state.isin(GOING).sum(),

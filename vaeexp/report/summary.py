@@ -37,7 +37,7 @@ from vaeexp.results.tables import (
 from vaeexp.results.tested_settings import BaselineMargin, PairComparison, TestedSetting
 from vaeexp.words import of_data
 
-VERSION = 3
+VERSION = 4
 """Rises when a field changes its meaning, unit or type, or goes; not with a new field."""
 DATA = ("title", "subset", "source", "train", "validation", "test", "image_shape")
 
@@ -222,13 +222,7 @@ def _front(view: StudyView) -> dict[str, Any] | None:
         }
         for _, row in found.members.iterrows()
     ]
-    empty = found.complete.empty
-    return {
-        "objectives": found.names,
-        "trials": trials,
-        "hypervolume": None if empty else found.volume,
-        "reference": None if empty else found.reference.tolist(),
-    }
+    return {"objectives": found.names, "trials": trials}
 
 
 def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str, Any]:

@@ -346,8 +346,8 @@ LESSON = (
 
 
 def front_chapter(view: StudyView) -> list[Block]:
-    """Return the front as a table, what it does not show, and its hypervolume; empty with one
-    objective, or before a trial is complete.
+    """Return the front as a table, and what it does not show; empty with one objective, or before a
+    trial is complete.
     """
     found = view.front
     if found is None or found.complete.empty:
@@ -357,7 +357,7 @@ def front_chapter(view: StudyView) -> list[Block]:
         f"The complete trials that no other complete trial equals or beats in both {first} and "
         f"{second}, on validation {view.noun}s at the last epoch, in order of {first}."
     )
-    return [heading("The front"), introduction, _table(view, found), LESSON, volume(found)]
+    return [heading("The front"), introduction, _table(view, found), LESSON]
 
 
 def _table(view: StudyView, found: FrontView) -> str:
@@ -367,18 +367,3 @@ def _table(view: StudyView, found: FrontView) -> str:
         values = [format_number(row[metric]) for metric in columns.values()]
         rows.append([str(row["number"]), *values, _configuration(view, row)])
     return narrow_tables(["trial", *columns, "configuration"], rows, right=range(1 + len(columns)))
-
-
-def volume(found: FrontView) -> Statement:
-    """Return the hypervolume with its reference point."""
-    first, second = found.labels
-    worst, other = (Figure(value=float(value)) for value in found.reference)
-    return say(
-        "front.volume",
-        first=first,
-        second=second,
-        volume=Figure(value=found.volume, unit=found.unit),
-        unit=found.unit,
-        first_worst=worst,
-        second_worst=other,
-    )

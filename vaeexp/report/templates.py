@@ -203,8 +203,6 @@ TEMPLATES: dict[str, str] = {
     "{leader} on validation (p {p:p})",
     "race.dropped_failed": "Trial {trial} was dropped after {seeds:seed}, because a run of it "
     "failed",
-    "left.repeated": "{count:repeated trial} (the configuration of an earlier one): in "
-    "trials.csv alone",
     "left.failed": f"{{count:failed trial}} of the search: {_COUNTED}; in plots with the epochs "
     "before the failure",
     "left.pruned": f"{{count:pruned trial}} of the search: {_COUNTED}; in plots of −ELBO at the "
@@ -223,10 +221,6 @@ TEMPLATES: dict[str, str] = {
     "left.untested": "{count:confirming run} without a finite test −ELBO: in no mean of test "
     "figures",
     "left.pairs": "{count:matched pair} without both runs complete: in no difference",
-    "front.volume": "Hypervolume: {volume} {unit}, the area between the front and the reference "
-    "point ({first} {first_worst}, {second} {second_worst}), which has the largest values of the "
-    "complete trials. Another study has another reference point, so no two such areas can be "
-    "compared",
     "pairs.incomplete": "{count:pair} without both runs complete, left out",
     "pairs.mean": f"Mean difference {{mean:±}} nats per image over [{{seeds:seed}}]"
     f"[{{settings:configuration}}, the seeds of each averaged first]. {{second}} is lower in "

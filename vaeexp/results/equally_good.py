@@ -14,6 +14,7 @@ from vaeexp.results.broken_seeds import repeated_settings
 from vaeexp.results.slow_learners import seed_margin, spread_over_seeds
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import text_of, values_of
+from vaeexp.results.tested_settings import winner_margins
 from vaeexp.results.unequal_spread import unequal_spread
 
 MOST = 5
@@ -75,12 +76,13 @@ def equally_good(view: StudyView) -> EquallyGood | None:
     if freedom < LEAST_FREEDOM or not view.confirmed or view.best_number is None:
         return None
     limit = seed_margin(spread, freedom)
-    winner, again = view.confirmed[0], repeated_settings(view)
-    values = {
-        int(run["number"]): again.get((text_of(values_of(run)),), run.to_frame().T)["objective"]
-        for _, run in view.ranked.iterrows()
-    }
-    values |= {int(one.source_trial or 0): one.runs["objective"] for one in view.confirmed}
+    winner, ranked = view.confirmed[0], view.ranked.set_index("number")
+    values = {int(number): [value] for number, value in ranked["objective"].items()}
+    for (text, *baselines), own in repeated_settings(view).items():
+        source = own["source_trial"].iloc[0]
+        if not baselines and source in values and text_of(values_of(ranked.loc[source])) == text:
+            values[int(source)] = [*own["objective"]]
+    values |= {int(one.source_trial or 0): [*one.runs["objective"]] for one in view.confirmed}
     apart = _set_apart(view)
     if unequal and calm:
         steady = view.plan.parameters[unequal.parameter].has(view.search, [calm.value])
@@ -90,7 +92,7 @@ def equally_good(view: StudyView) -> EquallyGood | None:
     apart.add(view.best_number)
     behind = {}
     for number, own in values.items():
-        gap = float(own.mean()) - winner.value
+        gap = float(np.mean(own)) - winner.value
         share = math.sqrt((1 / len(winner.runs) + 1 / len(own)) / 2)
         if number not in apart and gap <= limit * share * (LUCK if len(own) == 1 else 1.0):
             behind[number] = gap
@@ -110,9 +112,10 @@ def equally_good(view: StudyView) -> EquallyGood | None:
 
 def _set_apart(view: StudyView) -> set[int]:
     """Return the confirmed settings against which the interval on validation or test speaks."""
+    on_validation = winner_margins(view.confirmed, view.retrained.race, metric="objective")
     return {
         margin.source_trial
-        for margin in (*view.retrained.margins_on_validation, *view.retrained.margins)
+        for margin in (*on_validation, *view.retrained.margins)
         if margin.interval.low > 0
     }
 

@@ -1,4 +1,4 @@
-"""The front of a study with two objectives, and the area that it covers."""
+"""The front of a study with two objectives."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sweeps.results import hypervolume, pareto_front
-from vaeexp.evaluation.metrics import METRICS, NATS
+from sweeps.results import pareto_front
+from vaeexp.evaluation.metrics import METRICS
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,6 @@ class FrontView:
         """What the report calls the objectives."""
         first, second = self.names
         return METRICS[first].label, METRICS[second].label
-
-    @property
-    def unit(self) -> str:
-        """The unit of the hypervolume."""
-        return "nats²" if all(METRICS[name].unit == NATS for name in self.names) else "nats · units"
 
     @cached_property
     def complete(self) -> pd.DataFrame:
@@ -57,18 +52,6 @@ class FrontView:
         return by_number.iloc[pareto_front(by_number[[*self.metrics]].to_numpy(float))].reset_index(
             drop=True
         )
-
-    @cached_property
-    def reference(self) -> np.ndarray:
-        """The largest value of each objective among the complete trials, from which the hypervolume
-        is measured: [2].
-        """
-        return self.values.max(axis=0)
-
-    @cached_property
-    def volume(self) -> float:
-        """The hypervolume of the front."""
-        return hypervolume(self.values, self.reference)
 
 
 def front_view(trials: pd.DataFrame, objectives: Mapping[str, str]) -> FrontView:

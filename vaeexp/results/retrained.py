@@ -104,11 +104,6 @@ class Retrained:
         """The other confirmed configurations, each set against the first on test."""
         return winner_margins(self.confirmed, self.race)
 
-    @cached_property
-    def margins_on_validation(self) -> list[WinnerMargin]:
-        """The same on validation."""
-        return winner_margins(self.confirmed, self.race, metric="objective")
-
     # ---- baselines ----
 
     @cached_property

@@ -26,7 +26,7 @@ from vaeexp.results.slow_learners import (
 from vaeexp.results.statements import NATS, Figure, Statement, Statements, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import with_purpose
-from vaeexp.results.tested_settings import BaselineMargin
+from vaeexp.results.tested_settings import BaselineMargin, winner_margins
 from vaeexp.results.verdict import LAST, remedy
 from vaeexp.schedules import SCHEDULES
 from vaeexp.words import format_value, parameter_label
@@ -358,17 +358,16 @@ def seeds_trained(view: StudyView) -> Check:
     (`broken_runs`). A seed that failed is missing from each mean, which is then too good.
     """
     seeds = view.retrained.new_seeds
-    runs = with_purpose(view.trials, *PURPOSES)
+    runs, broken = with_purpose(view.trials, *PURPOSES), broken_statements(view)
     if failures := failures_of(runs):
-        further = tuple(
+        further = [
             say("check.seeds_of", title=each.title, failed=each.failed, planned=each.planned)
             for each in seeds
             if each.failed
-        )
+        ]
         found = failed_seeds(failures, len(runs))
-        further += broken_statements(view)
-        return Check("new_seeds", "warning", found, further, remedy(failures[0].kind))
-    if broken := broken_statements(view):
+        return Check("new_seeds", "warning", found, (*further, *broken), remedy(failures[0].kind))
+    if broken:
         kind = "collapsed" if broken_runs(view)[0].collapsed else "diverged"
         return Check("new_seeds", "warning", broken[:1], broken[1:], Statement(f"remedy.{kind}"))
     if runs.empty:
@@ -416,7 +415,9 @@ def _order_on_test(view: StudyView) -> tuple[CheckVerdict, Statements, Statement
     if not any(math.isfinite(margin.interval.low) for margin in on_test.values()):
         return "unknown", _one("check.no_interval"), _confirm(view, top=3, seeds=3)
     behind = [
-        margin.source_trial for margin in view.retrained.margins_on_validation if margin.settled
+        margin.source_trial
+        for margin in winner_margins(view.confirmed, view.retrained.race, metric="objective")
+        if margin.settled
     ]
     if not behind:
         return "nothing", _one("check.no_order"), None

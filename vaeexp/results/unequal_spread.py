@@ -82,6 +82,6 @@ def p_of_equal_spread(groups: list[list[np.ndarray]]) -> float:
     """Return the p of the test that runs vary alike within the settings of each group."""
     from scipy.stats import f_oneway
 
-    seeds = min(len(own) for group in groups for own in group)
+    seeds = min(map(len, chain.from_iterable(groups)))
     logs = [[math.log(max(own[:seeds].std(ddof=1), 1e-12)) for own in group] for group in groups]
     return float(f_oneway(*logs).pvalue)

@@ -1,9 +1,4 @@
-"""Fronts of two objectives against their definitions: by brute force, by inclusion and exclusion,
-and by drawing points.
-"""
-
-import itertools
-import math
+"""Fronts of two objectives against their definitions, by brute force."""
 
 import numpy as np
 import pytest
@@ -11,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweeps.results.front import behind, hypervolume, pareto_front, scales
+from sweeps.results.front import behind, pareto_front, scales
 
 POINTS = st.integers(1, 12).flatmap(
     lambda count: arrays(float, (count, 2), elements=st.integers(-6, 6).map(float))
@@ -19,7 +14,6 @@ POINTS = st.integers(1, 12).flatmap(
 SMOOTH = st.integers(1, 12).flatmap(
     lambda count: arrays(float, (count, 2), elements=st.floats(-50, 50).map(lambda x: round(x, 3)))
 )
-REFERENCE = np.array([5.0, 4.0])
 
 
 def beaten(point, others):
@@ -72,55 +66,3 @@ def test_a_scale_is_the_middle_half_then_the_range_then_one():
     values = np.array([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0], [3.0, 5.0], [1e9, 5.0]])
     assert scales(values).tolist() == [2.0, 1.0]
     assert scales(np.array([[0.0, 0.0]] * 9 + [[4.0, 0.0]])).tolist() == [4.0, 1.0]
-
-
-def by_inclusion_and_exclusion(points, reference):
-    """Area of the union of the boxes between points and reference: over all subsets, of alternating
-    sign.
-    """
-    total = 0.0
-    for size in range(1, len(points) + 1):
-        for some in itertools.combinations(points, size):
-            sides = np.maximum(reference - np.max(some, axis=0), 0.0)
-            total += (-1) ** (size + 1) * float(sides.prod())
-    return total
-
-
-@given(
-    st.integers(0, 7).flatmap(
-        lambda n: arrays(float, (n, 2), elements=st.integers(-6, 6).map(float))
-    )
-)
-def test_the_hypervolume_is_that_of_inclusion_and_exclusion(points):
-    assert hypervolume(points, REFERENCE) == by_inclusion_and_exclusion(points, REFERENCE)
-
-
-def test_the_hypervolume_is_the_share_of_drawn_points_that_are_beaten():
-    random = np.random.default_rng(5)
-    angles = random.uniform(0, math.pi / 2, 40)
-    points = 1 - random.uniform(0.3, 1, (40, 1)) * np.stack(
-        [np.sin(angles), np.cos(angles)], axis=1
-    )
-    drawn = random.random((200_000, 2))
-    beaten_ones = (points[:, None] <= drawn).all(axis=2).any(axis=0).mean()
-    error = math.sqrt(beaten_ones * (1 - beaten_ones) / len(drawn))
-    assert abs(hypervolume(points, np.ones(2)) - beaten_ones) < 5 * error
-
-
-def test_the_hypervolume_of_a_quarter_of_a_disc():
-    angles = np.linspace(0, math.pi / 2, 20_001)
-    arc = 1 - np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    assert hypervolume(arc, np.ones(2)) == pytest.approx(math.pi / 4, abs=2e-4)
-
-
-@given(SMOOTH, st.randoms(use_true_random=False))
-def test_the_hypervolume_knows_no_order_and_never_falls_with_a_point(points, random):
-    whole = hypervolume(points, REFERENCE)
-    order = list(range(len(points)))
-    random.shuffle(order)
-    assert hypervolume(points[order], REFERENCE) == whole
-    assert hypervolume(points[:-1], REFERENCE) <= whole + 1e-9
-    assert hypervolume(points[pareto_front(points)], REFERENCE) == whole
-    assert hypervolume(np.vstack([points, points[0]]), REFERENCE) == whole
-    assert hypervolume(points - 1.0, REFERENCE) >= whole
-    assert hypervolume(points + 100.0, REFERENCE) == 0

@@ -374,7 +374,6 @@ def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, ch
     [
         ("race of the different", "race.dropped", "behind"),
         ("race", "race.rule", "pairs"),
-        ("two objectives", "front.volume", "volume"),
         ("finished", "pairs.mean", "p_holm"),
         ("finished", "baseline.unclear", "rate_of_other"),
         ("a seed was lost", "baseline.other", "fid"),

@@ -94,7 +94,7 @@ def counts_of(statements):
 
 
 def test_what_was_left_out_is_counted_and_says_why(results):
-    assert counts_of(left_out(results)) == {"repeated": 1, "failed": 2, "pruned": 22}
+    assert counts_of(left_out(results)) == {"failed": 2, "pruned": 22}
     trials = results.trials.copy()
     own = trials.index[
         ~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()

@@ -63,7 +63,7 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results):
     assert (summary["study"], summary["state"], summary["schema_version"]) == (
         "beta_mnist",
         "finished",
-        3,
+        4,
     )
     assert summary["best"]["trial"] == best["number"]
     assert summary["best"]["search"] == best["objective"]
