@@ -165,6 +165,36 @@ def make_results(
     )
 
 
+def repeated(results, count):
+    """A study of so many trials of the search, each one of the given ones with noise on its
+    value.
+    """
+    trials, epochs = results.trials, results.epochs
+    own = trials[~trials["repeat"] & trials["duplicate_of"].isna()]
+    times = math.ceil(count / len(own))
+    random = np.random.default_rng(0)
+    search = pd.concat([own] * times, ignore_index=True).head(count)
+    source = search["number"].to_numpy()
+    search = search.assign(
+        number=np.arange(count),
+        name=[f"trial-{number:04d}" for number in range(count)],
+        objective=search["objective"] + random.exponential(1.0, count),
+    )
+    there = epochs[~epochs["repeat"]]
+    numbers = pd.DataFrame({"number": source, "new": np.arange(count)})
+    curves = (
+        there.merge(numbers, on="number")
+        .assign(number=lambda frame: frame["new"])
+        .drop(columns="new")
+    )
+    return Results(
+        results.name,
+        results.study,
+        pd.concat([search, trials[trials["repeat"]]], ignore_index=True),
+        pd.concat([curves, epochs[epochs["repeat"]]], ignore_index=True),
+    )
+
+
 def trials_frame(rows: list[dict], search: dict | None = None) -> pd.DataFrame:
     """Rows as `sweeps.results.read_results` would return them: its columns, order and types."""
     empty = read_results_of_nothing(SEARCH if search is None else search).trials

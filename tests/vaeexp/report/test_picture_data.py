@@ -106,11 +106,16 @@ def test_a_file_that_cannot_be_read_is_left_out_and_counted(view, content):
 def test_the_best_trials_stand_in_a_page_without_room_for_all(view, monkeypatch):
     sheets = with_sheets(view)
     each = len(next(iter(data_of(view)["rows"].values()))["png"])
-    monkeypatch.setattr(pictures, "MOST_PICTURED", int(4.5 * each))
+    monkeypatch.setattr(pictures, "PICTURED", int(4.5 * each))
+    monkeypatch.setattr(pictures, "LEAST", 0)
     data = data_of(view)
     order = [row for row in ordered_trials(view)["row"] if row in sheets]
     assert list(data["rows"]) == order[:4]
     assert f"Pictures of 4 of {len(sheets)} runs stand in this page" in data["notes"][0]
+    monkeypatch.setattr(pictures, "PICTURED", 0)
+    assert data_of(view)["rows"] == {}
+    monkeypatch.setattr(pictures, "LEAST", int(2.5 * each))
+    assert list(data_of(view)["rows"]) == order[:2], "a large page has those of the best, too"
 
 
 def test_the_front_stands_first_with_two_objectives(tmp_path):

@@ -3,7 +3,6 @@ against the frames.
 """
 
 import itertools
-import math
 import time
 from dataclasses import replace
 
@@ -14,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_text import as_written, on_view, tables_of, uncovered_prior, with_test_figures
 from scipy import stats
-from synthetic_study import part, study_attributes
+from synthetic_study import part, repeated, study_attributes
 
-from sweeps.results import Results, ranked
+from sweeps.results import ranked
 from vaeexp.report.by_parameter import by_parameter, parameter_tables, ranges
 from vaeexp.report.tables import confirmed_table, paired_tables, ranked_table, table_chapter
 from vaeexp.results.study_view import StudyView
@@ -197,36 +196,6 @@ def test_a_trial_whose_epochs_are_missing_keeps_its_rank(results):
     assert list(table["trial"].astype(int)) == list(ranked(results)["number"].head(10))
     assert table.loc[0, "rate"] == "–"
     assert table.loc[1, "rate"] != "–"
-
-
-def repeated(results, count):
-    """A study of so many trials of the search, each one of the given ones with noise on its
-    value.
-    """
-    trials, epochs = results.trials, results.epochs
-    own = trials[~trials["repeat"] & trials["duplicate_of"].isna()]
-    times = math.ceil(count / len(own))
-    random = np.random.default_rng(0)
-    search = pd.concat([own] * times, ignore_index=True).head(count)
-    source = search["number"].to_numpy()
-    search = search.assign(
-        number=np.arange(count),
-        name=[f"trial-{number:04d}" for number in range(count)],
-        objective=search["objective"] + random.exponential(1.0, count),
-    )
-    there = epochs[~epochs["repeat"]]
-    numbers = pd.DataFrame({"number": source, "new": np.arange(count)})
-    curves = (
-        there.merge(numbers, on="number")
-        .assign(number=lambda frame: frame["new"])
-        .drop(columns="new")
-    )
-    return Results(
-        results.name,
-        results.study,
-        pd.concat([search, trials[trials["repeat"]]], ignore_index=True),
-        pd.concat([curves, epochs[epochs["repeat"]]], ignore_index=True),
-    )
 
 
 def test_ten_thousand_trials_take_seconds(results, compose):

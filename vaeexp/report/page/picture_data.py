@@ -17,21 +17,23 @@ from vaeexp.results.tables import load_arrays
 from vaeexp.run_files import PICTURES, SHEET
 from vaeexp.words import join_and, plural
 
-MOST_PICTURED = 12_000_000
-"""Bytes of all pictures in a page at most, because browsers keep them in memory."""
+PICTURED = 11_000_000
+"""Bytes up to which pictures fill a page. Browsers keep pictures in memory."""
+LEAST = 1_000_000
+"""Bytes of pictures in a page that is larger without them, of the best trials."""
 IMAGES = ("data", "fingerprint", "split", "binarisation")
 """Parts of a protocol that two runs must share for their pictures to be of the same images."""
 
 
 def picture_data(view: StudyView, trials: pd.DataFrame, room: int = MOST_BYTES) -> dict[str, Any]:
-    """Return pictures by row, the best trials first, in `room` bytes and in `MOST_PICTURED` at
-    most; empty where the study kept none.
+    """Return pictures by row, the best trials first; empty where the study kept none. They take
+    `room` bytes at most, and fill the page up to `PICTURED` bytes.
 
     Args:
         view: the study.
         trials: with the columns row, folder, epochs and baseline, in the order in which their
             pictures are wanted.
-        room: bytes of all pictures.
+        room: bytes that a page of `MOST_BYTES` has left.
 
     Returns:
         originals: the images that all reconstructions are of.
@@ -51,7 +53,7 @@ def picture_data(view: StudyView, trials: pd.DataFrame, room: int = MOST_BYTES) 
     kept = (load_arrays(folder / PICTURES).get("originals") for folder in folders.values())
     images = next((images for images in kept if images is not None), None)
     originals = None if images is None else _strip(images)
-    left = Room(min(room, MOST_PICTURED))
+    left = Room(min(room, max(room - MOST_BYTES + PICTURED, LEAST)))
     left.take(size_of(originals))
     rows: dict[str, dict[str, Any]] = {}
     for row, epochs in zip(compared["row"], compared["epochs"].astype(int), strict=True):
@@ -96,23 +98,25 @@ def _last(folder: Path, epoch: int) -> dict[str, Any]:
     """Return the pictures of a run's last epoch, and that epoch; empty where it left none."""
     sheet = load_arrays(folder / SHEET)
     if {"reconstructions", "samples", "epoch"} <= sheet.keys():
-        drawn = _strip(sheet["reconstructions"], sheet["samples"])
-        return drawn | {"epoch": int(sheet["epoch"])}
+        epoch = int(sheet["epoch"])
+        return _strip(sheet["reconstructions"], sheet["samples"]) | {"epoch": epoch}
     kept = load_arrays(folder / PICTURES)
     if {"last_reconstructions", "last_samples"} <= kept.keys():
         return _strip(kept["last_reconstructions"], kept["last_samples"]) | {"epoch": epoch}
     return {}
 
 
-def _strip(reconstructions: np.ndarray, samples: np.ndarray | None = None) -> dict[str, Any]:
-    """Return pictures uint8 [N, H, W, C] side by side as one PNG in text."""
-    images = reconstructions if samples is None else np.concatenate([reconstructions, samples])
-    joined = np.concatenate(list(images), axis=1)
+def _strip(reconstructions: np.ndarray, *samples: np.ndarray) -> dict[str, Any]:
+    """Return reconstructions uint8 [N, H, W, C], and samples where there are any, side by side as
+    one PNG in text.
+    """
+    images = np.concatenate([reconstructions, *samples])
+    joined = np.concatenate(images, axis=1)
     file = io.BytesIO()
     Image.fromarray(joined[..., 0] if joined.shape[2] == 1 else joined).save(file, format="png")
     png = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
     counts = {
         "reconstructions": len(reconstructions),
-        "samples": 0 if samples is None else len(samples),
+        "samples": len(images) - len(reconstructions),
     }
     return {"png": png, "width": images.shape[2], "height": images.shape[1], **counts}
