@@ -77,11 +77,11 @@ def equally_good(view: StudyView) -> EquallyGood | None:
         return None
     limit = seed_margin(spread, freedom)
     winner, ranked = view.confirmed[0], view.ranked.set_index("number")
-    values = {int(number): [value] for number, value in ranked["objective"].items()}
-    for (text, *baselines), own in repeated_settings(view).items():
-        source = own["source_trial"].iloc[0]
+    values = {number: [value] for number, value in ranked["objective"].to_dict().items()}
+    for (text, *baselines), runs in repeated_settings(view).items():
+        source = runs["source_trial"].iloc[0]
         if not baselines and source in values and text_of(values_of(ranked.loc[source])) == text:
-            values[int(source)] = [*own["objective"]]
+            values[int(source)] = [*runs["objective"]]
     values |= {int(one.source_trial or 0): [*one.runs["objective"]] for one in view.confirmed}
     apart = _set_apart(view)
     if unequal and calm:
