@@ -18,6 +18,7 @@ from recompute_figures import Study
 from recompute_files import value_text
 from recompute_front import METRICS as OBJECTIVES
 from recompute_front import complete, members, objectives
+from recompute_repeats import winner_rate
 from recompute_seeds import Seeds, asked
 from recompute_statistics import Gap, Mean, Pairs, holm, paired_p, student
 
@@ -290,9 +291,11 @@ def nothing(study: Study, kind: str, values: Values) -> Values:
     )
 )
 def remedy(study: Study, *_: Any) -> Values:
-    """Of a study that learned, it is the remedy of new seeds that failed."""
-    failed = any(each.failures for each in asked(study))
-    hold(nothing_learned(study) or hardly_trained(study) or failed)
+    """Of a study that learned, it is the remedy of new seeds that failed or ended far outside, or
+    of a code that is not used.
+    """
+    failed = any(each.failures for each in asked(study)) or study.broken
+    hold(nothing_learned(study) or hardly_trained(study) or failed or winner_rate(study) < 1)
     return {"warmup": study.warmup or None}
 
 

@@ -489,7 +489,17 @@ def _new_seeds(study: Study, _: Sequence[dict]) -> Checked:
         own = kind if kind in ("diverged", "out_of_memory", "crashed", "timed_out") else "error"
         return Checked(False, [*said, *broken_said(study)], (f"remedy.{own}", {}))
     if broken := broken_said(study):
-        kind = "diverged" if broken[0][1]["worst"][1]["rate"] is None else "collapsed"
+        found = study.repeats.loc[[place for _, place in sorted(study.broken, reverse=True)]]
+        own = [
+            said
+            for said, purposes in zip(
+                [broken[0][1]["worst"], *broken[1:]], found["purposes"].astype(str), strict=True
+            )
+            if purposes != "baseline"
+        ]
+        if not own:
+            return Checked(False, broken)
+        kind = "diverged" if own[0][1]["rate"] is None else "collapsed"
         return Checked(False, broken, (f"remedy.{kind}", {}))
     planned, complete = sum(each.planned for each in every), sum(each.complete for each in every)
     if runs.empty:

@@ -134,7 +134,7 @@ def _seeds(view: StudyView) -> list[Statement]:
     spread over seeds that differs by a value.
     """
     said = []
-    broken = [run for run in broken_runs(view) if run.confirms and run.behind >= 1]
+    broken = [run for run in broken_runs(view) if "confirm" in run.purposes and run.behind >= 1]
     if broken and view.best_number not in [run.source_trial for run in broken]:
         said.append(
             say(

@@ -36,8 +36,8 @@ class BrokenRun:
     """Of the repeat."""
     source_trial: int | None
     """The trial of the search whose configuration it has or changes."""
-    confirms: bool
-    """Whether it was trained to confirm that trial; else to compare it with another setting."""
+    purposes: frozenset[str]
+    """What it was trained for: of `PURPOSES`."""
     value: float
     """Validation −ELBO, nats per image."""
     rate: float
@@ -105,7 +105,7 @@ def _run(run: pd.Series, siblings: pd.DataFrame) -> BrokenRun:
     return BrokenRun(
         number=int(run["number"]),
         source_trial=None if pd.isna(source) else int(source),
-        confirms="confirm" in run["purposes"],
+        purposes=frozenset(run["purposes"]),
         value=float(run["objective"]),
         rate=float(run["rate"]),
         collapsed=bool(run["collapsed"]),
@@ -184,7 +184,7 @@ def _named(run: BrokenRun) -> Statement:
         "seeds.far",
         [f"r{run.number}"],
         run=f"r{run.number}",
-        **{"trial" if run.confirms else "beside": run.source_trial},
+        **{"trial" if "confirm" in run.purposes else "beside": run.source_trial},
         value=Figure(run.value, NATS),
         rate=Figure(run.rate, NATS) if run.collapsed else None,
         siblings=tuple(Figure(value, NATS) for value in run.siblings),

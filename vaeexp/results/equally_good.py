@@ -77,7 +77,9 @@ def equally_good(view: StudyView) -> EquallyGood | None:
         return None
     limit = seed_margin(spread, freedom)
     winner, ranked = view.confirmed[0], view.ranked.set_index("number")
-    values = {number: [value] for number, value in ranked["objective"].to_dict().items()}
+    values: dict[Any, list[float]] = {
+        number: [value] for number, value in ranked["objective"].to_dict().items()
+    }
     for (text, *baselines), runs in repeated_settings(view).items():
         source = runs["source_trial"].iloc[0]
         if not baselines and source in values and text_of(values_of(ranked.loc[source])) == text:

@@ -368,8 +368,11 @@ def seeds_trained(view: StudyView) -> Check:
         found = failed_seeds(failures, len(runs))
         return Check("new_seeds", "warning", found, (*further, *broken), remedy(failures[0].kind))
     if broken:
-        kind = "collapsed" if broken_runs(view)[0].collapsed else "diverged"
-        return Check("new_seeds", "warning", broken[:1], broken[1:], Statement(f"remedy.{kind}"))
+        # The settings of a baseline are given: nothing that is searched mends its runs.
+        own = [run for run in broken_runs(view) if run.purposes != {"baseline"}]
+        kind = "collapsed" if own and own[0].collapsed else "diverged"
+        advice = Statement(f"remedy.{kind}") if own else None
+        return Check("new_seeds", "warning", broken[:1], broken[1:], advice)
     if runs.empty:
         return Check("new_seeds", "nothing", _one("check.no_seeds"))
     planned = sum(each.planned for each in seeds)

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic_study import make_results
+from synthetic_study import make_results, with_baselines
 
+from vaeexp.report.answer import answer_of
 from vaeexp.report.findings import compared
 from vaeexp.report.recommendation import get
 from vaeexp.results.broken_seeds import broken_runs
@@ -44,7 +45,7 @@ def test_only_confirming_runs_say_that_the_winner_was_spared(results):
     view, number = broken(results, ("confirm",))
     (said,) = spared(view)
     (run,) = broken_runs(view)
-    assert (run.number, run.confirms) == (number, True)
+    assert (run.number, run.purposes) == (number, {"confirm"})
     assert (said.values["broken"], said.values["runs"]) == (1, len(view.retrained.confirm_runs))
     assert said.values["by"].value == np.floor(run.behind)
     beside, number = broken(results, ("compare",))
@@ -73,6 +74,15 @@ def test_a_collapsed_code_gets_its_own_remedy(results):
     (check,) = [check for check in check_study(view) if check.id == "new_seeds"]
     assert check.advice.id == "remedy.collapsed"
     assert not spared(view)
+
+
+def test_no_remedy_is_asked_for_a_baseline_whose_run_breaks(results):
+    """Its settings are given; what stands next is what the other doubts ask for."""
+    view, number = broken(with_baselines(results), ("baseline",), winner=True)
+    assert [run.number for run in broken_runs(view)] == [number]
+    (check,) = [check for check in check_study(view) if check.id == "new_seeds"]
+    assert (check.verdict, check.advice) == ("warning", None)
+    assert not answer_of(view).next[0].id.startswith("remedy.")
 
 
 def test_a_comparison_is_given_once_more_without_the_run_that_broke(results):
