@@ -1,12 +1,13 @@
 """How long `vaeexp report` takes, and how much memory, for a study of many trials, from a cold
 start.
 
-    python benchmarks/report_scale.py [--trials 10000] [--epochs 30] [--runs FOLDER]
+    python benchmarks/report_scale.py [--trials 10000] [--epochs 30] [--runs FOLDER] [--pictures]
 
 Writes a journal as the driver writes it (a line per epoch for the value and one for the metrics),
 of trials with half of them pruned, in a temporary folder or the one given; then runs the command in
-a process of its own. The trials leave no pictures. Prints the size of the journal, seconds of wall
-and processor time, and the peak memory.
+a process of its own. With --pictures each trial has the pictures of one of 40 runs, else none.
+Prints the size of the journal, seconds of wall and processor time, the peak memory, and the size of
+the page.
 """
 
 import argparse
@@ -32,9 +33,11 @@ from sweeps.storage.checked_records import record_line
 from sweeps.storage.study_record import attributes_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
-from synthetic_study import study_attributes
+from synthetic_study import make_results, study_attributes, write_pictures
 
 STUDY = "beta_mnist"
+PICTURED = 40
+"""Runs whose pictures all trials share."""
 SPACE = {
     "beta": FloatDistribution(0.01, 10, log=True),
     "latent_size": IntDistribution(2, 64, log=True),
@@ -68,12 +71,15 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--runs", type=Path)
+    parser.add_argument("--pictures", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         runs = options.runs or Path(temporary)
         path = runs / "journal" / f"{STUDY}.log"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
+            if options.pictures:
+                write_pictures(make_results(PICTURED, confirm=False, compare=False), runs)
             write_study(path, options.trials, options.epochs)
         print(
             f"{options.trials:,} trials, journal of {path.stat().st_size / 2**20:.0f} MiB",
@@ -89,6 +95,8 @@ def main() -> None:
             f"{wall:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of processor, "
             f"{used.ru_maxrss / 2**10:.0f} MiB"
         )
+        size = (runs / "reports" / STUDY / "report.html").stat().st_size
+        print(f"page of {size / 1e6:.1f} MB")
 
 
 def write_study(path: Path, trials: int, epochs: int) -> None:
@@ -205,7 +213,8 @@ def _write_trial(storage, study, params, floor, epochs, state, attributes, rando
     name = {"COMPLETE": "complete", "PRUNED": "pruned"}[state.name]
     ending = {"state": name, "epoch": epochs, "objective": float(curve.min()), "failure": None}
     storage.set_trial_user_attr(trial_id, "outcome", ending)
-    storage.set_trial_user_attr(trial_id, "folder", None)
+    folder = f"trials/{STUDY}/trial-{attributes.get('round', 0) % PICTURED:04d}"
+    storage.set_trial_user_attr(trial_id, "folder", folder)
     storage.set_trial_user_attr(
         trial_id, "results", {"parameters": 1.3e6, "best_epoch": float(epochs), **tested}
     )

@@ -139,7 +139,15 @@ def _read_study_file(
     # Of a class that other processes know.
     given = study.fixed["model"]
     model = ModelSettings.model_construct(given.model_fields_set, **given.model_dump())
-    return replace(study, fixed={**study.fixed, "model": model})
+    return replace(study, fixed={**study.fixed, "model": model}, subset=_applying(study))
+
+
+def _applying(study: Study) -> tuple[str, ...]:
+    """Return the changes for a small part of the data without those of a part that the study does
+    not have: one that extends another may have dropped it.
+    """
+    missing = tuple(f"{part}." for part in ("confirm", "compare") if getattr(study, part) is None)
+    return tuple(change for change in study.subset if not change.strip().startswith(missing))
 
 
 def sections_for(

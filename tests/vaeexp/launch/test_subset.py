@@ -88,6 +88,14 @@ def test_a_change_may_drop_the_one_baseline_that_needs_data_of_its_own():
     assert [*job.datasets] == ["static"]
 
 
+def test_a_study_that_drops_a_part_drops_the_changes_to_it():
+    text = "extends: beta_mnist\nquestion: Which?\nconfirm: null\ncompare: null\n"
+    study = open_study_file("mine", text=text, subset=True)
+    assert (study.confirm, study.compare) == (None, None)
+    assert study.fixed["train"].batch_size == 32
+    assert not [change for change in study.subset if change.startswith(("confirm", "compare"))]
+
+
 def test_show_says_what_changes_on_a_small_part_of_the_data():
     done = CliRunner().invoke(cli, ["show", "smoke", "--set", SUBSET])
     said = " ".join(done.output.split())

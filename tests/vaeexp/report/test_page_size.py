@@ -67,7 +67,7 @@ def drawn(size):
     ("study", "drawing", "words"),
     [
         pytest.param(pictured, 10, ["Pictures of 21 of 39 runs"], marks=pytest.mark.slow),
-        (pictured, 2_300_000, ["Pictures of 2 of 39 runs"]),
+        (pictured, 2_300_000, ["Pictures of 1 of 39 runs"]),
         pytest.param(
             pictured,
             6_100_000,

@@ -19,7 +19,7 @@ from vaeexp.words import join_and, plural
 
 PICTURED = 11_000_000
 """Bytes up to which pictures fill a page. Browsers keep pictures in memory."""
-LEAST = 1_000_000
+LEAST = 500_000
 """Bytes of pictures in a page that is larger without them, of the best trials."""
 IMAGES = ("data", "fingerprint", "split", "binarisation")
 """Parts of a protocol that two runs must share for their pictures to be of the same images."""
