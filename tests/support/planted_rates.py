@@ -388,7 +388,8 @@ def _both_named(view: StudyView, truth: Truth) -> tuple[int, int]:
     }
     near = {optimizer for end, optimizer in ends.values() if end < min(ends.values())[0] + 0.5}
     trials = [*_as_good(view), *([view.best_number] if view.best_number is not None else [])]
-    return len({ends[trial][1] for trial in trials if trial in ends}) > 1, len(near) > 1
+    found = {ends[trial][1] for trial in trials if trial in ends}
+    return min(len(found), len(near)) > 1, len(near) > 1
 
 
 def _broken(view: StudyView, truth: Truth) -> set[int]:
@@ -410,7 +411,8 @@ def _broken_named(view: StudyView, truth: Truth) -> tuple[int, int]:
 def _spared(view: StudyView, truth: Truth) -> tuple[int, int]:
     broken = _broken(view, truth)
     own = set(view.confirmed[0].runs["number"])
-    return _gets("get.spared")(view, truth)[0], bool(broken) and broken.isdisjoint(own)
+    asked = bool(broken) and broken.isdisjoint(own)
+    return asked and _gets("get.spared")(view, truth)[0], asked
 
 
 def _gets(kind: str) -> "Callable[[StudyView, Truth], tuple[int, int]]":
