@@ -18,6 +18,11 @@ VERSION = "0.2.0"
 SCHEMA = 1
 """Rises with every change of what is stored that an older version would misread."""
 
+STAGED = 2
+"""Schema of a study of more than one stage, which an older version would take for one."""
+STUDIES = (SCHEMA, STAGED)
+"""Schemas of the studies that this version reads."""
+
 MARKS: Mapping[str, Any] = {"schema": SCHEMA, "version": VERSION}
 """The keys by which every stored study, and every file that is read again, names its schema and its
 writer.
@@ -29,15 +34,15 @@ Weights have none to this day.
 """
 
 
-def check_schema(place: str, stored: Mapping[str, Any]) -> None:
+def check_schema(place: str, stored: Mapping[str, Any], known: tuple[int, ...] = (SCHEMA,)) -> None:
     """Check the schema number of what is stored: attributes of a study, or the content of a file.
 
     Raises:
         UserError: the number is missing or unknown; names the version that reads it.
     """
-    if (schema := stored.get("schema")) == SCHEMA:
+    if (schema := stored.get("schema")) in known:
         return
-    here = f"{program().name} {VERSION} reads schema {SCHEMA}"
+    here = f"{program().name} {VERSION} reads schema {' and '.join(map(str, known))}"
     if schema is None:
         raise UserError(
             place,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.storages import BaseStorage
 
 from sweeps.engine.events import Observer
+from sweeps.engine.extending import extension
 from sweeps.engine.races import plan_of
 from sweeps.engine.repeats import run_repeats
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Rounds, is_pipelined
@@ -32,7 +33,6 @@ from sweeps.state.record import Description, RegisteredModel, Session, StudyReco
 from sweeps.state.state import State
 from sweeps.state.trial import stored_path
 from sweeps.storage import (
-    check_definition,
     hold_study,
     keep_figures,
     open_study,
@@ -65,17 +65,20 @@ class Sweep:
         *,
         extend: bool,
         protocol: Protocol,
+        check: Callable[[StudyRecord], None],
     ) -> None:
         self.storage = storage
         self.runs = runs
         self.protocol = protocol
         self.before: StudyRecord = record_in(storage, study.name)
         """The record as an earlier process left it."""
+        check(self.before)
         self.study, kept = keep_figures(self.before, study, extend=extend)
         """The study, with the settings of figures of its record."""
-        check_definition(self.before, self.study, extend=extend)
+        changed = extension(self.before, self.study, self.read, extend=extend)
+        self._start = changed.start
         self._extend, (self._fields, lines) = extend, warm_start(study, self.before, protocol, read)
-        for line in (*kept, *lines):
+        for line in (*changed.lines, *kept, *lines):
             _log.warning("%s", line)
         self._begun = False
 
@@ -93,7 +96,13 @@ class Sweep:
         """Record the study, what the workload says of it, and that a process runs it. Nothing is
         written before.
         """
-        opened = open_study(self.storage, self.study, extend=self._extend, fields=self._fields)
+        opened = open_study(
+            self.storage,
+            self.study,
+            extend=self._extend,
+            fields=self._fields,
+            start=self._start,
+        )
         self._store = Store(opened, self.study.space, self.runs)
         self._identity = self._store.record.identity
         asked: dict[str, Any] = {
@@ -200,17 +209,20 @@ def open_sweep(
     take_over: bool = False,
     patience: float = PATIENCE,
     protocol: Protocol | None = None,
+    check: Callable[[StudyRecord], None] = lambda before: None,
 ) -> Iterator[Sweep]:
     """Hold a study as its only driver, in its storage; records how the `with` block ends.
 
     Args:
         runs: folder of the runs; the study's journal lies below it, unless `storage` is given.
         storage: address of a PostgreSQL database that keeps the study's journal.
-        extend: accept a study file that differs from the stored one, where the trials still fit.
+        extend: accept a study file that differs from the stored one. It begins a stage where it
+            changes what a trial may be (`sweeps.state.stages`).
         take_over, patience: as for `hold_study`.
         protocol: facts that values of another study must share to teach this one (`learn_from`), by
             name, JSON-able; `objective` also where that study's best configurations come first
             (`start`).
+        check: refuses a record that the workload cannot go on from; called first.
 
     Raises:
         UserError: another process drives the study, the storage cannot be used, or it holds another
@@ -227,7 +239,7 @@ def open_sweep(
         storage_errors_as_user_errors(storage, runs),
         hold_study(storage, runs, study.name, take_over=take_over, patience=patience) as opened,
     ):
-        sweep = Sweep(study, opened, runs, read, extend=extend, protocol=protocol)
+        sweep = Sweep(study, opened, runs, read, extend=extend, protocol=protocol, check=check)
         try:
             yield sweep
         except BaseException as error:

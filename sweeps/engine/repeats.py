@@ -215,7 +215,7 @@ def _late(stored: State, study: "Study") -> Iterator[Repeat]:
     falls = []
     for trial in stored.trials:
         values = [epoch.objective for epoch in trial.epochs[-2:]]
-        paused = trial.state == "paused" or trial.resumable
+        paused = trial.counts and (trial.state == "paused" or trial.resumable)
         if paused and len(values) == 2 and all(map(math.isfinite, values)):
             falls.append((values[1] - values[0], trial.number, trial))
     count = study.confirm.late if study.confirm else 0
@@ -321,7 +321,11 @@ class _Repeats(Source):
         self.replan = replan
         self.store = store
         self.warmup = warmup
-        self._turn_to(store.trials(), *replan(store.trials()))
+        self._turn_to(store.trials(), *self._replan(store.trials()))
+
+    def _replan(self, trials: Sequence[Trial]) -> tuple[Sequence[Repeat], bool]:
+        # The plan of a race looks at runs by configuration and seed.
+        return self.replan([trial for trial in trials if trial.counts])
 
     def _turn_to(self, trials: Sequence[Trial], plan: Sequence[Repeat], last: bool) -> None:
         self.plan = plan
@@ -334,7 +338,7 @@ class _Repeats(Source):
         self, known: Sequence[Trial], proposals: Sequence[Trial], elapsed: float, round_: int
     ) -> Trial | str:
         trials = [*known, *proposals]
-        plan, last = self.replan(trials)
+        plan, last = self._replan(trials)
         if plan is not self.plan:
             self._turn_to(trials, plan, last)
         for repeat in self.plan:
@@ -351,7 +355,7 @@ def _serves(trial: Trial, repeat: Repeat) -> bool:
     if that is wanted.
     """
     same = trial.seed == repeat.seed and trial.params == dict(repeat.params)
-    return same and (trial.test or not repeat.test)
+    return trial.counts and same and (trial.test or not repeat.test)
 
 
 def _reassign(store: Store, repeats: Sequence[Repeat]) -> None:

@@ -130,20 +130,41 @@ class TrialEnds(Phase):
 
         Their checkpoints stay, because a larger budget may revive them.
         """
+        paused = [trial for trial in self.store.trials() if trial.paused]
+        self._end_as_pruned(paused, round_)
+        return bool(paused)
+
+    def end_uncounted(self, round_: int) -> None:
+        """End the trials that a new stage found in their course and could not have proposed."""
+        trials = [trial for trial in self.store.trials() if trial.unfinished and not trial.paused]
+        # One that has left its results has only to be told.
+        trials = [t for t in trials if not t.counts and self.store.running(t).left is None]
+        for trial in trials:
+            _log.warning(
+                "%s: ended as pruned after epoch %d, because it began in stage %d and its settings "
+                "are not those of the study now.",
+                trial.name_in(self.store.name),
+                len(trial.objectives),
+                trial.stage,
+            )
+        self._end_as_pruned(trials, round_)
+        self._discard_checkpoints([trial.spec for trial in trials])
+
+    def _end_as_pruned(self, trials: Sequence[Trial], round_: int) -> None:
         ending = []
         results = dict[int, TrialResult]()
-        for stored in [trial for trial in self.store.trials() if trial.paused]:
+        for stored in trials:
             trial = self.store.running(stored)
             best = min(stored.counted.values(), default=None)
             outcome = Outcome(state="pruned", epoch=len(stored.objectives), objective=best)
-            results[stored.number] = trial.paused_with
+            left = trial.paused_with if stored.paused else TrialResult(number=stored.number)
+            results[stored.number] = left
             ending.append((trial, outcome))
         with self.store.batched():
             for trial, outcome in ending:
                 trial.end(outcome, results[trial.trial.number], round_, self.clock())
         self._discard_checkpoints([])
         self._tell_ends(ending, results)
-        return bool(ending)
 
     def _results(
         self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int

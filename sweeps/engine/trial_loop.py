@@ -173,6 +173,7 @@ class Rounds:
             self.to_prune = decisions.to_prune
             self.store.write_pruner_notes(decisions)
         self.starts.ahead = self.store.epochs_ahead if self.pipelined else {}
+        self.ends.end_uncounted(self.round - 1)
         unfinished = [
             trial for trial in self.store.trials() if trial.unfinished and not trial.paused
         ]

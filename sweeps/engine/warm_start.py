@@ -174,7 +174,7 @@ def _learned_trials(
     ended = [
         trial
         for trial in other.trials
-        if trial.state in ("complete", "pruned") and trial.duplicate_of is None
+        if trial.state in ("complete", "pruned") and trial.duplicate_of is None and trial.counts
     ]
     lessons = [
         lesson for trial in ended if (lesson := _lesson(trial, other.study, study)) is not None

@@ -28,6 +28,7 @@ def found_trials(stored: State) -> list[Trial]:
         (-len(trial.epochs), trial.objective, trial.number, trial)
         for trial in stored.trials
         if trial.state in PAUSED and trial.duplicate_of is None and trial.objective is not None
+        if trial.counts
     ]
     return ranked_trials(stored) + [trial for *_, trial in sorted(paused)]
 
@@ -43,6 +44,7 @@ def found_rows(results: Results, ranked: "pd.DataFrame") -> "pd.DataFrame":
     runs = results.trials
     paused = runs[
         ~runs["repeat"]
+        & runs["counts"]
         & runs["state"].isin(PAUSED)
         & runs["duplicate_of"].isna()
         & runs["objective"].notna()

@@ -36,7 +36,8 @@ class Results:
     missing. Columns: repeat, number, name, state (complete, pruned, failed, running, paused or
     waiting), objective (the best reported), epochs (reported), best_epoch, seed, started and ended
     (unix seconds), seconds (of training), ended_round, duplicate_of, failure (its kind), message,
-    folder, and for repeats source_trial, purposes, seed_index, pair_ids, baseline; then
+    folder, and for repeats source_trial, purposes, seed_index, pair_ids, baseline; stage (from 1)
+    and counts (`Trial.counts`); then
     `params.<name>` in the order of the search space and `result.<metric>`. `epochs` has one row per
     reported epoch: repeat, number, epoch (from 1), round (of the driver, from 0), objective, and
     the metrics.
@@ -173,6 +174,7 @@ _RANKING = [
     "source_trial",
     "purposes",
     "seed_index",
+    "counts",
 ]
 
 
@@ -241,7 +243,9 @@ def _race(runs: Iterable[Any], study: StudyRecord) -> Race | None:
 
 
 def _complete(runs: Iterable[Any]) -> list[Any]:
-    return [run for run in runs if run.state == "complete" and run.objective is not None]
+    """Return the complete runs that count."""
+    complete = (run for run in runs if run.state == "complete" and run.objective is not None)
+    return [run for run in complete if run.counts]
 
 
 def _by_objective(run: Any) -> tuple[float, int]:
@@ -376,6 +380,8 @@ _DTYPES = {
     "seed_index": "Int64",
     "pair_ids": "object",
     "baseline": "object",
+    "stage": "int64",
+    "counts": "bool",
 }
 """Column of a run → its type."""
 

@@ -38,7 +38,6 @@ class Rungs:
         factor: int,
         *,
         warmup: int = 0,
-        revives_from: int = 0,
         two: TwoObjectives | None = None,
     ) -> None:
         """Keep the rungs of a study.
@@ -48,13 +47,11 @@ class Rungs:
             factor: one in so many goes on.
             warmup: the longest warm-up of a trial of the study; trials are compared by the epochs
                 after it.
-            revives_from: number of the first trial that may be revived.
             two: ranks the trials of a study with two objectives.
         """
         self._epochs = tuple(epochs)
         self._factor = factor
         self._warmup = warmup
-        self._revives_from = revives_from
         self._two = two
         self._trials: Sequence[Trial] = ()
         self._reached: dict[int, dict[int, float]] = {epoch: {} for epoch in self._epochs}
@@ -157,7 +154,7 @@ class Rungs:
                     reached[trial.number] = least_objective(trial, epoch, self._warmup)
             if trial.finished:
                 self._known.add(trial.number)
-                if trial.resumable and trial.number >= self._revives_from:
+                if trial.resumable:
                     self._ended_paused[trial.number] = trial
 
     def _best(self, epoch: int) -> list[int]:

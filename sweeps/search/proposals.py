@@ -8,7 +8,7 @@ the decisions of a round, in one piece each, or not at all.
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from sweeps.state.record import LearnedTrial
 from sweeps.state.trial import Repeat, Trial
 from sweeps.storage.optuna_internals import set_trial_id, storage_of, trial_id
 from sweeps.storage.store import PROPOSED_ID, Store
-from sweeps.study.space import Parameter, Space
+from sweeps.study.space import Space
 
 _LEARNED_ID = -(2**62)
 
@@ -40,8 +40,8 @@ class Shown:
     """Which finished and paused trials count as running, too."""
     later: Callable[[Trial], Any] = lambda trial: False
     """Which trials resumed so lately that they count as what they were before: paused."""
-    grown: Collection[str] = ()
-    """Parameters whose range was narrower in earlier trials."""
+    space: Space | None = None
+    """The space in which all trials are shown, where some began in another one."""
     learned: Sequence[FrozenTrial] = ()
     """Trials of another study (`learned_trials`), which come before all others."""
     pairs: Callable[[Sequence[Trial]], list[Pair | None]] | None = None
@@ -73,7 +73,7 @@ def propose(
     empty = create_trial(state=TrialState.RUNNING, user_attrs={"seed": seed})
     empty.number = number
     set_trial_id(empty, PROPOSED_ID)
-    view = _View(store, shown, [space[name] for name in shown.grown], empty)
+    view = _View(store, shown, empty)
     space.suggest(optuna.Trial(view.study(sampler), PROPOSED_ID))
     return _proposal(store, view.get_trial(PROPOSED_ID), warmup)
 
@@ -86,18 +86,13 @@ def learned_trials(lessons: Sequence[LearnedTrial], space: Space) -> list[Frozen
     brackets by number. No trial of the study may have the number of another, so these have
     fractions, from −1 up to 0.
     """
-    fitting = [
-        lesson
-        for lesson in lessons
-        if all(space[name].allows(value) for name, value in lesson.params.items())
-    ]
+    fitting = [lesson for lesson in lessons if _lies_in(space, lesson.params)]
     trials = []
     for index, lesson in enumerate(fitting):
         trial = create_trial(
             state=TrialState.COMPLETE if lesson.pruned_after is None else TrialState.PRUNED,
             value=lesson.objective,
-            params={name: space[name].encode(value) for name, value in lesson.params.items()},
-            distributions={name: space[name].distribution for name in lesson.params},
+            **space.stored(lesson.params),
             intermediate_values={}
             if lesson.pruned_after is None
             else {lesson.pruned_after: lesson.objective},
@@ -106,6 +101,14 @@ def learned_trials(lessons: Sequence[LearnedTrial], space: Space) -> list[Frozen
         set_trial_id(trial, _LEARNED_ID)
         trials.append(trial)
     return trials
+
+
+def _lies_in(space: Space, params: Mapping[str, Any]) -> bool:
+    """Whether a configuration has a value for each parameter that is active in a space, and no
+    other.
+    """
+    known = all(name in space.names and space[name].allows(params[name]) for name in params)
+    return known and {*space.active(params)} == {*params}
 
 
 def proposed_repeat(store: Store, repeat: Repeat, number: int, *, warmup: int) -> Trial:
@@ -137,7 +140,7 @@ def decide_pruning(store: Store, trials: Iterable[Trial], round_: int) -> RoundD
     state = {}
     for trial in trials:
         identity = trial_id(trial.origin)
-        if pruner.prune(study, view.get_trial(identity)):
+        if pruner.prune(study, view.with_notes(trial.origin)):
             pruned.append(trial.number)
         if identity in view.notes:
             state[str(trial.number)] = view.notes[identity]
@@ -146,22 +149,18 @@ def decide_pruning(store: Store, trials: Iterable[Trial], round_: int) -> RoundD
 
 class _View:
     """A storage as a sampler or pruner sees it, with what it writes, and perhaps with a proposed
-    trial.
-
-    `ranges`: parameters whose distribution all trials are to have.
+    trial. Trials that do not count are left out.
     """
 
     def __init__(
         self,
         store: Store,
         shown: Shown = NOTHING_ELSE,
-        ranges: Sequence[Parameter] = (),
         proposed: FrozenTrial | None = None,
     ) -> None:
         self._store = store
         self._below = storage_of(store.study)
         self._shown = shown
-        self._ranges = ranges
         self._proposed = proposed
         self.notes: dict[int, dict[str, Any]] = {}
         """Identity of a trial → what was written about it."""
@@ -189,8 +188,8 @@ class _View:
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         if trial_id == PROPOSED_ID and self._proposed is not None:
-            return self._with_notes(self._proposed)
-        return self._with_notes(self._below.get_trial(trial_id))
+            return self.with_notes(self._proposed)
+        return self.with_notes(self._below.get_trial(trial_id))
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         """Return two directions where trials have `pairs`, because the storage keeps the workload's
@@ -209,7 +208,7 @@ class _View:
         proposed = [*self._earlier, *([] if self._proposed is None else [self._proposed])]
         states = None if states is None else tuple(states)
         trials = [*self._known(states), *_in_states(proposed, states)]
-        trials = [self._with_notes(trial) for trial in trials] if self.notes else trials
+        trials = [self.with_notes(trial) for trial in trials] if self.notes else trials
         return copy.deepcopy(trials) if deepcopy else trials
 
     def _known(self, states: tuple[TrialState, ...] | None) -> list[FrozenTrial]:
@@ -217,7 +216,8 @@ class _View:
         meanwhile.
         """
         if None not in self._trials_in:
-            trials = self._as_shown(self._store.trials())
+            trials = [trial for trial in self._store.trials() if trial.counts]
+            trials = self._as_shown(trials)
             known = [self._as_frozen(trial) for trial in trials]
             if self._shown.pairs is not None:
                 pairs = self._shown.pairs(trials)
@@ -249,7 +249,8 @@ class _View:
         # Optuna's samplers look at the last epoch of a pruned trial, so it has none where all are
         # of its warm-up.
         bare = state == TrialState.PRUNED and bool(trial.warmup) and not trial.counted
-        if state == stored.state and not bare and not self._ranges:
+        space = self._shown.space
+        if state == stored.state and not bare and space is None:
             return stored
         stored = copy.copy(stored)
         if state != stored.state:
@@ -258,9 +259,15 @@ class _View:
             stored.state = state
         if bare:
             stored.intermediate_values = {}
-        return _in_ranges(stored, self._ranges) if self._ranges else stored
+        if space is not None:
+            # Optuna's samplers leave a parameter out of their model, and draw it alone, where its
+            # distributions differ between trials.
+            for name, content in space.stored(trial.params).items():
+                setattr(stored, name, content)
+        return stored
 
-    def _with_notes(self, trial: FrozenTrial) -> FrozenTrial:
+    def with_notes(self, trial: FrozenTrial) -> FrozenTrial:
+        """Return a trial with what was written about it."""
         if trial_id(trial) not in self.notes:
             return trial
         trial = copy.copy(trial)
@@ -298,18 +305,3 @@ def _with_pair(trial: FrozenTrial, pair: Pair | None) -> FrozenTrial:
 
 def _in_states(trials: list[FrozenTrial], states: Any) -> list[FrozenTrial]:
     return trials if states is None else [trial for trial in trials if trial.state in states]
-
-
-def _in_ranges(trial: FrozenTrial, ranges: Sequence[Parameter]) -> FrozenTrial:
-    """Return a trial with wider distributions of its parameters.
-
-    Optuna's samplers leave a parameter out of their model, and draw it alone, where its
-    distributions differ between trials.
-    """
-    params = trial.params
-    wider = {
-        p.name: p.distribution for p in ranges if p.name in params and p.allows(params[p.name])
-    }
-    trial = copy.copy(trial)
-    trial.distributions = {**trial.distributions, **wider}
-    return trial

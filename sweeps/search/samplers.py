@@ -37,6 +37,8 @@ class SamplerSettings(Part):
     """Whether the sampler has a `point`; its seed is then the same for all trials of a study."""
     fixed_ranges: ClassVar[str] = ""
     """Why the sampler cannot search a range that grows; empty where it can."""
+    one_space: ClassVar[bool] = False
+    """Whether it can search in the space of its first trials alone."""
     learns: ClassVar[bool] = False
     """Whether the sampler can learn from trials of another study."""
     two_objectives: ClassVar[bool] = True
@@ -154,15 +156,20 @@ class GridSettings(SamplerSettings):
     fixed_ranges = "its list of combinations is fixed"
     name: Annotated[Literal["grid"], Name] = "grid"
 
-    def point(self, space: Space, seed: int, number: int) -> dict[str, Any]:
-        """Return a combination, after the last the first again; `exhausted` says when to end.
+    def points(self, space: Space, seed: int) -> list[dict[str, Any]]:
+        """Return all combinations in the order of the visits.
 
         `optuna.samplers.GridSampler` visits a configuration once for each value of an inactive
         parameter, and it calls `Study.stop`, which raises outside `Study.optimize`.
         """
         configurations = _configurations(space)
         order = np.random.default_rng(seed).permutation(len(configurations))
-        return configurations[order[number % len(order)]]
+        return [configurations[place] for place in order]
+
+    def point(self, space: Space, seed: int, number: int) -> dict[str, Any]:
+        """Return a combination, after the last the first again; `exhausted` says when to end."""
+        points = self.points(space, seed)
+        return points[number % len(points)]
 
 
 class CMAESSettings(SamplerSettings):
@@ -173,6 +180,7 @@ class CMAESSettings(SamplerSettings):
     choices = False
     conditions = False
     fixed_ranges = "its population keeps the bounds of its first generation"
+    one_space = True
     two_objectives = False
     name: Annotated[Literal["cmaes"], Name] = "cmaes"
     startup_trials: int = Field(
@@ -301,6 +309,13 @@ def ask_seed(settings: SamplerSettings, seed: int, number: int) -> int:
 
 GRID_DONE = "Every setting of the grid is done."
 """Why a search over a grid ends."""
+
+
+def grid_points(settings: SamplerSettings, space: Space, seed: int) -> list[dict[str, Any]] | None:
+    """Return the settings of a grid in the order of the visits; None for other samplers."""
+    if not isinstance(settings, GridSettings):
+        return None
+    return settings.points(space, ask_seed(settings, seed, 0))
 
 
 def grid_size(settings: SamplerSettings, space: Space) -> int | None:

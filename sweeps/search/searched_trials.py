@@ -12,7 +12,7 @@ from sweeps.search.growing import GrowingSpace
 from sweeps.search.promotion import Rungs
 from sweeps.search.proposals import Shown, decide_pruning, learned_trials, propose
 from sweeps.search.pruners import PromotionSettings, RoundPercentilePruner
-from sweeps.search.samplers import GRID_DONE, CurvesSettings, exhausted, make_sampler
+from sweeps.search.samplers import GRID_DONE, CurvesSettings, grid_points, make_sampler
 from sweeps.search.two_objectives import TwoObjectives
 from sweeps.seeds import seed_of
 from sweeps.state.decisions import RoundDecisions, running_before
@@ -54,9 +54,9 @@ class SearchedTrials:
         record = store.record
         self.two = TwoObjectives(study.objectives.values()) if study.objectives else None
         self.ranks = not study.objectives
-        self.rule = _rungs_of(study, record.revives_from, self.two)
+        self.rule = _rungs_of(study, self.two)
         """By which trials pause and go on; None where none pauses."""
-        self.ranking = _rungs_of(study, record.revives_from, self.two)
+        self.ranking = _rungs_of(study, self.two)
         """The same rule, asked whose checkpoints to keep. It knows more than the other one where
         decisions are pipelined.
         """
@@ -70,11 +70,25 @@ class SearchedTrials:
         self._looked_up: Sequence[Trial] = ()
         """Those that `_with_params` holds, and the trials in which they were found last."""
         self._known: Sequence[Trial] | None = None
+        self._counting: Sequence[Trial] = ()
         self._spent: str | None = None
-        """The trials after which the last one was proposed, and why none may train after them."""
-        self.start = record.start or tuple(
-            point for point in study.start if not isinstance(point, BestOf)
-        )
+        """The trials after which the last one was proposed, those of them that count, and why none
+        may train after them.
+        """
+        self.begun = record.begun
+        before = [trial for trial in store.trials() if trial.first < self.begun.trial]
+        start = record.start or [point for point in study.start if not isinstance(point, BestOf)]
+        self.start = dict(enumerate(self._within(point) for point in start))
+        self.start |= dict(enumerate(self.begun.start, start=len(before)))
+        """Place of a trial → what it takes."""
+        self.grid: dict[int, Mapping[str, Any]] | None = None
+        """Place of a trial → its configuration in a grid; those that earlier stages visited are
+        left out.
+        """
+        if (points := grid_points(study.sampler, study.space, study.seed)) is not None:
+            tried = {_key(trial.params) for trial in before if trial.counts}
+            left = [point for point in points if _key(point) not in tried]
+            self.grid = dict(enumerate(left, start=len(before)))
         self.growing = GrowingSpace(study.space, record.grown)
         self.lessons = record.learned
         self.learned = (study.space, learned_trials(record.learned, study.space))
@@ -90,23 +104,39 @@ class SearchedTrials:
         # What follows from them is asked for once, because there may be 10,000 trials and 64 lanes.
         if self._known is not known:
             self._known = known
+            self._counting = self._counted(known)
             self._spent = spent(study.budget, known, elapsed, self.two)
         if self._spent:
             return self._spent
-        if exhausted(study.sampler, study.space, place):
+        if self.grid is not None and place not in self.grid:
             return GRID_DONE
         if self._only_known(known, proposals):
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
-        start = self.start[place] if place < len(self.start) else {}
+        start = self.start.get(place, {})
+        if self.grid is not None:
+            start = {**self.grid[place], **start}
         if not start and self.curves:
-            start = self.curves.configuration(known, proposals, round_)
+            start = self.curves.configuration(self._counting, proposals, round_)
         number = 1 + max((trial.number for trial in (*known[-1:], *proposals[-1:])), default=-1)
         return self._propose(number, place, proposals, start, round_)
+
+    def _counted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+        """Return the trials that count; the same object where the study has one stage."""
+        return [trial for trial in trials if trial.counts] if self.store.stages else trials
+
+    def _within(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those values of a first trial that the present stage can draw."""
+        space = self.study.space
+        return {
+            name: value
+            for name, value in point.items()
+            if name in space.names and space[name].allows(value)
+        }
 
     def note_beginning(self, number: int, round_: int) -> None:
         """Record the steps that ranges take with this trial."""
         if (steps := self._steps(round_, number)) != self.growing.taken:
-            self.store.write(grown=steps)
+            self.store.write_grown(steps)
             self.growing.taken = steps
 
     def choose_pruned(
@@ -114,6 +144,7 @@ class SearchedTrials:
     ) -> RoundDecisions:
         if self.two is None:
             return decide_pruning(self.store, candidates, round_)
+        trials = self._counted(trials)
         rule = self.study.pruner.build()
         if not isinstance(rule, RoundPercentilePruner):
             return RoundDecisions(round_, (), {})
@@ -123,7 +154,7 @@ class SearchedTrials:
     def choose_pausing(
         self, candidates: Sequence[Trial], trials: Sequence[Trial]
     ) -> Collection[int]:
-        return self.rule.pausing(candidates, trials) if self.rule else ()
+        return self.rule.pausing(candidates, self._counted(trials)) if self.rule else ()
 
     def choose_promoted(
         self, trials: Sequence[Trial], elapsed: float, round_: int, *, last: bool
@@ -137,9 +168,9 @@ class SearchedTrials:
         if self.rule is None:
             return None
         trials = running_before(trials, round_)
-        if not spent(self.study.budget, trials, elapsed, self.two) and (
-            promoted := self.rule.promoted(trials)
-        ):
+        none = spent(self.study.budget, trials, elapsed, self.two)
+        trials = self._counted(trials)
+        if not none and (promoted := self.rule.promoted(trials)):
             return promoted
         return self._promoted_last(trials, self.rule.ranked(trials)) if last else None
 
@@ -164,7 +195,8 @@ class SearchedTrials:
     def choose_evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
         if self.ranking is None:
             return ()
-        ranked = self.ranking.ranked(trials)
+        ranked = self.ranking.ranked(self._counted(trials))
+        ranked += [trial for trial in trials if trial.paused and not trial.counts]
         keep = self.study.keep
         sizes = itertools.accumulate(trial.assignment.checkpoint_bytes for trial in ranked)
         kept = sum(size <= keep.paused_gb * 1e9 for size in sizes)
@@ -178,6 +210,7 @@ class SearchedTrials:
         newest = [
             *itertools.islice((trial for trial in newest_first if not trial.before), KNOWN_IN_A_ROW)
         ]
+        newest = [trial for trial in newest if trial.number >= self.begun.trial]
         if len(newest) < KNOWN_IN_A_ROW or any(trial.duplicate_of is None for trial in newest):
             return False
         return all(trial.first < newest[-1].first for trial in known if trial.before)
@@ -206,7 +239,7 @@ class SearchedTrials:
             proposals=proposals,
             unseen=lambda trial: self.pipelined and trial.left_round >= round_ - 1,
             later=lambda trial: self.pipelined and trial.resumed_round >= round_,
-            grown={step.parameter for step in steps},
+            space=space if steps or self.store.stages else None,
             learned=self.learned[1],
             pairs=self.two.as_sampled if self.two else None,
         )
@@ -220,7 +253,8 @@ class SearchedTrials:
         the first that is asked for.
         """
         end = round_ - 1 if self.pipelined else round_
-        return self.growing.steps(round_, number, end, self.store.trials)
+        trials = lambda: self._counted(self.store.trials())  # noqa: E731
+        return self.growing.steps(round_, number, end, trials)
 
     def find_equal(
         self, trial: Trial, known: Sequence[Trial], proposals: Sequence[Trial] = ()
@@ -242,19 +276,19 @@ class SearchedTrials:
         # Asked for once, because there may be 10,000 trials and 64 lanes.
         if self._looked_up is not known:
             self._looked_up = known
-            for other in known:
+            for other in self._counted(known):
                 if other.first not in self._looked_at:
                     self._looked_at.add(other.first)
                     self._with_params.setdefault(_key(other.params), set()).add(other.first)
         began = self._with_params.get(_key(trial.params))
         if not began or began == {trial.first}:
             return []
-        chains = [other.chain for other in known if other.first in began]
+        chains = [other.chain for other in known if other.counts and other.first in began]
         stood = [[each for each in chain if each.number < trial.number] for chain in chains]
         return sorted((each[-1] for each in stood if each), key=lambda other: other.number)
 
 
-def _rungs_of(study: "Study", revives_from: int, two: TwoObjectives | None) -> Rungs | None:
+def _rungs_of(study: "Study", two: TwoObjectives | None) -> Rungs | None:
     """Return the rule by which the study's trials pause; None where none pauses."""
     if not isinstance(study.pruner, PromotionSettings):
         return None
@@ -262,7 +296,6 @@ def _rungs_of(study: "Study", revives_from: int, two: TwoObjectives | None) -> R
         study.pruner.rungs or (),
         study.pruner.factor,
         warmup=study.longest_warmup,
-        revives_from=revives_from,
         two=two,
     )
 
@@ -281,7 +314,8 @@ def spent(
         return f"The budget of {budget.seconds:g} seconds is used up."
     if budget.epochs is not None and reported_epochs(trials) >= budget.epochs:
         return f"The budget of {_counted(budget.epochs, 'epoch')} is used up."
-    if budget.stale_trials is not None and _stale(trials, two) >= budget.stale_trials:
+    counting = [trial for trial in trials if trial.counts]
+    if budget.stale_trials is not None and _stale(counting, two) >= budget.stale_trials:
         return (
             f"The last {_counted(budget.stale_trials, 'finished trial')} brought no better value."
         )

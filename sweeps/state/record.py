@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sweeps.state.stages import Stage
 from sweeps.study.ranges import Growth
 from sweeps.study.space import Space
 
@@ -108,12 +109,8 @@ class StudyRecord(Description):
     """
     learned: tuple[LearnedTrial, ...] = ()
     """Trials of the study `learn_from` that teach the sampler, in order."""
-    grown: tuple[Growth, ...] = ()
-    """Steps beyond the ranges of the study file that the search took, in order."""
-    revives_from: int = 0
-    """Number of the first trial under the present fixed settings and seed; those before it would go
-    on as other trials.
-    """
+    stages: tuple[Stage, ...] = ()
+    """In order, where there is more than one. `spec` and `text` are those of the newest."""
     finished: bool = False
     """Whether search, repeats and report are done under the present spec and budget."""
     reassigned: Mapping[str, Any] = field(default_factory=dict)
@@ -143,9 +140,20 @@ class StudyRecord(Description):
     """`Lanes.kind` of the workers of the study, which every worker must have."""
 
     @property
+    def grown(self) -> tuple[Growth, ...]:
+        """Steps beyond the ranges of the study file that the search took, in order."""
+        return self.stages[-1].grown if self.stages else ()
+
+    @property
     def space(self) -> Space:
         """The search space, with the ranges that the search has widened."""
         return Space.from_dict(self.spec.get("search") or {}).grown(self.grown)
+
+    @property
+    def begun(self) -> Stage:
+        """The newest stage that the search did not begin by itself."""
+        own = [stage for stage in self.stages if not stage.by_search]
+        return own[-1] if own else Stage(spec=self.spec, text=self.text)
 
     @property
     def objectives(self) -> Mapping[str, str]:

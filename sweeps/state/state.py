@@ -65,6 +65,6 @@ def reported_epochs(trials: Sequence[Trial]) -> int:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """Return the completed trial with the smallest value, the earliest of equals."""
-    complete = [trial for trial in trials if trial.state == "complete"]
+    """Return the completed trial that counts with the smallest value, the earliest of equals."""
+    complete = [trial for trial in trials if trial.state == "complete" and trial.counts]
     return min(complete, key=lambda trial: (trial.value, trial.number), default=None)

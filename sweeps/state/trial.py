@@ -176,6 +176,12 @@ class Trial:
     """Whether the test set may be looked at once it is complete."""
     proposed: bool = False
     """Whether it is not in the storage yet."""
+    stage: int = 1
+    """Stage of the study in which it began, from 1."""
+    counts: bool = True
+    """Whether the present stage could have proposed it (`sweeps.state.stages`). No other trial
+    decides anything.
+    """
     before: "Trial | None" = field(default=None, repr=False)
     assigned: Callable[[], Assignment] = field(
         default=partial(Assignment, seed=None), repr=False, compare=False

@@ -2,12 +2,13 @@
 as a durable write.
 
 A trial that goes on after its end is a new trial in Optuna, which lets no ended trial change. Here
-it is one trial.
+it is one trial. Numbers go on over all Optuna studies of a search (`parts_of`).
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,18 +19,28 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps.lanes import Progress
 from sweeps.state.decisions import RoundDecisions
 from sweeps.state.record import StudyRecord
+from sweeps.state.stages import Stage, placed
 from sweeps.state.trial import Repeat, Trial
 from sweeps.storage.optuna_internals import (
     batched_writes,
     handle_of,
     set_trial_id,
     storage_of,
-    study_id,
+    trial_id,
     write_trial,
 )
 from sweeps.storage.running_trial import RunningTrial, with_divergence
-from sweeps.storage.study_record import REPEATS, study_record, write_study
-from sweeps.storage.trial_record import as_stored, decoder, read_trial, revives
+from sweeps.storage.study_record import (
+    REPEATS,
+    parts_of,
+    record_in,
+    stored_trials,
+    study_record,
+    write_stages,
+    write_study,
+)
+from sweeps.storage.trial_record import as_stored, decoder, numbered, read_trial, revives
+from sweeps.study.ranges import Growth
 from sweeps.study.space import Space
 
 _KEPT = {"warmup", *(field.name for field in fields(Repeat))}
@@ -55,7 +66,16 @@ class Store:
         self.phase: Literal["search", "repeats"] = (
             "repeats" if study.study_name.endswith(REPEATS) else "search"
         )
-        self._decode = decoder(space)
+        self.stages = record_in(storage_of(study), self.name).stages
+        """Those of the study; empty where there is one."""
+        self._decode = decoder(space, *(stage.space for stage in self.stages))
+        search = parts_of(self.stages)
+        self._parts = search if self.phase == "search" else [(REPEATS, 0)]
+        """Suffix of each Optuna study of the phase, and the number of its first trial."""
+        newest = self.name + self._parts[-1][0]
+        self._newest = study
+        if newest != study.study_name:
+            self._newest = optuna.Study(newest, storage_of(study), study.sampler, study.pruner)
         self._stored: list[FrozenTrial] = []
         self._read: list[Trial] = []
         """All trials of the Optuna study as they were read last, by number."""
@@ -81,25 +101,27 @@ class Store:
         """Return all trials as the storage has them now, by number; the same object while nothing
         changes.
         """
-        stored = self.study.get_trials(deepcopy=False)
+        stored = stored_trials(storage_of(self.study), self.name, self._parts)
         changed = [number for number in self._open if stored[number] is not self._stored[number]]
         new = range(len(self._read), len(stored))
         if not changed and not new:
             return self._trials
         self._stored = stored
         for number in changed:
-            self._read[number] = self._trial(stored[number])
+            self._read[number] = self._trial(number)
         for number in new:
-            self._read.append(self._trial(stored[number]))
+            self._read.append(self._trial(number))
         self._open = [number for number in (*self._open, *new) if not self._read[number].finished]
         self._trials = tuple(trial for trial in self._read if trial.number not in self._went_on)
         return self._trials
 
-    def _trial(self, stored: FrozenTrial) -> Trial:
+    def _trial(self, number: int) -> Trial:
+        stored = numbered(self._stored[number], number)
         before = None if (ended := revives(stored)) is None else self._read[ended]
         if before is not None:
             self._went_on.add(before.number)
-        return read_trial(stored, self._decode, repeat=self.phase == "repeats", before=before)
+        trial = read_trial(stored, self._decode, repeat=self.phase == "repeats", before=before)
+        return placed(trial, self.stages)
 
     def trial(self, number: int) -> Trial:
         """Return the trial that has this number now."""
@@ -119,10 +141,9 @@ class Store:
         time changes nothing.
         """
         storage = storage_of(self.study)
-        study = study_id(self.study)
         with self.batched():
             for number, content in decisions.pruner_state.items():
-                identity = storage.get_trial_id_from_study_id_trial_number(study, int(number))
+                identity = trial_id(self.trial(int(number)).origin)
                 with suppress(UpdateFinishedTrialError):
                     for key, value in content.items():
                         storage.set_trial_system_attr(identity, key, value)
@@ -134,6 +155,17 @@ class Store:
     def write(self, **fields: Any) -> None:
         """Write fields of the record; fields that are not named keep their values."""
         write_study(self.study, **fields)
+
+    def write_grown(self, steps: Sequence[Growth]) -> None:
+        """Write all steps that ranges have taken beyond those of the file: the newest begin a stage
+        with their trial.
+        """
+        record = self.record
+        stages = record.stages or (Stage(spec=record.spec, text=record.text),)
+        first = max(step.trial for step in steps)
+        begun = replace(stages[-1], trial=first, at=time.time(), grown=tuple(steps))
+        self.stages = (*stages, begun)
+        write_stages(self.study, self.stages)
 
     @property
     def decisions(self) -> RoundDecisions | None:
@@ -191,11 +223,11 @@ class Store:
         begun: dict[str, Any] = {"started": started, "round": round_}
         if proposal.duplicate_of is not None:
             begun |= {"round": None, "duplicate_of": proposal.duplicate_of}
-        write_trial(self.study, as_stored(proposal, begun))
+        write_trial(self._newest, as_stored(proposal, begun))
 
     def revive(self, ended: Trial, round_: int) -> None:
         """Write that a trial that ended while it was paused resumes in this round, in one piece."""
-        write_trial(self.study, self.revived(ended, round_, self.next_number).origin)
+        write_trial(self._newest, self.revived(ended, round_, self.next_number).origin)
 
     def revived(self, ended: Trial, round_: int, number: int) -> Trial:
         """Return the trial of this number that resumes in this round from where one stood when it
@@ -212,8 +244,7 @@ class Store:
         }
         trial = create_trial(
             state=TrialState.RUNNING,
-            params=stored.params,
-            distributions=stored.distributions,
+            **self._configuration(ended),
             user_attrs=kept
             | {"pauses": [*before, newest | {"until": round_}]}
             | {
@@ -230,9 +261,20 @@ class Store:
         """Return the trial that this one will be once it is written. `before`: the ended trial that
         it goes on from.
         """
-        return read_trial(
+        trial = read_trial(
             stored, self._decode, repeat=self.phase == "repeats", before=before, proposed=True
         )
+        return placed(trial, self.stages)
+
+    def _configuration(self, ended: Trial) -> dict[str, Any]:
+        """Return parameters and distributions of a trial that goes on from an ended one: those of
+        the present stage, where its Optuna study may hold no others.
+        """
+        stored: FrozenTrial = ended.origin
+        own = self.stages[ended.stage - 1].suffix if self.stages else ""
+        if ended.repeat or own == self._parts[-1][0]:
+            return {"params": stored.params, "distributions": stored.distributions}
+        return self.stages[-1].space.stored(ended.params)
 
     def retry(self, started: float, wanted: Callable[[Trial], bool] = lambda trial: True) -> int:
         """Write a trial for each one that failed and is wanted, to be trained in its place; return
@@ -244,16 +286,15 @@ class Store:
         failed = [
             trial
             for trial in self.trials()
-            if trial.state == "failed" and trial.seed is not None and wanted(trial)
+            if trial.state == "failed" and trial.seed is not None and trial.counts and wanted(trial)
         ]
         for ended in failed:
             stored: FrozenTrial = ended.origin
             kept = {key: value for key, value in stored.user_attrs.items() if key in _KEPT}
             trial = create_trial(
                 state=TrialState.RUNNING,
-                params=stored.params,
-                distributions=stored.distributions,
+                **self._configuration(ended),
                 user_attrs=kept | {"started": started, "round": None, "revives": ended.number},
             )
-            write_trial(self.study, trial)
+            write_trial(self._newest, trial)
         return len(failed)

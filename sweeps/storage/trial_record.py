@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -149,28 +150,35 @@ def _pictures(attributes: Mapping[str, Any]) -> tuple[Picture, ...]:
     return tuple(sorted(pictures, key=lambda picture: picture.epoch))
 
 
-def decoder(space: Space) -> Decode:
-    """Return what decodes the parameters of trials; values that the space no longer knows stay as
-    they are stored.
+def decoder(*spaces: Space) -> Decode:
+    """Return what decodes the parameters of trials; values that no space knows stay as they are
+    stored.
+
+    Args:
+        spaces: the present one, then those of earlier stages.
     """
-    choices = {
-        parameter.name: {
-            parameter.encode(value): as_lists(value) for value in reversed(parameter.values)
-        }
-        for parameter in space.parameters
-        if parameter.kind == "choice"
-    }
-    names = space.names
+    choices: dict[str, dict[Any, Any]] = {}
+    for parameter in chain.from_iterable(space.parameters for space in spaces):
+        values = choices.setdefault(parameter.name, {})
+        for value in parameter.values:
+            values.setdefault(parameter.encode(value), as_lists(value))
+    names = spaces[0].names
 
     def decode(stored: Mapping[str, Any]) -> dict[str, Any]:
-        decoded = dict[str, Any]()
-        for name in names:
-            if name in stored:
-                value = stored[name]
-                decoded[name] = choices[name].get(value, value) if name in choices else value
-        return decoded | {name: value for name, value in stored.items() if name not in decoded}
+        ordered = {name: stored[name] for name in names if name in stored} | dict(stored)
+        return {name: choices.get(name, {}).get(value, value) for name, value in ordered.items()}
 
     return decode
+
+
+def numbered(stored: FrozenTrial, number: int) -> FrozenTrial:
+    """Return a stored trial under its number in the study, which goes on over all its Optuna
+    studies.
+    """
+    if stored.number != number:
+        stored = copy.copy(stored)
+        stored.number = number
+    return stored
 
 
 def as_stored(proposal: Trial, attributes: Mapping[str, Any]) -> FrozenTrial:

@@ -358,6 +358,20 @@ class Space:
                 params[parameter.name] = parameter.suggest(trial)
         return params
 
+    def stored(self, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return `params` and `distributions` of an Optuna trial with this configuration, as far as
+        it lies in the space.
+        """
+        lying = [
+            parameter
+            for parameter in self.parameters
+            if parameter.name in params and parameter.allows(params[parameter.name])
+        ]
+        return {
+            "params": {each.name: each.encode(params[each.name]) for each in lying},
+            "distributions": {each.name: each.distribution for each in lying},
+        }
+
     def context(self, name: str) -> dict[str, Any]:
         """Return values of other parameters under which this one is active: the first that its
         conditions name.

@@ -75,6 +75,8 @@ class Study:
     """Files that trials leave on disk."""
     subset: tuple[str, ...] = ()
     """Overrides of the file for a small part of the data."""
+    overrides: tuple[str, ...] = ()
+    """Overrides of the command, as they were given."""
     objectives: Mapping[str, str] = field(default_factory=dict)
     """The two objectives: name → metric of an epoch; empty where the workload's one objective is
     searched for.
@@ -237,6 +239,7 @@ def load_study(
         warmup=warmup,
         epochs=epochs,
         figures=frozenset(figures),
+        overrides=tuple(overrides),
         **{name: getattr(file, name) for name in _AS_WRITTEN},
     )
 

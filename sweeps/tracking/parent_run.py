@@ -170,6 +170,7 @@ def _best_curve(records: Sequence[Trial]) -> list[tuple[float, int, int, int]]:
         (record.ended_round, record.number, record.outcome.objective, record.ended)
         for record in search
         if record.state == "complete" and record.outcome and record.outcome.objective is not None
+        if record.counts
         if record.ended and record.ended_round is not None
     )
     # The order is that of the rounds, because a clock may jump. A trial that waits has trained in

@@ -194,7 +194,8 @@ def test_a_trial_of_other_settings_is_not_revived():
     storage = storage_of(in_memory(study, journal))
     other = replace(larger(study, trials=60), fixed={"train": Fixed(epochs=21)})
     stored = open_study(storage, study)
-    write_study(stored, revives_from=18, spec=json_able(other.spec()))  # as 0.1.0 extended it
+    stored.set_user_attr("revives_from", 18)  # as 0.1.0 extended it
+    write_study(stored, spec=json_able(other.spec()))
     search(stored, other, replace(simple(checkpoints), epochs=21), [])
     assert all(trial >= 18 for trial in map(revives, revivals(stored)))
     assert sum(map(may_revive, stored.trials[:18])) > 3

@@ -11,6 +11,7 @@ from optuna_trials import trials_of
 from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
 from toy_study import MemoryJournal, in_memory, search, table, toy_study
 
+from sweeps.errors import UserError
 from sweeps.search.growing import found_before, next_steps
 from sweeps.storage import open_study
 from sweeps.storage.study_record import study_record
@@ -159,7 +160,7 @@ def test_a_study_that_is_killed_around_a_step_takes_it_at_the_same_trial(kind, w
         assert (table(continued), study_record(continued).grown) == expected, index
 
 
-def test_a_range_that_the_file_changes_starts_from_the_file_again(whole):
+def test_another_range_that_the_file_changes_leaves_the_steps(whole):
     journal = MemoryJournal()
     searched(journal)
     study = toy_study(NARROW, sampler="tpe", trials=50)
@@ -167,7 +168,19 @@ def test_a_range_that_the_file_changes_starts_from_the_file_again(whole):
         study, space=Space.from_dict({**study.space.as_dict(), "y": NARROW["y"] | {"high": 2.0}})
     )
     assert len(study_record(open_study(JournalStorage(journal), other, extend=True)).grown) == 2
-    wide = replace(study, space=Space.from_dict(NARROW | {"x": NARROW["x"] | {"low": 0.2}}))
-    extended = open_study(JournalStorage(journal), wide, extend=True)
-    assert study_record(extended).grown == ()
-    assert study_record(extended).space["x"].low == 0.2
+
+
+def test_a_range_that_grows_is_not_changed_by_the_file(whole):
+    journal = MemoryJournal()
+    searched(journal)
+    study = toy_study(NARROW, sampler="tpe", trials=50)
+    search = NARROW | {"x": NARROW["x"] | {"low": 0.2}}
+    with pytest.raises(UserError, match=r"search.x is a range that grows .* search.x.grow=false"):
+        open_study(
+            JournalStorage(journal), replace(study, space=Space.from_dict(search)), extend=True
+        )
+    search["x"] = {**search["x"], "grow": False}
+    fixed = replace(study, space=Space.from_dict(search))
+    record = study_record(open_study(JournalStorage(journal), fixed, extend=True))
+    assert record.grown == ()
+    assert record.space["x"].low == 0.2

@@ -149,8 +149,8 @@ def test_a_study_record_comes_back_as_it_was_written():
     ("changes", "problem"),
     [
         (
-            {"schema": 2, "version": "9.1"},
-            rf"is stored in schema 2, and sweeps {VERSION} reads schema 1. Use sweeps 9.1, which",
+            {"schema": 3, "version": "9.1"},
+            rf"is stored in schema 3, and sweeps {VERSION} reads schema 1 and 2. Use sweeps 9.1,",
         ),
         (
             {"schema": None},
