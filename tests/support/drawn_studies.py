@@ -17,6 +17,7 @@ from synthetic_study import (
 )
 
 from sweeps.results import Results
+from sweeps.state.stages import Stage
 from sweeps.study.ranges import Growth
 
 SPACE = {
@@ -134,7 +135,13 @@ def grown() -> Results:
         settings += drawn(until - step.trial, seed=until, space=space)
     found = study(settings, _bowl(settings, seed=0, noise=0.3), space=narrow)
     record = found.study.provenance | {"study_file": yaml.safe_dump({"search": narrow})}
-    return replace(found, study=replace(found.study, grown=tuple(steps), provenance=record))
+    spec = found.study.spec
+    stages = [
+        Stage(trial=step.trial, spec=spec, grown=tuple(steps[: place + 1]))
+        for place, step in enumerate(steps)
+    ]
+    changes = {"stages": (Stage(spec=spec), *stages), "provenance": record}
+    return replace(found, study=replace(found.study, **changes))
 
 
 OBJECTIVES = {"rate": "val/rate", "distortion": "val/distortion"}

@@ -198,9 +198,10 @@ def repeated(results, count):
 def trials_frame(rows: list[dict], search: dict | None = None) -> pd.DataFrame:
     """Rows as `sweeps.results.read_results` would return them: its columns, order and types."""
     empty = read_results_of_nothing(SEARCH if search is None else search).trials
+    usual = {"stage": 1, "counts": True}
     frame = pd.DataFrame(
         {
-            name: pd.Series([row.get(name) for row in rows], dtype=kind)
+            name: pd.Series([row.get(name, usual.get(name)) for row in rows], dtype=kind)
             for name, kind in empty.dtypes.items()
         }
     )

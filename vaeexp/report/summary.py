@@ -46,7 +46,9 @@ def trials_csv(view: StudyView) -> str:
     """Return all trials of search and repeats with the metrics of their best epoch as CSV, without
     folders and passwords.
     """
-    table = with_best_epoch(view.epochs, view.trials.drop(columns=["folder"]), "train", "val")
+    left_out = ["folder"] if view.study.stages else ["folder", "stage", "counts"]
+    trials = view.results.trials.drop(columns=left_out)
+    table = with_best_epoch(view.epochs, trials, "train", "val")
     for name in ("purposes", "pair_ids"):
         table[name] = table[name].map("+".join)
     table["message"] = table["message"].map(masked, na_action="ignore")

@@ -54,10 +54,11 @@ class StudyView:
     def study(self) -> StudyRecord:
         return self.results.study
 
-    @property
+    @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row per trial of the search and per repeat, as `Results.trials`."""
-        return self.results.trials
+        """One row per trial of the search and per repeat that counts, as `Results.trials`."""
+        trials = self.results.trials
+        return trials if trials["counts"].all() else trials[trials["counts"]]
 
     @property
     def epochs(self) -> pd.DataFrame:

@@ -148,7 +148,7 @@ def verdict_of(stored: "State") -> Verdict:
     """Return the verdict on a stored study."""
     made = []
     for trial in stored.trials:
-        if trial.duplicate_of is None:
+        if trial.duplicate_of is None and trial.counts:
             failure = trial.failure
             found = SearchedTrial(
                 number=trial.number,

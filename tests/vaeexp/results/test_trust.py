@@ -11,6 +11,7 @@ from toy_lanes import ToyLanes
 from toy_study import toy_study
 
 from sweeps.engine import run_study
+from sweeps.state.stages import Stage
 from sweeps.study.ranges import Growth
 from vaeexp.report.answer import advice, figure
 from vaeexp.report.sentences import words
@@ -54,7 +55,8 @@ def test_a_best_at_a_bound_is_named_with_the_command_that_widens_the_range():
 def test_a_range_that_the_search_widened_is_named_and_its_new_end_counts():
     results = towards("beta")
     grown = (Growth(parameter="beta", bound="upper", end=1000.0, round=9, trial=31),)
-    results = replace(results, study=replace(results.study, grown=grown))
+    stages = (Stage(), Stage(trial=31, grown=grown))
+    results = replace(results, study=replace(results.study, stages=stages))
     found = check(results, "bounds")
     assert found.verdict != "warning"
     assert "check.pile" not in [said.id for said in found.found]
@@ -72,7 +74,8 @@ def test_status_names_the_ends_at_which_the_best_pile_up_and_the_option_that_wid
     assert words(pile).endswith("Search beyond: --set search.beta.high=40 --extend")
     assert wider_ranges(replace(stored, trials=stored.trials[:19])) == []
     grown = (Growth(parameter="beta", bound="upper", end=40.0, round=9, trial=31),)
-    (step,) = wider_ranges(replace(stored, study=replace(stored.study, grown=grown)))
+    stages = (Stage(), Stage(trial=31, grown=grown))
+    (step,) = wider_ranges(replace(stored, study=replace(stored.study, stages=stages)))
     assert words(step) == "the search widened beta up to 40 from trial 31 on"
 
 

@@ -49,7 +49,7 @@ def ordered_trials(view: StudyView) -> pd.DataFrame:
     of the report, then those without a value. `row` names a trial as the plots do, and `run` says
     why it was trained.
     """
-    trials = with_best_epoch(view.epochs, view.trials, "val")
+    trials = with_best_epoch(view.epochs, view.results.trials, "val")
     found = view.found
     if view.front is not None:
         keys = ["repeat", "number"]
