@@ -18,13 +18,14 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.errors import UserError
 from sweeps.state.state import State
 from sweeps.storage import create_or_load
 from sweeps.storage.optuna_internals import batched_writes, study_id, study_ids, write_trial
-from sweeps.storage.study_record import REPEATS, read_state
+from sweeps.storage.study_record import REPEATS, parts_of, read_state, record_in
 
-_KINDS = {"search": "", "repeats": REPEATS}
-"""Kind of a study's record → suffix of the name of the Optuna study."""
+_KIND = re.compile("search|repeats|stage[1-9][0-9]*")
+"""Kind of a study's record: `search`, or the suffix of the name of the Optuna study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +45,12 @@ class ImportRules:
 
 def study_records(storage: BaseStorage, name: str) -> Iterator[dict[str, Any]]:
     """Yield all that a storage holds of a study: a record of the search, one of each trial, and the
-    same of the repeats.
+    same of its further stages and of the repeats.
     """
     identities = study_ids(storage)
-    for kind, suffix in _KINDS.items():
+    suffixes = [suffix for suffix, _ in parts_of(record_in(storage, name).stages)]
+    for suffix in (*suffixes, REPEATS):
+        kind = suffix.removeprefix(".") or "search"
         if (identity := identities.get(name + suffix)) is None:
             continue
         user = storage.get_study_user_attrs(identity)
@@ -89,7 +92,10 @@ def write_records(
         kind = record.get("kind", kind)
         own.setdefault(kind, []).append(record)
     for kind, its in own.items():
-        _write_study(storage, rules.name + _KINDS[kind], its, rules)
+        if not _KIND.fullmatch(kind):
+            raise UserError(f"study '{rules.name}'", f"holds records of a kind '{kind}'.")
+        suffix = "" if kind == "search" else f".{kind}"
+        _write_study(storage, rules.name + suffix, its, rules)
     return read_state(storage, rules.name)
 
 
@@ -147,8 +153,9 @@ def _local(text: str | None) -> datetime | None:
 
 def _arrived_study(user: Mapping[str, Any], rules: ImportRules) -> dict[str, Any]:
     attributes = dict(user)
-    if spec := attributes.get("spec"):
-        attributes["spec"] = {**spec, "name": rules.name}
+    for defined in (attributes, *attributes.get("stages", ())):
+        if spec := defined.get("spec"):
+            defined["spec"] = {**spec, "name": rules.name}
     if rules.name != rules.old and "identity" in attributes:
         attributes["identity"] = uuid.uuid4().hex  # another study than the one whose name it had
     if attributes.get("session") == "running":

@@ -258,7 +258,7 @@ class StudyRuns:
         constants = {
             name: value for name, value in record.results.items() if name in study.no_metrics
         }
-        params = {**record.params, **constants}
+        params = {**_own_settings(study, record), **record.params, **constants}
         for epoch in (epoch for epoch in record.epochs if epoch.epoch > run.epoch):
             if metrics and len(metrics) + len(epoch.metrics) > METRICS:
                 counted = {"sweeps.epoch": str(epoch.epoch - 1)}
@@ -305,6 +305,20 @@ def _open_experiment(
         )
         raise UserError(f"experiment '{study}'", f"was deleted in MLflow. Restore it: {remedy}")
     return experiment.experiment_id, experiment.tags.get(NOTE, "")
+
+
+def _own_settings(study: StudyRecord, record: Trial) -> dict[str, Any]:
+    """Return the fixed settings of a trial that are not those of the parent run."""
+    if not study.stages:
+        return {}
+    fixed = study.stages[record.stage - 1].fixed or {}
+    first = study.stages[0].fixed or {}
+    searched = study.stages[record.stage - 1].space.names
+    return {
+        name: value
+        for name, value in fixed.items()
+        if name not in searched and first.get(name, value) != value
+    }
 
 
 def _points(

@@ -6,6 +6,7 @@ import bisect
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ class ParentRun:
         if study.session == "running":
             self._writer.set_status(run, "RUNNING", None)
             tags["sweeps.state"] = "RUNNING"
+        if study.stages:  # parameters cannot change: they stay those of the first stage
+            tags["sweeps.constants"] = json.dumps(_constants(study))
+            first = study.stages[0]
+            constants = {**study.constants, **(first.fixed or {})}
+            study = replace(study, constants=constants, spec=first.spec)
         self._writer.log(run, params=_constants(study), tags=tags)
         self._writer.add_dataset(run, study)
         version = _mark(study.text)

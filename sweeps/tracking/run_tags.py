@@ -67,6 +67,8 @@ def role_tags(study: StudyRecord, record: Trial, tags_before: Mapping[str, str])
     becomes empty.
     """
     tags = {"mlflow.runName": title(study.name, record)}
+    if study.stages:
+        tags["sweeps.stage"] = str(record.stage)
     if not record.repeat:
         return tags
     roles = {
