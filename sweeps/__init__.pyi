@@ -51,6 +51,9 @@ from .engine.events import (
 from .engine.events import (
     Snapshot as Snapshot,
 )
+from .engine.extending import (
+    extension as extension,
+)
 from .engine.failures import MAX_FAILURES as MAX_FAILURES
 from .engine.trial_loop import STOP_SECONDS as STOP_SECONDS
 from .engine.warm_start import (
@@ -254,6 +257,9 @@ from .state.record import (
 from .state.record import (
     StudyRecord as StudyRecord,
 )
+from .state.stages import (
+    fixed_differences as fixed_differences,
+)
 from .state.state import State as State
 from .state.trial import (
     Epoch as Epoch,
@@ -263,9 +269,6 @@ from .state.trial import (
 )
 from .state.trial import (
     stored_path as stored_path,
-)
-from .storage import (
-    check_definition as check_definition,
 )
 from .storage import (
     driver_in_words as driver_in_words,

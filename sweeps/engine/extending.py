@@ -207,6 +207,10 @@ class _Change:
             return f"All {_plural(counting)} count." if counting > 1 else "The trial counts."
         words = f"{_plural(counting)} count{'s' if counting == 1 else ''}, {rest} "
         words += "does not" if rest == 1 else "do not"
+        if not counting:
+            words = (
+                f"None of the {_plural(rest)} counts" if rest > 1 else "The trial does not count"
+            )
         best = next(iter(ranked_trials(self._held)), None)
         after = {trial.number: trial for trial in self._after.trials}
         if best is None or after[best.number].counts:

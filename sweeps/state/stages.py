@@ -119,3 +119,16 @@ def placed(trial: Trial, stages: Sequence[Stage], counting: Container[int] | Non
     if point is not None:
         return replace(trial, params=point)
     return replace(trial, counts=False, purposes=(), pair_ids=(), baseline=None)
+
+
+def fixed_differences(stage: Stage, other: Stage) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that a stage fixes otherwise than another one: name → its value there and
+    in the other, None where that searches it.
+    """
+    theirs = {**(other.fixed or {}), **dict.fromkeys(other.space.names)}
+    own = {**(stage.fixed or {}), **dict.fromkeys(stage.space.names)}
+    return {
+        name: (value, theirs[name])
+        for name, value in own.items()
+        if value is not None and name in theirs and frozen(theirs[name]) != frozen(value)
+    }

@@ -23,6 +23,7 @@ from typing import Any
 from sweeps.errors import UserError
 from sweeps.lanes import baseline_names
 from sweeps.state.record import StudyRecord
+from sweeps.state.stages import fixed_differences
 from sweeps.state.trial import Trial
 from sweeps.tracking.artifacts import log_files, log_pictures
 from sweeps.tracking.found_runs import Run, find_runs
@@ -311,14 +312,8 @@ def _own_settings(study: StudyRecord, record: Trial) -> dict[str, Any]:
     """Return the fixed settings of a trial that are not those of the parent run."""
     if not study.stages:
         return {}
-    fixed = study.stages[record.stage - 1].fixed or {}
-    first = study.stages[0].fixed or {}
-    searched = study.stages[record.stage - 1].space.names
-    return {
-        name: value
-        for name, value in fixed.items()
-        if name not in searched and first.get(name, value) != value
-    }
+    changed = fixed_differences(study.stages[record.stage - 1], study.stages[0])
+    return {name: value for name, (value, _) in changed.items()}
 
 
 def _points(

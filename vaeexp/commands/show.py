@@ -160,7 +160,7 @@ def show(*, study: str, overrides: tuple[str, ...], as_json: bool, places: Place
         if overrides:
             raise click.UsageError(f"--set changes a study; '{study}' is a run.")
         stored = stored_study(run.study, places.runs, places.storage)
-        show_run(stored.study.name, run.record(stored), places.runs, as_json=as_json, epochs=True)
+        show_run(stored.study, run.record(stored), places.runs, as_json=as_json, epochs=True)
         return
     spec, source = study_of(study, overrides, places)
     if as_json:

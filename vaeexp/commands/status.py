@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps import State, StudyRecord, Trial, UserError, driver_in_words, study_holder, study_names
+from sweeps import (
+    State,
+    StudyRecord,
+    Trial,
+    UserError,
+    driver_in_words,
+    fixed_differences,
+    study_holder,
+    study_names,
+)
 from sweeps.results import best_record, front_trials, last_values, ranked_trials
 from vaeexp.commands.options import Places, places_options, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
@@ -42,6 +51,13 @@ def print_runs(runs: Sequence[Trial], study: StudyRecord, *, console: "Console")
         titles.append("code")
         codes = [str(code_version(changes, run.number, repeat=run.repeat)) for run in runs]
         rows = [(*row, code) for row, code in zip(rows, codes, strict=True)]
+    if study.stages:
+        titles.insert(1, "stage")
+        marked = zip(runs, rows, strict=True)
+        rows = [
+            (name if run.counts else f"– {name}", str(run.stage), *rest)
+            for run, (name, *rest) in marked
+        ]
     print_table(console, titles, rows)
 
 
@@ -59,12 +75,14 @@ def run_row(run: Trial) -> tuple[str, ...]:
     )
 
 
-def run_object(study: str, run: Trial, runs: Path) -> dict[str, Any]:
+def run_object(study: StudyRecord, run: Trial, runs: Path) -> dict[str, Any]:
     """Return everything recorded about a run but its epochs, JSON-able. Times are ISO 8601."""
+    stages = {"stage": run.stage, "counts": run.counts} if study.stages else {}
     failure = run.failure
     best = run.best
     return {
-        "run": run.name_in(study),
+        "run": run.name_in(study.name),
+        **stages,
         "number": run.number,
         "repeat": run.repeat,
         "state": run.state,
@@ -371,7 +389,7 @@ def print_heading(console: "Console", title: str) -> None:
     write_line(console, title, style="bold")
 
 
-def show_run(study: str, run: Trial, runs: Path, *, as_json: bool, epochs: bool) -> None:
+def show_run(study: StudyRecord, run: Trial, runs: Path, *, as_json: bool, epochs: bool) -> None:
     """Print everything recorded about a run; with `epochs` its learning curve."""
     record = run_object(study, run, runs)
     if as_json:
@@ -391,7 +409,8 @@ def show_run(study: str, run: Trial, runs: Path, *, as_json: bool, epochs: bool)
         if not (value is None or value is False or value == [])
     ]
     print_table(console, ("", ""), rows)
-    for title, values in (("Parameters", params), ("Results", results)):
+    own = _own_settings(study, run)
+    for title, values in (("Parameters", params), ("Own settings", own), ("Results", results)):
         if values:
             print_heading(console, title)
             rows = [(name, format_short(value)) for name, value in values.items()]
@@ -399,6 +418,17 @@ def show_run(study: str, run: Trial, runs: Path, *, as_json: bool, epochs: bool)
     if epochs and run.epochs:
         print_heading(console, "Epochs")
         _print_epochs(run, console)
+
+
+def _own_settings(study: StudyRecord, run: Trial) -> dict[str, str]:
+    """Return the fixed settings of a run that the present stage has otherwise."""
+    if not study.stages:
+        return {}
+    changed = fixed_differences(study.stages[run.stage - 1], study.stages[-1])
+    return {
+        name: f"{format_short(own)} (now {'searched' if now is None else format_short(now)})"
+        for name, (own, now) in changed.items()
+    }
 
 
 def _print_epochs(run: Trial, console: "Console") -> None:
@@ -424,4 +454,4 @@ def best(*, study: str, as_json: bool, places: Places) -> None:
     stored = stored_study(study, places.runs, places.storage)
     # JSON on standard output stays JSON.
     _print_answer(stored, open_console(stderr=as_json))
-    show_run(stored.study.name, best_of(stored), places.runs, as_json=as_json, epochs=False)
+    show_run(stored.study, best_of(stored), places.runs, as_json=as_json, epochs=False)

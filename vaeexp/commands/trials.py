@@ -59,7 +59,7 @@ def trials(*, study: str, as_json: bool, as_csv: bool, places: Places) -> None:
         else:
             write_line(open_console(), f"{name} has no trial yet.")
         return
-    objects = [run_object(name, record, places.runs) for record in records]
+    objects = [run_object(stored.study, record, places.runs) for record in records]
     if changes := stored.study.provenance.get("code_changes"):
         for run in objects:
             run["code"] = code_version(changes, run["number"], repeat=run["repeat"])

@@ -1,5 +1,6 @@
 """What is checked before a study is continued: that its data and code are those it began with."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sweeps import State, StudyRecord, UserError, named_sources, sources
 from vaeexp.data.dataset import changes_words
 from vaeexp.launch.job import Job
+from vaeexp.models.parts import recorded_measure
 from vaeexp.own_code import check_loaded, code_changes, code_progress, own_code
-from vaeexp.results import winners_outside
 from vaeexp.runs.preparation import other_columns, table_in
 from vaeexp.runs.provenance import installed_versions
 from vaeexp.study import own_paths_of, settings_of
@@ -19,23 +20,38 @@ if TYPE_CHECKING:
 
 def job_of_study(job: Job, study: "Study", before: StudyRecord, read: Callable[[], State]) -> Job:
     """Return the job with the settings of figures that its study began with, and with the code that
-    it trains with; say which winners lie outside a narrower search.
+    it trains with.
 
     Args:
         study: the study to train.
         before: the record, as an earlier process left it.
-        read: reads the study where it goes on under changed code or in a changed space.
+        read: reads the study where it goes on under changed code.
 
     Raises:
         UserError: the study began on other data or with other code.
     """
     job = replace(job, study=study, settings=settings_of(study))
     _check_same_data(job, before.provenance)
-    job = _with_own_code(job, before, read)
-    if before.spec and before.spec.get("search") != study.space.as_dict():
-        for line in winners_outside(read(), study.space):
-            job.log.say(line, style="yellow")
-    return job
+    return _with_own_code(job, before, read)
+
+
+def check_protocol(study: str, now: Mapping[str, str], before: StudyRecord) -> None:
+    """Raise UserError where the values of a study could not be compared with those on record.
+
+    Args:
+        now: the facts that two values must share, by name.
+    """
+    then = {**before.protocol, "measure": recorded_measure(before.protocol)}
+    now = {**now, "measure": recorded_measure(now) or ""}
+    changed = []
+    for fact in ("objective", "split", "binarisation", "measure", "posterior", "estimator"):
+        # The test figures are no part of a ranking, and what stands in brackets explains.
+        values = [re.split(r" \(|; test", facts.get(fact) or "")[0] for facts in (then, now)]
+        if all(values) and values[0] != values[1]:
+            changed.append(f"{fact}: {values[0]} → {values[1]}")
+    if changed:
+        problem = f"{'; '.join(changed)}. Values of the two cannot be compared: give --name NEW."
+        raise UserError(f"study '{study}'", problem)
 
 
 def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:

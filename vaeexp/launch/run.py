@@ -22,9 +22,9 @@ from sweeps import (
     Sweep,
     UserError,
     WorkerPool,
-    check_definition,
     check_reachable,
     exhausted,
+    extension,
     keep_figures,
     masked,
     mirroring,
@@ -46,7 +46,7 @@ from vaeexp.console import in_notebook, program
 from vaeexp.data.dataset import drawn
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.import_paths import flat_settings
-from vaeexp.launch.continuing import installed_changes, job_of_study
+from vaeexp.launch.continuing import check_protocol, installed_changes, job_of_study
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.job import (
     Job,
@@ -98,6 +98,7 @@ def run_sweep(options: SweepOptions, log: StudyLog, text: str | None = None) -> 
             resume.
     """
     job = prepare_job(options, log, text)
+    facts = _describe_objective(job)
     # The mirror ends last, because it records how the sweep ended.
     with (
         log.keep(job.runs, job.study.name, job.command()) as begin_log,
@@ -111,7 +112,8 @@ def run_sweep(options: SweepOptions, log: StudyLog, text: str | None = None) -> 
             extend=options.extend,
             take_over=options.take_over,
             patience=options.storage_timeout,
-            protocol=_describe_objective(job),
+            protocol=facts,
+            check=partial(check_protocol, job.study.name, facts),
         ) as sweep,
     ):
         job = job_of_study(job, sweep.study, sweep.before, sweep.read)
@@ -275,14 +277,19 @@ def plan_sweep(options: SweepOptions, log: StudyLog, *, show: bool = False) -> N
     name = job.study.name
     stored = recorded_study(options.storage, job.runs, name) or StudyRecord(name=name)
     read = study_reader(options.storage, job.runs, job.study)
+    facts = _describe_objective(job)
+    check_protocol(name, facts, stored)
     study, kept = keep_figures(stored, job.study, extend=options.extend)
-    check_definition(stored, study, extend=options.extend)
-    for line in (*kept, *warm_start(job.study, stored, _describe_objective(job), read)[1]):
+
+    def recorded() -> State:
+        return read_state(open_storage(options.storage, job.runs, name), name)
+
+    changed = extension(stored, study, recorded, extend=options.extend)
+    for line in (*changed.lines, *kept, *warm_start(job.study, stored, facts, read)[1]):
         job.log.say(line)
-    job = job_of_study(
-        job, study, stored, lambda: read_state(open_storage(options.storage, job.runs, name), name)
-    )
-    if stored.finished and stored.budget == job.study.budget.model_dump():
+    job = job_of_study(job, study, stored, recorded)
+    done = stored.finished and stored.budget == job.study.budget.model_dump()
+    if done and not changed.lines:
         _say_finished(job, stored)
         return
     _say_unused_address(job)
@@ -305,7 +312,7 @@ def _say_finished(job: Job, study: StudyRecord) -> None:
     ):
         job.log.say(
             "A larger budget adds no trial: the grid has no other setting. Search more values, "
-            "under another --name."
+            "with --extend."
         )
         return
     job.log.say(

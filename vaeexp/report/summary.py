@@ -9,13 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from io import BytesIO
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeps import masked
+from sweeps import fixed_differences, masked
 from sweeps.results import Interval
 from vaeexp.console import json_value
 from vaeexp.evaluation.metrics import Place, measured_at
@@ -49,6 +50,12 @@ def trials_csv(view: StudyView) -> str:
     left_out = ["folder"] if view.study.stages else ["folder", "stage", "counts"]
     trials = view.results.trials.drop(columns=left_out)
     table = with_best_epoch(view.epochs, trials, "train", "val")
+    stages = view.study.stages
+    for name in dict.fromkeys(chain.from_iterable(map(fixed_differences, stages, stages[1:]))):
+        values = [
+            None if name in stage.space.names else (stage.fixed or {}).get(name) for stage in stages
+        ]
+        table[f"fixed.{name}"] = [values[at - 1] for at in table["stage"]]
     for name in ("purposes", "pair_ids"):
         table[name] = table[name].map("+".join)
     table["message"] = table["message"].map(masked, na_action="ignore")

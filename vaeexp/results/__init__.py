@@ -21,7 +21,6 @@ from sweeps import (
     BoundHit,
     Growth,
     Searched,
-    Space,
     State,
     Trial,
     UserError,
@@ -40,7 +39,6 @@ from sweeps import (
 from sweeps.results import best_record, found_trials, front_trials
 from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.settings import SECTIONS
-from vaeexp.words import format_short
 
 if TYPE_CHECKING:
     from vaeexp.results.study_summary import summarise_study
@@ -146,35 +144,9 @@ def wider_ranges(stored: State) -> list[Statement]:
         if hit.told:
             parameter = space[hit.parameter]
             option = widening_option(parameter, hit.bound)
-            end = "--extend"
-            if parameter.kind == "choice":  # no trial of the old list fits a longer one
-                end = f"--name {stored.study.name}_wider"
-            steps.append(piled_up(hit, parameter, parameter.name, option and f"{option} {end}"))
+            option = option and f"{option} --extend"
+            steps.append(piled_up(hit, parameter, parameter.name, option))
     return steps
-
-
-def winners_outside(stored: State, space: Space) -> list[str]:
-    """Say which winners so far, the best run or the front, lie outside ranges that a study goes on
-    with instead of its recorded ones.
-    """
-    best = [best_record(stored)]
-    winners = [run for run in front_trials(stored) or best if run]
-    recorded = stored.study.spec.get("search") or {}
-    lines = []
-    for parameter in space.parameters:
-        before = recorded.get(parameter.name, {})
-        ends = (parameter.low, parameter.high)
-        if parameter.kind == "choice" or (before.get("low"), before.get("high")) == ends:
-            continue
-        for run in winners:
-            value = run.params.get(parameter.name, parameter.low)
-            if not parameter.low <= value <= parameter.high:
-                lines.append(
-                    f"search.{parameter.name}: {run.name_in(stored.study.name)}, the best so far, "
-                    f"has {format_short(value)}, outside the new range {parameter.domain()}. It "
-                    "keeps its place in the ranking. To rank the new range alone: --name NEW."
-                )
-    return lines
 
 
 def piled_up(
