@@ -228,12 +228,9 @@ def present_stage(study: "Study", begun: Stage, before: Stage) -> Stage:
         for step in before.grown
         if old.get(step.parameter) == spec["search"].get(step.parameter)
     )
-    fixed = {
-        name: value
-        for settings in study.fixed.values()
-        for name, value in settings.model_dump(mode="json").items()
-        if name not in study.figures
-    }
+    fixed: dict[str, Any] = {}
+    for settings in study.fixed.values():
+        fixed |= settings.model_dump(mode="json", exclude=set(study.figures))
     return replace(
         begun, spec=spec, text=study.text, fixed=fixed, grown=grown, suffix=before.suffix
     )

@@ -2,6 +2,7 @@
 that opens them. `tests/support/stores/0.1.0.tar.xz` is what 0.1.0 left of two small studies.
 """
 
+import re
 import json
 import tarfile
 from pathlib import Path
@@ -97,17 +98,19 @@ def test_a_study_of_0_1_0_goes_on_with_extend_and_its_runs_are_told_apart(store,
     assert "is complete" in again
 
 
-def test_a_study_of_0_1_0_is_refused_with_another_training_and_told_of_lost_winners(store):
-    command = ("sweep", "digits", "--data", DATA["digits"], "--dry-run", "--extend")
-    for change in ("train.batch_size=8", "epochs=3", "hidden=[16]", "validation_size=20"):
-        done = CliRunner().invoke(cli, [*command, "--set", change])
-        assert "differs, and trials of one ranking share it" in str(done.exception), change
-        assert "--name NEW" in str(done.exception)
+def test_a_study_of_0_1_0_begins_a_stage_and_is_told_of_lost_winners(store):
+    command = ("sweep", "digits", "--data", DATA["digits"], "--dry-run", "--trials", "6")
+    for change in ("train.batch_size=8", "epochs=3", "hidden=[16]"):
+        said = called(*command, "--extend", "--set", change)
+        assert "None of the 3 trials counts, among them digits/" in said, change
+        assert "Stage 2 begins with trial 3." in said
+    done = CliRunner().invoke(cli, [*command, "--extend", "--set", "validation_size=20"])
+    assert "split: " in str(done.exception)
+    assert "cannot be compared: give --name NEW" in str(done.exception)
     done = CliRunner().invoke(cli, [*command, "--set", "search.beta.high=1"])
-    assert done.exit_code == 0, done.output
-    assert "search.beta: digits/r0, the best so far, has 1.203, outside" in done.output
+    assert re.search(r"the best so far \(.*, beta = 1\.\d+\)", str(done.exception))
     for change in ("search.beta.high=9", "search.beta.high=2"):
-        assert "outside the new range" not in called(*command, "--set", change)
+        assert "All 3 trials count." in called(*command, "--extend", "--set", change)
 
 
 def test_settings_of_figures_do_not_keep_a_study_from_going_on(store):
