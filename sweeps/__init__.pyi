@@ -286,6 +286,9 @@ from .storage import (
     recorded_study as recorded_study,
 )
 from .storage import (
+    spec_differences as spec_differences,
+)
+from .storage import (
     study_holder as study_holder,
 )
 from .storage import (

@@ -202,7 +202,7 @@ def _of(own: Parameter, trial: pd.Series) -> object:
 def _wider(study: Study) -> Said:
     """Return the advice of a bound four times as far on a logarithmic axis, else half the range
     beyond, of each range at whose end the best lie; of a list one more number."""
-    settings, lists, fragile = [], False, []
+    settings, fragile = [], []
     for name, end in _ends(study).items():
         own = study.parameters[name]
         if _diverges(study, own, end):
@@ -210,7 +210,6 @@ def _wider(study: Study) -> Said:
             continue
         if own.texts:
             settings.append(_longer_list(name, [number_of(text) for text in own.texts], end))
-            lists = True
             continue
         present = own.low if end == "lower" else own.high
         value = _step_out(own, present, end, (own.high - own.low) / 2)
@@ -220,11 +219,6 @@ def _wider(study: Study) -> Said:
             )
     if not settings:
         return ("advice.diverges", {"parameters": fragile}) if fragile else ("advice.no_wider", {})
-    if lists:
-        return _do(
-            "widen_anew",
-            f"{_base(study, '--name')} --name {study.report.name}_wider {' '.join(settings)}",
-        )
     return _do("widen", f"{_further(study)} {' '.join(settings)} --extend")
 
 

@@ -46,6 +46,11 @@ def history(view: StudyView) -> Figure | None:
         if len(chosen):
             label = style.state_label(state, len(chosen))
             style.scatter(axes, chosen, state, size=size, label=label)
+    every = view.results.trials
+    left = every[~every["repeat"] & ~every["counts"] & (every["state"] == "complete")]
+    if len(left):
+        others = f"of earlier stages, not counting ({len(left)})"
+        axes.scatter("number", "objective", size / 2, data=left, color=style.MUTED, label=others)
     _draw_best(axes, best_so_far(view.results), trials["number"].max() + 0.5)
     style.off_scale(axes, trials["objective"])
     style.legend(axes, columns=2)  # the remark has the room at its right

@@ -13,6 +13,7 @@ from vaeexp.report.findings import ENDED, findings
 from vaeexp.report.markup import escape, heading, table
 from vaeexp.report.recommendation import get, use
 from vaeexp.report.sentences import markdown, sentence, words
+from vaeexp.report.stages import stage_doubts
 from vaeexp.report.templates import QUESTIONS
 from vaeexp.results.statements import Statement, plain, say
 from vaeexp.results.study_view import StudyView, in_words_of_data
@@ -61,7 +62,7 @@ def answer_of(view: StudyView) -> Answer:
         use=use(view),
         get=get(view),
         findings=findings(view),
-        doubts=_doubts(grave),
+        doubts=[*stage_doubts(view), *_doubts(grave)],
         next=_next(view, checks, grave),
         checks=checks,
     )

@@ -27,6 +27,7 @@ from vaeexp.report.page.document import page
 from vaeexp.report.page.inline import page_drawings
 from vaeexp.report.page.trial_rows import study_data
 from vaeexp.report.sentences import Block, bullets, said_in, sentence, words, written
+from vaeexp.report.stages import stages_chapter
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import front_chapter, table_chapter
 from vaeexp.results.statements import Statement, say
@@ -95,6 +96,7 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Sta
     ends = failures(view)
     made = provenance(view, sheet)
     rest = [
+        *stages_chapter(view),
         *trust_chapter(answer_of(view).checks),
         *tables,
         *_plots(view, figures, hero),

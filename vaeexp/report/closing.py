@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from sweeps import masked
+from sweeps import fixed_differences, masked
 from sweeps.results import best_run
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots.contact_sheet import draw, unpack
@@ -224,6 +224,10 @@ def provenance(view: StudyView, sheet: Drawing | None) -> list[Block]:
         "Versions": record.get("versions"),
         "Hardware": record.get("hardware"),
     }
+    stages = view.study.stages
+    for place, stage in enumerate(stages[:-1], start=1):
+        own = fixed_differences(stage, stages[-1]).items()
+        parts[f"Settings of stage {place} alone"] = {name: value for name, (value, _) in own}
     pictures: list[Block] = []
     if sheet is not None:
         images = view.plan.recorded("contact_sheet")["images"]

@@ -427,16 +427,17 @@ def _pruned(view: StudyView) -> list[Statement]:
 
 
 def _spent(view: StudyView) -> list[Statement]:
-    repeat = view.trials["repeat"]
-    alone = for_baseline_alone(view.trials)
-    epochs = view.trials["epochs"]
+    runs = view.results.trials  # those that do not count have cost as much
+    repeat = runs["repeat"]
+    alone = for_baseline_alone(runs)
+    epochs = runs["epochs"]
     if not epochs[~repeat].sum():
         return []
     values: dict[str, Any] = {}
-    for count, sum_, runs in (
+    for count, sum_, own in (
         ("trials", "epochs", ~repeat),
         ("repeats", "repeat_epochs", repeat & ~alone),
         ("baselines", "baseline_epochs", alone),
     ):
-        values |= {count: int(runs.sum()) or None, sum_: int(epochs[runs].sum())}
+        values |= {count: int(own.sum()) or None, sum_: int(epochs[own].sum())}
     return [say("cost.search", seconds=view.study.elapsed or None, **values)]

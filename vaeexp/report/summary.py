@@ -291,9 +291,10 @@ def _states(trials: pd.DataFrame) -> dict[str, int]:
 
 
 def _cost(view: StudyView) -> dict[str, Any]:
-    repeat = view.trials["repeat"]
-    baseline = for_baseline_alone(view.trials)
-    epochs = view.trials["epochs"]
+    runs = view.results.trials
+    repeat = runs["repeat"]
+    baseline = for_baseline_alone(runs)
+    epochs = runs["epochs"]
     return {
         "search_seconds": view.study.elapsed,
         "search_epochs": int(epochs[~repeat].sum()),

@@ -368,14 +368,15 @@ TEMPLATES: dict[str, str] = {
     "test",
     "check.rate_falls": "the learning rate falls to 0 at the end, so that every run ends flat, "
     "converged or not",
+    "doubt.stages": "{counting} of {trials:trial} count[: the others had {had:or}][. The best that "
+    "does not is {best}, {value}]",
     # ---- what to do ----
     "advice.search_on": "Search on: {command:code}",
     "advice.no_wider": "No value lies beyond, so there is nothing to widen",
     "advice.diverges": "Do not widen {parameters}: runs with settings on that side diverged",
     "advice.widen": "Widen the range and search on: {command:code}",
-    "advice.widen_anew": "Search further in a new study: {command:code}",
     "advice.cannot_train": "First do what the answer says: no trial can be trained as it is",
-    "advice.grid_done": "The grid has no other setting: search more values, under another `--name`",
+    "advice.grid_done": "The grid has no other setting: search more values, with `--extend`",
     "advice.nothing_to_confirm": "First do what the answer says: there is nothing to confirm",
     "advice.confirm": "Confirm {top} configurations with {seeds} fresh seeds each: {command:code}",
     "advice.finish": "Let the study finish: {command:code}",

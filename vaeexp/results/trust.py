@@ -165,9 +165,7 @@ def _winner_at(view: StudyView, name: str, bound: Bound) -> Statement:
 
 
 def _widen(view: StudyView, ends: Mapping[str, Bound]) -> Statement:
-    """Return the advice to search beyond these ends; with a list among them in a new study, because
-    no trial of the old list fits a longer one.
-    """
+    """Return the advice to search beyond these ends."""
     fragile = [name for name, bound in ends.items() if diverges_beyond(view, name, bound)]
     options = [
         option
@@ -179,12 +177,6 @@ def _widen(view: StudyView, ends: Mapping[str, Bound]) -> Statement:
         return say("advice.diverges", parameters=tuple(map(parameter_label, fragile)))
     if not options:
         return Statement("advice.no_wider")
-    if any(view.plan.parameters[name].is_choice for name in ends):
-        wider = (
-            f"{_sweep(view, '--name')} --name {shlex.quote(f'{view.results.name}_wider')} "
-            f"{' '.join(options)}"
-        )
-        return _do("widen_anew", wider)
     return _do("widen", f"{_search_on(view)} {' '.join(options)} --extend")
 
 

@@ -14,7 +14,7 @@ from tiny_study import NAME, STUDY
 
 from sweeps import UserError
 from vaeexp.commands import cli
-from vaeexp.results import stored_study
+from vaeexp.results import best_of, stored_study
 
 HEAD = STUDY[: STUDY.index("search:")]
 FIRST = f"""{HEAD}
@@ -99,9 +99,7 @@ def test_stages_in_the_tables_and_the_first_file_again(here, caplog):
     assert [t.counts for t in stored.trials] == [t.params["beta"] <= 1 for t in stored.trials]
     assert {t.counts for t in stored.trials[:6]} == {True, False}
     outside = next(trial.number for trial in stored.trials if not trial.counts)
-    answer = called("best", NAME)
-    number = int(answer.partition(f"{NAME}/")[2].split()[0].rstrip(".,;:"))
-    assert stored.trials[number].counts
+    assert best_of(stored).counts
     listed = called("trials", NAME)
     assert "run stage state" in listed
     assert f"– {outside} 1 complete" in listed
@@ -121,6 +119,10 @@ def test_no_ranking_mixes_batch_sizes(here):
     ranked = sorted(stored.trials[:6], key=lambda trial: trial.value)[:3]
     assert [trial.params for trial in stored.trials[6:9]] == [trial.params for trial in ranked]
     assert all(trial.duplicate_of is None for trial in stored.trials)
+    page = Path("reports", NAME, "README.md").read_text()
+    assert "5 of 11 trials count: the others had batch size 20." in page
+    assert "| 2 | 6 | train.batch_size: 20 → 10 | 5 | 5 |" in page
+    assert "Settings of stage 1 alone" in page
     shown = called("show", f"{NAME}/3")
     assert "stage 1" in shown
     assert "batch_size 20 (now 10)" in shown
@@ -142,3 +144,7 @@ def test_a_choice_more_and_a_parameter_more(here, caplog):
     stored = stored_study(NAME, Path("mlruns"), None)
     assert all(trial.counts and "latent_size" in trial.params for trial in stored.trials)
     assert Path("reports", NAME, "README.md").exists()
+    page = Path("reports", NAME, "README.md").read_text()
+    assert "## Stages of the search" in page
+    assert "| 2 | 6 |" in page
+    assert "trials count" not in page

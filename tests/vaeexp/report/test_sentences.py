@@ -542,6 +542,17 @@ SAID: dict[str, tuple[dict, str]] = {
         for kind, template in TEMPLATES.items()
         if kind.startswith("left.")
     },
+    "doubt.stages": (
+        {
+            "counting": 8,
+            "trials": 14,
+            "had": ("batch size 50",),
+            "best": "live/5",
+            "value": Figure(value=213.63),
+        },
+        "8 of 14 trials count: the others had batch size 50. The best that does not is live/5, "
+        "213.63",
+    ),
     "pairs.incomplete": ({"count": 2}, "2 pairs without both runs complete, left out"),
     "pairs.mean": (
         MATCHED,
@@ -677,7 +688,6 @@ SAID: dict[str, tuple[dict, str]] = {
     ),
     "advice.search_on": (DO, "Search on: `vaeexp sweep x`"),
     "advice.widen": (DO, "Widen the range and search on: `vaeexp sweep x`"),
-    "advice.widen_anew": (DO, "Search further in a new study: `vaeexp sweep x`"),
     "advice.confirm": (
         DO | {"top": 3, "seeds": 5},
         "Confirm 3 configurations with 5 fresh seeds each: `vaeexp sweep x`",
