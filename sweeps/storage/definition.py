@@ -255,15 +255,11 @@ def _known_settings(stored: StudyRecord, study: "Study") -> dict[str, Any]:
     """
     known: dict[str, Any] = {}
     for section, settings in study.fixed.items():
-        model = type(settings)
-        defaults = {
-            name: field.get_default(call_default_factory=True)
-            for name, field in model.model_fields.items()
-            if not field.is_required()
-        }
-        plain = model.model_construct(**defaults).model_dump(mode="json", include={*defaults})
-        constants = {name: v for name, v in stored.constants.items() if name in model.model_fields}
-        known |= plain | constants | dict(stored.spec.get(section) or {})
+        fields = type(settings).model_fields
+        optional = {name for name, each in fields.items() if not each.is_required()}
+        known |= type(settings).model_construct().model_dump(mode="json", include=optional)
+        known |= {name: v for name, v in stored.constants.items() if name in fields}
+        known |= stored.spec.get(section) or {}
     return {name: value for name, value in known.items() if name not in study.figures}
 
 

@@ -78,7 +78,7 @@ def test_the_likeliest_mistakes_are_refused_and_write_nothing(here):
     changed = sweep(*NARROW, "--trials", "10", status=2)
     assert f"study '{NAME}': the file has changed since its 6 trials (stored → file):" in changed
     assert "search.beta.high: 4.0 → 1.0 " in changed
-    assert "of 6 trials lie inside" in changed
+    assert "of 6 lie inside" in changed
     assert "--extend begins stage 2 with this file; --name NEW begins a new study." in changed
     used = sweep(*NARROW, "--extend", status=2)
     assert "stage 2 has no trial to begin: 6 of 6 are used; give --trials 12" in used
@@ -105,7 +105,7 @@ def test_stages_in_the_tables_and_the_first_file_again(here, caplog):
     assert f"– {outside} 1 complete" in listed
     forgotten = sweep("--trials", "10", status=2)
     assert "The last command had `--set search.beta.high=1`: repeat it" in forgotten
-    assert "--extend returns to 4 as stage 3." in forgotten
+    assert "--extend returns to 4.0 as stage 3." in forgotten
     sweep("--trials", "9", "--extend")
     stored = stored_study(NAME, Path("mlruns"), None)
     assert all(trial.counts for trial in stored.trials)
@@ -139,7 +139,7 @@ def test_a_choice_more_and_a_parameter_more(here, caplog):
     sweep(*wider, *more, "--trials", "8", "--extend")
     said = " ".join(caplog.text.split())
     assert "optimizer.values: [adam, adamax] → [adam, adamax, adamw]" in said
-    assert "model.latent_size: 2 → searched, 2 to 8" in said
+    assert "model.latent_size: 2 → searched, whole numbers from 2 to 8" in said
     assert "All 6 trials count." in said
     stored = stored_study(NAME, Path("mlruns"), None)
     assert all(trial.counts and "latent_size" in trial.params for trial in stored.trials)

@@ -102,7 +102,7 @@ def test_a_study_of_0_1_0_begins_a_stage_and_is_told_of_lost_winners(store):
     command = ("sweep", "digits", "--data", DATA["digits"], "--dry-run", "--trials", "6")
     for change in ("train.batch_size=8", "epochs=3", "hidden=[16]"):
         said = called(*command, "--extend", "--set", change)
-        assert "None of the 3 trials counts, among them digits/" in said, change
+        assert "0 trials count, 3 do not, among them digits/" in said, change
         assert "Stage 2 begins with trial 3." in said
     done = CliRunner().invoke(cli, [*command, "--extend", "--set", "validation_size=20"])
     assert "split: " in str(done.exception)
