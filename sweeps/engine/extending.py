@@ -137,8 +137,11 @@ class _Change:
                 yield line, ""
             elif (name in then.space.names) == (name in now.space.names):
                 yield line, self._inside(name)
-            elif part != "search" or name not in {**(then.fixed or {}), **(now.fixed or {})}:
+            else:  # it stands under its section and under the search, and is told once
                 words = (_words(name, stage) for stage in (then, now))
+                sections = self.study.fixed.items()
+                own = (s for s, settings in sections if name in type(settings).model_fields)
+                part = next(own, "search")
                 yield f"{part}.{name}: {' → '.join(words)}", self._inside(name)
 
     def _inside(self, name: str) -> str:

@@ -215,7 +215,7 @@ def test_a_changed_fixed_setting_begins_with_the_three_best():
     stored = run(journal, then, extend=True, start=start)
     assert [row[1] for row in rows(stored, then.space, 10)[:3]] == list(start)
     narrower = replace(then, space=Space.from_dict({"x": X | {"high": 0.7}}))
-    with pytest.raises(UserError, match="stage 3 has no trial to begin: 16 of 16 are used; give --"):
+    with pytest.raises(UserError, match="stage 3 has no trial to begin: 16 of 16 are used"):
         planned(journal, narrower)
     narrower = replace(narrower, budget=Budget(trials=17))
     assert planned(journal, narrower).start == ()

@@ -14,7 +14,7 @@ import pytest
 from killed_search import PATHS
 from pydantic import BaseModel, ConfigDict
 from toy_lanes import ToyLanes
-from toy_study import Fixed, X, in_memory, search, toy_study
+from toy_study import Fixed, in_memory, search, toy_study
 
 from sweeps.errors import UserError, full_disk
 from sweeps.schema import VERSION

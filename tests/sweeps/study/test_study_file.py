@@ -116,7 +116,7 @@ def test_settings_that_a_stored_study_does_not_have_stand_at_their_defaults():
     check_definition(stored, plain, extend=False)
     with pytest.raises(UserError, match=r"train\.free_nats: 0\.0 → 0\.1"):
         check_definition(stored, load(None, "free_nats=0.1"), extend=False)
-    with pytest.raises(UserError, match=r"train\.free_nats: 0\.0 → absent"):
+    with pytest.raises(UserError, match=r"search\.free_nats: absent → "):
         check_definition(stored, load(None, "search.free_nats={values: [0, 0.1]}"), extend=False)
 
 

@@ -2,8 +2,8 @@
 that opens them. `tests/support/stores/0.1.0.tar.xz` is what 0.1.0 left of two small studies.
 """
 
-import re
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def test_a_study_of_0_1_0_begins_a_stage_and_is_told_of_lost_winners(store):
     assert "split: " in str(done.exception)
     assert "cannot be compared: give --name NEW" in str(done.exception)
     done = CliRunner().invoke(cli, [*command, "--set", "search.beta.high=1"])
-    assert re.search(r"the best so far \(.*, beta = 1\.\d+\)", str(done.exception))
+    assert re.search(r"the best so far \(.*, beta = 1\.\d+, ", str(done.exception))
     for change in ("search.beta.high=9", "search.beta.high=2"):
         assert "All 3 trials count." in called(*command, "--extend", "--set", change)
 
