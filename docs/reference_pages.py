@@ -45,6 +45,7 @@ FACTS = """\
 | `duplicate_of` | number of the earlier trial of equal configuration, whose value it took |
 | `failure`, `message` | kind of failure, and what it said |
 | `source_trial`, `purposes`, `seed_index`, `pair_ids`, `baseline` | of a repeat: trial whose setting it has, what it is for (joined by +), index of its seed, its matched pairs (parameter:trial/seed index, joined by +), its name in the study file (of baselines that share it, joined by +) |
+| `stage`, `counts`, `fixed.<setting>` | in a study of more than one stage: where it began, from 1; whether the present stage could have proposed it; its value of each fixed setting that a stage changed |
 | `params.<setting>` | searched settings as in the study file; of a baseline also those that it changes; empty where a condition was false |"""
 """The meaning of each column of `trials.csv` that is no metric."""
 
