@@ -79,9 +79,9 @@ class SearchedTrials:
         before = [trial for trial in store.trials() if trial.first < self.begun.trial]
         start = record.start or [point for point in study.start if not isinstance(point, BestOf)]
         self.start = dict(enumerate(self._within(point) for point in start))
-        self.start |= dict(enumerate(self.begun.start, start=len(before)))
+        self.start |= enumerate(map(dict, self.begun.start), start=len(before))
         """Place of a trial → what it takes."""
-        self.grid: dict[int, Mapping[str, Any]] | None = None
+        self.grid: dict[int, dict[str, Any]] | None = None
         """Place of a trial → its configuration in a grid; those that earlier stages visited are
         left out.
         """
@@ -114,7 +114,7 @@ class SearchedTrials:
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
         start = self.start.get(place, {})
         if self.grid is not None:
-            start = {**self.grid[place], **start}
+            start = self.grid[place] | start
         if not start and self.curves:
             start = self.curves.configuration(self._counting, proposals, round_)
         number = 1 + max((trial.number for trial in (*known[-1:], *proposals[-1:])), default=-1)

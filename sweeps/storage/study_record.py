@@ -66,7 +66,7 @@ def _stage_of(stored: Mapping[str, Any]) -> Stage:
         "start": tuple(stored["start"]),
         "grown": tuple(Growth(**step) for step in stored["grown"]),
     }
-    return Stage(**stored | changes)
+    return Stage(**{**stored, **changes})
 
 
 def _earlier_stages(attributes: Mapping[str, Any]) -> tuple[Stage, ...]:
