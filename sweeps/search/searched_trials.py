@@ -116,7 +116,7 @@ class SearchedTrials:
         if self.grid is not None:
             start = self.grid[place] | start
         if not start and self.curves:
-            start = self.curves.configuration(self._counting, proposals, round_)
+            start = dict(self.curves.configuration(self._counting, proposals, round_))
         number = 1 + max((trial.number for trial in (*known[-1:], *proposals[-1:])), default=-1)
         return self._propose(number, place, proposals, start, round_)
 
